@@ -1,0 +1,32 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A running job listens on a private socket DIR/ID.sock; `job watch` and
+ * `job cancel` speak to it there. One line asks, one line answers:
+ * "status" -> one JSON object of the newest progress; "cancel" -> "ok".
+ *
+ * Threads: the server has a thread of its own; bm_control_publish and
+ * bm_control_cancelled may be called from any.
+ */
+#ifndef BM_CONTROL_H
+#define BM_CONTROL_H
+
+#include "nbd/error.h"
+
+#include <stdbool.h>
+
+struct bm_control;
+
+int bm_control_start(const char *dir, const char *id, struct bm_control **out,
+                     struct bm_error *err);
+void bm_control_stop(struct bm_control *control); /* accepts NULL */
+/* The newest progress as one line of JSON (copied). */
+void bm_control_publish(struct bm_control *control, const char *json);
+/* A client asked for a cancel. */
+bool bm_control_cancelled(struct bm_control *control);
+
+/* The client side: *answer (caller frees) within 5 s. -ENOENT: not running. */
+int bm_control_ask(const char *dir, const char *id, const char *line,
+                   char **answer, struct bm_error *err);
+
+#endif

@@ -1,0 +1,103 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A job (one move of one domain's disks) and its journal: everything a later
+ * process needs to go on or go back after a kill -9.
+ */
+#ifndef BM_JOB_H
+#define BM_JOB_H
+
+#include "nbd/error.h"
+#include "snapshot/chain.h"
+
+#include <libvirt/libvirt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* design.md section 3; names by bm_state_name, e.g. "proving-rest". */
+enum bm_state {
+    BM_STATE_PLANNED,
+    BM_STATE_PREFLIGHT,
+    BM_STATE_ALLOCATING,
+    BM_STATE_COPYING,
+    BM_STATE_READY,
+    BM_STATE_SWITCHING,
+    BM_STATE_PROVING,       /* "proving-rest" */
+    BM_STATE_SETTLED,
+    BM_STATE_CONSOLIDATING,
+    BM_STATE_RELEASING,
+    BM_STATE_UNDOING,       /* the proof failed, or asked for: going back */
+    BM_STATE_ROLLING_BACK,  /* before the switch */
+    BM_STATE_HELD,
+    BM_STATE_NEEDS_RECOVERY,
+    /* final */
+    BM_STATE_DONE,
+    BM_STATE_ROLLED_BACK,
+};
+#define BM_STATE_COUNT (BM_STATE_ROLLED_BACK + 1)
+const char *bm_state_name(enum bm_state state);
+int bm_state_from_name(const char *name, enum bm_state *out);
+bool bm_state_final(enum bm_state state);
+
+enum bm_strategy { BM_STRATEGY_BLOCKCOPY, BM_STRATEGY_COLD };
+const char *bm_strategy_name(enum bm_strategy strategy);
+
+#define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
+
+struct bm_job_disk {
+    char *target;           /* vda */
+    struct bm_chain source; /* what it was when the job began */
+    struct bm_chain dest;   /* one layer: the new image */
+    uint64_t capacity;      /* bytes, guest-visible */
+    bool dest_block;        /* an existing block device: never unlinked */
+    uint64_t dest_dev, dest_ino; /* of the file we made; 0: not made yet */
+    char *overlay;          /* the tiny overlay on the new side */
+    char *back;             /* the overlay of the way back */
+    /* journal: set, and written, before the side effect */
+    bool copy_sent, pivot_sent, freeze_sent, commit_sent, back_sent;
+    bool pivoted, frozen, committed; /* seen */
+    /* the proof */
+    bool proven;
+    uint64_t proof_bytes, proof_read, proof_different;
+    char proof_medium[16];
+    char digest_source[65], digest_dest[65];
+    bool kept, deleted; /* the source, after release */
+};
+
+struct bm_job {
+    char id[BM_JOB_ID_LEN];
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    char *domain, *uri, *host, *store;
+    enum bm_strategy strategy;
+    enum bm_state state;
+    int64_t created_ms, updated_ms, ended_ms; /* wall clock; 0: not ended */
+    /* what was asked for */
+    bool proof;         /* --proof full */
+    bool source_delete; /* --source delete */
+    bool force;
+    uint64_t bandwidth; /* bytes/s, 0: none */
+    int max_pause_ms;
+    char *format;       /* keep, raw, qcow2 */
+    /* what was measured, host clock */
+    int pauses;
+    double pause_ms_total, pause_ms_longest;
+    int64_t copy_ms, prove_ms, total_ms;
+    bool window_paused; /* we asked for a suspend and saw no resume yet */
+    bool was_active;    /* the guest ran when the job began */
+    bool cancel;        /* a cancel was asked for */
+    /* how it ended */
+    int exit_status;
+    char *error; /* one line, NULL: none */
+    struct bm_job_disk *disks;
+    size_t n_disks;
+};
+
+struct bm_job *bm_job_new(void); /* a fresh random id; NULL: out of memory */
+void bm_job_free(struct bm_job *job); /* accepts NULL */
+/* The whole job as one JSON document (the journal), and back. Caller frees. */
+char *bm_job_to_json(const struct bm_job *job);
+int bm_job_from_json(const char *text, struct bm_job **out,
+                     struct bm_error *err);
+
+#endif

@@ -1,0 +1,54 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * One move: the state machine of design.md section 3, from a claimed job to
+ * done, rolled back, held or needs-recovery; and the same from wherever a
+ * dead process left it.
+ */
+#ifndef BM_MOVE_H
+#define BM_MOVE_H
+
+#include "blockmig/job-store.h"
+#include "blockmig/job.h"
+#include "snapshot/connection.h"
+
+struct bm_guard;
+
+struct bm_progress {
+    enum bm_state state;
+    uint64_t bytes_done, bytes_total; /* of the phase; total 0: not known */
+    uint64_t rate;                    /* bytes/s */
+    int64_t elapsed_ms;
+};
+
+/* What cli/ gives to a move. Called from the moving thread. */
+struct bm_move_hooks {
+    void *opaque;
+    void (*progress)(void *opaque, const struct bm_job *job,
+                     const struct bm_progress *progress);
+    /* a state was entered, or something worth a line happened */
+    void (*event)(void *opaque, const struct bm_job *job, const char *text);
+    /* true once the user asked to stop (SIGINT, SIGTERM) */
+    bool (*cancelled)(void *opaque);
+};
+
+/*
+ * The guard must be forked before any thread or connection exists
+ * (bm_guard_start, guard.h). The caller holds the job's run lock.
+ * Runs the job to a resting state; job->state and job->exit_status say which.
+ * Returns 0 when done or cleanly rolled back on request, else the error.
+ */
+int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
+                struct bm_job *job, struct bm_guard *guard,
+                const struct bm_move_hooks *hooks, struct bm_error *err);
+
+/* `job resume`: looks at what is there, goes on, or with back goes back. */
+int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
+                   struct bm_job *job, struct bm_guard *guard, bool back,
+                   const struct bm_move_hooks *hooks, struct bm_error *err);
+
+/* `job release`: deletes a kept source after a fresh check of its users. */
+int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
+                    struct bm_job *job, struct bm_error *err);
+
+#endif

@@ -1,0 +1,42 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What will be done: the disks chosen, the strategy, the target's names and
+ * formats, written into a bm_job that is not stored yet.
+ */
+#ifndef BM_PLAN_H
+#define BM_PLAN_H
+
+#include "blockmig/job.h"
+#include "blockmig/store.h"
+#include "snapshot/domain.h"
+
+struct bm_move_options {
+    const char *domain;
+    const char *const *disks; /* target names or paths; NULL-terminated;
+                               * NULL: all movable disks */
+    const char *store;
+    const char *strategy; /* auto, blockcopy (a shut-off domain: cold) */
+    const char *format;   /* keep, raw, qcow2 */
+    const char *name;     /* --name FILE, for one disk; or NULL */
+    const char *overlay_dir; /* or NULL */
+    bool proof, source_delete, force;
+    uint64_t bandwidth;
+    int max_pause_ms;
+};
+#define BM_MAX_PAUSE_MS 500
+
+/*
+ * Chooses disks (each named one must exist: status BM_EXIT_REFUSED if not;
+ * without names all but cdroms, floppies and empty drives), target paths
+ * (design.md "File names") and overlay paths. The job's state is planned.
+ */
+int bm_plan_make(struct bm_connection *conn, struct bm_domain *domain,
+                 const struct bm_store *store,
+                 const struct bm_move_options *options, struct bm_job **out,
+                 struct bm_error *err);
+
+/* The plan as lines of text for people, one step a line. Caller frees. */
+char *bm_plan_text(const struct bm_job *job);
+
+#endif

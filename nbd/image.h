@@ -1,0 +1,72 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Images by qemu-img: we never parse a format ourselves. An image is named
+ * by its whole chain with explicit formats (from libvirt's live XML), never
+ * probed, so a guest cannot make us follow a header it wrote.
+ */
+#ifndef BM_IMAGE_H
+#define BM_IMAGE_H
+
+#include "nbd/child.h"
+#include "nbd/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One layer of a chain, the active one first. Strings are borrowed. */
+struct bm_image_layer {
+    const char *path;
+    const char *format; /* "raw", "qcow2", ... */
+    bool block;         /* a host block device */
+};
+
+/* What `qemu-img info -U` says. Free with bm_image_info_clear. */
+struct bm_image_info {
+    uint64_t virtual_size; /* bytes */
+    uint64_t actual_size;  /* bytes allocated on the host */
+    char *format;
+    char *backing; /* full backing file name, or NULL */
+    char *backing_format;
+    unsigned snapshots; /* internal ones */
+    unsigned bitmaps;   /* persistent dirty bitmaps */
+    bool encrypted;
+    bool data_file; /* an external data file */
+};
+void bm_image_info_clear(struct bm_image_info *info);
+
+/* format must be given (no probing) unless NULL is asked for on purpose. */
+int bm_image_info(const char *path, const char *format,
+                  struct bm_image_info *info, struct bm_error *err);
+
+/* The chain as a json: file name that names every layer's driver; the last
+ * layer's backing is null. cache_none opens with O_DIRECT. Caller frees;
+ * NULL when out of memory. */
+char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
+                    bool cache_none);
+
+/*
+ * Copies the guest's view of the chain into path (created by the caller or
+ * by qemu-img, truncated), durable when it returns. tick may cancel; done
+ * and total in bytes are given to it by progress (may be NULL).
+ */
+typedef int (*bm_image_progress)(void *opaque, uint64_t done, uint64_t total);
+int bm_image_convert(const struct bm_image_layer *layers, size_t n,
+                     const char *path, const char *format, bool target_block,
+                     uint64_t bandwidth, bm_image_progress progress,
+                     void *opaque, struct bm_error *err);
+
+/* `qemu-img commit -d`: the top layer into the one below it; the top file
+ * stays. Both by explicit format. */
+int bm_image_commit(const char *top, const char *top_format,
+                    struct bm_error *err);
+
+/* `qemu-img rebase -u`: rewrites the backing link of a qcow2, nothing else. */
+int bm_image_rebase_unsafe(const char *path, const char *backing,
+                           const char *backing_format, struct bm_error *err);
+
+/* `qemu-img check`: 0 clean (leaks are clean), -EUCLEAN not, other errors. */
+int bm_image_check(const char *path, const char *format, struct bm_error *err);
+
+#endif

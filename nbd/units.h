@@ -1,0 +1,30 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Sizes, rates and times as people write them, read strictly. Suffixes
+ * K, M, G, T are powers of 1024 (design.md section 8). All functions are
+ * thread-safe and touch *out only on success.
+ */
+#ifndef BM_UNITS_H
+#define BM_UNITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Host-monotonic and wall clock in milliseconds. */
+int64_t bm_now_ms(void);
+int64_t bm_wall_ms(void);
+
+/* Sleeps; goes on after a signal. */
+void bm_sleep_ms(int ms);
+
+/* "64M", "10G", "4096": bytes, 1 to INT64_MAX. 0, -EINVAL or -ERANGE. */
+int bm_parse_size(const char *text, uint64_t *out);
+
+/* A whole number in [min, max]. 0, -EINVAL or -ERANGE. */
+int bm_parse_number(const char *text, int64_t min, int64_t max, int64_t *out);
+
+/* "1.5 GiB" and the like, into buf; returns buf. */
+const char *bm_format_size(uint64_t bytes, char *buf, size_t size);
+
+#endif

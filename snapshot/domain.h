@@ -1,0 +1,88 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A domain and its disks, read from live and inactive XML. A picture of one
+ * moment: before anything is changed it is read again.
+ */
+#ifndef BM_DOMAIN_H
+#define BM_DOMAIN_H
+
+#include "snapshot/chain.h"
+#include "snapshot/connection.h"
+
+#include <stdint.h>
+
+#define BM_CALL_MS 20000 /* deadline of an ordinary libvirt call */
+
+/* The stamp: metadata in the domain that names our job, host and store. */
+#define BM_STAMP_URI "https://blockmig.org/job/1"
+#define BM_STAMP_KEY "blockmig"
+
+struct bm_disk {
+    char *target; /* vda */
+    char *bus;    /* virtio, scsi, sata, ide, usb, sd, ... */
+    char *device; /* disk, cdrom, floppy, lun */
+    struct bm_chain chain;    /* live; of the inactive XML when shut off */
+    struct bm_chain inactive; /* n == 0: not in the inactive XML */
+    char *cache, *iothread, *discard, *serial; /* NULL: not given */
+    bool readonly, shareable, transient, copy_on_read;
+    bool encrypted; /* any layer */
+    bool sliced;    /* any layer */
+    /* the block job libvirt shows in <mirror> */
+    bool mirror, mirror_ready;
+    char *mirror_job;             /* copy, active-commit */
+    struct bm_chain mirror_chain; /* where it goes */
+    uint64_t capacity;            /* bytes, guest-visible; 0: not known */
+    uint64_t allocation;          /* bytes on the host; 0: not known */
+};
+
+struct bm_domain {
+    virDomainPtr dom; /* owned */
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    char *name;
+    int state, reason; /* virDomainState, and its reason */
+    int id;            /* -1 when shut off */
+    bool active, persistent, managed_save;
+    int snapshots, checkpoints; /* libvirt's, of this domain */
+    char *seclabel_model;       /* of the live XML; NULL: none */
+    char *stamp;                /* the stamp's text, or NULL */
+    struct bm_disk *disks;
+    size_t n_disks;
+};
+
+/* By name, UUID or (running) id. ENOENT with status BM_EXIT_REFUSED. */
+int bm_domain_open(struct bm_connection *conn, const char *name,
+                   struct bm_domain **out, struct bm_error *err);
+void bm_domain_free(struct bm_domain *domain); /* accepts NULL */
+/* Reads everything again (also after a reconnect: looks up by UUID).
+ * ENOENT: the domain is gone. The struct is unchanged on failure. */
+int bm_domain_refresh(struct bm_connection *conn, struct bm_domain *domain,
+                      struct bm_error *err);
+/* By target name or source path; NULL: none. Borrowed. */
+struct bm_disk *bm_domain_disk(struct bm_domain *domain, const char *name);
+
+/* --- what changes a domain; each can be abandoned at its deadline --- */
+
+int bm_domain_suspend(struct bm_domain *domain, int timeout_ms,
+                      struct bm_error *err);
+int bm_domain_resume(struct bm_domain *domain, int timeout_ms,
+                     struct bm_error *err);
+/* text NULL removes the stamp; live and config as the domain has them. */
+int bm_domain_stamp(struct bm_domain *domain, const char *text,
+                    struct bm_error *err);
+/* One disk-only, NO_METADATA, ATOMIC snapshot: overlays[i] (absolute path,
+ * must not exist; NULL: snapshot='no') for each of domain->disks. */
+int bm_domain_freeze(struct bm_domain *domain, const char *const overlays[],
+                     int timeout_ms, struct bm_error *err);
+/* Makes the inactive XML name this chain for that disk. */
+int bm_domain_set_config(struct bm_domain *domain, const char *target,
+                         const struct bm_chain *chain, struct bm_error *err);
+
+/* Calls fn for each image path that any domain of this connection (live or
+ * inactive XML) or any of their snapshots names. Non-zero from fn stops. */
+typedef int (*bm_image_user)(void *opaque, const char *domain_uuid,
+                             const char *domain_name, const char *path);
+int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
+                          void *opaque, struct bm_error *err);
+
+#endif
