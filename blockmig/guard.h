@@ -2,28 +2,53 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The guard: a child, forked before any thread or connection exists, with a
- * libvirt connection of its own. While it is armed it resumes the guest when
- * its pipe closes (we died) or the bound passes: only a pause that is ours.
- * A kill -9 of the mover in the switch window leaves a running guest.
+ * libvirt connection of its own. While it is armed it ends the switch window
+ * when its pipe closes (we died) or the bound passes: before a pivot was
+ * announced it resumes the guest; after that it first tries to bring the
+ * window to its end (pivot what is ready, freeze the new side), because then
+ * the two sides are still of one instant. If it must resume without that, it
+ * leaves a mark (bm_guard_mark) first: the old and the new image can then not
+ * be compared any more.
+ *
+ * It resumes only a pause that came after bm_guard_suspending. A kill -9 of
+ * the mover in the window leaves a running guest.
  */
 #ifndef BM_GUARD_H
 #define BM_GUARD_H
 
+#include "blockmig/job.h"
 #include "nbd/error.h"
+
+#include <stdbool.h>
 
 struct bm_guard;
 
 /* Forks. uri may be NULL. Must be called while the process has one thread. */
 int bm_guard_start(const char *uri, struct bm_guard **out,
                    struct bm_error *err);
-/* Disarms nothing by itself: an armed guard acts when its pipe closes. */
-void bm_guard_stop(struct bm_guard *guard); /* accepts NULL */
+/* Closes the pipe and, when the guard is idle, waits for its end. An armed
+ * guard acts first. Accepts NULL. */
+void bm_guard_stop(struct bm_guard *guard);
 
-/* The guard has its connection, knows the domain (by UUID) and watches: from
- * now at most bound_ms until bm_guard_disarm. Waits for its answer. */
-int bm_guard_arm(struct bm_guard *guard, const char *uuid, int bound_ms,
-                 struct bm_error *err);
-/* -ETIME: the bound had passed, the guard has resumed the guest already. */
+/* The guard connects, finds the domain, holds DIR/ID.guard, and answers. */
+int bm_guard_arm(struct bm_guard *guard, const char *dir,
+                 const struct bm_job *job, struct bm_error *err);
+/* A suspend is about to be asked for: from now a pause is ours, and ends
+ * after job->max_pause_ms. */
+int bm_guard_suspending(struct bm_guard *guard, struct bm_error *err);
+/* A pivot is about to be asked for. -ETIME: too late, the guest was resumed;
+ * do not pivot. */
+int bm_guard_pivoting(struct bm_guard *guard, struct bm_error *err);
+/* -ETIME: the guard had to act (the guest runs already). */
 int bm_guard_disarm(struct bm_guard *guard, struct bm_error *err);
+
+/* Recovery: waits until no guard of a dead mover is at work on this job. */
+int bm_guard_wait(const char *dir, const char *id, int timeout_ms,
+                  struct bm_error *err);
+/* The mark: the guest ran before the new side was frozen. */
+bool bm_guard_marked(const char *dir, const char *id);
+int bm_guard_mark(const char *dir, const char *id, struct bm_error *err);
+/* Takes the guard's files of a finished job away. */
+void bm_guard_forget(const char *dir, const char *id);
 
 #endif

@@ -22,8 +22,8 @@ char *bm_state_dir_default(void);
  * jobs.sqlite in it. A broken database is an error that says so (quick_check)
  * and is never repaired or replaced. readonly: nothing is made or changed;
  * a missing store reads as an empty one. */
-int bm_job_store_open(const char *dir, bool readonly,
-                      struct bm_job_store **out, struct bm_error *err);
+int bm_job_store_open(const char *dir, bool readonly, struct bm_job_store **out,
+                      struct bm_error *err);
 void bm_job_store_close(struct bm_job_store *store); /* accepts NULL */
 const char *bm_job_store_dir(const struct bm_job_store *store);
 
@@ -50,8 +50,8 @@ int bm_job_store_load(struct bm_job_store *store, const char *id,
                       struct bm_job **out, struct bm_error *err);
 /* fn for each job, oldest first; the job is the store's. Non-zero stops. */
 typedef int (*bm_job_each)(void *opaque, const struct bm_job *job);
-int bm_job_store_list(struct bm_job_store *store, bm_job_each fn,
-                      void *opaque, struct bm_error *err);
+int bm_job_store_list(struct bm_job_store *store, bm_job_each fn, void *opaque,
+                      struct bm_error *err);
 typedef int (*bm_job_event_each)(void *opaque, int64_t time_ms,
                                  const char *state, const char *text);
 int bm_job_store_events(struct bm_job_store *store, const char *id,
@@ -64,6 +64,9 @@ int bm_job_store_events(struct bm_job_store *store, const char *id,
  */
 int bm_job_run_lock(const struct bm_job_store *store, const char *id,
                     struct bm_error *err);
+/* Ends it cleanly: removes the lock's file and closes fd (-1 is accepted). */
+void bm_job_run_unlock(const struct bm_job_store *store, const char *id,
+                       int fd);
 bool bm_job_running(const struct bm_job_store *store, const char *id);
 
 #endif

@@ -21,14 +21,15 @@ enum bm_state {
     BM_STATE_PREFLIGHT,
     BM_STATE_ALLOCATING,
     BM_STATE_COPYING,
+    BM_STATE_PROVING, /* before the switch: cold */
     BM_STATE_READY,
     BM_STATE_SWITCHING,
-    BM_STATE_PROVING,       /* "proving-rest" */
+    BM_STATE_PROVING_REST, /* after it: the old and the new frozen view */
     BM_STATE_SETTLED,
     BM_STATE_CONSOLIDATING,
     BM_STATE_RELEASING,
-    BM_STATE_UNDOING,       /* the proof failed, or asked for: going back */
-    BM_STATE_ROLLING_BACK,  /* before the switch */
+    BM_STATE_UNDOING,      /* the proof failed, or asked for: going back */
+    BM_STATE_ROLLING_BACK, /* before the switch */
     BM_STATE_HELD,
     BM_STATE_NEEDS_RECOVERY,
     /* final */
@@ -46,17 +47,16 @@ const char *bm_strategy_name(enum bm_strategy strategy);
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
 
 struct bm_job_disk {
-    char *target;           /* vda */
-    struct bm_chain source; /* what it was when the job began */
-    struct bm_chain dest;   /* one layer: the new image */
-    uint64_t capacity;      /* bytes, guest-visible */
-    bool dest_block;        /* an existing block device: never unlinked */
+    char *target;                /* vda */
+    struct bm_chain source;      /* what it was when the job began */
+    struct bm_chain dest;        /* one layer: the new image */
+    uint64_t capacity;           /* bytes, guest-visible */
+    bool dest_block;             /* an existing block device: never unlinked */
     uint64_t dest_dev, dest_ino; /* of the file we made; 0: not made yet */
-    char *overlay;          /* the tiny overlay on the new side */
-    char *back;             /* the overlay of the way back */
+    char *overlay;               /* the tiny overlay on the new side */
+    char *back;                  /* the overlay of the way back */
     /* journal: set, and written, before the side effect */
-    bool copy_sent, pivot_sent, freeze_sent, commit_sent, back_sent;
-    bool pivoted, frozen, committed; /* seen */
+    bool copy_sent;
     /* the proof */
     bool proven;
     uint64_t proof_bytes, proof_read, proof_different;
@@ -78,12 +78,15 @@ struct bm_job {
     bool force;
     uint64_t bandwidth; /* bytes/s, 0: none */
     int max_pause_ms;
-    char *format;       /* keep, raw, qcow2 */
+    char *format; /* keep, raw, qcow2 */
     /* what was measured, host clock */
     int pauses;
     double pause_ms_total, pause_ms_longest;
     int64_t copy_ms, prove_ms, total_ms;
     bool window_paused; /* we asked for a suspend and saw no resume yet */
+    bool unclean;       /* the guest may have written to the new image before
+                         * it was frozen: old and new cannot be compared */
+    enum bm_state from; /* held, needs-recovery: the state it stopped in */
     bool was_active;    /* the guest ran when the job began */
     bool cancel;        /* a cancel was asked for */
     /* how it ended */
@@ -93,9 +96,14 @@ struct bm_job {
     size_t n_disks;
 };
 
+/* Eight hex digits in lower case: what may become part of a file name. */
+bool bm_job_id_valid(const char *id);
+
 struct bm_job *bm_job_new(void); /* a fresh random id; NULL: out of memory */
 void bm_job_free(struct bm_job *job); /* accepts NULL */
-/* The whole job as one JSON document (the journal), and back. Caller frees. */
+/* The whole job as one JSON document (the journal), and back. Caller frees.
+ * Reading is strict: a field that is missing or of a wrong type is an error
+ * that names it (EBADMSG). */
 char *bm_job_to_json(const struct bm_job *job);
 int bm_job_from_json(const char *text, struct bm_job **out,
                      struct bm_error *err);

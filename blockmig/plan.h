@@ -16,9 +16,9 @@ struct bm_move_options {
     const char *const *disks; /* target names or paths; NULL-terminated;
                                * NULL: all movable disks */
     const char *store;
-    const char *strategy; /* auto, blockcopy (a shut-off domain: cold) */
-    const char *format;   /* keep, raw, qcow2 */
-    const char *name;     /* --name FILE, for one disk; or NULL */
+    const char *strategy;    /* auto, blockcopy (a shut-off domain: cold) */
+    const char *format;      /* keep, raw, qcow2 */
+    const char *name;        /* --name FILE, for one disk; or NULL */
     const char *overlay_dir; /* or NULL */
     bool proof, source_delete, force;
     uint64_t bandwidth;

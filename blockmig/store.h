@@ -17,15 +17,15 @@ enum bm_store_kind { BM_STORE_DIR, BM_STORE_POOL, BM_STORE_BLOCK };
 
 struct bm_store {
     enum bm_store_kind kind;
-    char *name;       /* as the user gave it */
-    char *path;       /* the folder (real path), or the device */
-    char *pool;       /* the pool's name, NULL otherwise */
-    char *pool_type;  /* dir, fs, netfs, logical, ...; NULL otherwise */
+    char *name;      /* as the user gave it */
+    char *path;      /* the folder (real path), or the device */
+    char *pool;      /* the pool's name, NULL otherwise */
+    char *pool_type; /* dir, fs, netfs, logical, ...; NULL otherwise */
     uint64_t capacity, available; /* bytes; block: the device's size */
-    bool writable;    /* by us, as access(2) says */
-    dev_t device;     /* of the folder's file system, or the device itself */
+    bool writable;                /* by us, as access(2) says */
+    dev_t device; /* of the folder's file system, or the device itself */
     /* libblkid, of the file system under the folder or of the device */
-    char *fs_type;    /* ext4, xfs, nfs4, ...; block: what lives on it */
+    char *fs_type; /* ext4, xfs, nfs4, ...; block: what lives on it */
     char *fs_uuid, *fs_label, *device_path;
     /* block devices: the signature that would be overwritten, in words, e.g.
      * "ext4 file system", "GPT partition table", "LVM2_member"; or NULL */

@@ -26,8 +26,9 @@ typedef int (*bm_child_tick)(void *opaque, const char *line);
  * Runs argv (argv[0] looked up in PATH) to its end, at most timeout_ms
  * (0: no limit, then tick must be given). On success *out, if out is given,
  * is its standard output (caller frees). *exit_status, if given, takes any
- * exit status as success; else non-zero is an error whose cause is the last
- * line of standard error. -ETIMEDOUT: the child was killed.
+ * exit status as success (err then still tells the cause of a non-zero one);
+ * else non-zero is an error whose cause is the last line of standard error.
+ * -ETIMEDOUT: the child was killed.
  */
 int bm_child_run(const char *const argv[], int timeout_ms, bm_child_tick tick,
                  void *opaque, int *exit_status, char **out,

@@ -18,9 +18,9 @@ struct bm_range {
 
 struct bm_compare_result {
     bool equal;
-    uint64_t size;      /* bytes compared, the whole device */
-    uint64_t data_read; /* bytes that had to be read, of each side */
-    uint64_t different; /* bytes in differing blocks */
+    uint64_t size;           /* bytes compared, the whole device */
+    uint64_t data_read;      /* bytes that had to be read, of each side */
+    uint64_t different;      /* bytes in differing blocks */
     struct bm_range *ranges; /* ascending, merged; at most BM_COMPARE_MAX */
     size_t n_ranges;
     bool truncated;     /* there are more ranges than listed */
@@ -32,11 +32,11 @@ struct bm_compare_result {
 void bm_compare_result_clear(struct bm_compare_result *result);
 
 /* Called from one thread, about every 200 ms; non-zero cancels (ECANCELED). */
-typedef int (*bm_compare_progress)(void *opaque, uint64_t done,
-                                   uint64_t total);
+typedef int (*bm_compare_progress)(void *opaque, uint64_t done, uint64_t total);
 
 /* 0 with the result filled (equal or not), or a negative errno. Devices of
- * different size: equal is false and the tail is a differing range. */
+ * different size: equal is false and the tail is a differing range. After an
+ * error the devices are good for nothing but closing. */
 int bm_compare(struct bm_device *a, struct bm_device *b,
                bm_compare_progress progress, void *opaque,
                struct bm_compare_result *result, struct bm_error *err);

@@ -13,10 +13,13 @@
 
 #include "nbd/error.h"
 #include "nbd/image.h"
+#include "nbd/imagelock.h"
+#include "nbd/link.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct bm_device;
 
@@ -33,10 +36,23 @@ int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
 /* Drains, disconnects and ends the server. Accepts NULL. */
 void bm_device_close(struct bm_device *dev);
 
+/* The guest-visible size: QEMU rounds a ragged raw file up to 512 bytes. */
 uint64_t bm_device_size(const struct bm_device *dev);
 unsigned bm_device_connections(const struct bm_device *dev);
 /* Where reads come from: "medium" (O_DIRECT), "server" or "cache". */
 const char *bm_device_medium(const struct bm_device *dev);
+
+/* The connection itself, for several reads in flight. Borrowed. */
+struct bm_link *bm_device_link(struct bm_device *dev, unsigned connection);
+/* Of the server, for reports and tests. */
+pid_t bm_device_server_pid(const struct bm_device *dev);
+
+/*
+ * QEMU reads zeroes where a file has been cut off behind its back. So after
+ * reading ask whether each layer's file is at least as long as when it was
+ * opened: 0, or -EIO. bm_device_pread and bm_compare ask by themselves.
+ */
+int bm_device_intact(const struct bm_device *dev, struct bm_error *err);
 
 /* Reads exactly len bytes or fails; never returns data that was not read.
  * No longer than a deadline (30 s) without progress: -ETIMEDOUT. */
@@ -57,15 +73,5 @@ struct bm_extent {
 int bm_device_extents(struct bm_device *dev, unsigned connection,
                       uint64_t offset, uint64_t len, struct bm_extent *runs,
                       size_t max, size_t *n, struct bm_error *err);
-
-/*
- * QEMU's own "others may not write" lock on a file: an OFD read lock on byte
- * 201 (QEMU block/file-posix.c, RAW_LOCK_SHARED_BASE + BLK_PERM_WRITE). While
- * it is held no QEMU opens the file for writing. Returns a descriptor that
- * holds it (close to release), or a negative errno; -EBUSY: someone has the
- * image open for writing. Block devices take no QEMU locks: returns a plain
- * descriptor.
- */
-int bm_frozen_lock(const char *path, struct bm_error *err);
 
 #endif

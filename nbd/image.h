@@ -47,9 +47,11 @@ char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
                     bool cache_none);
 
 /*
- * Copies the guest's view of the chain into path (created by the caller or
- * by qemu-img, truncated), durable when it returns. tick may cancel; done
- * and total in bytes are given to it by progress (may be NULL).
+ * Copies the guest's view of the chain into path (created by the caller, or
+ * here with mode 0600; truncated; absolute), durable when it returns.
+ * bandwidth is in bytes a second, 0: no limit. progress may be NULL; non-zero from it cancels
+ * (ECANCELED). A raw file is sparse. After an error the target is garbage,
+ * and left where it is.
  */
 typedef int (*bm_image_progress)(void *opaque, uint64_t done, uint64_t total);
 int bm_image_convert(const struct bm_image_layer *layers, size_t n,
@@ -66,7 +68,15 @@ int bm_image_commit(const char *top, const char *top_format,
 int bm_image_rebase_unsafe(const char *path, const char *backing,
                            const char *backing_format, struct bm_error *err);
 
-/* `qemu-img check`: 0 clean (leaks are clean), -EUCLEAN not, other errors. */
+/* `qemu-img check`: 0 clean (leaks are clean), -EUCLEAN not, other errors. A
+ * format that has nothing to check (raw) is clean. */
 int bm_image_check(const char *path, const char *format, struct bm_error *err);
+
+/* Whether every layer can be opened with O_DIRECT, as far as open(2) tells. */
+bool bm_image_direct(const struct bm_image_layer *layers, size_t n);
+
+/* The errno behind a message of a QEMU tool in the C locale: EBUSY for its
+ * image locks, ENOENT, EACCES, ENOSPC, ...; EIO when it cannot be told. */
+int bm_qemu_errno(const char *message);
 
 #endif

@@ -28,24 +28,23 @@ struct bm_blockjob {
     struct bm_connection *conn; /* borrowed */
     struct bm_domain *domain;   /* borrowed */
     char target[32];
-    uint64_t seq;      /* the newest event looked at */
+    uint64_t seq; /* the newest event looked at */
     enum bm_jobstate state;
     uint64_t cur, end; /* progress only: end may exceed the disk */
 };
 
 struct bm_copy_request {
-    const char *target;             /* vda */
-    const struct bm_chain *dest;    /* dest->layers[0] is made or reused;
-                                     * the rest is its backing chain */
-    bool shallow;                   /* sync=top */
-    bool reuse;                     /* REUSE_EXT: a block device */
-    uint64_t bandwidth;             /* bytes/s, 0: no limit */
+    const char *target;          /* vda */
+    const struct bm_chain *dest; /* dest->layers[0] is made or reused;
+                                  * the rest is its backing chain */
+    bool shallow;                /* sync=top */
+    bool reuse;                  /* REUSE_EXT: a block device */
+    uint64_t bandwidth;          /* bytes/s, 0: no limit */
 };
 
 /* The one place that makes blockcopy flags. -EINVAL for a combination that
  * corrupts (pitfall 1) or makes no sense. */
-int bm_copy_flags(bool shallow, bool reuse, bool synchronous,
-                  unsigned *flags);
+int bm_copy_flags(bool shallow, bool reuse, bool synchronous, unsigned *flags);
 
 /* Starts; job is filled and watches from before the start. */
 int bm_blockjob_copy(struct bm_connection *conn, struct bm_domain *domain,
@@ -69,8 +68,6 @@ int bm_blockjob_pivot(struct bm_blockjob *job, int timeout_ms,
                       struct bm_error *err);
 /* Asks for the end (ASYNC) and waits until no job is left on the disk. */
 int bm_blockjob_abort(struct bm_blockjob *job, int timeout_ms,
-                      struct bm_error *err);
-int bm_blockjob_speed(struct bm_blockjob *job, uint64_t bandwidth,
                       struct bm_error *err);
 
 #endif

@@ -24,6 +24,10 @@
 int bm_call(const char *what, int timeout_ms, int (*fn)(void *arg), void *arg,
             void (*arg_free)(void *arg), struct bm_error *err);
 
+/* The deadline of an ordinary call in milliseconds: $BLOCKMIG_CALL_MS, else
+ * 20000. Read once. */
+int bm_call_ms(void);
+
 /* How many abandoned calls have not returned yet. */
 unsigned bm_calls_abandoned(void);
 

@@ -51,14 +51,16 @@ bool bm_chain_equal(const struct bm_chain *a, const struct bm_chain *b);
 bool bm_chain_ends_with(const struct bm_chain *chain, size_t skip,
                         const struct bm_chain *tail);
 /* "a.qcow2 <- b.raw" for messages, into buf; returns buf. */
-const char *bm_chain_text(const struct bm_chain *chain, char *buf,
-                          size_t size);
+const char *bm_chain_text(const struct bm_chain *chain, char *buf, size_t size);
 /* Layers for nbd/, strings borrowed; caller frees the array. ENOTSUP when a
  * layer is neither file nor block. */
 int bm_chain_images(const struct bm_chain *chain, struct bm_image_layer **out,
                     struct bm_error *err);
+/* A shut-off domain's XML may name the top image only: follows the headers
+ * (explicit formats, no probing) to the end of the chain. */
+int bm_chain_complete(struct bm_chain *chain, struct bm_error *err);
 /* Reads <source>, <driver>/<format> and the nested <backingStore> of a
- * <disk>, <mirror> or <backingStore> element. top_format: from <driver>. */
+ * <disk>, <mirror> or <backingStore> element. */
 int bm_chain_from_xml(xmlNodePtr element, struct bm_chain *out);
 
 #endif

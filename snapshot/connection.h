@@ -32,8 +32,8 @@ struct bm_event {
     int64_t time_ms; /* bm_now_ms when it arrived */
     enum bm_event_kind kind;
     char uuid[VIR_UUID_STRING_BUFLEN];
-    char disk[32];      /* target name, e.g. vda */
-    int type;           /* virDomainBlockJobType */
+    char disk[32]; /* target name, e.g. vda */
+    int type;      /* virDomainBlockJobType */
     int code, detail;
 };
 

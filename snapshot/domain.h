@@ -12,16 +12,14 @@
 
 #include <stdint.h>
 
-#define BM_CALL_MS 20000 /* deadline of an ordinary libvirt call */
-
 /* The stamp: metadata in the domain that names our job, host and store. */
 #define BM_STAMP_URI "https://blockmig.org/job/1"
 #define BM_STAMP_KEY "blockmig"
 
 struct bm_disk {
-    char *target; /* vda */
-    char *bus;    /* virtio, scsi, sata, ide, usb, sd, ... */
-    char *device; /* disk, cdrom, floppy, lun */
+    char *target;             /* vda */
+    char *bus;                /* virtio, scsi, sata, ide, usb, sd, ... */
+    char *device;             /* disk, cdrom, floppy, lun */
     struct bm_chain chain;    /* live; of the inactive XML when shut off */
     struct bm_chain inactive; /* n == 0: not in the inactive XML */
     char *cache, *iothread, *discard, *serial; /* NULL: not given */
@@ -32,8 +30,9 @@ struct bm_disk {
     bool mirror, mirror_ready;
     char *mirror_job;             /* copy, active-commit */
     struct bm_chain mirror_chain; /* where it goes */
-    uint64_t capacity;            /* bytes, guest-visible; 0: not known */
-    uint64_t allocation;          /* bytes on the host; 0: not known */
+    /* of bm_domain_disk_size; 0 before */
+    uint64_t capacity;   /* bytes, guest-visible */
+    uint64_t allocation; /* bytes on the host */
 };
 
 struct bm_domain {
@@ -53,6 +52,9 @@ struct bm_domain {
 /* By name, UUID or (running) id. ENOENT with status BM_EXIT_REFUSED. */
 int bm_domain_open(struct bm_connection *conn, const char *name,
                    struct bm_domain **out, struct bm_error *err);
+/* By UUID only, for a job that knows its domain. ENOENT: it is gone. */
+int bm_domain_open_uuid(struct bm_connection *conn, const char *uuid,
+                        struct bm_domain **out, struct bm_error *err);
 void bm_domain_free(struct bm_domain *domain); /* accepts NULL */
 /* Reads everything again (also after a reconnect: looks up by UUID).
  * ENOENT: the domain is gone. The struct is unchanged on failure. */
@@ -60,6 +62,13 @@ int bm_domain_refresh(struct bm_connection *conn, struct bm_domain *domain,
                       struct bm_error *err);
 /* By target name or source path; NULL: none. Borrowed. */
 struct bm_disk *bm_domain_disk(struct bm_domain *domain, const char *name);
+
+/* Fills disk->capacity and ->allocation. Asks QEMU, so it can take long. */
+int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
+                        struct bm_error *err);
+
+/* Whether a job of the whole domain (backup, save, migration) is under way. */
+int bm_domain_busy(struct bm_domain *domain, bool *busy, struct bm_error *err);
 
 /* --- what changes a domain; each can be abandoned at its deadline --- */
 
@@ -74,6 +83,9 @@ int bm_domain_stamp(struct bm_domain *domain, const char *text,
  * must not exist; NULL: snapshot='no') for each of domain->disks. */
 int bm_domain_freeze(struct bm_domain *domain, const char *const overlays[],
                      int timeout_ms, struct bm_error *err);
+/* The XML of such a snapshot. Caller frees; NULL: out of memory. */
+char *bm_domain_freeze_xml(const struct bm_domain *domain,
+                           const char *const overlays[]);
 /* Makes the inactive XML name this chain for that disk. */
 int bm_domain_set_config(struct bm_domain *domain, const char *target,
                          const struct bm_chain *chain, struct bm_error *err);

@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/files.h"
+#include "blockmig/point.h"
+#include "blockmig/strategy.h"
+#include "nbd/cleanup.h"
+#include "snapshot/xml.h"
+
+#include <errno.h>
+
+/* The stamp: with it two state stores see each other, and a job is found
+ * again when its store is lost. */
+static char *stamp_text(struct bm_mover *m)
+{
+    BM_XMLDOC xmlDocPtr doc = xmlNewDoc(BAD_CAST "1.0");
+    xmlNodePtr root = xmlNewDocNode(doc, NULL, BAD_CAST "job", NULL);
+
+    xmlDocSetRootElement(doc, root);
+    bm_xml_set(root, "id", m->job->id);
+    bm_xml_set(root, "host", m->job->host);
+    bm_xml_set(root, "store", bm_job_store_dir(m->store));
+    return bm_xml_dump(root);
+}
+
+static int stamp(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE char *text = stamp_text(m);
+
+    if (!text)
+        return bm_fail_errno(err, ENOMEM, "cannot stamp %s", m->job->domain);
+    return bm_domain_stamp(m->domain, text, err);
+}
+
+static int make_target(struct bm_mover *m, struct bm_job_disk *disk,
+                       struct bm_error *err)
+{
+    const char *path = disk->dest.layers[0].path;
+    int rc;
+
+    if (disk->dest_block || bm_file_is(path, disk->dest_dev, disk->dest_ino))
+        return 0;
+    rc = bm_file_make(path, &disk->dest_dev, &disk->dest_ino, err);
+    if (rc)
+        return rc;
+    bm_point("allocating.created");
+    return bm_mover_save(m, NULL, err);
+}
+
+int bm_step_allocate(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc)
+        rc = stamp(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = make_target(m, &m->job->disks[i], err);
+    return rc;
+}

@@ -1,0 +1,283 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/commit.h"
+
+#include "blockmig/files.h"
+#include "blockmig/guard.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
+#include "blockmig/users.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+#include "snapshot/call.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PIVOT_MS 5000
+
+/* --- one active commit --- */
+
+static int wait_completed(struct bm_blockjob *job, int timeout_ms,
+                          struct bm_error *err)
+{
+    int64_t until = bm_now_ms() + timeout_ms;
+    int rc = 0;
+
+    while (!rc && job->state != BM_JOB_COMPLETED && bm_now_ms() < until) {
+        rc = bm_blockjob_poll(job, 50, err);
+        if (!rc && job->state != BM_JOB_READY && job->state != BM_JOB_RUNNING &&
+            job->state != BM_JOB_COMPLETED)
+            break;
+    }
+    return rc;
+}
+
+/* Under load a pivot can stay pending for ever: it ends once the guest is
+ * still. The guard holds the pause. */
+static int complete_paused(struct bm_mover *m, struct bm_blockjob *job,
+                           struct bm_error *err)
+{
+    int64_t start;
+    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
+    int back;
+
+    if (!rc)
+        rc = bm_guard_suspending(m->guard, err);
+    if (rc)
+        return rc;
+    start = bm_now_ms();
+    rc = bm_domain_suspend(m->domain, bm_call_ms(), err);
+    if (!rc)
+        rc = wait_completed(job, m->job->max_pause_ms, err);
+    if (rc == -ETIMEDOUT)
+        return rc;
+    back = bm_domain_resume(m->domain, bm_call_ms(), err);
+    (void)bm_guard_disarm(m->guard, NULL);
+    m->job->pauses++;
+    m->job->pause_ms_total += (double)(bm_now_ms() - start);
+    if ((double)(bm_now_ms() - start) > m->job->pause_ms_longest)
+        m->job->pause_ms_longest = (double)(bm_now_ms() - start);
+    return rc ? rc : back;
+}
+
+static int pivot_to_end(struct bm_mover *m, struct bm_blockjob *job,
+                        struct bm_error *err)
+{
+    int rc = bm_blockjob_pivot(job, bm_call_ms(), err);
+
+    /* a dead mover may have asked already */
+    if (rc && rc != -EINVAL && rc != -EBUSY)
+        return rc;
+    bm_point("consolidating.pivot-sent");
+    rc = wait_completed(job, PIVOT_MS, err);
+    for (int i = 0; !rc && job->state == BM_JOB_READY && i < 5; i++)
+        rc = complete_paused(m, job, err);
+    if (rc || job->state == BM_JOB_COMPLETED)
+        return rc;
+    bm_fail(err, job->state == BM_JOB_LOST ? ECONNRESET : EIO,
+            "the commit of disk %s did not end", job->target);
+    return bm_cause(err, "its state is: %s", bm_jobstate_name(job->state)),
+           -err->code;
+}
+
+static int start_commit(struct bm_mover *m, size_t i, struct bm_blockjob *job,
+                        struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    const char *base = disk->chain.layers[1].path;
+    int rc;
+
+    if (disk->mirror) {
+        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
+        if (disk->mirror_job && !strcmp(disk->mirror_job, "active-commit"))
+            return 0;
+        bm_fail(err, EBUSY, "cannot commit disk %s of %s", plan->target,
+                m->job->domain);
+        bm_cause(err, "a block job that is not ours is on the disk");
+        bm_remedy(err, "end it, then `blockmig job resume %s`", m->job->id);
+        return bm_status(err, BM_EXIT_HELD), -EBUSY;
+    }
+    /* an image that backs more than one image is never written */
+    rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
+    if (!rc)
+        rc = bm_blockjob_commit(m->conn, m->domain, plan->target, 0, job, err);
+    return rc;
+}
+
+int bm_commit_running(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    int rc;
+
+    if (!jobs)
+        return bm_fail_errno(err, ENOMEM, "cannot commit");
+    rc = start_commit(m, i, &jobs[i], err);
+    bm_point("consolidating.started");
+    if (!rc)
+        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
+    if (!rc && jobs[i].state != BM_JOB_COMPLETED)
+        rc = pivot_to_end(m, &jobs[i], err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+/* --- forward: the overlay into the new image --- */
+
+static int misplaced(struct bm_mover *m, size_t i, int at, struct bm_error *err)
+{
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    char found[400];
+
+    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
+            m->job->disks[i].target, m->job->domain);
+    bm_cause(err, "it is %s: %s", bm_situation_name(at),
+             disk ? bm_chain_text(&disk->chain, found, sizeof found)
+                  : "not in the domain");
+    bm_remedy(err,
+              "undo what was changed behind our back (a snapshot that was "
+              "made meanwhile: commit it), then `blockmig job resume %s`",
+              m->job->id);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+/* qemu-img holds QEMU's locks while it writes, so a guest that starts
+ * meanwhile fails to, and the XML is changed only after that. */
+static int commit_off(struct bm_mover *m, size_t i,
+                      const struct bm_chain *result, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int rc = bm_users_other_domains(m->conn, m->job->uuid,
+                                    result->layers[0].path, err);
+
+    if (!rc)
+        rc = bm_image_commit(bm_mover_disk(m, i)->chain.layers[0].path, "qcow2",
+                             err);
+    if (!rc)
+        rc = bm_domain_set_config(m->domain, plan->target, result, err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    int rc = 0;
+
+    if (at < 0)
+        return at;
+    if (at != BM_AT_OVERLAY && at != BM_AT_DEST)
+        return misplaced(m, i, at, err);
+    if (at == BM_AT_OVERLAY)
+        rc = m->domain->active ? bm_commit_running(m, i, err)
+                               : commit_off(m, i, &plan->dest, err);
+    if (rc)
+        return rc;
+    at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    if (at != BM_AT_DEST)
+        return at < 0 ? at : misplaced(m, i, at, err);
+    bm_point("consolidating.committed");
+    return plan->overlay ? bm_file_remove(plan->overlay, err) : 0;
+}
+
+int bm_commit_overlays(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = commit_disk(m, i, err);
+    return rc;
+}
+
+/* --- back: the overlay onto the old image --- */
+
+static int start_back(struct bm_mover *m, size_t i, struct bm_blockjob *job,
+                      struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_copy_request request = {.target = plan->target, .shallow = true};
+    struct bm_chain chain;
+    int rc;
+
+    if (disk->mirror) {
+        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
+        return 0;
+    }
+    /* what a dead run of ours left there; the name bears our job */
+    rc = bm_file_remove(plan->back, err);
+    if (!rc && bm_chain_back(plan, &chain) < 0)
+        rc = bm_fail_errno(err, ENOMEM, "cannot go back");
+    if (rc)
+        return rc;
+    request.dest = &chain;
+    rc = bm_blockjob_copy(m->conn, m->domain, &request, job, err);
+    bm_chain_clear(&chain);
+    return rc;
+}
+
+static int all_back(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    int rc = jobs ? 0 : bm_fail_errno(err, ENOMEM, "cannot go back");
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                              err);
+
+        if (at == BM_AT_OVERLAY)
+            rc = start_back(m, i, &jobs[i], err);
+        else if (at != BM_AT_BACK && at != BM_AT_SOURCE)
+            rc = at < 0 ? at : misplaced(m, i, at, err);
+    }
+    if (!rc)
+        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
+    bm_point("undoing.ready");
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        if (jobs[i].target[0] && jobs[i].state != BM_JOB_COMPLETED)
+            rc = pivot_to_end(m, &jobs[i], err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+static int back_off(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_layer *top = &plan->source.layers[0];
+
+    return bm_image_rebase_unsafe(plan->overlay, top->path, top->format, err);
+}
+
+static int undo_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    int rc = 0;
+
+    if (at == BM_AT_OVERLAY && !m->domain->active) {
+        rc = back_off(m, i, err);
+        at = BM_AT_BACK;
+    }
+    if (!rc && at == BM_AT_BACK)
+        rc = m->domain->active ? bm_commit_running(m, i, err)
+                               : commit_off(m, i, &plan->source, err);
+    if (rc || at < 0)
+        return rc ? rc : at;
+    at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    if (at != BM_AT_SOURCE)
+        return at < 0 ? at : misplaced(m, i, at, err);
+    rc = plan->overlay ? bm_file_remove(plan->overlay, err) : 0;
+    return rc || !plan->back ? rc : bm_file_remove(plan->back, err);
+}
+
+int bm_undo(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc && m->domain->active)
+        rc = all_back(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = undo_disk(m, i, err);
+    return rc;
+}

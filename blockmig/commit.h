@@ -1,0 +1,21 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Ends of a switched move: the tiny overlay goes down into the new image, or
+ * the whole disk goes back to the old one. Both for a running guest (libvirt)
+ * and a shut-off one (qemu-img), and both from wherever a dead process left
+ * them. No write of the guest is lost on either way.
+ */
+#ifndef BM_COMMIT_H
+#define BM_COMMIT_H
+
+#include "blockmig/mover.h"
+
+int bm_commit_overlays(struct bm_mover *m, struct bm_error *err);
+int bm_undo(struct bm_mover *m, struct bm_error *err);
+
+/* The guest runs: active commit of that disk's top layer into the one below
+ * it. A pivot that does not end under load gets a short, guarded pause. */
+int bm_commit_running(struct bm_mover *m, size_t i, struct bm_error *err);
+
+#endif

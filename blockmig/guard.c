@@ -1,0 +1,234 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/guard.h"
+
+#include "blockmig/guard-child.h"
+#include "nbd/cleanup.h"
+#include "nbd/sync.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+/* An answer may need a new connection to libvirt. */
+#define ANSWER_MS 30000
+
+struct bm_guard {
+    pid_t pid;
+    int pipe;
+    bool armed;
+};
+
+/* In the child: a process of its own, deaf to the terminal, with nothing of
+ * ours but the pipe. */
+static void become_guard(int pipe, const char *uri)
+{
+    static const int deaf[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT};
+    int null = open("/dev/null", O_RDWR);
+
+    for (size_t i = 0; i < sizeof deaf / sizeof deaf[0]; i++)
+        signal(deaf[i], SIG_IGN);
+    (void)setsid();
+    (void)prctl(PR_SET_NAME, "blockmig-guard");
+    for (int fd = 0; fd < 3 && null >= 0; fd++)
+        (void)dup2(null, fd);
+    if (pipe != 3) {
+        (void)dup2(pipe, 3);
+        pipe = 3;
+    }
+    (void)close_range(4, ~0U, 0);
+    unsetenv("BLOCKMIG_STOP_AT");
+    _exit(bm_guard_child(pipe, uri));
+}
+
+int bm_guard_start(const char *uri, struct bm_guard **out, struct bm_error *err)
+{
+    struct bm_guard *guard = calloc(1, sizeof *guard);
+    int pair[2];
+
+    if (!guard ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        free(guard);
+        return bm_fail_errno(err, errno, "cannot start the guard");
+    }
+    guard->pid = fork();
+    if (guard->pid == 0) {
+        (void)close(pair[0]);
+        become_guard(pair[1], uri);
+    }
+    (void)close(pair[1]);
+    guard->pipe = pair[0];
+    if (guard->pid < 0) {
+        int code = errno;
+
+        (void)close(pair[0]);
+        free(guard);
+        return bm_fail_errno(err, code, "cannot start the guard");
+    }
+    *out = guard;
+    return 0;
+}
+
+void bm_guard_stop(struct bm_guard *guard)
+{
+    int status;
+
+    if (!guard)
+        return;
+    (void)close(guard->pipe);
+    /* an idle guard ends at once; an armed one outlives us on purpose */
+    if (!guard->armed)
+        while (waitpid(guard->pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    free(guard);
+}
+
+static int failed(struct bm_error *err, int code, const char *cause)
+{
+    bm_fail(err, code, "cannot speak to the guard");
+    return bm_cause(err, "%s", cause), -code;
+}
+
+/* Sends and takes the answer: 0, -ETIME (it acted), or an error. */
+static int ask(struct bm_guard *guard, const void *message, size_t len,
+               struct bm_error *err)
+{
+    struct pollfd fd = {.fd = guard->pipe, .events = POLLIN};
+    int64_t until = bm_now_ms() + ANSWER_MS;
+    char text[600];
+    ssize_t n;
+
+    if (send(guard->pipe, message, len, MSG_NOSIGNAL) < 0)
+        return failed(err, EPIPE, strerror(errno));
+    while ((n = poll(&fd, 1, (int)(until - bm_now_ms()))) < 0 &&
+           errno == EINTR && bm_now_ms() < until)
+        ;
+    if (n <= 0)
+        return failed(err, EPIPE, "no answer in time");
+    n = recv(guard->pipe, text, sizeof text - 1, 0);
+    if (n <= 0)
+        return failed(err, EPIPE, "it is gone");
+    text[n] = '\0';
+    if (text[0] == BM_GUARD_OK)
+        return 0;
+    if (text[0] == BM_GUARD_ACTED)
+        return bm_fail_errno(err, ETIME, "the pause took too long"), -ETIME;
+    return failed(err, EIO, text + 1);
+}
+
+static int say(struct bm_guard *guard, enum bm_guard_word word,
+               struct bm_error *err)
+{
+    char letter = (char)word;
+
+    return ask(guard, &letter, 1, err);
+}
+
+int bm_guard_arm(struct bm_guard *guard, const char *dir,
+                 const struct bm_job *job, struct bm_error *err)
+{
+    BM_FREE char *json = bm_job_to_json(job);
+    BM_FREE char *message = NULL;
+    int n, rc;
+
+    if (!json || (n = asprintf(&message, "%c%s%c%s", BM_GUARD_ARM, dir, '\0',
+                               json)) < 0) {
+        message = NULL;
+        return bm_fail_errno(err, ENOMEM, "cannot arm the guard");
+    }
+    if (n > BM_GUARD_MESSAGE)
+        return failed(err, EMSGSIZE, "the job is too large");
+    rc = ask(guard, message, (size_t)n, err);
+    guard->armed = rc == 0;
+    return rc;
+}
+
+int bm_guard_suspending(struct bm_guard *guard, struct bm_error *err)
+{
+    return say(guard, BM_GUARD_SUSPENDING, err);
+}
+
+int bm_guard_pivoting(struct bm_guard *guard, struct bm_error *err)
+{
+    return say(guard, BM_GUARD_PIVOTING, err);
+}
+
+int bm_guard_disarm(struct bm_guard *guard, struct bm_error *err)
+{
+    int rc = say(guard, BM_GUARD_DISARM, err);
+
+    if (rc == 0 || rc == -ETIME)
+        guard->armed = false;
+    return rc;
+}
+
+/* --- the guard's files in the state directory --- */
+
+static char *file(const char *dir, const char *id, const char *suffix)
+{
+    char *path;
+
+    return asprintf(&path, "%s/%s.%s", dir, id, suffix) < 0 ? NULL : path;
+}
+
+int bm_guard_wait(const char *dir, const char *id, int timeout_ms,
+                  struct bm_error *err)
+{
+    BM_FREE char *path = file(dir, id, "guard");
+    BM_CLOSE int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    int64_t until = bm_now_ms() + timeout_ms;
+
+    while (fd >= 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+        if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+            return bm_fail_errno(err, errno, "cannot look at %s", path);
+        if (lock.l_type == F_UNLCK)
+            return 0;
+        if (bm_now_ms() > until) {
+            bm_fail(err, EBUSY, "cannot go on with job %s", id);
+            bm_cause(err, "the guard of its last run is still at work");
+            bm_remedy(err, "try again in a few seconds");
+            return bm_status(err, BM_EXIT_HELD), -EBUSY;
+        }
+        bm_sleep_ms(50);
+    }
+    return 0;
+}
+
+bool bm_guard_marked(const char *dir, const char *id)
+{
+    BM_FREE char *path = file(dir, id, "unclean");
+
+    /* no memory to look: assume the worse */
+    return !path || access(path, F_OK) == 0;
+}
+
+int bm_guard_mark(const char *dir, const char *id, struct bm_error *err)
+{
+    BM_FREE char *path = file(dir, id, "unclean");
+    BM_CLOSE int fd =
+        path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)
+             : -1;
+
+    if (fd < 0 || fsync(fd) < 0)
+        return bm_fail_errno(err, errno, "cannot mark job %s", id);
+    return bm_sync_folder_of(path, err);
+}
+
+void bm_guard_forget(const char *dir, const char *id)
+{
+    BM_FREE char *lock = file(dir, id, "guard");
+    BM_FREE char *mark = file(dir, id, "unclean");
+
+    if (lock)
+        (void)unlink(lock);
+    if (mark)
+        (void)unlink(mark);
+}

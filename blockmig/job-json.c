@@ -1,0 +1,217 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/job-json.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+// clang-format off
+#define FIELD(type, kind_, member)                                             \
+    {.name = #member, .kind = BM_FIELD_##kind_,                                \
+     .offset = offsetof(struct type, member),                                  \
+     .size = sizeof((struct type *)NULL)->member}
+// clang-format on
+#define END                                                                    \
+    {                                                                          \
+        .name = NULL                                                           \
+    }
+
+const struct bm_field bm_job_fields[] = {
+    FIELD(bm_job, ARRAY, id),
+    FIELD(bm_job, ARRAY, uuid),
+    FIELD(bm_job, NAME, domain),
+    FIELD(bm_job, TEXT, uri),
+    FIELD(bm_job, TEXT, host),
+    FIELD(bm_job, TEXT, store),
+    FIELD(bm_job, STRATEGY, strategy),
+    FIELD(bm_job, STATE, state),
+    FIELD(bm_job, I64, created_ms),
+    FIELD(bm_job, I64, updated_ms),
+    FIELD(bm_job, I64, ended_ms),
+    FIELD(bm_job, BOOL, proof),
+    FIELD(bm_job, BOOL, source_delete),
+    FIELD(bm_job, BOOL, force),
+    FIELD(bm_job, U64, bandwidth),
+    FIELD(bm_job, INT, max_pause_ms),
+    FIELD(bm_job, TEXT, format),
+    FIELD(bm_job, INT, pauses),
+    FIELD(bm_job, REAL, pause_ms_total),
+    FIELD(bm_job, REAL, pause_ms_longest),
+    FIELD(bm_job, I64, copy_ms),
+    FIELD(bm_job, I64, prove_ms),
+    FIELD(bm_job, I64, total_ms),
+    FIELD(bm_job, BOOL, window_paused),
+    FIELD(bm_job, BOOL, unclean),
+    FIELD(bm_job, STATE, from),
+    FIELD(bm_job, BOOL, was_active),
+    FIELD(bm_job, BOOL, cancel),
+    FIELD(bm_job, INT, exit_status),
+    FIELD(bm_job, TEXT, error),
+    END,
+};
+
+const struct bm_field bm_disk_fields[] = {
+    FIELD(bm_job_disk, NAME, target),
+    FIELD(bm_job_disk, U64, capacity),
+    FIELD(bm_job_disk, BOOL, dest_block),
+    FIELD(bm_job_disk, U64, dest_dev),
+    FIELD(bm_job_disk, U64, dest_ino),
+    FIELD(bm_job_disk, TEXT, overlay),
+    FIELD(bm_job_disk, TEXT, back),
+    FIELD(bm_job_disk, BOOL, copy_sent),
+    FIELD(bm_job_disk, BOOL, proven),
+    FIELD(bm_job_disk, U64, proof_bytes),
+    FIELD(bm_job_disk, U64, proof_read),
+    FIELD(bm_job_disk, U64, proof_different),
+    FIELD(bm_job_disk, ARRAY, proof_medium),
+    FIELD(bm_job_disk, ARRAY, digest_source),
+    FIELD(bm_job_disk, ARRAY, digest_dest),
+    FIELD(bm_job_disk, BOOL, kept),
+    FIELD(bm_job_disk, BOOL, deleted),
+    END,
+};
+
+const struct bm_field bm_chain_fields[] = {
+    FIELD(bm_chain, BOOL, complete),
+    END,
+};
+
+const struct bm_field bm_layer_fields[] = {
+    FIELD(bm_layer, SOURCE, type),
+    FIELD(bm_layer, TEXT, path),
+    FIELD(bm_layer, TEXT, format),
+    FIELD(bm_layer, INT, index),
+    FIELD(bm_layer, BOOL, encrypted),
+    FIELD(bm_layer, BOOL, sliced),
+    END,
+};
+
+/* Adds value (NULL is JSON's null only when null_ok); 0 or -ENOMEM. */
+static int add(json_object *object, const char *name, json_object *value,
+               bool null_ok)
+{
+    if (!value && !null_ok)
+        return -ENOMEM;
+    if (json_object_object_add(object, name, value) == 0)
+        return 0;
+    json_object_put(value);
+    return -ENOMEM;
+}
+
+static json_object *field_value(const struct bm_field *f, const void *at)
+{
+    switch (f->kind) {
+    case BM_FIELD_TEXT:
+    case BM_FIELD_NAME:
+        return *(char *const *)at ? json_object_new_string(*(char *const *)at)
+                                  : NULL;
+    case BM_FIELD_ARRAY:
+        return json_object_new_string(at);
+    case BM_FIELD_BOOL:
+        return json_object_new_boolean(*(const bool *)at);
+    case BM_FIELD_U64:
+        return json_object_new_uint64(*(const uint64_t *)at);
+    case BM_FIELD_I64:
+        return json_object_new_int64(*(const int64_t *)at);
+    case BM_FIELD_INT:
+        return json_object_new_int(*(const int *)at);
+    case BM_FIELD_REAL:
+        return json_object_new_double(*(const double *)at);
+    case BM_FIELD_STATE:
+        return json_object_new_string(
+            bm_state_name(*(const enum bm_state *)at));
+    case BM_FIELD_STRATEGY:
+        return json_object_new_string(
+            bm_strategy_name(*(const enum bm_strategy *)at));
+    case BM_FIELD_SOURCE:
+        return json_object_new_string(
+            bm_source_type_name(*(const enum bm_source_type *)at));
+    }
+    return NULL;
+}
+
+static int write_fields(json_object *object, const struct bm_field *fields,
+                        const void *base)
+{
+    for (const struct bm_field *f = fields; f->name; f++) {
+        const void *at = (const char *)base + f->offset;
+        bool null_ok = (f->kind == BM_FIELD_TEXT || f->kind == BM_FIELD_NAME) &&
+                       *(char *const *)at == NULL;
+        int rc = add(object, f->name, field_value(f, at), null_ok);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int append(json_object *array, json_object *value)
+{
+    if (json_object_array_add(array, value) == 0)
+        return 0;
+    json_object_put(value);
+    return -ENOMEM;
+}
+
+static int write_layers(json_object *array, const struct bm_chain *chain)
+{
+    for (size_t i = 0; i < chain->n; i++) {
+        json_object *layer = json_object_new_object();
+
+        if (!layer || append(array, layer) < 0 ||
+            write_fields(layer, bm_layer_fields, &chain->layers[i]) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int write_chain(json_object *disk, const char *name,
+                       const struct bm_chain *chain)
+{
+    json_object *object = json_object_new_object(), *layers;
+
+    if (add(disk, name, object, false) < 0)
+        return -ENOMEM;
+    layers = json_object_new_array();
+    if (add(object, "layers", layers, false) < 0 ||
+        write_fields(object, bm_chain_fields, chain) < 0)
+        return -ENOMEM;
+    return write_layers(layers, chain);
+}
+
+static int write_disks(json_object *array, const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++) {
+        const struct bm_job_disk *disk = &job->disks[i];
+        json_object *object = json_object_new_object();
+
+        if (!object || append(array, object) < 0 ||
+            write_fields(object, bm_disk_fields, disk) < 0 ||
+            write_chain(object, "source", &disk->source) < 0 ||
+            write_chain(object, "dest", &disk->dest) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+char *bm_job_to_json(const struct bm_job *job)
+{
+    BM_JSON json_object *root = json_object_new_object();
+    json_object *disks = json_object_new_array();
+    const char *text;
+
+    if (!root) {
+        json_object_put(disks);
+        return NULL;
+    }
+    if (add(root, "disks", disks, false) < 0 ||
+        add(root, "version", json_object_new_int(BM_JOURNAL_VERSION), false) <
+            0 ||
+        write_fields(root, bm_job_fields, job) < 0 ||
+        write_disks(disks, job) < 0)
+        return NULL;
+    text = json_object_to_json_string_ext(
+        root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    return text ? strdup(text) : NULL;
+}

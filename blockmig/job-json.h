@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The journal's fields. One table serves both ways (job-json.c writes,
+ * job-json-read.c reads), so that what is written is what is read; a new
+ * field of struct bm_job is one line in job-json.c.
+ */
+#ifndef BM_JOB_JSON_H
+#define BM_JOB_JSON_H
+
+#include "blockmig/job.h"
+
+#include <json-c/json.h>
+
+#define BM_JOURNAL_VERSION 1
+
+enum bm_field_kind {
+    BM_FIELD_TEXT,  /* char *, may be null */
+    BM_FIELD_NAME,  /* char *, never null */
+    BM_FIELD_ARRAY, /* char[size] */
+    BM_FIELD_BOOL,
+    BM_FIELD_U64,
+    BM_FIELD_I64,
+    BM_FIELD_INT,
+    BM_FIELD_REAL,
+    BM_FIELD_STATE,
+    BM_FIELD_STRATEGY,
+    BM_FIELD_SOURCE, /* enum bm_source_type */
+};
+
+struct bm_field {
+    const char *name;
+    enum bm_field_kind kind;
+    size_t offset, size;
+};
+
+/* Each ends with a field without a name. */
+extern const struct bm_field bm_job_fields[], bm_disk_fields[];
+extern const struct bm_field bm_chain_fields[], bm_layer_fields[];
+
+static inline void bm_cleanup_json(json_object **object)
+{
+    json_object_put(*object);
+}
+#define BM_JSON __attribute__((cleanup(bm_cleanup_json)))
+
+#endif

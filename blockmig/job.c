@@ -1,0 +1,116 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/job.h"
+
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static const char *const state_names[BM_STATE_COUNT] = {
+    [BM_STATE_PLANNED] = "planned",
+    [BM_STATE_PREFLIGHT] = "preflight",
+    [BM_STATE_ALLOCATING] = "allocating",
+    [BM_STATE_COPYING] = "copying",
+    [BM_STATE_PROVING] = "proving",
+    [BM_STATE_READY] = "ready",
+    [BM_STATE_SWITCHING] = "switching",
+    [BM_STATE_PROVING_REST] = "proving-rest",
+    [BM_STATE_SETTLED] = "settled",
+    [BM_STATE_CONSOLIDATING] = "consolidating",
+    [BM_STATE_RELEASING] = "releasing",
+    [BM_STATE_UNDOING] = "undoing",
+    [BM_STATE_ROLLING_BACK] = "rolling-back",
+    [BM_STATE_HELD] = "held",
+    [BM_STATE_NEEDS_RECOVERY] = "needs-recovery",
+    [BM_STATE_DONE] = "done",
+    [BM_STATE_ROLLED_BACK] = "rolled-back",
+};
+
+const char *bm_state_name(enum bm_state state)
+{
+    return (unsigned)state < BM_STATE_COUNT ? state_names[state] : "unknown";
+}
+
+int bm_state_from_name(const char *name, enum bm_state *out)
+{
+    for (int i = 0; i < BM_STATE_COUNT; i++) {
+        if (strcmp(name, state_names[i]) == 0) {
+            *out = (enum bm_state)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+bool bm_state_final(enum bm_state state)
+{
+    return state == BM_STATE_DONE || state == BM_STATE_ROLLED_BACK;
+}
+
+const char *bm_strategy_name(enum bm_strategy strategy)
+{
+    return strategy == BM_STRATEGY_COLD ? "cold" : "blockcopy";
+}
+
+bool bm_job_id_valid(const char *id)
+{
+    return strlen(id) == BM_JOB_ID_LEN - 1 &&
+           strspn(id, "0123456789abcdef") == BM_JOB_ID_LEN - 1;
+}
+
+/* getrandom may be interrupted or, early at boot, give less than asked. */
+static int random_bytes(void *buf, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = getrandom((char *)buf + done, len - done, 0);
+
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return 0;
+}
+
+struct bm_job *bm_job_new(void)
+{
+    struct bm_job *job = calloc(1, sizeof *job);
+    uint32_t id;
+
+    if (!job || random_bytes(&id, sizeof id) < 0) {
+        free(job);
+        return NULL;
+    }
+    snprintf(job->id, sizeof job->id, "%08x", id);
+    job->created_ms = job->updated_ms = bm_wall_ms();
+    return job;
+}
+
+static void disk_clear(struct bm_job_disk *disk)
+{
+    free(disk->target);
+    free(disk->overlay);
+    free(disk->back);
+    bm_chain_clear(&disk->source);
+    bm_chain_clear(&disk->dest);
+}
+
+void bm_job_free(struct bm_job *job)
+{
+    if (!job)
+        return;
+    for (size_t i = 0; i < job->n_disks; i++)
+        disk_clear(&job->disks[i]);
+    free(job->disks);
+    free(job->domain);
+    free(job->uri);
+    free(job->host);
+    free(job->store);
+    free(job->format);
+    free(job->error);
+    free(job);
+}

@@ -1,0 +1,310 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The state machine. A state is journaled, then its work is done; what comes
+ * of it decides the next one. Resuming after a crash is the same machine
+ * started from the journaled state, because the work of every state looks at
+ * what is really there.
+ */
+#include "blockmig/move.h"
+
+#include "blockmig/guard.h"
+#include "blockmig/strategy.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RETRIES 3
+#define GUARD_WAIT_MS 20000
+
+static const struct bm_strategy_ops *strategy(const struct bm_job *job)
+{
+    return job->strategy == BM_STRATEGY_COLD ? &bm_strategy_cold
+                                             : &bm_strategy_blockcopy;
+}
+
+static bool before_switch(const struct bm_job *job)
+{
+    return job->state < BM_STATE_SWITCHING;
+}
+
+/* --- the work of a state --- */
+
+static int work(struct bm_mover *m, struct bm_error *err)
+{
+    const struct bm_strategy_ops *ops = strategy(m->job);
+
+    if (before_switch(m->job) && bm_mover_cancelled(m))
+        return bm_fail_errno(err, ECANCELED, "the move of %s stops",
+                             m->job->domain);
+    switch (m->job->state) {
+    case BM_STATE_ALLOCATING:
+        return bm_step_allocate(m, err);
+    case BM_STATE_COPYING:
+        return ops->copy(m, err);
+    case BM_STATE_SWITCHING:
+        return ops->switch_over(m, err);
+    case BM_STATE_PROVING:
+    case BM_STATE_PROVING_REST:
+        return bm_step_prove(m, err);
+    case BM_STATE_CONSOLIDATING:
+        return ops->consolidate(m, err);
+    case BM_STATE_UNDOING:
+        return ops->undo(m, err);
+    default:
+        return 0;
+    }
+}
+
+/* --- ends --- */
+
+static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
+                  struct bm_error *err)
+{
+    struct bm_job *job = m->job;
+    char line[2048];
+    int rc;
+
+    job->state = state;
+    job->ended_ms = bm_wall_ms();
+    job->total_ms = job->ended_ms - job->created_ms;
+    job->exit_status = exit_status;
+    free(job->error);
+    bm_error_line(&m->reason, line, sizeof line);
+    job->error = m->reason.code ? strdup(line) : NULL;
+    rc = bm_job_store_finish(m->store, job, bm_state_name(state), err);
+    if (rc)
+        return rc;
+    bm_guard_forget(bm_job_store_dir(m->store), job->id);
+    m->hooks->event(m->hooks->opaque, job, NULL);
+    return 0;
+}
+
+/* Stops where it is, with everything kept, for `job resume`. */
+static int park(struct bm_mover *m, enum bm_state state, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    struct bm_job *job = m->job;
+    char line[2048];
+
+    if (!err->remedy[0])
+        bm_remedy(err,
+                  "`blockmig job resume %s` when that is mended, or "
+                  "with --back to go back",
+                  job->id);
+    bm_status(err, BM_EXIT_HELD);
+    job->from = job->state;
+    job->state = state;
+    job->exit_status = BM_EXIT_HELD;
+    free(job->error);
+    bm_error_line(err, line, sizeof line);
+    job->error = strdup(line);
+    if (bm_mover_save(m, bm_state_name(state), &second) == 0)
+        m->hooks->event(m->hooks->opaque, job, NULL);
+    return -err->code;
+}
+
+static int rolled_back(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_step_roll_back(m, err);
+
+    if (rc)
+        return rc;
+    if (!m->reason.code) {
+        bm_fail_errno(&m->reason, ECANCELED, "the move of %s was rolled back",
+                      m->job->domain);
+    }
+    return finish(m, BM_STATE_ROLLED_BACK, m->reason.status, err);
+}
+
+static int released(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_step_release(m, err);
+
+    return rc ? rc : finish(m, BM_STATE_DONE, BM_EXIT_DONE, err);
+}
+
+/* --- what an error does --- */
+
+/* The world changed under a step (the guest went off, libvirtd was started
+ * anew): the step looks again and takes the other way. */
+static bool worth_a_retry(struct bm_mover *m, int rc)
+{
+    return (rc == -ECONNRESET || rc == -EIO || rc == -EINVAL) &&
+           m->retries++ < RETRIES;
+}
+
+/* In the journal too: a process that resumes must end with the same words and
+ * exit status. */
+static void keep_reason(struct bm_mover *m)
+{
+    char line[2048];
+
+    bm_error_line(&m->reason, line, sizeof line);
+    free(m->job->error);
+    m->job->error = strdup(line);
+    m->job->exit_status = m->reason.status;
+}
+
+static void recall_reason(struct bm_mover *m)
+{
+    if ((m->job->state != BM_STATE_UNDOING &&
+         m->job->state != BM_STATE_ROLLING_BACK) ||
+        !m->job->error || m->job->exit_status == BM_EXIT_HELD)
+        return;
+    bm_fail(&m->reason, ECANCELED, "%s", m->job->error);
+    m->reason.status = (enum bm_exit)m->job->exit_status;
+}
+
+static int go_back(struct bm_mover *m, enum bm_state state,
+                   struct bm_error *err)
+{
+    bm_mover_blame(m, err);
+    if (m->reason.code == ECANCELED)
+        m->reason.status = BM_EXIT_FAILED;
+    bm_mover_unlock(m);
+    keep_reason(m);
+    return bm_mover_enter(m, state, err);
+}
+
+/* 0: the machine goes on (the state may have changed). */
+static int mend(struct bm_mover *m, int rc, struct bm_error *err)
+{
+    enum bm_state state = m->job->state;
+
+    if (rc == -ETIMEDOUT)
+        return park(m, BM_STATE_NEEDS_RECOVERY, err);
+    if (rc == -BM_UNCLEAN)
+        return park(m, BM_STATE_HELD, err);
+    if (before_switch(m->job) && rc == -ECONNRESET && worth_a_retry(m, rc))
+        return 0;
+    if (before_switch(m->job))
+        return go_back(m, BM_STATE_ROLLING_BACK, err);
+    if (state == BM_STATE_SWITCHING && rc == -ECANCELED)
+        return go_back(m, BM_STATE_ROLLING_BACK, err);
+    if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
+        (rc == -ESRCH || m->retries >= RETRIES))
+        return go_back(m, BM_STATE_ROLLING_BACK, err);
+    if (state == BM_STATE_PROVING_REST && rc == -EBADMSG)
+        return go_back(m, BM_STATE_UNDOING, err);
+    if (err->status != BM_EXIT_HELD && worth_a_retry(m, rc))
+        return bm_mover_note(m, err, "trying again: %s", err->what);
+    return park(m, BM_STATE_NEEDS_RECOVERY, err);
+}
+
+/* --- the machine --- */
+
+static int step(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    switch (m->job->state) {
+    case BM_STATE_ROLLING_BACK:
+        return rolled_back(m, err);
+    case BM_STATE_RELEASING:
+        return released(m, err);
+    default:
+        rc = work(m, err);
+        return rc ? rc : bm_mover_enter(m, strategy(m->job)->next(m->job), err);
+    }
+}
+
+static int run(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    while (!rc && !bm_state_final(m->job->state)) {
+        memset(err, 0, sizeof *err);
+        err->status = BM_EXIT_FAILED;
+        rc = step(m, err);
+        if (rc)
+            rc = mend(m, rc, err);
+    }
+    bm_mover_unlock(m);
+    bm_domain_free(m->domain);
+    if (rc)
+        return rc;
+    if (m->job->state == BM_STATE_DONE)
+        return 0;
+    *err = m->reason;
+    return -err->code;
+}
+
+int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
+                struct bm_job *job, struct bm_guard *guard,
+                const struct bm_move_hooks *hooks, struct bm_error *err)
+{
+    struct bm_mover m = {.conn = conn,
+                         .store = store,
+                         .job = job,
+                         .guard = guard,
+                         .hooks = hooks,
+                         .phase_ms = bm_now_ms()};
+
+    return run(&m, err);
+}
+
+/* --- resuming --- */
+
+/* Where the machine starts again. */
+static void choose_start(struct bm_job *job, bool back)
+{
+    if (job->state == BM_STATE_NEEDS_RECOVERY || job->state == BM_STATE_HELD)
+        job->state = job->from;
+    /* a lock died with the old process: copy again */
+    if (job->strategy == BM_STRATEGY_COLD && job->state == BM_STATE_PROVING)
+        job->state = BM_STATE_COPYING;
+    /* later the flags stay: the images have been merged since */
+    for (size_t i = 0; job->state <= BM_STATE_PROVING_REST && i < job->n_disks;
+         i++)
+        job->disks[i].proven = false;
+    if (!back)
+        return;
+    if (before_switch(job) || job->state == BM_STATE_SWITCHING)
+        job->state = BM_STATE_ROLLING_BACK;
+    else if (job->state == BM_STATE_PROVING_REST ||
+             job->state == BM_STATE_SETTLED)
+        job->state = BM_STATE_UNDOING;
+}
+
+static int cannot_go_back(const struct bm_job *job, struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot go back with job %s", job->id);
+    bm_cause(err, "it is %s: the guest's newest writes are in the new image",
+             bm_state_name(job->state));
+    bm_remedy(err, "resume it without --back, then move the disk back");
+    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+}
+
+int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
+                   struct bm_job *job, struct bm_guard *guard, bool back,
+                   const struct bm_move_hooks *hooks, struct bm_error *err)
+{
+    struct bm_mover m = {.conn = conn,
+                         .store = store,
+                         .job = job,
+                         .guard = guard,
+                         .hooks = hooks,
+                         .phase_ms = bm_now_ms()};
+    int rc;
+
+    if (bm_state_final(job->state)) {
+        bm_fail(err, EINVAL, "cannot resume job %s", job->id);
+        bm_cause(err, "it has ended: %s", bm_state_name(job->state));
+        return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+    }
+    rc = bm_guard_wait(bm_job_store_dir(store), job->id, GUARD_WAIT_MS, err);
+    if (rc)
+        return rc;
+    choose_start(job, back);
+    if (back && job->state != BM_STATE_ROLLING_BACK &&
+        job->state != BM_STATE_UNDOING)
+        return cannot_go_back(job, err);
+    recall_reason(&m);
+    job->cancel = false;
+    rc = bm_mover_note(&m, err, "resumed in state %s%s",
+                       bm_state_name(job->state), back ? ", going back" : "");
+    return rc ? rc : run(&m, err);
+}

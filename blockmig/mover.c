@@ -1,0 +1,195 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/mover.h"
+
+#include "blockmig/point.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RECONNECT_MS 60000
+#define STALL_MS 300000 /* a copy that moves no byte for so long has failed */
+
+int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err)
+{
+    return bm_job_store_save(m->store, m->job, text, err);
+}
+
+int bm_mover_enter(struct bm_mover *m, enum bm_state state,
+                   struct bm_error *err)
+{
+    int rc;
+
+    m->job->state = state;
+    m->phase_ms = bm_now_ms();
+    rc = bm_mover_save(m, bm_state_name(state), err);
+    if (rc)
+        return rc;
+    m->hooks->event(m->hooks->opaque, m->job, NULL);
+    bm_mover_progress(m, 0, 0);
+    bm_point(bm_state_name(state));
+    return 0;
+}
+
+int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
+                  ...)
+{
+    char text[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    m->hooks->event(m->hooks->opaque, m->job, text);
+    return bm_mover_save(m, text, err);
+}
+
+void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
+{
+    int64_t elapsed = bm_now_ms() - m->phase_ms;
+    struct bm_progress progress = {
+        .state = m->job->state,
+        .bytes_done = done,
+        .bytes_total = total,
+        .rate = elapsed > 0 ? done * 1000 / (uint64_t)elapsed : 0,
+        .elapsed_ms = elapsed,
+    };
+
+    m->hooks->progress(m->hooks->opaque, m->job, &progress);
+}
+
+bool bm_mover_cancelled(struct bm_mover *m)
+{
+    if (m->hooks->cancelled(m->hooks->opaque))
+        m->job->cancel = true;
+    return m->job->cancel;
+}
+
+void bm_mover_blame(struct bm_mover *m, const struct bm_error *err)
+{
+    if (!m->reason.code && err->code)
+        m->reason = *err;
+}
+
+void bm_mover_unlock(struct bm_mover *m)
+{
+    for (size_t i = 0; i < m->n_locks; i++)
+        (void)close(m->locks[i]);
+    free(BM_STEAL(m->locks));
+    m->n_locks = 0;
+}
+
+static int domain_gone(struct bm_mover *m)
+{
+    bm_domain_free(m->domain);
+    m->domain = NULL;
+    return 0;
+}
+
+static int read_again(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    if (!m->domain)
+        rc = bm_domain_open_uuid(m->conn, m->job->uuid, &m->domain, err);
+    else
+        rc = bm_domain_refresh(m->conn, m->domain, err);
+    return rc == -ENOENT ? domain_gone(m) : rc;
+}
+
+int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_connection_lost(m->conn) ? -ECONNRESET : read_again(m, err);
+
+    if (rc != -ECONNRESET)
+        return rc;
+    rc = bm_mover_note(m, err, "connection to libvirt lost, connecting again");
+    if (!rc)
+        rc = bm_connection_reopen(m->conn, RECONNECT_MS, err);
+    return rc ? rc : read_again(m, err);
+}
+
+struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i)
+{
+    return m->domain ? bm_domain_disk(m->domain, m->job->disks[i].target)
+                     : NULL;
+}
+
+/* --- waiting for the block jobs of all disks --- */
+
+static int job_failed(struct bm_mover *m, const struct bm_blockjob *job,
+                      struct bm_error *err)
+{
+    int code = job->state == BM_JOB_LOST ? ECONNRESET : EIO;
+
+    bm_fail(err, code, "the block job of disk %s of %s did not finish",
+            job->target, m->job->domain);
+    bm_cause(err, "its state is: %s", bm_jobstate_name(job->state));
+    if (job->state == BM_JOB_FAILED)
+        bm_remedy(err, "see the log of libvirtd for QEMU's reason");
+    return -code;
+}
+
+static bool reached(const struct bm_blockjob *job, enum bm_jobstate wanted)
+{
+    return job->state == wanted ||
+           (wanted == BM_JOB_READY && job->state == BM_JOB_COMPLETED);
+}
+
+/* One look at every job; *moved: some state or number changed. */
+static int poll_all(struct bm_mover *m, struct bm_blockjob *jobs,
+                    enum bm_jobstate wanted, bool *all, uint64_t *sum,
+                    uint64_t *end, struct bm_error *err)
+{
+    *all = true;
+    *sum = *end = 0;
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_blockjob *job = &jobs[i];
+        int rc = 0;
+
+        if (!job->target[0])
+            continue;
+        if (!reached(job, wanted))
+            rc = bm_blockjob_poll(job, 200 / (int)m->job->n_disks + 1, err);
+        if (rc)
+            return rc;
+        if (job->state != BM_JOB_RUNNING && job->state != BM_JOB_READY &&
+            !reached(job, wanted))
+            return job_failed(m, job, err);
+        *all &= reached(job, wanted);
+        *sum += job->cur;
+        *end += job->end;
+    }
+    return 0;
+}
+
+int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
+                       enum bm_jobstate wanted, bool can_cancel,
+                       struct bm_error *err)
+{
+    int64_t moved_ms = bm_now_ms();
+    uint64_t sum, end, before = 0;
+    bool all;
+
+    for (;;) {
+        int rc = poll_all(m, jobs, wanted, &all, &sum, &end, err);
+
+        if (rc || all)
+            return rc;
+        if (can_cancel && bm_mover_cancelled(m))
+            return bm_fail_errno(err, ECANCELED, "the move of %s stops",
+                                 m->job->domain);
+        if (sum != before)
+            moved_ms = bm_now_ms();
+        before = sum;
+        bm_mover_progress(m, sum, end);
+        if (bm_now_ms() - moved_ms > STALL_MS) {
+            bm_fail(err, ETIMEDOUT, "the block jobs of %s stand still",
+                    m->job->domain);
+            return bm_cause(err, "no byte moved for %d s", STALL_MS / 1000),
+                   -EIO;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What the steps of one running move share: the job with its journal, the
+ * domain as last seen, the guard, and what cli/ wants to hear.
+ *
+ * Threads: the moving thread only.
+ */
+#ifndef BM_MOVER_H
+#define BM_MOVER_H
+
+#include "blockmig/move.h"
+#include "snapshot/blockjob.h"
+#include "snapshot/domain.h"
+
+struct bm_mover {
+    struct bm_connection *conn; /* borrowed */
+    struct bm_job_store *store; /* borrowed */
+    struct bm_job *job;         /* borrowed */
+    struct bm_guard *guard;     /* borrowed */
+    const struct bm_move_hooks *hooks;
+    struct bm_domain *domain; /* owned; NULL: gone */
+    struct bm_error reason;   /* why we go back; code 0: no reason */
+    int *locks; /* owned; what a cold move holds */
+    size_t n_locks;
+    int retries; /* of steps that met a change of the world */
+    int64_t phase_ms; /* bm_now_ms when the state was entered */
+};
+
+/* Enters a state: writes the journal first, then tells. */
+int bm_mover_enter(struct bm_mover *m, enum bm_state state,
+                   struct bm_error *err);
+/* Writes the journal; text NULL: no event. */
+int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err);
+/* An event for the store and the user. */
+int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
+                  ...) __attribute__((format(printf, 3, 4)));
+void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total);
+/* A cancel was asked for. */
+bool bm_mover_cancelled(struct bm_mover *m);
+/* Keeps the first reason for going back. */
+void bm_mover_blame(struct bm_mover *m, const struct bm_error *err);
+/* Lets go of the images that a cold move holds. */
+void bm_mover_unlock(struct bm_mover *m);
+/* Reads the domain again; after a lost connection, connects again first. */
+int bm_mover_refresh(struct bm_mover *m, struct bm_error *err);
+/* The live disk of job disk i, or NULL: it is not there any more. */
+struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i);
+/* Waits until the job of every disk (jobs[i] with an empty target: none) is
+ * `wanted`. ECANCELED when a cancel came and is allowed; EIO when one failed
+ * or no byte moved for five minutes; ECONNRESET: the connection is lost. */
+int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
+                       enum bm_jobstate wanted, bool can_cancel,
+                       struct bm_error *err);
+
+#endif

@@ -1,0 +1,70 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/plan.h"
+
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#include <stdio.h>
+
+static void disk_lines(FILE *out, const struct bm_job_disk *disk)
+{
+    char chain[1024], size[32];
+
+    fprintf(out, "  %s: %s, %s\n", disk->target,
+            bm_chain_text(&disk->source, chain, sizeof chain),
+            bm_format_size(disk->capacity, size, sizeof size));
+    fprintf(out, "    to %s (%s)\n", disk->dest.layers[0].path,
+            disk->dest.layers[0].format);
+}
+
+static void blockcopy_steps(FILE *out, const struct bm_job *job)
+{
+    fprintf(out, "  copy each disk by libvirt's blockcopy, the guest runs\n");
+    if (!job->proof) {
+        fprintf(out, "  pivot each disk, without a proof\n");
+        return;
+    }
+    fprintf(out,
+            "  switch: pause the guest at most %d ms, pivot, put a tiny "
+            "overlay on the new image, let it run\n",
+            job->max_pause_ms);
+    fprintf(out, "  prove: compare every byte of the old image with the "
+                 "frozen new one\n");
+    fprintf(out, "  a difference: go back to the old image, exit 4\n");
+    fprintf(out, "  commit the overlay into the new image\n");
+}
+
+static void cold_steps(FILE *out, const struct bm_job *job)
+{
+    fprintf(out, "  the domain is shut off and cannot be started meanwhile\n");
+    fprintf(out, "  copy each disk by qemu-img\n");
+    if (job->proof)
+        fprintf(out, "  prove: compare every byte of both images\n");
+    fprintf(out, "  write the new images into the saved XML\n");
+}
+
+char *bm_plan_text(const struct bm_job *job)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        return NULL;
+    fprintf(out, "move %s to %s, strategy %s:\n", job->domain, job->store,
+            bm_strategy_name(job->strategy));
+    for (size_t i = 0; i < job->n_disks; i++)
+        disk_lines(out, &job->disks[i]);
+    if (job->strategy == BM_STRATEGY_COLD)
+        cold_steps(out, job);
+    else
+        blockcopy_steps(out, job);
+    fprintf(out, "  the source is %s\n",
+            job->source_delete ? "deleted when nobody uses it" : "kept");
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}

@@ -1,0 +1,321 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/plan.h"
+
+#include "blockmig/files.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+static int refuse(struct bm_error *err, int code, const char *remedy)
+{
+    bm_remedy(err, "%s", remedy);
+    bm_status(err, BM_EXIT_REFUSED);
+    return -code;
+}
+
+static int no_memory(struct bm_error *err)
+{
+    return bm_fail_errno(err, ENOMEM, "cannot make a plan");
+}
+
+/* --- which disks --- */
+
+static bool movable(const struct bm_disk *disk)
+{
+    return strcmp(disk->device, "cdrom") != 0 &&
+           strcmp(disk->device, "floppy") != 0 && disk->chain.n &&
+           disk->chain.layers[0].type != BM_SOURCE_NONE;
+}
+
+static int add_disk(struct bm_job *job, struct bm_domain *domain,
+                    struct bm_disk *disk, struct bm_error *err)
+{
+    struct bm_job_disk *disks =
+        realloc(job->disks, (job->n_disks + 1) * sizeof *disks);
+    struct bm_job_disk *plan;
+    int rc;
+
+    if (!disks)
+        return no_memory(err);
+    job->disks = disks;
+    plan = &disks[job->n_disks];
+    memset(plan, 0, sizeof *plan);
+    plan->target = strdup(disk->target);
+    job->n_disks++;
+    if (!plan->target || bm_chain_copy(&disk->chain, &plan->source) < 0)
+        return no_memory(err);
+    if (!movable(disk))
+        return 0; /* named on purpose: preflight says why not */
+    rc = domain->active ? 0 : bm_chain_complete(&plan->source, err);
+    if (!rc)
+        rc = bm_domain_disk_size(domain, disk, err);
+    plan->capacity = disk->capacity;
+    return rc;
+}
+
+static int no_such_disk(const struct bm_domain *domain, const char *name,
+                        struct bm_error *err)
+{
+    char list[300] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < domain->n_disks && used < sizeof list; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s",
+                                 i ? ", " : "", domain->disks[i].target);
+    bm_fail(err, ENOENT, "domain %s has no disk %s", domain->name, name);
+    bm_cause(err, "its disks are: %s", list);
+    return refuse(err, ENOENT, "name one of these, by target or by path");
+}
+
+static bool has_disk(const struct bm_job *job, const char *target)
+{
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (!strcmp(job->disks[i].target, target))
+            return true;
+    return false;
+}
+
+static int named_disks(struct bm_job *job, struct bm_domain *domain,
+                       const char *const *names, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (; !rc && *names; names++) {
+        struct bm_disk *disk = bm_domain_disk(domain, *names);
+
+        if (!disk)
+            return no_such_disk(domain, *names, err);
+        if (!has_disk(job, disk->target))
+            rc = add_disk(job, domain, disk, err);
+    }
+    return rc;
+}
+
+static int choose_disks(struct bm_job *job, struct bm_domain *domain,
+                        const char *const *names, struct bm_error *err)
+{
+    int rc = 0;
+
+    if (names && *names)
+        return named_disks(job, domain, names, err);
+    for (size_t i = 0; !rc && i < domain->n_disks; i++)
+        if (movable(&domain->disks[i]))
+            rc = add_disk(job, domain, &domain->disks[i], err);
+    if (rc || job->n_disks)
+        return rc;
+    bm_fail(err, ENOENT, "domain %s has no disk that can be moved",
+            domain->name);
+    return refuse(err, ENOENT, "see virsh domblklist");
+}
+
+/* --- where to --- */
+
+static const char *extension(const char *format)
+{
+    return !strcmp(format, "qcow2") ? ".qcow2" : ".raw";
+}
+
+/* The length of a name without an image's extension. */
+static size_t stem(const char *name)
+{
+    static const char *const known[] = {".raw", ".img",  ".qcow2", ".qcow",
+                                        ".qed", ".vmdk", ".vdi"};
+    const char *dot = strrchr(name, '.');
+
+    for (size_t i = 0; dot && i < sizeof known / sizeof known[0]; i++)
+        if (!strcasecmp(dot, known[i]))
+            return (size_t)(dot - name);
+    return strlen(name);
+}
+
+static bool taken(const struct bm_job *job, size_t upto, const char *path)
+{
+    for (size_t i = 0; i < upto; i++)
+        if (!strcmp(job->disks[i].dest.layers[0].path, path))
+            return true;
+    return access(path, F_OK) == 0;
+}
+
+/* The source's base name, extension by format. Caller frees. */
+static char *name_from_source(const struct bm_layer *top, const char *format)
+{
+    const char *slash = top->path ? strrchr(top->path, '/') : NULL;
+    const char *name = slash ? slash + 1 : top->path ? top->path : "disk";
+    bool same = top->format && !strcmp(top->format, format);
+    size_t n = stem(name);
+    char *made;
+
+    if (same && n < strlen(name))
+        return strdup(name);
+    return asprintf(&made, "%.*s%s", (int)n, name, extension(format)) < 0
+               ? NULL
+               : made;
+}
+
+static char *file_target(const struct bm_job *job, size_t i,
+                         const struct bm_store *store,
+                         const struct bm_move_options *options,
+                         const char *format)
+{
+    const struct bm_job_disk *plan = &job->disks[i];
+    BM_FREE char *name =
+        options->name ? strdup(options->name)
+                      : name_from_source(&plan->source.layers[0], format);
+    char *path;
+
+    if (!name || asprintf(&path, "%s/%s", store->path, name) < 0)
+        return NULL;
+    if (options->name || !taken(job, i, path))
+        return path;
+    free(path);
+    return asprintf(&path, "%s/%s-%s%s", store->path, job->domain, plan->target,
+                    extension(format)) < 0
+               ? NULL
+               : path;
+}
+
+/* An overlay of ours in that folder: N is 1 on the new side, 2 on the way
+ * back. The suffix matters to virt-aa-helper. */
+static char *overlay_path(const struct bm_job *job, const char *target,
+                          const char *folder, int n)
+{
+    char *path;
+
+    return asprintf(&path, "%s/.blockmig-%s-%s-%d.qcow2", folder, job->id,
+                    target, n) < 0
+               ? NULL
+               : path;
+}
+
+/* The folder of a layer that is a file; else the other one's. */
+static char *folder_for(const struct bm_layer *layer,
+                        const struct bm_layer *other,
+                        const struct bm_move_options *options)
+{
+    if (options->overlay_dir)
+        return strdup(options->overlay_dir);
+    if (layer->type == BM_SOURCE_FILE && layer->path)
+        return bm_file_folder(layer->path);
+    if (other->type == BM_SOURCE_FILE && other->path)
+        return bm_file_folder(other->path);
+    return NULL;
+}
+
+static int overlays(struct bm_job *job, struct bm_job_disk *plan,
+                    const struct bm_move_options *options)
+{
+    const struct bm_layer *source = &plan->source.layers[0];
+    const struct bm_layer *dest = &plan->dest.layers[0];
+    BM_FREE char *forth = folder_for(dest, source, options);
+    BM_FREE char *back = folder_for(source, dest, options);
+
+    if (job->strategy != BM_STRATEGY_BLOCKCOPY || !job->proof)
+        return 0;
+    /* no folder at all: preflight asks for --overlay-dir */
+    plan->overlay = forth ? overlay_path(job, plan->target, forth, 1) : NULL;
+    plan->back = back ? overlay_path(job, plan->target, back, 2) : NULL;
+    return 0;
+}
+
+static int set_target(struct bm_job *job, size_t i,
+                      const struct bm_store *store,
+                      const struct bm_move_options *options,
+                      struct bm_error *err)
+{
+    struct bm_job_disk *plan = &job->disks[i];
+    const char *kept = plan->source.n ? plan->source.layers[0].format : NULL;
+    const char *format =
+        strcmp(options->format, "keep") ? options->format : kept;
+    bool block = store->kind == BM_STORE_BLOCK;
+    BM_FREE char *path = NULL;
+    int rc;
+
+    format = format ? format : "raw";
+    path = block ? strdup(store->path)
+                 : file_target(job, i, store, options, format);
+    plan->dest_block = block;
+    rc = path ? bm_chain_append(&plan->dest,
+                                block ? BM_SOURCE_BLOCK : BM_SOURCE_FILE, path,
+                                format)
+              : -ENOMEM;
+    plan->dest.complete = true;
+    if (!rc && plan->source.n)
+        rc = overlays(job, plan, options);
+    return rc ? no_memory(err) : 0;
+}
+
+/* --- the whole plan --- */
+
+static int set_words(struct bm_job *job, struct bm_connection *conn,
+                     const struct bm_domain *domain,
+                     const struct bm_store *store,
+                     const struct bm_move_options *options)
+{
+    char host[256] = "";
+
+    (void)gethostname(host, sizeof host - 1);
+    memcpy(job->uuid, domain->uuid, sizeof job->uuid);
+    job->domain = strdup(domain->name);
+    job->uri = strdup(bm_connection_uri(conn));
+    job->host = strdup(host);
+    job->store = strdup(store->name);
+    job->format = strdup(options->format);
+    job->strategy = domain->active ? BM_STRATEGY_BLOCKCOPY : BM_STRATEGY_COLD;
+    job->state = BM_STATE_PLANNED;
+    job->created_ms = bm_wall_ms();
+    job->proof = options->proof;
+    job->source_delete = options->source_delete;
+    job->force = options->force;
+    job->bandwidth = options->bandwidth;
+    job->max_pause_ms = options->max_pause_ms;
+    job->was_active = domain->active;
+    return job->domain && job->uri && job->host && job->store && job->format
+               ? 0
+               : -ENOMEM;
+}
+
+static int check_count(const struct bm_job *job, const struct bm_store *store,
+                       const struct bm_move_options *options,
+                       struct bm_error *err)
+{
+    if (job->n_disks <= 1)
+        return 0;
+    if (options->name) {
+        bm_fail(err, EINVAL, "cannot give --name to %zu disks", job->n_disks);
+        return refuse(err, EINVAL, "name one disk");
+    }
+    if (store->kind == BM_STORE_BLOCK) {
+        bm_fail(err, EINVAL, "cannot move %zu disks onto the one device %s",
+                job->n_disks, store->path);
+        return refuse(err, EINVAL, "name one disk");
+    }
+    return 0;
+}
+
+int bm_plan_make(struct bm_connection *conn, struct bm_domain *domain,
+                 const struct bm_store *store,
+                 const struct bm_move_options *options, struct bm_job **out,
+                 struct bm_error *err)
+{
+    struct bm_job *job = bm_job_new();
+    int rc;
+
+    if (!job || set_words(job, conn, domain, store, options) < 0) {
+        bm_job_free(job);
+        return no_memory(err);
+    }
+    rc = choose_disks(job, domain, options->disks, err);
+    if (!rc)
+        rc = check_count(job, store, options, err);
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        rc = set_target(job, i, store, options, err);
+    if (rc)
+        bm_job_free(job);
+    else
+        *out = job;
+    return rc;
+}

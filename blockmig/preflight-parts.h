@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The parts of preflight: the disks that move, and the target. Internal to
+ * preflight.c. Each adds its checks; -ENOMEM or another errno only when the
+ * list could not be made.
+ */
+#ifndef BM_PREFLIGHT_PARTS_H
+#define BM_PREFLIGHT_PARTS_H
+
+#include "blockmig/preflight.h"
+
+/* What every part looks at. */
+struct bm_looking {
+    struct bm_connection *conn;
+    struct bm_domain *domain;
+    const struct bm_store *store;
+    const struct bm_job *job;
+    struct bm_preflight *list;
+};
+
+#define BM_REFUSED(look, name, disk, remedy, ...)                              \
+    bm_preflight_add((look)->list, BM_REFUSE, name, disk, remedy, __VA_ARGS__)
+#define BM_WARNED(look, name, disk, remedy, ...)                               \
+    bm_preflight_add((look)->list, BM_WARN, name, disk, remedy, __VA_ARGS__)
+#define BM_FINE(look, name, disk, ...)                                         \
+    bm_preflight_add((look)->list, BM_OK, name, disk, NULL, __VA_ARGS__)
+
+int bm_preflight_disk(const struct bm_looking *look,
+                      const struct bm_job_disk *plan, struct bm_disk *disk,
+                      struct bm_error *err);
+int bm_preflight_target(const struct bm_looking *look, struct bm_error *err);
+
+#endif

@@ -1,0 +1,219 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Preflight of the target: room for the worst case, names, devices.
+ */
+#include "blockmig/files.h"
+#include "blockmig/preflight-parts.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* For the tiny overlay while the proof runs, each disk. */
+#define OVERLAY_ROOM (64ULL << 20)
+
+static int check_writable(const struct bm_looking *look)
+{
+    if (look->store->writable)
+        return BM_FINE(look, "store", "", "%s %s, file system %s",
+                       bm_store_kind_name(look->store->kind), look->store->path,
+                       look->store->fs_type ? look->store->fs_type : "unknown");
+    return BM_REFUSED(look, "store", "",
+                      "mount it read-write, or run as a user who may write",
+                      "cannot write to %s", look->store->path);
+}
+
+/* The most that one target can grow to: a full image, and for qcow2 its
+ * tables (8 bytes of L2 and 2 of refcounts a cluster of 64 KiB). */
+static uint64_t worst_case(const struct bm_looking *look,
+                           const struct bm_job_disk *plan)
+{
+    uint64_t bytes = plan->capacity;
+
+    if (!strcmp(plan->dest.layers[0].format, "qcow2"))
+        bytes += plan->capacity / 6553 + (1 << 20);
+    if (look->job->proof && look->job->strategy == BM_STRATEGY_BLOCKCOPY)
+        bytes += OVERLAY_ROOM;
+    return bytes;
+}
+
+static int check_room(const struct bm_looking *look)
+{
+    uint64_t need = 0;
+    char needs[32], has[32];
+
+    for (size_t i = 0; i < look->job->n_disks; i++)
+        need += worst_case(look, &look->job->disks[i]);
+    bm_format_size(need, needs, sizeof needs);
+    bm_format_size(look->store->available, has, sizeof has);
+    if (need > look->store->available)
+        return BM_REFUSED(look, "room", "",
+                          "make room, or choose another "
+                          "store",
+                          "%s needs up to %s and has %s free",
+                          look->store->path, needs, has);
+    return BM_FINE(look, "room", "", "up to %s of %s free", needs, has);
+}
+
+static bool is_source(const struct bm_looking *look, const struct stat *st)
+{
+    for (size_t i = 0; i < look->job->n_disks; i++) {
+        const struct bm_chain *chain = &look->job->disks[i].source;
+
+        for (size_t l = 0; l < chain->n; l++) {
+            struct stat other;
+
+            if (chain->layers[l].path &&
+                stat(chain->layers[l].path, &other) == 0 &&
+                other.st_dev == st->st_dev && other.st_ino == st->st_ino)
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool twice(const struct bm_looking *look, const struct bm_job_disk *plan)
+{
+    for (const struct bm_job_disk *d = look->job->disks; d < plan; d++)
+        if (!strcmp(d->dest.layers[0].path, plan->dest.layers[0].path))
+            return true;
+    return false;
+}
+
+static int check_file(const struct bm_looking *look,
+                      const struct bm_job_disk *plan)
+{
+    const char *path = plan->dest.layers[0].path;
+    struct stat st;
+
+    if (twice(look, plan))
+        return BM_REFUSED(look, "target", plan->target,
+                          "move the disks one by one, with --name",
+                          "another disk of the job goes to %s too", path);
+    if (lstat(path, &st) == 0) {
+        if (is_source(look, &st))
+            return BM_REFUSED(look, "target", plan->target,
+                              "choose another store or give --name",
+                              "%s is the source itself", path);
+        return BM_REFUSED(look, "target", plan->target,
+                          "move it away, or give --name",
+                          "the target file %s exists", path);
+    }
+    if (errno != ENOENT)
+        return BM_REFUSED(look, "target", plan->target, NULL,
+                          "cannot look at %s: %s", path, strerror(errno));
+    return BM_FINE(look, "target", plan->target, "%s is free", path);
+}
+
+/* A device that is mounted, or part of something, refuses O_EXCL. */
+static int check_device_free(const struct bm_looking *look,
+                             const struct bm_job_disk *plan)
+{
+    const char *path = plan->dest.layers[0].path;
+    BM_CLOSE int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+
+    if (fd >= 0)
+        return 0;
+    return BM_REFUSED(
+        look, "target", plan->target, "choose a device that nobody uses",
+        "cannot have %s for ourselves: %s", path, strerror(errno));
+}
+
+static int check_device_size(const struct bm_looking *look,
+                             const struct bm_job_disk *plan)
+{
+    uint64_t size = look->store->capacity;
+
+    if (size < plan->capacity)
+        return BM_REFUSED(look, "size", plan->target, "choose a larger device",
+                          "%s has %llu bytes, the disk %llu", look->store->path,
+                          (unsigned long long)size,
+                          (unsigned long long)plan->capacity);
+    if (!strcmp(plan->dest.layers[0].format, "raw") && size != plan->capacity)
+        return BM_REFUSED(look, "size", plan->target,
+                          "use --format qcow2, or a device of the same size",
+                          "%s has %llu bytes, the raw disk %llu: the guest "
+                          "would see the disk grow",
+                          look->store->path, (unsigned long long)size,
+                          (unsigned long long)plan->capacity);
+    return 0;
+}
+
+static int check_signature(const struct bm_looking *look,
+                           const struct bm_job_disk *plan)
+{
+    if (!look->store->signature)
+        return BM_FINE(look, "signature", plan->target,
+                       "nothing that libblkid knows is on %s",
+                       look->store->path);
+    return bm_preflight_add(
+        look->list, look->job->force ? BM_WARN : BM_REFUSE, "signature",
+        plan->target, "see wipefs; --force overwrites it",
+        "%s bears a signature: %s", look->store->path, look->store->signature);
+}
+
+static int check_device(const struct bm_looking *look,
+                        const struct bm_job_disk *plan)
+{
+    struct stat st;
+    int rc;
+
+    if (stat(plan->dest.layers[0].path, &st) == 0 && is_source(look, &st))
+        return BM_REFUSED(look, "target", plan->target, "choose another device",
+                          "%s is the source itself", look->store->path);
+    rc = check_device_free(look, plan);
+    if (!rc)
+        rc = check_device_size(look, plan);
+    return rc ? rc : check_signature(look, plan);
+}
+
+static int check_overlay_folder(const struct bm_looking *look,
+                                const struct bm_job_disk *plan,
+                                const char *overlay)
+{
+    BM_FREE char *folder = overlay ? bm_file_folder(overlay) : NULL;
+
+    if (!folder)
+        return BM_REFUSED(look, "overlay", plan->target,
+                          "give --overlay-dir DIR, or --proof none",
+                          "neither store can hold the overlay of the switch");
+    if (access(folder, W_OK | X_OK) < 0)
+        return BM_REFUSED(look, "overlay", plan->target,
+                          "give --overlay-dir DIR, or --proof none",
+                          "cannot make the overlay in %s: %s", folder,
+                          strerror(errno));
+    return 0;
+}
+
+static int check_overlays(const struct bm_looking *look,
+                          const struct bm_job_disk *plan)
+{
+    int rc;
+
+    if (!look->job->proof || look->job->strategy != BM_STRATEGY_BLOCKCOPY)
+        return 0;
+    rc = check_overlay_folder(look, plan, plan->overlay);
+    return rc ? rc : check_overlay_folder(look, plan, plan->back);
+}
+
+int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
+{
+    bool block = look->store->kind == BM_STORE_BLOCK;
+    int rc = check_writable(look);
+
+    (void)err;
+    if (!rc && !block)
+        rc = check_room(look);
+    for (size_t i = 0; !rc && i < look->job->n_disks; i++) {
+        const struct bm_job_disk *plan = &look->job->disks[i];
+
+        rc = block ? check_device(look, plan) : check_file(look, plan);
+        if (!rc)
+            rc = check_overlays(look, plan);
+    }
+    return rc;
+}

@@ -1,0 +1,164 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The proof: every byte of the old image against the frozen new one. Both
+ * are held with QEMU's own "write not shared" lock meanwhile, so that nobody
+ * changes them while we read.
+ */
+#include "blockmig/strategy.h"
+#include "nbd/cleanup.h"
+#include "nbd/compare.h"
+#include "nbd/imagelock.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define CONNECTIONS 2
+
+/* Both sides of one disk, open and locked. */
+struct sides {
+    struct bm_device *source, *dest;
+    int *locks;
+    size_t n_locks;
+};
+
+static void sides_clear(struct sides *s)
+{
+    bm_device_close(s->source);
+    bm_device_close(s->dest);
+    for (size_t i = 0; i < s->n_locks; i++)
+        (void)close(s->locks[i]);
+    free(s->locks);
+}
+
+static int lock_chain(struct sides *s, const struct bm_chain *chain,
+                      struct bm_error *err)
+{
+    for (size_t i = 0; i < chain->n; i++) {
+        int *locks = realloc(s->locks, (s->n_locks + 1) * sizeof *locks);
+        int fd;
+
+        if (!locks)
+            return bm_fail_errno(err, ENOMEM, "cannot lock the images");
+        s->locks = locks;
+        fd = bm_frozen_lock(chain->layers[i].path, err);
+        if (fd < 0)
+            return fd;
+        s->locks[s->n_locks++] = fd;
+    }
+    return 0;
+}
+
+static int open_chain(const struct bm_chain *chain, struct bm_device **out,
+                      struct bm_error *err)
+{
+    BM_FREE struct bm_image_layer *images = NULL;
+    int rc = bm_chain_images(chain, &images, err);
+
+    return rc ? rc
+              : bm_device_open_image(images, chain->n, CONNECTIONS, out, err);
+}
+
+static int open_sides(const struct bm_job_disk *disk, struct sides *s,
+                      struct bm_error *err)
+{
+    int rc = lock_chain(s, &disk->source, err);
+
+    if (!rc)
+        rc = lock_chain(s, &disk->dest, err);
+    if (!rc)
+        rc = open_chain(&disk->source, &s->source, err);
+    if (!rc)
+        rc = open_chain(&disk->dest, &s->dest, err);
+    return rc;
+}
+
+/* Progress over all disks, and the ear for a cancel. */
+struct sum {
+    struct bm_mover *m;
+    uint64_t before, total;
+    bool can_cancel;
+};
+
+static int on_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    struct sum *sum = opaque;
+
+    (void)total;
+    bm_mover_progress(sum->m, sum->before + done, sum->total);
+    return sum->can_cancel && bm_mover_cancelled(sum->m);
+}
+
+static void record(struct bm_job_disk *disk,
+                   const struct bm_compare_result *result)
+{
+    disk->proven = result->equal;
+    disk->proof_bytes = result->size;
+    disk->proof_read = result->data_read;
+    disk->proof_different = result->different;
+    snprintf(disk->proof_medium, sizeof disk->proof_medium, "%s",
+             result->medium);
+    memcpy(disk->digest_source, result->root_a, sizeof disk->digest_source);
+    memcpy(disk->digest_dest, result->root_b, sizeof disk->digest_dest);
+}
+
+static int mismatch(const struct bm_job_disk *disk,
+                    const struct bm_compare_result *result,
+                    struct bm_error *err)
+{
+    bm_fail(err, EBADMSG, "the proof of disk %s failed", disk->target);
+    bm_cause(
+        err,
+        "%llu bytes in %zu ranges of %s differ from %s, the first at "
+        "offset %llu",
+        (unsigned long long)result->different, result->n_ranges,
+        disk->dest.layers[0].path, disk->source.layers[0].path,
+        (unsigned long long)(result->n_ranges ? result->ranges[0].offset : 0));
+    bm_status(err, BM_EXIT_PROOF);
+    return -EBADMSG;
+}
+
+static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
+                      struct bm_error *err)
+{
+    struct bm_compare_result result = {0};
+    struct sides sides = {0};
+    int rc = open_sides(disk, &sides, err);
+
+    if (!rc)
+        rc = bm_compare(sides.source, sides.dest, on_progress, sum, &result,
+                        err);
+    sides_clear(&sides);
+    if (rc)
+        return rc;
+    record(disk, &result);
+    sum->before += result.size;
+    rc = bm_mover_save(sum->m, NULL, err);
+    if (!rc && !result.equal)
+        rc = mismatch(disk, &result, err);
+    bm_compare_result_clear(&result);
+    return rc;
+}
+
+int bm_prove_disk(struct bm_mover *m, struct bm_job_disk *disk,
+                  struct bm_error *err)
+{
+    struct sum sum = {.m = m, .total = disk->capacity};
+
+    return prove_disk(&sum, disk, err);
+}
+
+int bm_step_prove(struct bm_mover *m, struct bm_error *err)
+{
+    struct sum sum = {.m = m, .can_cancel = m->job->state == BM_STATE_PROVING};
+    int64_t start = bm_now_ms();
+    int rc = 0;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        sum.total += m->job->disks[i].capacity;
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = prove_disk(&sum, &m->job->disks[i], err);
+    m->job->prove_ms = bm_now_ms() - start;
+    return rc;
+}

@@ -1,0 +1,202 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The end of a move: what success means is checked, and the source is kept or
+ * deleted. Only the top image of the old chain is ever deleted: whether a
+ * backing file serves as somebody's template cannot be known from here.
+ */
+#include "blockmig/files.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
+#include "blockmig/strategy.h"
+#include "blockmig/users.h"
+#include "nbd/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int not_there(struct bm_mover *m, size_t i, const char *which,
+                     const struct bm_chain *chain, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    char found[400];
+
+    bm_fail(err, ESTALE, "the move of disk %s of %s is not complete",
+            plan->target, m->job->domain);
+    bm_cause(err, "its %s XML names %s, not %s", which,
+             bm_chain_text(chain, found, sizeof found),
+             plan->dest.layers[0].path);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+static bool names(const struct bm_chain *chain, const char *path)
+{
+    return chain->n && chain->layers[0].path &&
+           !strcmp(chain->layers[0].path, path);
+}
+
+/* libvirt leaves the saved XML alone when its source is spelled otherwise
+ * than the live one (pitfall 12). */
+static int check_config(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    int rc = 0;
+
+    if (!m->domain->persistent || disk->inactive.n == 0)
+        return 0;
+    if (!names(&disk->inactive, plan->dest.layers[0].path)) {
+        rc = bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+        if (!rc)
+            rc = bm_mover_refresh(m, err);
+        disk = bm_mover_disk(m, i);
+    }
+    if (!rc && !(disk && names(&disk->inactive, plan->dest.layers[0].path)))
+        return disk ? not_there(m, i, "saved", &disk->inactive, err) : -ESTALE;
+    return rc;
+}
+
+static int check_capacity(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    int rc = bm_domain_disk_size(m->domain, disk, err);
+
+    if (rc || disk->capacity == plan->capacity)
+        return rc;
+    return bm_mover_note(m, err,
+                         "disk %s had %llu bytes when the move began and has "
+                         "%llu now: it was resized meanwhile",
+                         plan->target, (unsigned long long)plan->capacity,
+                         (unsigned long long)disk->capacity);
+}
+
+static int check_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    static const struct bm_chain nothing;
+    int at = bm_situation(m->domain, disk, plan, err);
+    int rc;
+
+    if (at != BM_AT_DEST)
+        return at < 0 ? at
+                      : not_there(m, i, "live", disk ? &disk->chain : &nothing,
+                                  err);
+    rc = check_config(m, i, err);
+    return rc ? rc : check_capacity(m, i, err);
+}
+
+/* --- the source --- */
+
+static int delete_source(struct bm_mover *m, struct bm_job_disk *disk,
+                         struct bm_error *err)
+{
+    const struct bm_layer *top = &disk->source.layers[0];
+    int rc;
+
+    if (disk->deleted || access(top->path, F_OK) != 0) {
+        disk->deleted = true;
+        disk->kept = false;
+        return bm_mover_save(m, NULL, err);
+    }
+    rc = bm_users_none(m->conn, top->path, err);
+    if (!rc)
+        rc = bm_file_remove(top->path, err);
+    if (rc)
+        return rc;
+    bm_point("releasing.deleted");
+    disk->deleted = true;
+    disk->kept = false;
+    return bm_mover_note(m, err, "source image %s deleted%s", top->path,
+                         disk->source.n > 1 ? ", its backing files are kept"
+                                            : "");
+}
+
+/* Deleting comes last and may be refused: then the source is kept, and that
+ * is said; the move itself is done. */
+static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
+                          struct bm_error *err)
+{
+    struct bm_error why = BM_ERROR_INIT;
+    char line[1024];
+    int rc;
+
+    disk->kept = !disk->deleted;
+    if (!m->job->source_delete || !disk->proven ||
+        disk->source.layers[0].type != BM_SOURCE_FILE)
+        return 0;
+    rc = delete_source(m, disk, &why);
+    if (!rc)
+        return 0;
+    bm_error_line(&why, line, sizeof line);
+    return bm_mover_note(m, err, "source of disk %s is kept: %s", disk->target,
+                         line);
+}
+
+int bm_step_release(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = check_disk(m, i, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = keep_or_delete(m, &m->job->disks[i], err);
+    if (!rc)
+        rc = bm_domain_stamp(m->domain, NULL, err);
+    return rc;
+}
+
+static int cannot_release(const struct bm_job *job, const char *cause,
+                          struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot release the source of job %s", job->id);
+    bm_cause(err, "%s", cause);
+    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+}
+
+static void no_progress(void *opaque, const struct bm_job *job,
+                        const struct bm_progress *progress)
+{
+    (void)opaque, (void)job, (void)progress;
+}
+
+static void no_event(void *opaque, const struct bm_job *job, const char *text)
+{
+    (void)opaque, (void)job, (void)text;
+}
+
+static bool not_cancelled(void *opaque)
+{
+    (void)opaque;
+    return false;
+}
+
+int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
+                    struct bm_job *job, struct bm_error *err)
+{
+    static const struct bm_move_hooks quiet = {NULL, no_progress, no_event,
+                                               not_cancelled};
+    struct bm_mover m = {
+        .conn = conn, .store = store, .job = job, .hooks = &quiet};
+    int rc = 0;
+
+    if (job->state != BM_STATE_DONE)
+        return cannot_release(job, "the move is not done", err);
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].kept && !job->disks[i].proven)
+            return cannot_release(
+                job, "it was moved without a proof; delete the image by hand",
+                err);
+    for (size_t i = 0; !rc && i < job->n_disks; i++) {
+        struct bm_job_disk *disk = &job->disks[i];
+
+        if (disk->kept && disk->source.layers[0].type == BM_SOURCE_FILE)
+            rc = delete_source(&m, disk, err);
+    }
+    if (rc == -EBUSY)
+        bm_status(err, BM_EXIT_REFUSED);
+    return rc;
+}

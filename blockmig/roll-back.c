@@ -1,0 +1,160 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The way back before the switch: the guest runs where it ran, and nothing
+ * of ours is left.
+ */
+#include "blockmig/files.h"
+#include "blockmig/guard.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
+#include "blockmig/strategy.h"
+#include "nbd/cleanup.h"
+#include "snapshot/call.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define ABORT_MS 60000
+
+static bool mirrors_to(const struct bm_disk *disk, const char *path)
+{
+    return disk && disk->mirror && disk->mirror_chain.n &&
+           disk->mirror_chain.layers[0].path &&
+           !strcmp(disk->mirror_chain.layers[0].path, path);
+}
+
+/* Only a job that goes to our target is ours to end. */
+static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const char *path = m->job->disks[i].dest.layers[0].path;
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_blockjob job;
+    int rc;
+
+    if (!mirrors_to(disk, path))
+        return 0;
+    bm_blockjob_adopt(m->conn, m->domain, m->job->disks[i].target, &job);
+    rc = bm_blockjob_abort(&job, ABORT_MS, err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+/* Shut off in the switch before the guest ran on the target: the old image
+ * holds everything, so the saved XML goes back to it. */
+static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int rc;
+
+    if (bm_guard_marked(bm_job_store_dir(m->store), m->job->id)) {
+        bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
+        bm_cause(err, "the guest ran on the new image");
+        return bm_status(err, BM_EXIT_HELD), -ESTALE;
+    }
+    rc = bm_domain_set_config(m->domain, plan->target, &plan->source, err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+/* Whether any disk of the domain, live or saved, still names the file. */
+static bool named(const struct bm_domain *domain, const char *path)
+{
+    for (size_t i = 0; domain && i < domain->n_disks; i++) {
+        const struct bm_chain *chains[] = {&domain->disks[i].chain,
+                                           &domain->disks[i].inactive,
+                                           &domain->disks[i].mirror_chain};
+
+        for (size_t c = 0; c < 3; c++)
+            for (size_t l = 0; l < chains[c]->n; l++)
+                if (chains[c]->layers[l].path &&
+                    !strcmp(chains[c]->layers[l].path, path))
+                    return true;
+    }
+    return false;
+}
+
+static int still_named(struct bm_mover *m, size_t i, int at,
+                       struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot go back with disk %s of %s",
+            m->job->disks[i].target, m->job->domain);
+    bm_cause(err, "it is %s, and its XML still names %s", bm_situation_name(at),
+             m->job->disks[i].dest.layers[0].path);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+/* A file made by us, by its identity; or, killed between making it and
+ * writing that down, an empty one. */
+static bool ours(const struct bm_job_disk *disk)
+{
+    const char *path = disk->dest.layers[0].path;
+    struct stat st;
+
+    if (disk->dest_ino)
+        return bm_file_is(path, disk->dest_dev, disk->dest_ino);
+    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0 &&
+           st.st_uid == geteuid();
+}
+
+static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *disk = &m->job->disks[i];
+    int rc = 0;
+
+    if (!disk->dest_block && m->job->state >= BM_STATE_ALLOCATING && ours(disk))
+        rc = bm_file_remove(disk->dest.layers[0].path, err);
+    if (!rc && disk->overlay)
+        rc = bm_file_remove(disk->overlay, err);
+    if (!rc && disk->back)
+        rc = bm_file_remove(disk->back, err);
+    return rc;
+}
+
+static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int rc = m->domain ? end_copy(m, i, err) : 0;
+    int at = BM_AT_NOWHERE;
+
+    if (!rc && m->domain)
+        at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    if (rc || at < 0)
+        return rc ? rc : at;
+    if (at == BM_AT_DEST && !m->domain->active) {
+        rc = config_back(m, i, err);
+        at = BM_AT_SOURCE;
+    }
+    if (!rc && (named(m->domain, plan->dest.layers[0].path) ||
+                (plan->overlay && named(m->domain, plan->overlay)) ||
+                (plan->back && named(m->domain, plan->back))))
+        return still_named(m, i, at, err);
+    return rc ? rc : remove_made(m, i, err);
+}
+
+/* The switch may have been left paused before any pivot. */
+static int let_run(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    if (!m->job->window_paused || !m->domain ||
+        m->domain->state != VIR_DOMAIN_PAUSED ||
+        m->domain->reason != VIR_DOMAIN_PAUSED_USER)
+        return 0;
+    rc = bm_domain_resume(m->domain, bm_call_ms(), err);
+    m->job->window_paused = false;
+    return rc;
+}
+
+int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc)
+        rc = let_run(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = roll_back_disk(m, i, err);
+    bm_point("rolling-back.removed");
+    if (!rc && m->domain)
+        rc = bm_domain_stamp(m->domain, NULL, err);
+    return rc;
+}

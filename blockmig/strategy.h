@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A strategy: the order of its states, and the work of each. The work of a
+ * state looks at what is there and can be done again; it is only started
+ * after its state is in the journal.
+ */
+#ifndef BM_STRATEGY_H
+#define BM_STRATEGY_H
+
+#include "blockmig/mover.h"
+
+struct bm_strategy_ops {
+    /* The state after this one, when its work is done. */
+    enum bm_state (*next)(const struct bm_job *job);
+    /* The work of the states that are the strategy's own. */
+    int (*copy)(struct bm_mover *m, struct bm_error *err);
+    int (*switch_over)(struct bm_mover *m, struct bm_error *err);
+    int (*consolidate)(struct bm_mover *m, struct bm_error *err); /* or NULL */
+    int (*undo)(struct bm_mover *m, struct bm_error *err);        /* or NULL */
+};
+
+extern const struct bm_strategy_ops bm_strategy_blockcopy;
+extern const struct bm_strategy_ops bm_strategy_cold;
+
+/* --- work that all strategies share --- */
+
+/* Makes the target files and stamps the domain. */
+int bm_step_allocate(struct bm_mover *m, struct bm_error *err);
+/* Compares each disk's source chain with its target; both must be frozen or
+ * unused. -EBADMSG with status BM_EXIT_PROOF: they differ. */
+int bm_step_prove(struct bm_mover *m, struct bm_error *err);
+/* The same for one disk. */
+int bm_prove_disk(struct bm_mover *m, struct bm_job_disk *disk,
+                  struct bm_error *err);
+/* Sees to it that live and saved XML name the target, deletes the source if
+ * asked to and allowed, takes the stamp off. */
+int bm_step_release(struct bm_mover *m, struct bm_error *err);
+/* Before the switch: ends our block jobs, removes what we made. */
+int bm_step_roll_back(struct bm_mover *m, struct bm_error *err);
+
+/* The switch left the two sides of different instants: HELD, see the error. */
+#define BM_UNCLEAN EUCLEAN
+
+#endif

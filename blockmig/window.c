@@ -1,0 +1,347 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/window.h"
+
+#include "blockmig/files.h"
+#include "blockmig/guard.h"
+#include "blockmig/mover.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+#include "snapshot/call.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define TRIES 5
+#define FINISH_MS 10000
+
+/* --- the middle --- */
+
+struct stand {
+    size_t at_source, at_dest, at_overlay;
+};
+
+static int look(const struct bm_domain *domain, const struct bm_job *job,
+                struct stand *stand, struct bm_error *err)
+{
+    memset(stand, 0, sizeof *stand);
+    for (size_t i = 0; i < job->n_disks; i++) {
+        const struct bm_job_disk *plan = &job->disks[i];
+        struct bm_disk *disk =
+            bm_domain_disk((struct bm_domain *)domain, plan->target);
+        int at = bm_situation(domain, disk, plan, err);
+
+        if (at < 0)
+            return at;
+        stand->at_source += at == BM_AT_SOURCE;
+        stand->at_dest += at == BM_AT_DEST;
+        stand->at_overlay += at == BM_AT_OVERLAY;
+    }
+    if (stand->at_source + stand->at_dest + stand->at_overlay == job->n_disks)
+        return 0;
+    bm_fail(err, ESTALE, "the disks of %s are not as we left them",
+            job->domain);
+    return bm_cause(err, "someone changed a disk during the switch"), -ESTALE;
+}
+
+/* Asks for each pivot once; a pivot that is under way already refuses. */
+static int pivot_ready(struct bm_connection *conn, struct bm_domain *domain,
+                       const struct bm_job *job, bool *sent,
+                       struct bm_error *err)
+{
+    for (size_t i = 0; i < job->n_disks; i++) {
+        struct bm_disk *disk = bm_domain_disk(domain, job->disks[i].target);
+        struct bm_blockjob pivot;
+        int rc;
+
+        if (sent[i] || !disk ||
+            !bm_chain_equal(&disk->chain, &job->disks[i].source))
+            continue;
+        if (!disk->mirror) {
+            bm_fail(err, EIO, "cannot switch disk %s of %s", disk->target,
+                    job->domain);
+            return bm_cause(err, "its copy job has vanished"), -EIO;
+        }
+        bm_blockjob_adopt(conn, domain, disk->target, &pivot);
+        rc = bm_blockjob_pivot(&pivot, bm_call_ms(), err);
+        if (rc && rc != -EINVAL && rc != -EBUSY)
+            return rc;
+        sent[i] = rc == 0 || !disk->mirror_ready;
+    }
+    return 0;
+}
+
+static int freeze(struct bm_domain *domain, const struct bm_job *job,
+                  struct bm_error *err)
+{
+    BM_FREE const char **overlays =
+        calloc(domain->n_disks + 1, sizeof *overlays);
+
+    if (!overlays)
+        return bm_fail_errno(err, ENOMEM, "cannot freeze %s", job->domain);
+    for (size_t i = 0; i < job->n_disks; i++) {
+        struct bm_disk *disk = bm_domain_disk(domain, job->disks[i].target);
+
+        overlays[disk - domain->disks] = job->disks[i].overlay;
+    }
+    return bm_domain_freeze(domain, overlays, bm_call_ms(), err);
+}
+
+/* Waits for anything to happen to the domain, a little while. */
+static void wait_event(struct bm_connection *conn, const char *uuid,
+                       uint64_t *seq)
+{
+    struct bm_event event;
+
+    (void)bm_connection_next(conn, uuid, seq, 50, &event);
+}
+
+int bm_window_finish(struct bm_connection *conn, struct bm_domain *domain,
+                     const struct bm_job *job, int timeout_ms,
+                     struct bm_error *err)
+{
+    BM_FREE bool *sent = calloc(job->n_disks, sizeof *sent);
+    int64_t until = bm_now_ms() + timeout_ms;
+    bool frozen = false;
+    struct stand stand;
+
+    if (!sent)
+        return bm_fail_errno(err, ENOMEM, "cannot switch %s", job->domain);
+    for (;;) {
+        uint64_t seq = bm_connection_mark(conn);
+        int rc = bm_domain_refresh(conn, domain, err);
+
+        if (!rc)
+            rc = look(domain, job, &stand, err);
+        if (rc)
+            return rc;
+        if (stand.at_overlay == job->n_disks ||
+            (!job->proof && stand.at_source == 0))
+            return 0;
+        if (stand.at_source == 0 && !frozen) {
+            bm_point("switching.pivoted");
+            frozen = true;
+            rc = freeze(domain, job, err);
+            if (rc)
+                return rc;
+            continue;
+        }
+        rc = pivot_ready(conn, domain, job, sent, err);
+        if (rc)
+            return rc;
+        bm_point("switching.pivot-sent");
+        if (bm_now_ms() > until) {
+            bm_fail(err, ETIME, "the pivot of %s takes too long", job->domain);
+            return bm_cause(err, "not done after %d ms", timeout_ms), -ETIME;
+        }
+        wait_event(conn, domain->uuid, &seq);
+    }
+}
+
+/* --- the whole window --- */
+
+static void calm(const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++) {
+        bm_file_calm(job->disks[i].dest.layers[0].path);
+        bm_file_calm(job->disks[i].source.layers[0].path);
+    }
+}
+
+/* Never trust what was true a moment ago. */
+static int check_before(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        const struct bm_job_disk *plan = &m->job->disks[i];
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (!disk || !m->domain->active ||
+            !bm_chain_equal(&disk->chain, &plan->source) || !disk->mirror ||
+            !disk->mirror_chain.n ||
+            strcmp(disk->mirror_chain.layers[0].path,
+                   plan->dest.layers[0].path) != 0) {
+            bm_fail(err, ESTALE, "cannot switch disk %s of %s", plan->target,
+                    m->job->domain);
+            return bm_cause(err, "the disk or its copy is not as we left it"),
+                   -ESTALE;
+        }
+    }
+    return rc;
+}
+
+static bool paused(const struct bm_domain *domain)
+{
+    return domain->state == VIR_DOMAIN_PAUSED;
+}
+
+/* How the window went, by the host's clock, from libvirt's events. */
+struct timing {
+    uint64_t seq;
+    int64_t asked_ms;
+    int resumes; /* how often the guest was resumed since we asked */
+    double pause_ms;
+};
+
+/* Reads the events of the window, up to the resume that ends it. */
+static void read_timing(struct bm_mover *m, struct timing *t)
+{
+    int64_t suspended = t->asked_ms, until = bm_now_ms() + 1000;
+    struct bm_event event;
+
+    while (bm_now_ms() < until &&
+           bm_connection_next(m->conn, m->job->uuid, &t->seq,
+                              t->resumes ? 0 : 200, &event)) {
+        if (event.kind != BM_EVENT_LIFECYCLE)
+            continue;
+        if (event.code == VIR_DOMAIN_EVENT_SUSPENDED)
+            suspended = event.time_ms;
+        if (event.code == VIR_DOMAIN_EVENT_RESUMED) {
+            t->resumes++;
+            t->pause_ms = (double)(event.time_ms - suspended);
+        }
+    }
+}
+
+static void count_pause(struct bm_job *job, const struct timing *t)
+{
+    if (!t->resumes)
+        return;
+    job->pauses++;
+    job->pause_ms_total += t->pause_ms;
+    if (t->pause_ms > job->pause_ms_longest)
+        job->pause_ms_longest = t->pause_ms;
+}
+
+/* The pause must be over before anything that can fail is reported. The
+ * mark goes first: a guest that runs unfrozen makes the proof void. */
+static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    int rc = 0;
+
+    if (!clean)
+        rc = bm_guard_mark(bm_job_store_dir(m->store), m->job->id, &second);
+    if (!rc)
+        rc = bm_domain_resume(m->domain, bm_call_ms(), &second);
+    if (rc && err && !err->code)
+        *err = second;
+    return rc;
+}
+
+static bool nothing_pivoted(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct stand stand;
+
+    /* unknown counts as pivoted: the safe side */
+    if (bm_mover_refresh(m, &ignored) || !m->domain ||
+        look(m->domain, m->job, &stand, &ignored))
+        return false;
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (!disk || !disk->mirror || !disk->mirror_ready)
+            return false;
+    }
+    return stand.at_source == m->job->n_disks;
+}
+
+/* Suspends within half the bound, or resumes and says -EAGAIN. */
+static int suspend_in_time(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    int rc = bm_guard_suspending(m->guard, err);
+
+    if (!rc)
+        rc = bm_domain_suspend(m->domain, bm_call_ms(), err);
+    if (rc)
+        return rc;
+    bm_point("switching.suspended");
+    if (bm_now_ms() - start > m->job->max_pause_ms / 2 ||
+        bm_guard_pivoting(m->guard, err) == -ETIME) {
+        rc = resume(m, true, err);
+        return rc ? rc : -EAGAIN;
+    }
+    return 0;
+}
+
+int bm_window_end(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_window_finish(m->conn, m->domain, m->job, FINISH_MS, err);
+    bool clean = !rc || nothing_pivoted(m);
+    int back;
+
+    if (!rc)
+        bm_point("switching.frozen");
+    back = resume(m, clean, err);
+    return rc ? rc : back;
+}
+
+static int attempt(struct bm_mover *m, struct bm_error *err)
+{
+    struct timing timing = {0};
+    int rc, late;
+
+    calm(m->job);
+    rc = check_before(m, err);
+    if (!rc && paused(m->domain)) {
+        bm_fail(err, EAGAIN, "%s is paused by someone", m->job->domain);
+        return -EAGAIN;
+    }
+    if (!rc)
+        rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
+    if (rc)
+        return rc;
+    m->job->window_paused = true;
+    rc = bm_mover_save(m, NULL, err);
+    timing.seq = bm_connection_mark(m->conn);
+    timing.asked_ms = bm_now_ms();
+    if (!rc)
+        rc = suspend_in_time(m, err);
+    if (!rc)
+        rc = bm_window_end(m, err);
+    if (rc == -ETIMEDOUT)
+        return rc; /* abandoned: the guard stays armed until we are gone */
+    late = bm_guard_disarm(m->guard, rc ? NULL : err);
+    bm_point("switching.resumed");
+    read_timing(m, &timing);
+    count_pause(m->job, &timing);
+    m->job->window_paused = false;
+    /* someone else resumed the guest in the window: not one instant */
+    if (!rc && m->job->proof && timing.resumes > 1 && late != -ETIME)
+        m->job->unclean = true;
+    if (bm_guard_marked(bm_job_store_dir(m->store), m->job->id))
+        m->job->unclean = true;
+    if (!rc && late && late != -ETIME)
+        rc = late;
+    return rc;
+}
+
+int bm_window_switch(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (int i = 0; i < TRIES; i++) {
+        rc = attempt(m, err);
+        if (rc != -EAGAIN)
+            return rc;
+        rc = bm_mover_note(m, err,
+                           "the guest could not be paused in time, trying "
+                           "again");
+        if (rc)
+            return rc;
+        if (bm_mover_cancelled(m))
+            return bm_fail_errno(err, ECANCELED, "the move of %s stops",
+                                 m->job->domain);
+        bm_sleep_ms(1000 << i);
+    }
+    bm_fail(err, EIO, "cannot pause %s within --max-pause %d ms",
+            m->job->domain, m->job->max_pause_ms);
+    bm_cause(err, "%d tries were too slow", TRIES);
+    bm_remedy(err, "try when the storage is less busy, or allow more");
+    return -EIO;
+}

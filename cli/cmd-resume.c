@@ -1,0 +1,141 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The commands that work on a job again: job resume and job release. */
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/report.h"
+#include "cli/session.h"
+#include "nbd/cleanup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * The job's own connection, unless another is given. Read from a store that
+ * is closed again: the guard is forked next and must not inherit one.
+ */
+static int job_uri(struct cli *cli, char **uri, struct bm_error *err)
+{
+    struct bm_job_store *jobs = NULL;
+    struct bm_job *job = NULL;
+    int rc = cli_open_jobs(&cli->options, true, &jobs, err);
+
+    if (rc == 0)
+        rc = bm_job_store_load(jobs, cli->args[0], &job, err);
+    if (rc == 0) {
+        *uri = cli->options.connect ? strdup(cli->options.connect)
+                                    : BM_STEAL(job->uri);
+    }
+    bm_job_free(job);
+    bm_job_store_close(jobs);
+    return rc;
+}
+
+static int open_job(struct cli *cli, struct cli_session *s,
+                    struct bm_error *err)
+{
+    int rc = cli_open_jobs(&cli->options, false, &s->jobs, err);
+
+    return rc < 0 ? rc : cli_session_lock(s, cli->args[0], err);
+}
+
+/* A job that has ended is told as it ended; only the way back is shut. */
+static int ended(struct cli_session *s, bool back, struct bm_error *err)
+{
+    if (!back || s->job->state == BM_STATE_ROLLED_BACK)
+        return cli_session_report(s, 0, err);
+    bm_fail(err, EALREADY, "cannot go back in job %s", s->job->id);
+    bm_cause(err, "it is finished (%s)", bm_state_name(s->job->state));
+    bm_remedy(err, "move the disks back with 'blockmig move %s --to STORE'",
+              s->job->domain);
+    bm_status(err, BM_EXIT_REFUSED);
+    return -EALREADY;
+}
+
+static int resume(struct cli *cli, struct cli_session *s, struct bm_error *err)
+{
+    struct bm_move_hooks hooks;
+    int rc = cli_session_listen(s, &hooks, err);
+
+    if (rc < 0)
+        return rc;
+    rc = bm_move_resume(s->conn, s->jobs, s->job, s->guard, cli->options.back,
+                        &hooks, err);
+    return cli_session_report(s, rc, err);
+}
+
+int cli_job_resume(struct cli *cli, struct bm_error *err)
+{
+    struct cli_session s = CLI_SESSION_INIT(&cli->options);
+    BM_FREE char *uri = NULL;
+    int rc = job_uri(cli, &uri, err);
+
+    if (rc < 0)
+        return rc;
+    /* the guard first, while we have one thread; the connection may be out
+     * of reach, and a job that has ended needs none */
+    rc = bm_guard_start(uri, &s.guard, err);
+    if (rc == 0)
+        rc = open_job(cli, &s, err);
+    if (rc == 0 && bm_state_final(s.job->state)) {
+        rc = ended(&s, cli->options.back, err);
+    } else if (rc == 0) {
+        rc = bm_connection_open(uri, &s.conn, err);
+        if (rc < 0)
+            bm_status(err, BM_EXIT_HELD);
+        else
+            rc = resume(cli, &s, err);
+    }
+    cli_session_end(&s);
+    return rc;
+}
+
+static int nothing_kept(const struct bm_job *job, struct bm_error *err)
+{
+    bm_fail(err, ENOENT, "cannot release job %s", job->id);
+    bm_cause(err, bm_state_final(job->state) ? "it keeps no source image"
+                                             : "it is not finished");
+    bm_remedy(err, "see 'blockmig job list --kept'");
+    bm_status(err, BM_EXIT_REFUSED);
+    return -ENOENT;
+}
+
+static void print_released(const struct cli *cli, const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].deleted)
+            cli_say("deleted %s\n", cli_chain_top(&job->disks[i].source));
+    if (cli->options.json)
+        cli_json(cli_result_json(job));
+}
+
+static int release(struct cli *cli, struct cli_session *s, const char *uri,
+                   struct bm_error *err)
+{
+    int rc = open_job(cli, s, err);
+
+    if (rc < 0)
+        return rc;
+    if (!bm_state_final(s->job->state) || !cli_job_keeps(s->job))
+        return nothing_kept(s->job, err);
+    rc = bm_connection_open(uri, &s->conn, err);
+    if (rc == 0)
+        rc = bm_move_release(s->conn, s->jobs, s->job, err);
+    if (rc < 0)
+        return rc;
+    print_released(cli, s->job);
+    return 0;
+}
+
+int cli_job_release(struct cli *cli, struct bm_error *err)
+{
+    struct cli_session s = CLI_SESSION_INIT(&cli->options);
+    BM_FREE char *uri = NULL;
+    int rc = job_uri(cli, &uri, err);
+
+    if (rc == 0)
+        rc = release(cli, &s, uri, err);
+    cli_session_end(&s);
+    return rc;
+}

@@ -1,0 +1,58 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The table of commands. */
+#include "cli/cli.h"
+
+#include <stddef.h>
+
+static const enum cli_option none[] = {CLI_OPTION_NONE};
+static const enum cli_option move_options[] = {
+    CLI_TO,        CLI_STRATEGY,    CLI_FORMAT,     CLI_PROOF, CLI_BANDWIDTH,
+    CLI_MAX_PAUSE, CLI_SOURCE,      CLI_NAME,       CLI_FORCE, CLI_DRY_RUN,
+    CLI_DETACH,    CLI_OVERLAY_DIR, CLI_OPTION_NONE};
+static const enum cli_option list_options[] = {CLI_KEPT, CLI_ALL,
+                                               CLI_OPTION_NONE};
+static const enum cli_option resume_options[] = {CLI_BACK, CLI_OPTION_NONE};
+
+static const char move_details[] =
+    "Moves the named disks (vda, or an image's path; without names all of\n"
+    "them) of a domain, by name or UUID, to STORE, and proves block by block\n"
+    "that nothing was lost. A running guest keeps running. Exit status 0: the\n"
+    "guest runs on the new images; 1: it runs where it ran; 3: refused,\n"
+    "nothing was touched; 4: a proof failed; 6: run 'blockmig job resume'.\n";
+
+const struct cli_command cli_commands[] = {
+    {"move", "DOMAIN [DISK...] --to STORE",
+     "move a domain's disks to another datastore", move_details, move_options,
+     1, -1, "DOMAIN", true, cli_move},
+    {"job list", "", "jobs that are not finished", NULL, list_options, 0, 0,
+     NULL, false, cli_job_list},
+    {"job show", "ID", "everything about one job", NULL, none, 1, 1, "ID",
+     false, cli_job_show},
+    {"job watch", "ID", "follow a job to its end; exits as the job does", NULL,
+     none, 1, 1, "ID", true, cli_job_watch},
+    {"job cancel", "ID", "ask a running job to stop and go back", NULL, none, 1,
+     1, "ID", false, cli_job_cancel},
+    {"job resume", "ID", "go on with an interrupted job, or go back",
+     "Looks at what is really there (XML, block jobs, files) and ends the job\n"
+     "from there: forwards, or with --back backwards.\n",
+     resume_options, 1, 1, "ID", true, cli_job_resume},
+    {"job release", "ID", "delete the kept source images of a job",
+     "Checks anew that nothing uses them: no domain, no snapshot, no other\n"
+     "image.\n",
+     none, 1, 1, "ID", false, cli_job_release},
+    {"job events", "ID", "what happened in a job, with the time", NULL, none, 1,
+     1, "ID", false, cli_job_events},
+    {"job prune", "", "forget finished jobs that kept nothing", NULL, none, 0,
+     0, NULL, false, cli_job_prune},
+    {"store list", "", "datastores: pools, and folders that disks live in",
+     NULL, none, 0, 0, NULL, false, cli_store_list},
+    {"store show", "STORE", "what a datastore is, its room and its device",
+     NULL, none, 1, 1, "STORE", false, cli_store_show},
+    {"store probe", "STORE", "write a little file there and time it", NULL,
+     none, 1, 1, "STORE", false, cli_store_probe},
+    {"doctor", "", "is this host fit? A list of checks with remedies",
+     "Exit status 0: all is fine; 1: something was found.\n", none, 0, 0, NULL,
+     false, cli_doctor},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, false, NULL},
+};

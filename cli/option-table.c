@@ -1,0 +1,157 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "cli/option-table.h"
+
+#define AT(member) offsetof(struct cli_options, member)
+
+const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
+    [CLI_ALL] = {.name = "all",
+                 .kind = CLI_KIND_FLAG,
+                 .help = "finished jobs too",
+                 .offset = AT(all)},
+    [CLI_BACK] = {.name = "back",
+                  .kind = CLI_KIND_FLAG,
+                  .help = "go back: the guest runs on its old images again",
+                  .offset = AT(back)},
+    [CLI_BANDWIDTH] = {.name = "bandwidth",
+                       .kind = CLI_KIND_RATE,
+                       .argument = "RATE",
+                       .help = "copy no faster than RATE bytes a second "
+                               "(with K, M, G or T)",
+                       .offset = AT(bandwidth)},
+    [CLI_COMMANDS] = {.name = "commands",
+                      .kind = CLI_KIND_FLAG,
+                      .offset = AT(commands),
+                      .global = true,
+                      .hidden = true,
+                      .ends = true},
+    [CLI_CONNECT] = {.name = "connect",
+                     .letter = 'c',
+                     .kind = CLI_KIND_TEXT,
+                     .argument = "URI",
+                     .help = "the libvirt connection (default: libvirt's)",
+                     .offset = AT(connect),
+                     .global = true},
+    [CLI_DETACH] = {.name = "detach",
+                    .kind = CLI_KIND_FLAG,
+                    .help =
+                        "go on in the background once preflight has passed; "
+                        "prints the job's ID",
+                    .offset = AT(detach)},
+    [CLI_DRY_RUN] = {.name = "dry-run",
+                     .kind = CLI_KIND_FLAG,
+                     .help = "print preflight and plan, change nothing",
+                     .offset = AT(dry_run)},
+    [CLI_FORCE] = {.name = "force",
+                   .kind = CLI_KIND_FLAG,
+                   .help =
+                       "overwrite a block device that bears a file system or "
+                       "another signature",
+                   .offset = AT(force)},
+    [CLI_FORMAT] = {.name = "format",
+                    .kind = CLI_KIND_WORD,
+                    .argument = "keep|raw|qcow2",
+                    .help = "the format of the new images (default: keep)",
+                    .offset = AT(format)},
+    [CLI_HELP] = {.name = "help",
+                  .letter = 'h',
+                  .kind = CLI_KIND_FLAG,
+                  .help = "print this help and exit",
+                  .offset = AT(help),
+                  .global = true,
+                  .ends = true},
+    [CLI_JSON] = {.name = "json",
+                  .kind = CLI_KIND_FLAG,
+                  .help = "write JSON to standard output",
+                  .offset = AT(json),
+                  .global = true},
+    [CLI_KEPT] = {.name = "kept",
+                  .kind = CLI_KIND_FLAG,
+                  .help = "jobs whose source images were kept",
+                  .offset = AT(kept)},
+    [CLI_LONG_OPTIONS] = {.name = "long-options",
+                          .kind = CLI_KIND_FLAG,
+                          .offset = AT(long_options),
+                          .global = true,
+                          .hidden = true,
+                          .ends = true},
+    [CLI_MAX_PAUSE] =
+        {.name = "max-pause",
+         .kind = CLI_KIND_NUMBER,
+         .argument = "MS",
+         .help = "the longest pause of the guest at the switch, 10 to "
+                 "60000 ms (default: 500)",
+         .offset = AT(max_pause),
+         .min = 10,
+         .max = 60000},
+    [CLI_NAME] = {.name = "name",
+                  .kind = CLI_KIND_FILE_NAME,
+                  .argument = "FILE",
+                  .help = "the new image's file name, for one disk",
+                  .offset = AT(name)},
+    [CLI_OVERLAY_DIR] = {.name = "overlay-dir",
+                         .kind = CLI_KIND_TEXT,
+                         .argument = "DIR",
+                         .help = "the folder for the temporary overlays",
+                         .offset = AT(overlay_dir)},
+    [CLI_PROOF] = {.name = "proof",
+                   .kind = CLI_KIND_WORD,
+                   .argument = "full|none",
+                   .help = "compare every block before the source is let go "
+                           "(default: full)",
+                   .offset = AT(proof)},
+    [CLI_QUIET] = {.name = "quiet",
+                   .letter = 'q',
+                   .kind = CLI_KIND_FLAG,
+                   .help = "say nothing but errors and what was asked for",
+                   .offset = AT(quiet),
+                   .global = true},
+    [CLI_SOURCE] = {.name = "source",
+                    .kind = CLI_KIND_WORD,
+                    .argument = "keep|delete",
+                    .help = "what becomes of the old images (default: keep)",
+                    .offset = AT(source)},
+    [CLI_STATE] =
+        {.name = "state",
+         .kind = CLI_KIND_TEXT,
+         .argument = "PATH",
+         .help = "the state directory (default: $XDG_STATE_HOME/blockmig, "
+                 "as root /var/lib/blockmig)",
+         .offset = AT(state),
+         .global = true},
+    [CLI_STRATEGY] = {.name = "strategy",
+                      .kind = CLI_KIND_WORD,
+                      .argument = "auto|blockcopy",
+                      .help = "how to move (default: auto)",
+                      .offset = AT(strategy)},
+    [CLI_TO] =
+        {.name = "to",
+         .kind = CLI_KIND_TEXT,
+         .argument = "STORE",
+         .help = "the target: a directory, a libvirt pool's name, or a block "
+                 "device",
+         .offset = AT(to)},
+    [CLI_VERBOSE] = {.name = "verbose",
+                     .letter = 'v',
+                     .kind = CLI_KIND_FLAG,
+                     .help = "say more",
+                     .offset = AT(verbose),
+                     .global = true},
+    [CLI_VERSION_OPTION] = {.name = "version",
+                            .letter = 'V',
+                            .kind = CLI_KIND_FLAG,
+                            .help = "print the version and exit",
+                            .offset = AT(version),
+                            .global = true,
+                            .ends = true},
+};
+
+bool cli_option_allowed(enum cli_option id, const enum cli_option *allowed)
+{
+    if (cli_option_rows[id].global)
+        return true;
+    for (; allowed && *allowed != CLI_OPTION_NONE; allowed++)
+        if (*allowed == id)
+            return true;
+    return false;
+}

@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The options of all commands: one table (options.c), from which parsing,
+ * --help and --long-options are made. A value is checked before it is stored.
+ */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include "nbd/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* In the order of the table, which is sorted by name. */
+enum cli_option {
+    CLI_OPTION_NONE,
+    CLI_ALL,
+    CLI_BACK,
+    CLI_BANDWIDTH,
+    CLI_COMMANDS, /* hidden */
+    CLI_CONNECT,
+    CLI_DETACH,
+    CLI_DRY_RUN,
+    CLI_FORCE,
+    CLI_FORMAT,
+    CLI_HELP,
+    CLI_JSON,
+    CLI_KEPT,
+    CLI_LONG_OPTIONS, /* hidden */
+    CLI_MAX_PAUSE,
+    CLI_NAME,
+    CLI_OVERLAY_DIR,
+    CLI_PROOF,
+    CLI_QUIET,
+    CLI_SOURCE,
+    CLI_STATE,
+    CLI_STRATEGY,
+    CLI_TO,
+    CLI_VERBOSE,
+    CLI_VERSION_OPTION,
+    CLI_OPTION_COUNT
+};
+
+struct cli_options {
+    const char *connect, *state; /* NULL: the default */
+    bool json, quiet, verbose;
+    bool help, version, long_options, commands;
+    const char *to, *strategy, *format, *proof, *source; /* words checked */
+    const char *name, *overlay_dir;
+    uint64_t bandwidth; /* bytes/s, 0: not given */
+    int64_t max_pause;  /* ms */
+    bool all, back, detach, dry_run, force, kept;
+};
+
+void cli_options_default(struct cli_options *options);
+
+/*
+ * Parses what `allowed` (ends with CLI_OPTION_NONE) and the global options
+ * are. With stop the first word that is no option ends it, else words may
+ * stand anywhere. *used is how many of argv (argv[0] included) are done with;
+ * words that were passed over stand behind them. who is for messages. An
+ * error has status BM_EXIT_USAGE. --help, --version and the hidden ones end
+ * the parsing at once.
+ */
+int cli_options_parse(struct cli_options *options,
+                      const enum cli_option *allowed, const char *who,
+                      bool stop, int argc, char **argv, int *used,
+                      struct bm_error *err);
+
+/* Rules between options and values that the table cannot say. */
+int cli_options_check(const struct cli_options *options, struct bm_error *err);
+
+/* The list for --help, and the names for --long-options; allowed NULL: the
+ * global ones. */
+void cli_options_help(FILE *out, const enum cli_option *allowed);
+void cli_options_names(FILE *out, const enum cli_option *allowed);
+/* All of them, once each. */
+void cli_options_all_names(FILE *out);
+
+#endif

@@ -1,0 +1,309 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "cli/output.h"
+
+#include "cli/report.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#define TTY_MS 200   /* between two pictures of the progress line */
+#define JSON_MS 1000 /* between two progress objects */
+
+static struct {
+    const struct cli_options *options;
+    bool tty;
+    bool line;     /* a progress line stands on the terminal */
+    bool lost;     /* something could not be written */
+    bool result;   /* the result object was written */
+    int64_t shown; /* bm_now_ms of the last progress */
+    int phase;     /* the state of the last line, -1: none */
+} out;
+
+void cli_output_start(const struct cli_options *options)
+{
+    out.options = options;
+    out.tty = isatty(STDOUT_FILENO) == 1;
+    out.phase = -1;
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+}
+
+bool cli_verbose(void)
+{
+    return out.options->verbose;
+}
+
+static void clear_line(void)
+{
+    if (out.line)
+        fputs("\r\033[K", stdout);
+    out.line = false;
+}
+
+static void check_stdout(void)
+{
+    if (ferror(stdout))
+        out.lost = true;
+}
+
+void cli_print(const char *fmt, ...)
+{
+    va_list ap;
+
+    clear_line();
+    va_start(ap, fmt);
+    if (vprintf(fmt, ap) < 0)
+        out.lost = true;
+    va_end(ap);
+}
+
+void cli_say(const char *fmt, ...)
+{
+    va_list ap;
+
+    if (out.options->json || out.options->quiet)
+        return;
+    clear_line();
+    va_start(ap, fmt);
+    if (vprintf(fmt, ap) < 0)
+        out.lost = true;
+    va_end(ap);
+}
+
+void cli_json(json_object *object)
+{
+    const char *text = object ? json_object_to_json_string_ext(
+                                    object, JSON_C_TO_STRING_PLAIN |
+                                                JSON_C_TO_STRING_NOSLASHESCAPE)
+                              : NULL;
+
+    if (!text || puts(text) == EOF)
+        out.lost = true;
+    json_object_put(object);
+}
+
+void cli_add_text(json_object *object, const char *name, const char *text)
+{
+    json_object_object_add(object, name,
+                           text ? json_object_new_string(text) : NULL);
+}
+
+void cli_add_number(json_object *object, const char *name, int64_t number)
+{
+    json_object_object_add(object, name, json_object_new_int64(number));
+}
+
+void cli_add_bool(json_object *object, const char *name, bool value)
+{
+    json_object_object_add(object, name, json_object_new_boolean(value));
+}
+
+const char *cli_time(int64_t ms, char *buf, size_t size)
+{
+    time_t seconds = (time_t)(ms / 1000);
+    char date[32];
+    struct tm tm;
+
+    if (!gmtime_r(&seconds, &tm) ||
+        strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm) == 0)
+        date[0] = '\0';
+    snprintf(buf, size, "%s.%03dZ", date, (int)(ms % 1000));
+    return buf;
+}
+
+/* --- the end ------------------------------------------------------------ */
+
+/* Names come from outside: none may move the cursor. */
+static void print_clean(FILE *stream, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        fputc(c < 0x20 || c == 0x7f ? ' ' : c, stream);
+    }
+}
+
+void cli_output_error(const struct bm_error *err,
+                      const struct cli_command *command)
+{
+    char line[2100];
+
+    if (command && command->stream && out.options->json && !out.result &&
+        err->status != BM_EXIT_USAGE)
+        cli_json(cli_error_json(err));
+    clear_line();
+    fflush(stdout);
+    bm_error_line(err, line, sizeof line);
+    fputs("blockmig: ", stderr);
+    print_clean(stderr, line);
+    fputc('\n', stderr);
+    if (err->status == BM_EXIT_USAGE)
+        fprintf(stderr, "Try 'blockmig %s%s--help'.\n",
+                command ? command->words : "", command ? " " : "");
+}
+
+int cli_output_end(int status)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    int code;
+
+    clear_line();
+    check_stdout();
+    errno = 0;
+    code = fflush(stdout) == EOF || close(STDOUT_FILENO) < 0 ? errno : 0;
+    if (code == 0 && !out.lost)
+        return status;
+    bm_fail(&err, EIO, "cannot write to standard output");
+    bm_cause(&err, "%s", code ? strerror(code) : "not everything was written");
+    if (status == 0)
+        bm_remedy(&err, "what was asked for is done, its report is not");
+    out.result = true;
+    cli_output_error(&err, NULL);
+    return status ? status : BM_EXIT_FAILED;
+}
+
+/* --- a long command ----------------------------------------------------- */
+
+static double percent(const struct bm_progress *p)
+{
+    if (p->bytes_total == 0)
+        return 0;
+    if (p->bytes_done >= p->bytes_total)
+        return 100;
+    return 100.0 * (double)p->bytes_done / (double)p->bytes_total;
+}
+
+/* "1:02:03" left, or "" when it cannot be told. */
+static const char *time_left(const struct bm_progress *p, char *buf,
+                             size_t size)
+{
+    uint64_t seconds;
+
+    buf[0] = '\0';
+    if (p->rate == 0 || p->bytes_done >= p->bytes_total)
+        return buf;
+    seconds = (p->bytes_total - p->bytes_done) / p->rate;
+    if (seconds < 360000)
+        snprintf(buf, size, "  %d:%02d:%02d left", (int)(seconds / 3600),
+                 (int)(seconds / 60 % 60), (int)(seconds % 60));
+    return buf;
+}
+
+static int terminal_width(void)
+{
+    struct winsize size;
+
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20)
+        return size.ws_col;
+    return 80;
+}
+
+static void show_line(const struct bm_progress *p)
+{
+    char done[32], total[32], rate[32], left[48], line[256];
+
+    if (p->bytes_total > 0)
+        snprintf(line, sizeof line, "%s  %5.1f %%  %s of %s  %s/s%s",
+                 bm_state_name(p->state), percent(p),
+                 bm_format_size(p->bytes_done, done, sizeof done),
+                 bm_format_size(p->bytes_total, total, sizeof total),
+                 bm_format_size(p->rate, rate, sizeof rate),
+                 time_left(p, left, sizeof left));
+    else
+        snprintf(line, sizeof line, "%s  %.1f s", bm_state_name(p->state),
+                 (double)p->elapsed_ms / 1000);
+    printf("\r\033[K%.*s", terminal_width() - 1, line);
+    fflush(stdout);
+    out.line = true;
+}
+
+json_object *cli_progress_json(const struct bm_job *job,
+                               const struct bm_progress *p)
+{
+    json_object *o = cli_event_json("progress", job->id);
+
+    if (!o)
+        return NULL;
+    cli_add_text(o, "phase", bm_state_name(p->state));
+    json_object_object_add(o, "bytes_done",
+                           json_object_new_uint64(p->bytes_done));
+    json_object_object_add(o, "bytes_total",
+                           json_object_new_uint64(p->bytes_total));
+    json_object_object_add(o, "rate", json_object_new_uint64(p->rate));
+    json_object_object_add(o, "percent", json_object_new_double(percent(p)));
+    cli_add_number(o, "elapsed_ms", p->elapsed_ms);
+    return o;
+}
+
+static bool due(int interval)
+{
+    int64_t now = bm_now_ms();
+
+    if (out.shown && now - out.shown < interval)
+        return false;
+    out.shown = now;
+    return true;
+}
+
+void cli_progress(const struct bm_job *job, const struct bm_progress *progress)
+{
+    if (out.options->quiet)
+        return;
+    if (out.options->json) {
+        if (due(JSON_MS))
+            cli_json(cli_progress_json(job, progress));
+    } else if (out.tty && due(TTY_MS)) {
+        show_line(progress);
+    }
+}
+
+static void event_json(const struct bm_job *job, const char *text)
+{
+    json_object *o = cli_event_json("event", job->id);
+
+    if (o) {
+        cli_add_text(o, "phase", bm_state_name(job->state));
+        cli_add_text(o, "text", text);
+    }
+    cli_json(o);
+}
+
+/* One line a phase; every event of it with -v. */
+void cli_event(const struct bm_job *job, const char *text)
+{
+    bool entered = (int)job->state != out.phase;
+    char now[40];
+
+    out.phase = (int)job->state;
+    if (out.options->quiet)
+        return;
+    if (out.options->json)
+        event_json(job, text);
+    else if (cli_verbose())
+        cli_say("%s %s: %s%s%s\n", cli_time(bm_wall_ms(), now, sizeof now),
+                job->id, bm_state_name(job->state), text ? ": " : "",
+                text ? text : "");
+    else if (entered)
+        cli_say("%s: %s%s%s\n", job->id, bm_state_name(job->state),
+                text ? ": " : "", text ? text : "");
+}
+
+void cli_result_json_line(json_object *object)
+{
+    out.result = true;
+    cli_json(object);
+}
+
+void cli_result(const struct bm_job *job)
+{
+    out.result = true;
+    if (out.options->json)
+        cli_json(cli_result_json(job));
+    else if (!out.options->quiet)
+        cli_result_text(job);
+}

@@ -1,0 +1,223 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "cli/report.h"
+
+#include "cli/output.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+const char *cli_chain_top(const struct bm_chain *chain)
+{
+    return chain->n && chain->layers[0].path ? chain->layers[0].path : "-";
+}
+
+bool cli_job_keeps(const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].kept && !job->disks[i].deleted)
+            return true;
+    return false;
+}
+
+json_object *cli_event_json(const char *event, const char *job)
+{
+    json_object *o = json_object_new_object();
+    char now[40];
+
+    if (!o)
+        return NULL;
+    cli_add_text(o, "event", event);
+    cli_add_text(o, "job", job);
+    cli_add_text(o, "time", cli_time(bm_wall_ms(), now, sizeof now));
+    return o;
+}
+
+json_object *cli_error_json(const struct bm_error *err)
+{
+    json_object *o = cli_event_json("result", NULL);
+    char line[2100];
+
+    if (!o)
+        return NULL;
+    bm_error_line(err, line, sizeof line);
+    cli_add_number(o, "exit_status", (int)err->status);
+    cli_add_text(o, "error", line);
+    return o;
+}
+
+static void add_bytes(json_object *o, const char *name, uint64_t bytes)
+{
+    json_object_object_add(o, name, json_object_new_uint64(bytes));
+}
+
+static void add_ms(json_object *o, const char *name, double ms)
+{
+    json_object_object_add(o, name, json_object_new_double(ms));
+}
+
+static json_object *disk_json(const struct bm_job_disk *disk)
+{
+    json_object *o = json_object_new_object();
+
+    if (!o)
+        return NULL;
+    cli_add_text(o, "target", disk->target);
+    cli_add_text(o, "source", cli_chain_top(&disk->source));
+    cli_add_text(o, "dest", cli_chain_top(&disk->dest));
+    add_bytes(o, "capacity", disk->capacity);
+    cli_add_bool(o, "proven", disk->proven);
+    add_bytes(o, "proof_bytes", disk->proof_bytes);
+    add_bytes(o, "proof_read", disk->proof_read);
+    add_bytes(o, "proof_different", disk->proof_different);
+    cli_add_text(o, "proof_medium", disk->proof_medium);
+    cli_add_text(o, "digest_source", disk->digest_source);
+    cli_add_text(o, "digest_dest", disk->digest_dest);
+    cli_add_text(o, "kept",
+                 disk->kept && !disk->deleted ? cli_chain_top(&disk->source)
+                                              : NULL);
+    cli_add_bool(o, "deleted", disk->deleted);
+    return o;
+}
+
+static void add_measures(json_object *o, const struct bm_job *job)
+{
+    json_object *timings = json_object_new_object();
+    json_object *pauses = json_object_new_object();
+
+    cli_add_number(timings, "copy_ms", job->copy_ms);
+    cli_add_number(timings, "prove_ms", job->prove_ms);
+    cli_add_number(timings, "total_ms", job->total_ms);
+    json_object_object_add(o, "timings", timings);
+    cli_add_number(pauses, "count", job->pauses);
+    add_ms(pauses, "total_ms", job->pause_ms_total);
+    add_ms(pauses, "longest_ms", job->pause_ms_longest);
+    json_object_object_add(o, "pauses", pauses);
+}
+
+/* The names of the kept images, for whoever wants nothing else. */
+static json_object *kept_json(const struct bm_job *job)
+{
+    json_object *array = json_object_new_array();
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].kept && !job->disks[i].deleted)
+            json_object_array_add(array, json_object_new_string(cli_chain_top(
+                                             &job->disks[i].source)));
+    return array;
+}
+
+json_object *cli_result_json(const struct bm_job *job)
+{
+    json_object *o = cli_event_json("result", job->id);
+    json_object *disks = json_object_new_array();
+
+    if (!o || !disks) {
+        json_object_put(o);
+        json_object_put(disks);
+        return NULL;
+    }
+    cli_add_number(o, "exit_status", job->exit_status);
+    cli_add_text(o, "state", bm_state_name(job->state));
+    cli_add_text(o, "domain", job->domain);
+    cli_add_text(o, "uuid", job->uuid);
+    cli_add_text(o, "strategy", bm_strategy_name(job->strategy));
+    cli_add_text(o, "store", job->store);
+    cli_add_text(o, "error", job->error);
+    for (size_t i = 0; i < job->n_disks; i++)
+        json_object_array_add(disks, disk_json(&job->disks[i]));
+    json_object_object_add(o, "disks", disks);
+    json_object_object_add(o, "kept", kept_json(job));
+    add_measures(o, job);
+    return o;
+}
+
+/* --- for people --------------------------------------------------------- */
+
+static void proof_text(const struct bm_job *job, const struct bm_job_disk *d)
+{
+    char bytes[32], different[32];
+
+    if (d->proven)
+        cli_print("  proven: %s compared, 0 different (read from %s), "
+                  "sha256 %s\n",
+                  bm_format_size(d->proof_bytes, bytes, sizeof bytes),
+                  d->proof_medium, d->digest_dest);
+    else if (d->proof_different)
+        cli_print(
+            "  NOT proven: %s of %s differ\n",
+            bm_format_size(d->proof_different, different, sizeof different),
+            bm_format_size(d->proof_bytes, bytes, sizeof bytes));
+    else if (!job->proof)
+        cli_print("  not proven: --proof none was given\n");
+}
+
+static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
+{
+    char size[32];
+
+    cli_print("%s of %s: %s -> %s (%s)\n", d->target, job->domain,
+              cli_chain_top(&d->source), cli_chain_top(&d->dest),
+              bm_format_size(d->capacity, size, sizeof size));
+    proof_text(job, d);
+    if (d->kept && !d->deleted)
+        cli_print("  kept %s; delete it with 'blockmig job release %s'\n",
+                  cli_chain_top(&d->source), job->id);
+    if (d->deleted)
+        cli_print("  deleted %s\n", cli_chain_top(&d->source));
+}
+
+void cli_result_text(const struct bm_job *job)
+{
+    cli_print("%s: %s after %.1f s", job->id, bm_state_name(job->state),
+              (double)job->total_ms / 1000);
+    if (job->pauses)
+        cli_print("; guest paused %.0f ms%s", job->pause_ms_longest,
+                  job->pauses > 1 ? " at the longest" : "");
+    cli_print("\n");
+    if (job->state == BM_STATE_DONE)
+        for (size_t i = 0; i < job->n_disks; i++)
+            disk_text(job, &job->disks[i]);
+}
+
+json_object *cli_job_json(const struct bm_job *job, bool running)
+{
+    BM_FREE char *journal = bm_job_to_json(job);
+    json_object *o = journal ? json_tokener_parse(journal) : NULL;
+
+    if (o)
+        cli_add_bool(o, "running", running);
+    return o;
+}
+
+static void line_text(const char *name, const char *value)
+{
+    if (value && value[0])
+        cli_print("%-10s %s\n", name, value);
+}
+
+void cli_job_text(const struct bm_job *job, bool running)
+{
+    char created[40], ended[40];
+
+    line_text("job", job->id);
+    line_text("state", bm_state_name(job->state));
+    line_text("running", running ? "yes" : "no");
+    line_text("domain", job->domain);
+    line_text("uuid", job->uuid);
+    line_text("uri", job->uri);
+    line_text("host", job->host);
+    line_text("store", job->store);
+    line_text("strategy", bm_strategy_name(job->strategy));
+    line_text("proof", job->proof ? "full" : "none");
+    line_text("source", job->source_delete ? "delete" : "keep");
+    line_text("created", cli_time(job->created_ms, created, sizeof created));
+    if (job->ended_ms)
+        line_text("ended", cli_time(job->ended_ms, ended, sizeof ended));
+    line_text("error", job->error);
+    for (size_t i = 0; i < job->n_disks; i++)
+        disk_text(job, &job->disks[i]);
+    if (!running && !bm_state_final(job->state))
+        cli_print("nobody runs it: 'blockmig job resume %s' goes on, with "
+                  "--back it goes back\n",
+                  job->id);
+}

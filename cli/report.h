@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* A job as people and as programs read it. */
+#ifndef CLI_REPORT_H
+#define CLI_REPORT_H
+
+#include "blockmig/job.h"
+
+#include <json-c/json.h>
+
+/* {"event":...,"time":...,"job":...}; job may be NULL. NULL: no memory. */
+json_object *cli_event_json(const char *event, const char *job);
+/* The last object of a long command. */
+json_object *cli_result_json(const struct bm_job *job);
+json_object *cli_error_json(const struct bm_error *err);
+void cli_result_text(const struct bm_job *job);
+
+/* The whole journal, and whether a process runs it. NULL: no memory. */
+json_object *cli_job_json(const struct bm_job *job, bool running);
+void cli_job_text(const struct bm_job *job, bool running);
+
+/* The first path of a chain, "-" when it has none. */
+const char *cli_chain_top(const struct bm_chain *chain);
+/* A source of the job was kept and is not deleted yet. */
+bool cli_job_keeps(const struct bm_job *job);
+
+#endif

@@ -1,0 +1,22 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * QEMU's own lock on image files. Threads: any.
+ */
+#ifndef BM_IMAGELOCK_H
+#define BM_IMAGELOCK_H
+
+#include "nbd/error.h"
+
+/*
+ * QEMU's own "others may not write" lock on a file: an OFD read lock on byte
+ * 201 (QEMU block/file-posix.c, RAW_LOCK_SHARED_BASE + BLK_PERM_WRITE). While
+ * it is held no QEMU opens the file for writing. Returns a descriptor that
+ * holds it (close to release), or a negative errno; -EBUSY: someone has the
+ * image open for writing. Block devices are locked the same way, but there
+ * the lock binds only those who use the same /dev node: not a guest to which
+ * libvirt gave a /dev of its own.
+ */
+int bm_frozen_lock(const char *path, struct bm_error *err);
+
+#endif

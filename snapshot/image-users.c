@@ -1,0 +1,190 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Who uses an image: every path that any domain or snapshot of a connection
+ * names. An image has a set of users, and only an empty one allows deleting.
+ */
+#include "nbd/cleanup.h"
+#include "snapshot/call.h"
+#include "snapshot/domain.h"
+#include "snapshot/xml.h"
+
+#include <errno.h>
+#include <libvirt/virterror.h>
+#include <string.h>
+
+#define USERS_MS 60000
+
+struct user {
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    char *name, *path;
+};
+
+struct users_call {
+    virConnectPtr conn; /* a reference */
+    struct user *users;
+    size_t n;
+};
+
+static void users_free(void *arg)
+{
+    struct users_call *call = arg;
+
+    for (size_t i = 0; i < call->n; i++) {
+        free(call->users[i].name);
+        free(call->users[i].path);
+    }
+    free(call->users);
+    virConnectClose(call->conn);
+    free(call);
+}
+
+/* Takes path. */
+static int add_user(struct users_call *call, virDomainPtr dom, char *path)
+{
+    struct user *users = NULL;
+    struct user *user;
+
+    if (path)
+        users = realloc(call->users, (call->n + 1) * sizeof *users);
+    if (!users) {
+        free(path);
+        return -1;
+    }
+    call->users = users;
+    user = &users[call->n];
+    user->path = path;
+    user->name = strdup(virDomainGetName(dom));
+    call->n++;
+    return user->name ? virDomainGetUUIDString(dom, user->uuid) : -1;
+}
+
+/* A volume is a path as well; one that cannot be resolved is unknown, and
+ * unknown is an error: then nobody may say "unused". */
+static int add_volume(struct users_call *call, virDomainPtr dom,
+                      xmlNodePtr source)
+{
+    BM_FREE char *pool_name = bm_xml_attr(source, "pool");
+    BM_FREE char *vol_name = bm_xml_attr(source, "volume");
+    virStoragePoolPtr pool;
+    virStorageVolPtr vol;
+    char *path = NULL;
+
+    if (!pool_name || !vol_name)
+        return 0;
+    pool = virStoragePoolLookupByName(call->conn, pool_name);
+    if (!pool)
+        return -1;
+    vol = virStorageVolLookupByName(pool, vol_name);
+    if (vol) {
+        path = virStorageVolGetPath(vol);
+        virStorageVolFree(vol);
+    }
+    virStoragePoolFree(pool);
+    return path ? add_user(call, dom, path) : -1;
+}
+
+/* Every <source> at any depth: disks, backing chains, mirrors, snapshots. */
+static int add_sources(struct users_call *call, virDomainPtr dom,
+                       xmlNodePtr node)
+{
+    for (; node; node = node->next) {
+        if (node->type != XML_ELEMENT_NODE)
+            continue;
+        if (!strcmp((const char *)node->name, "source")) {
+            char *path = bm_xml_attr(node, "file");
+
+            if (!path)
+                path = bm_xml_attr(node, "dev");
+            if (path && add_user(call, dom, path) < 0)
+                return -1;
+            if (add_volume(call, dom, node) < 0)
+                return -1;
+        }
+        if (add_sources(call, dom, node->children) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Takes xml. */
+static int add_xml(struct users_call *call, virDomainPtr dom, char *xml)
+{
+    BM_XMLDOC xmlDocPtr doc = xml ? bm_xml_parse(xml) : NULL;
+
+    free(xml);
+    return doc ? add_sources(call, dom, xmlDocGetRootElement(doc)) : -1;
+}
+
+static int add_snapshots(struct users_call *call, virDomainPtr dom)
+{
+    virDomainSnapshotPtr *snapshots = NULL;
+    int n = virDomainListAllSnapshots(dom, &snapshots, 0);
+    int rc = 0;
+
+    if (n < 0)
+        return virGetLastErrorCode() == VIR_ERR_NO_SUPPORT ? 0 : -1;
+    for (int i = 0; i < n; i++) {
+        if (!rc)
+            rc = add_xml(call, dom,
+                         virDomainSnapshotGetXMLDesc(snapshots[i], 0));
+        virDomainSnapshotFree(snapshots[i]);
+    }
+    free(snapshots);
+    return rc;
+}
+
+/* A domain that went away since the list was made has no users any more. */
+static int add_domain(struct users_call *call, virDomainPtr dom)
+{
+    if (add_xml(call, dom, virDomainGetXMLDesc(dom, 0)) == 0 &&
+        (virDomainIsPersistent(dom) <= 0 ||
+         add_xml(call, dom,
+                 virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE)) == 0) &&
+        add_snapshots(call, dom) == 0)
+        return 0;
+    return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : -1;
+}
+
+static int users_fn(void *arg)
+{
+    struct users_call *call = arg;
+    virDomainPtr *domains = NULL;
+    int n = virConnectListAllDomains(call->conn, &domains, 0);
+    int rc = n < 0 ? -1 : 0;
+
+    for (int i = 0; i < n; i++) {
+        if (!rc)
+            rc = add_domain(call, domains[i]);
+        virDomainFree(domains[i]);
+    }
+    free(domains);
+    return rc;
+}
+
+int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
+                          void *opaque, struct bm_error *err)
+{
+    struct users_call *call = calloc(1, sizeof *call);
+    int rc;
+
+    if (!call)
+        return bm_fail_errno(err, ENOMEM, "cannot list the users of images");
+    call->conn = bm_connection_handle(conn);
+    if (!call->conn) {
+        free(call);
+        return bm_fail_errno(err, ECONNRESET, "cannot list users of images");
+    }
+    virConnectRef(call->conn);
+    rc = bm_call("cannot list which domains use which images", USERS_MS,
+                 users_fn, call, users_free, err);
+    if (rc == -ETIMEDOUT)
+        return rc;
+    for (size_t i = 0; !rc && i < call->n; i++) {
+        const struct user *user = &call->users[i];
+
+        rc = fn(opaque, user->uuid, user->name, user->path);
+    }
+    users_free(call);
+    return rc;
+}

@@ -1,0 +1,301 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nbd/image.h"
+#include "tests/unit/fixture.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+TestSuite(image, .init = fixture_setup, .fini = fixture_teardown);
+
+Test(image, info_of_an_overlay)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+
+    sh("qemu-img create -q -f raw base 2M");
+    sh("qemu-img create -q -f qcow2 -b base -F raw top");
+    sh("qemu-img snapshot -c s1 top");
+    sh("qemu-img bitmap --add top b0");
+    ok(bm_image_info(at("top"), "qcow2", &info, &err), err);
+    cr_expect_eq(info.virtual_size, 2 << 20);
+    cr_expect_gt(info.actual_size, 0);
+    cr_expect_str_eq(info.format, "qcow2");
+    cr_expect_str_eq(info.backing, at("base"));
+    cr_expect_str_eq(info.backing_format, "raw");
+    cr_expect_eq(info.snapshots, 1);
+    cr_expect_eq(info.bitmaps, 1);
+    cr_expect_not(info.encrypted || info.data_file);
+    bm_image_info_clear(&info);
+}
+
+Test(image, info_sees_an_external_data_file)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+
+    sh("qemu-img create -q -f qcow2 -o data_file=data disk 1M");
+    ok(bm_image_info("disk", "qcow2", &info, &err), err);
+    cr_expect(info.data_file);
+    bm_image_info_clear(&info);
+}
+
+Test(image, info_sees_encryption)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+
+    sh("qemu-img create -q -f qcow2 --object secret,id=s,data=x -o "
+       "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 disk "
+       "1M");
+    ok(bm_image_info("disk", "qcow2", &info, &err), err);
+    cr_expect(info.encrypted);
+    bm_image_info_clear(&info);
+}
+
+/* What a guest writes into its raw disk must not be taken for a header. */
+Test(image, explicit_format_is_not_probed)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+
+    sh("qemu-img create -q -f qcow2 -b /etc/passwd -u -F raw disk 1M");
+    ok(bm_image_info("disk", "raw", &info, &err), err);
+    cr_expect_str_eq(info.format, "raw");
+    cr_expect_null(info.backing);
+    bm_image_info_clear(&info);
+}
+
+Test(image, odd_names_are_files)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+
+    sh("qemu-img create -q -f raw ./nbd:x 1M; cp ./nbd:x ./-f");
+    ok(bm_image_info("nbd:x", "raw", &info, &err), err);
+    bm_image_info_clear(&info);
+    ok(bm_image_info("-f", "raw", &info, &err), err);
+    bm_image_info_clear(&info);
+}
+
+Test(image, missing_file_is_enoent)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+
+    cr_assert_eq(bm_image_info("none", "raw", &info, &err), -ENOENT);
+    cr_assert(strstr(err.cause, "No such file"));
+}
+
+Test(image, spec_names_every_layer)
+{
+    const struct bm_image_layer layers[] = {{"/t", "qcow2", false},
+                                            {"/b", "qcow2", true}};
+    char *spec = bm_image_spec(layers, 2, true);
+
+    cr_assert_str_eq(
+        spec,
+        "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
+        "\"filename\":\"/t\",\"locking\":\"auto\",\"cache\":{\"direct\":true}},"
+        "\"backing\":{\"driver\":\"qcow2\",\"file\":{\"driver\":"
+        "\"host_device\",\"filename\":\"/b\",\"locking\":\"auto\",\"cache\":{"
+        "\"direct\":true}},\"backing\":null}}");
+    free(spec);
+}
+
+Test(image, spec_of_one_raw_file)
+{
+    const struct bm_image_layer layer = {"/a \"b\"", "raw", false};
+    char *spec = bm_image_spec(&layer, 1, false);
+
+    cr_assert_str_eq(spec, "json:{\"driver\":\"raw\",\"file\":{\"driver\":"
+                           "\"file\",\"filename\":\"/a \\\"b\\\"\","
+                           "\"locking\":\"auto\"}}");
+    free(spec);
+}
+
+/* A qcow2 chain: base has 1..., top has 2... */
+static void make_chain(void)
+{
+    sh("qemu-img create -q -f qcow2 base 8M && "
+       "qemu-io -f qcow2 -c 'write -P 1 0 4M' base >/dev/null && "
+       "qemu-img create -q -f qcow2 -b base -F qcow2 top && "
+       "qemu-io -f qcow2 -c 'write -P 2 1M 1M' top >/dev/null");
+}
+
+static int convert(const char *target, const char *format,
+                   bm_image_progress progress, void *opaque,
+                   struct bm_error *err)
+{
+    const struct bm_image_layer layers[] = {{at("top"), "qcow2", false},
+                                            {at("base"), "qcow2", false}};
+
+    return bm_image_convert(layers, 2, at(target), format, false, 0, progress,
+                            opaque, err);
+}
+
+Test(image, converts_a_chain_to_raw)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct stat st;
+
+    make_chain();
+    ok(convert("out", "raw", NULL, NULL, &err), err);
+    sh("qemu-img compare -q -f qcow2 -F raw top out");
+    cr_assert_eq(stat("out", &st), 0);
+    cr_expect_eq(st.st_size, 8 << 20);
+    cr_expect_lt(st.st_blocks * 512, 5 << 20, "it is not sparse");
+    cr_expect_eq(st.st_mode & 0777, 0600);
+}
+
+Test(image, converts_a_chain_to_qcow2)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    make_chain();
+    ok(convert("out", "qcow2", NULL, NULL, &err), err);
+    sh("qemu-img compare -q -f qcow2 -F qcow2 top out");
+    sh("qemu-img check -q -f qcow2 out");
+}
+
+Test(image, convert_truncates_what_was_there)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    make_chain();
+    sh("head -c 20M /dev/urandom >out && chmod 640 out");
+    ok(convert("out", "raw", NULL, NULL, &err), err);
+    sh("qemu-img compare -q -f qcow2 -F raw top out");
+    cr_expect_str_eq(fixture_word("stat -c %%a out"), "640");
+}
+
+static int note(void *opaque, uint64_t done, uint64_t total)
+{
+    uint64_t *seen = opaque;
+
+    cr_expect(total == 8 << 20 && done >= *seen && done <= total);
+    *seen = done;
+    return 0;
+}
+
+Test(image, convert_tells_its_progress)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    uint64_t seen = 0;
+
+    make_chain();
+    ok(convert("out", "raw", note, &seen, &err), err);
+    cr_assert_eq(seen, 8 << 20);
+}
+
+static int refuse(void *opaque, uint64_t done, uint64_t total)
+{
+    return 1;
+}
+
+Test(image, convert_can_be_cancelled)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    make_chain();
+    cr_assert_eq(convert("out", "raw", refuse, NULL, &err), -ECANCELED);
+}
+
+Test(image, convert_keeps_its_rate)
+{
+    const struct bm_image_layer layer = {at("disk"), "raw", false};
+    struct bm_error err = BM_ERROR_INIT;
+    const char *before;
+    double start;
+
+    sh("head -c 8M /dev/urandom >disk");
+    before = fixture_word("date +%%s.%%N");
+    start = strtod(before, NULL);
+    ok(bm_image_convert(&layer, 1, at("out"), "raw", false, 8 << 20, NULL, NULL,
+                        &err),
+       err);
+    cr_assert_gt(strtod(fixture_word("date +%%s.%%N"), NULL) - start, 0.4);
+}
+
+Test(image, convert_onto_a_block_device_writes_zeroes_too)
+{
+    const struct bm_image_layer layer = {at("disk"), "raw", false};
+    struct bm_error err = BM_ERROR_INIT;
+    char loop[256];
+
+    if (geteuid() != 0)
+        cr_skip("needs root for a loop device");
+    sh("truncate -s 4M disk && head -c 8M /dev/urandom >device");
+    if (fixture_status("losetup -f --show device >loop 2>/dev/null") != 0)
+        cr_skip("no loop devices here");
+    strcpy(loop, fixture_word("cat loop"));
+    ok(bm_image_convert(&layer, 1, loop, "raw", true, 0, NULL, NULL, &err),
+       err);
+    cr_expect_eq(fixture_status("cmp -n 4194304 disk %s", loop), 0);
+    sh("losetup -d %s", loop);
+}
+
+Test(image, convert_of_a_locked_image_is_ebusy)
+{
+    const struct bm_image_layer layer = {at("disk"), "qcow2", false};
+    struct bm_error err = BM_ERROR_INIT;
+
+    sh("qemu-img create -q -f qcow2 disk 1M");
+    sh("qemu-nbd --fork -t -f qcow2 -k $PWD/sock --pid-file=pid disk");
+    cr_expect_eq(bm_image_convert(&layer, 1, at("out"), "raw", false, 0, NULL,
+                                  NULL, &err),
+                 -EBUSY, "%s: %s", err.what, err.cause);
+    sh("kill $(cat pid)");
+}
+
+Test(image, commit_merges_down)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    make_chain();
+    sh("qemu-img convert -f qcow2 -O raw top expected");
+    ok(bm_image_commit(at("top"), "qcow2", &err), err);
+    sh("qemu-img compare -q -f qcow2 -F raw base expected");
+    sh("qemu-img compare -q -f qcow2 -F raw top expected");
+}
+
+Test(image, commit_needs_a_backing_format)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    sh("qemu-img create -q -f qcow2 alone 1M");
+    cr_assert_eq(bm_image_commit("alone", "qcow2", &err), -EINVAL);
+}
+
+Test(image, rebase_changes_the_link_alone)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+
+    make_chain();
+    sh("cp base base2");
+    ok(bm_image_rebase_unsafe(at("top"), at("base2"), "qcow2", &err), err);
+    ok(bm_image_info("top", "qcow2", &info, &err), err);
+    cr_expect_str_eq(info.backing, at("base2"));
+    cr_expect_str_eq(info.backing_format, "qcow2");
+    bm_image_info_clear(&info);
+    ok(bm_image_rebase_unsafe(at("top"), NULL, NULL, &err), err);
+    ok(bm_image_info("top", "qcow2", &info, &err), err);
+    cr_expect_null(info.backing);
+    bm_image_info_clear(&info);
+}
+
+Test(image, check_of_clean_leaking_and_broken)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    make_chain();
+    ok(bm_image_check("base", "qcow2", &err), err);
+    sh("truncate -s 1M raw");
+    ok(bm_image_check("raw", "raw", &err), err);
+    /* the first entry of the refcount block: the header's own cluster */
+    sh("printf '\\0\\0' | dd of=base bs=1 seek=131072 conv=notrunc "
+       "2>/dev/null");
+    cr_assert_eq(bm_image_check("base", "qcow2", &err), -EUCLEAN);
+    cr_assert_eq(bm_image_check("none", "qcow2", &err), -ENOENT);
+}

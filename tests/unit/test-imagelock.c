@@ -1,0 +1,90 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* QEMU itself is the other side of each lock. */
+#include "nbd/imagelock.h"
+#include "nbd/spawn.h"
+#include "nbd/units.h"
+#include "tests/unit/fixture.h"
+
+#include <errno.h>
+
+TestSuite(imagelock, .init = fixture_setup, .fini = fixture_teardown);
+
+/* A QEMU that has the image open for writing until *writer is ended. */
+static void open_for_writing(const char *image, struct bm_process *writer)
+{
+    const char *argv[] = {"qemu-nbd", "-t",       "-f",  "raw",
+                          "-k",       at("sock"), image, NULL};
+    struct bm_spawn how = {.argv = argv, .out = -1, .errs = -1, .listener = -1};
+
+    cr_assert_eq(bm_spawn(&how, writer, NULL), 0);
+    for (int i = 0; access(at("sock"), F_OK) != 0; i++) {
+        cr_assert_lt(i, 500, "qemu-nbd does not come up");
+        bm_sleep_ms(10);
+    }
+}
+
+Test(imagelock, no_qemu_writes_while_it_is_held)
+{
+    int lock;
+
+    sh("truncate -s 1M disk");
+    lock = bm_frozen_lock("disk", NULL);
+    cr_assert_geq(lock, 0);
+    cr_assert_neq(fixture_status("qemu-io -f raw -c 'write 0 512' disk "
+                                 ">/dev/null 2>&1"),
+                  0);
+    sh("qemu-io -r -f raw -c 'read 0 512' disk >/dev/null");
+    close(lock);
+    sh("qemu-io -f raw -c 'write 0 512' disk >/dev/null");
+}
+
+Test(imagelock, an_open_writer_is_ebusy)
+{
+    struct bm_process writer = BM_PROCESS_INIT;
+    struct bm_error err = BM_ERROR_INIT;
+
+    sh("truncate -s 1M disk");
+    open_for_writing("disk", &writer);
+    cr_assert_eq(bm_frozen_lock("disk", &err), -EBUSY);
+    cr_assert(strstr(err.cause, "writing"));
+    bm_process_end(&writer, 2000);
+}
+
+Test(imagelock, two_may_hold_it)
+{
+    int one, two;
+
+    sh("truncate -s 1M disk");
+    one = bm_frozen_lock("disk", NULL);
+    two = bm_frozen_lock("disk", NULL);
+    cr_assert(one >= 0 && two >= 0);
+}
+
+Test(imagelock, missing_file)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    cr_assert_eq(bm_frozen_lock("none", &err), -ENOENT);
+}
+
+Test(imagelock, block_device_by_the_same_node)
+{
+    struct bm_process writer = BM_PROCESS_INIT;
+    char loop[256];
+    int lock;
+
+    if (geteuid() != 0)
+        cr_skip("needs root for a loop device");
+    sh("truncate -s 1M disk");
+    if (fixture_status("losetup -f --show disk >loop 2>/dev/null") != 0)
+        cr_skip("no loop devices here");
+    strcpy(loop, fixture_word("cat loop"));
+    lock = bm_frozen_lock(loop, NULL);
+    cr_expect_geq(lock, 0);
+    close(lock);
+    open_for_writing(loop, &writer);
+    cr_expect_eq(bm_frozen_lock(loop, NULL), -EBUSY);
+    bm_process_end(&writer, 2000);
+    sh("losetup -d %s", loop);
+}

@@ -1,0 +1,245 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* A job's journal: what is written is what is read, and nothing else is. */
+#include "blockmig/job.h"
+
+#include "nbd/cleanup.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <string.h>
+
+TestSuite(job);
+
+static void add_layer(struct bm_chain *chain, const char *path, int index)
+{
+    cr_assert_eq(bm_chain_append(chain, BM_SOURCE_FILE, path, "qcow2"), 0);
+    chain->layers[chain->n - 1].index = index;
+}
+
+/* Every field has a value that a forgotten one would not have. */
+static struct bm_job *full_job(void)
+{
+    struct bm_job *job = bm_job_new();
+    struct bm_job_disk *disk;
+
+    cr_assert_not_null(job);
+    strcpy(job->uuid, "11111111-2222-3333-4444-555555555555");
+    job->domain = strdup("vm \"1\"\n\xc3\xa4/\xff");
+    job->uri = strdup("qemu:///session");
+    job->host = strdup("host");
+    job->store = strdup("/a/b");
+    job->strategy = BM_STRATEGY_COLD;
+    job->state = BM_STATE_NEEDS_RECOVERY;
+    job->from = BM_STATE_PROVING_REST;
+    job->ended_ms = 3;
+    job->proof = job->source_delete = job->force = true;
+    job->bandwidth = UINT64_MAX;
+    job->max_pause_ms = 60000;
+    job->format = strdup("keep");
+    job->pauses = 2;
+    job->pause_ms_total = 0.1 + 0.2;
+    job->pause_ms_longest = 1e300;
+    job->copy_ms = INT64_MAX;
+    job->prove_ms = INT64_MIN;
+    job->total_ms = 7;
+    job->window_paused = job->unclean = job->was_active = job->cancel = true;
+    job->exit_status = 6;
+    job->n_disks = 2;
+    job->disks = calloc(2, sizeof *job->disks);
+    disk = &job->disks[0];
+    disk->target = strdup("vda");
+    add_layer(&disk->source, "/a/top.qcow2", 1);
+    add_layer(&disk->source, "/a/base.qcow2", 2);
+    disk->source.layers[1].encrypted = true;
+    disk->source.layers[1].sliced = true;
+    disk->source.complete = true;
+    add_layer(&disk->dest, "/b/top.qcow2", 0);
+    disk->capacity = 1ULL << 40;
+    disk->dest_block = disk->copy_sent = disk->proven = true;
+    disk->kept = disk->deleted = true;
+    disk->dest_dev = 1ULL << 63;
+    disk->dest_ino = UINT64_MAX - 1;
+    disk->overlay = strdup("/b/o");
+    disk->back = strdup("/a/o");
+    disk->proof_bytes = 4;
+    disk->proof_read = 5;
+    disk->proof_different = 6;
+    strcpy(disk->proof_medium, "medium");
+    memset(disk->digest_source, 'a', 64);
+    memset(disk->digest_dest, 'b', 64);
+    job->disks[1].target = strdup("vdb");
+    return job;
+}
+
+Test(job, names)
+{
+    for (int i = 0; i < BM_STATE_COUNT; i++) {
+        enum bm_state state = BM_STATE_DONE;
+        const char *name = bm_state_name((enum bm_state)i);
+
+        cr_assert_not_null(name);
+        cr_assert_eq(bm_state_from_name(name, &state), 0);
+        cr_assert_eq((int)state, i);
+    }
+    cr_assert_eq(bm_state_from_name("", &(enum bm_state){0}), -EINVAL);
+    cr_assert_eq(bm_state_from_name("Done", &(enum bm_state){0}), -EINVAL);
+    cr_assert_str_eq(bm_state_name((enum bm_state)99), "unknown");
+    cr_assert(bm_state_final(BM_STATE_DONE));
+    cr_assert(bm_state_final(BM_STATE_ROLLED_BACK));
+    cr_assert_not(bm_state_final(BM_STATE_HELD));
+    cr_assert_not(bm_state_final(BM_STATE_NEEDS_RECOVERY));
+}
+
+Test(job, fresh_id)
+{
+    struct bm_job *a = bm_job_new(), *b = bm_job_new();
+
+    cr_assert(bm_job_id_valid(a->id));
+    cr_assert_str_neq(a->id, b->id);
+    cr_assert_not(bm_job_id_valid("../../ab"));
+    cr_assert_not(bm_job_id_valid("1234567"));
+    cr_assert_not(bm_job_id_valid("123456789"));
+    cr_assert_not(bm_job_id_valid("ABCDEF01"));
+    bm_job_free(a);
+    bm_job_free(b);
+    bm_job_free(NULL);
+}
+
+Test(job, round_trip)
+{
+    struct bm_job *job = full_job(), *back = NULL;
+    struct bm_error err = BM_ERROR_INIT;
+    BM_FREE char *text = bm_job_to_json(job);
+    BM_FREE char *again = NULL;
+    const struct bm_job_disk *disk;
+
+    cr_assert_not_null(text);
+    cr_assert_eq(bm_job_from_json(text, &back, &err), 0, "%s", err.cause);
+    again = bm_job_to_json(back);
+    cr_assert_str_eq(text, again);
+    cr_assert_str_eq(back->domain, job->domain);
+    cr_assert_eq(back->bandwidth, UINT64_MAX);
+    cr_assert_eq(back->prove_ms, INT64_MIN);
+    cr_assert_eq(back->pause_ms_total, job->pause_ms_total);
+    cr_assert_eq(back->from, BM_STATE_PROVING_REST);
+    cr_assert_null(back->error);
+    cr_assert_eq(back->n_disks, 2);
+    disk = &back->disks[0];
+    cr_assert(bm_chain_equal(&disk->source, &job->disks[0].source));
+    cr_assert(disk->source.complete);
+    cr_assert_eq(disk->source.layers[1].index, 2);
+    cr_assert(disk->source.layers[1].encrypted);
+    cr_assert(disk->source.layers[1].sliced);
+    cr_assert_not(disk->source.layers[0].encrypted);
+    cr_assert_eq(disk->dest_ino, UINT64_MAX - 1);
+    cr_assert_null(back->disks[1].overlay);
+    bm_job_free(job);
+    bm_job_free(back);
+}
+
+/* Reads text, which must fail with a cause that names the field. */
+static void refused(const char *text, const char *field)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_job *job = NULL;
+
+    cr_assert_eq(bm_job_from_json(text, &job, &err), -EBADMSG, "%s", field);
+    cr_assert_null(job);
+    cr_assert_not_null(strstr(err.cause, field), "'%s' does not name '%s'",
+                       err.cause, field);
+}
+
+/* Removes, then mistypes, each field of object; root is the whole. */
+static void spoil_each(json_object *root, json_object *object)
+{
+    const char *names[64];
+    size_t n = 0;
+
+    json_object_object_foreach(object, key, value)
+    {
+        (void)value;
+        names[n++] = strdup(key);
+    }
+    for (size_t i = 0; i < n; i++) {
+        json_object *saved =
+            json_object_get(json_object_object_get(object, names[i]));
+        json_object *wrong = json_object_new_array();
+
+        if (json_object_is_type(saved, json_type_array)) {
+            json_object_put(wrong);
+            wrong = json_object_new_string("no");
+        }
+        json_object_object_del(object, names[i]);
+        refused(json_object_to_json_string(root), names[i]);
+        json_object_object_add(object, names[i], wrong);
+        refused(json_object_to_json_string(root), names[i]);
+        json_object_object_add(object, names[i], saved);
+        free((char *)names[i]);
+    }
+}
+
+static json_object *at(json_object *object, const char *name, size_t i)
+{
+    json_object *value = json_object_object_get(object, name);
+
+    return json_object_is_type(value, json_type_array)
+               ? json_object_array_get_idx(value, i)
+               : value;
+}
+
+Test(job, each_field_is_needed)
+{
+    struct bm_job *job = full_job();
+    BM_FREE char *text = bm_job_to_json(job);
+    json_object *root = json_tokener_parse(text);
+    json_object *disk = at(root, "disks", 0), *source = at(disk, "source", 0);
+
+    cr_assert_not_null(root);
+    spoil_each(root, root);
+    spoil_each(root, disk);
+    spoil_each(root, source);
+    spoil_each(root, at(source, "layers", 1));
+    json_object_put(root);
+    bm_job_free(job);
+}
+
+/* The document with one value replaced. */
+static void refused_with(const char *field, json_object *value)
+{
+    struct bm_job *job = full_job();
+    BM_FREE char *text = bm_job_to_json(job);
+    json_object *root = json_tokener_parse(text);
+
+    json_object_object_add(root, field, value);
+    refused(json_object_to_json_string(root), field);
+    json_object_put(root);
+    bm_job_free(job);
+}
+
+Test(job, values_out_of_range)
+{
+    refused_with("version", json_object_new_int(2));
+    refused_with("bandwidth", json_object_new_int64(-1));
+    refused_with("pauses", json_object_new_int64(1LL << 31));
+    refused_with("max_pause_ms", json_object_new_double(1.5));
+    refused_with("state", json_object_new_string("asleep"));
+    refused_with("strategy", json_object_new_string("Cold"));
+    refused_with("domain", NULL);
+    refused_with("id", json_object_new_string("../../etc"));
+    refused_with("id", json_object_new_string("ABCDEF01"));
+    refused_with("uuid", json_object_new_string(
+                             "11111111-2222-3333-4444-5555555555556"));
+}
+
+Test(job, not_json)
+{
+    refused("", "JSON");
+    refused("[]", "JSON");
+    refused("null", "JSON");
+    refused("{", "JSON");
+    refused("{} x", "JSON");
+    refused("{}{}", "JSON");
+    refused("{}", "version");
+}
