@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The job store on SQLite: the operations. Opening, and the small helpers
- * that both use, are in job-sqlite-db.c.
+ * The job store on SQLite: the operations. Opening is in job-sqlite-open.c,
+ * the small helpers that both use in job-sqlite-db.c.
  */
 #include "blockmig/job-sqlite.h"
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Between job-sqlite-db.c (the database: opening, checks, statements) and
- * job-sqlite.c (the operations of the store). Nobody else includes it.
+ * Between job-sqlite-open.c (opening and its checks), job-sqlite-db.c (errors
+ * and statements) and job-sqlite.c (the operations). Nobody else includes it.
  */
 #ifndef BM_JOB_SQLITE_H
 #define BM_JOB_SQLITE_H
@@ -28,6 +28,9 @@ static inline void bm_cleanup_stmt(sqlite3_stmt **stmt)
 
 /* Fills err from the database's last error. Returns a negative errno. */
 int bm_sqlite_fail(struct bm_sqlite *s, struct bm_error *err);
+/* The one message about a damaged file. */
+int bm_sqlite_damaged(struct bm_sqlite *s, struct bm_error *err,
+                      const char *text);
 /* Prepares sql and binds one value a letter of types: s a string (borrowed
  * until the statement ends; NULL is null), i an int64_t. */
 int bm_sqlite_query(struct bm_sqlite *s, sqlite3_stmt **stmt,

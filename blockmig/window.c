@@ -178,6 +178,15 @@ static bool paused(const struct bm_domain *domain)
     return domain->state == VIR_DOMAIN_PAUSED;
 }
 
+static int lift_limits(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && m->job->bandwidth && i < m->job->n_disks; i++)
+        rc = bm_blockjob_speed(m->domain, m->job->disks[i].target, 0, err);
+    return rc;
+}
+
 /* How the window went, by the host's clock, from libvirt's events. */
 struct timing {
     uint64_t seq;
@@ -292,6 +301,8 @@ static int attempt(struct bm_mover *m, struct bm_error *err)
         bm_fail(err, EAGAIN, "%s is paused by someone", m->job->domain);
         return -EAGAIN;
     }
+    if (!rc)
+        rc = lift_limits(m, err);
     if (!rc)
         rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
     if (rc)

@@ -20,10 +20,10 @@ void cli_checks_print(const struct bm_preflight *checks)
         char name[80];
 
         name_of(check, name, sizeof name);
-        cli_print("%-6s  %-20s  %s\n", bm_verdict_name(check->verdict), name,
+        cli_print("%-7s  %-20s  %s\n", bm_verdict_name(check->verdict), name,
                   check->text);
         if (check->verdict != BM_OK && check->remedy[0])
-            cli_print("%-6s  %-20s  remedy: %s\n", "", "", check->remedy);
+            cli_print("%-7s  %-20s  remedy: %s\n", "", "", check->remedy);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "nbd/units.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -147,19 +148,28 @@ void cli_output_error(const struct bm_error *err,
                 command ? command->words : "", command ? " " : "");
 }
 
+/* `blockmig job list | head -1`: who reads no more misses nothing. */
+static bool reader_gone(void)
+{
+    struct pollfd fd = {.fd = STDOUT_FILENO};
+
+    return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR);
+}
+
 int cli_output_end(int status)
 {
     struct bm_error err = BM_ERROR_INIT;
-    int code;
 
+    if (reader_gone())
+        return status;
     clear_line();
     check_stdout();
-    errno = 0;
-    code = fflush(stdout) == EOF || close(STDOUT_FILENO) < 0 ? errno : 0;
-    if (code == 0 && !out.lost)
+    if (fflush(stdout) == EOF || close(STDOUT_FILENO) < 0)
+        out.lost = true;
+    if (!out.lost)
         return status;
     bm_fail(&err, EIO, "cannot write to standard output");
-    bm_cause(&err, "%s", code ? strerror(code) : "not everything was written");
+    bm_cause(&err, "some of it was not taken (full, or closed)");
     if (status == 0)
         bm_remedy(&err, "what was asked for is done, its report is not");
     out.result = true;

@@ -168,8 +168,12 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
 
 void cli_result_text(const struct bm_job *job)
 {
-    cli_print("%s: %s after %.1f s", job->id, bm_state_name(job->state),
-              (double)job->total_ms / 1000);
+    if (bm_state_final(job->state))
+        cli_print("%s: %s after %.1f s", job->id, bm_state_name(job->state),
+                  (double)job->total_ms / 1000);
+    else
+        cli_print("%s: stopped in state %s", job->id,
+                  bm_state_name(job->state));
     if (job->pauses)
         cli_print("; guest paused %.0f ms%s", job->pause_ms_longest,
                   job->pauses > 1 ? " at the longest" : "");

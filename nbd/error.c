@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_what(struct bm_error *err, int code, const char *fmt,
-                     va_list ap)
+__attribute__((format(printf, 3, 0))) static void
+set_what(struct bm_error *err, int code, const char *fmt, va_list ap)
 {
     err->code = code;
     err->status = BM_EXIT_FAILED;

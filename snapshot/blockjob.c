@@ -343,3 +343,23 @@ int bm_blockjob_abort(struct bm_blockjob *job, int timeout_ms,
                              job->target);
     return 0;
 }
+
+static int speed_fn(void *arg)
+{
+    struct job_call *call = arg;
+
+    return virDomainBlockJobSetSpeed(
+        call->dom, call->target, call->bandwidth,
+        VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES);
+}
+
+int bm_blockjob_speed(struct bm_domain *domain, const char *target,
+                      uint64_t bandwidth, struct bm_error *err)
+{
+    struct job_call *call = call_new(domain, target);
+
+    if (call)
+        call->bandwidth = bandwidth;
+    return run(call, domain, "set the speed of the job of", speed_fn,
+               bm_call_ms(), NULL, err);
+}

@@ -69,5 +69,9 @@ int bm_blockjob_pivot(struct bm_blockjob *job, int timeout_ms,
 /* Asks for the end (ASYNC) and waits until no job is left on the disk. */
 int bm_blockjob_abort(struct bm_blockjob *job, int timeout_ms,
                       struct bm_error *err);
+/* The rate limit, bytes/s; 0 lifts it. Before a pivot it must be lifted: the
+ * last dirty blocks would drain at that rate, with the guest paused. */
+int bm_blockjob_speed(struct bm_domain *domain, const char *target,
+                      uint64_t bandwidth, struct bm_error *err);
 
 #endif

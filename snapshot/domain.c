@@ -4,6 +4,7 @@
 
 #include "nbd/cleanup.h"
 #include "snapshot/call.h"
+#include "snapshot/volume.h"
 #include "snapshot/xml.h"
 
 #include <errno.h>
@@ -89,12 +90,13 @@ static int read_fn(void *arg)
         return -1;
     call->id = (int)virDomainGetID(call->dom);
     call->xml = virDomainGetXMLDesc(call->dom, 0);
-    if (!call->xml)
+    if (!call->xml || bm_volumes_to_paths(call->conn, &call->xml) < 0)
         return -1;
     if (call->persistent) {
         call->inactive_xml =
             virDomainGetXMLDesc(call->dom, VIR_DOMAIN_XML_INACTIVE);
-        if (!call->inactive_xml)
+        if (!call->inactive_xml ||
+            bm_volumes_to_paths(call->conn, &call->inactive_xml) < 0)
             return -1;
     }
     call->stamp = virDomainGetMetadata(call->dom, VIR_DOMAIN_METADATA_ELEMENT,

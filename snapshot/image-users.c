@@ -7,6 +7,7 @@
 #include "nbd/cleanup.h"
 #include "snapshot/call.h"
 #include "snapshot/domain.h"
+#include "snapshot/volume.h"
 #include "snapshot/xml.h"
 
 #include <errno.h>
@@ -66,21 +67,11 @@ static int add_volume(struct users_call *call, virDomainPtr dom,
 {
     BM_FREE char *pool_name = bm_xml_attr(source, "pool");
     BM_FREE char *vol_name = bm_xml_attr(source, "volume");
-    virStoragePoolPtr pool;
-    virStorageVolPtr vol;
-    char *path = NULL;
+    char *path;
 
     if (!pool_name || !vol_name)
         return 0;
-    pool = virStoragePoolLookupByName(call->conn, pool_name);
-    if (!pool)
-        return -1;
-    vol = virStorageVolLookupByName(pool, vol_name);
-    if (vol) {
-        path = virStorageVolGetPath(vol);
-        virStorageVolFree(vol);
-    }
-    virStoragePoolFree(pool);
+    path = bm_volume_path(call->conn, pool_name, vol_name, NULL);
     return path ? add_user(call, dom, path) : -1;
 }
 

@@ -24,14 +24,15 @@ second_lab() {
 }
 
 test_side_by_side() {
+    local pid
     second_lab
     lab_guest_bare bare --disk size=16M,format=qcow2 --disk size=16M
     lab_hmp_write bare vda 0xcc 8M 4k
     lab_hmp_read bare vda 0xcc 8M 4k
-    ! lab_hmp_read bare vda 0xcd 8M 4k 2>/dev/null || fail "a wrong pattern read"
+    ! lab_hmp_read bare vda 0xcd 8M 4k 2>/dev/null || fail "reads a wrong 0xcd"
     ! lab_hmp_read bare vdb 0xcc 8M 4k 2>/dev/null || fail "vdb is vda"
-    [ "$("$LAB_HERE/lab" qemu-pid "$LAB_DIR2" bare)" != "$(lab qemu-pid bare)" ] ||
-        fail "one guest in two labs"
+    pid=$("$LAB_HERE/lab" qemu-pid "$LAB_DIR2" bare)
+    [ "$pid" != "$(lab qemu-pid bare)" ] || fail "one guest in two labs"
     "$LAB_HERE/lab" stop "$LAB_DIR2"
     lab_wait 5 nothing_left "$LAB_DIR2" || fail "$LAB_DIR2 is not gone"
     lab_is_state bare running || fail "the end of one lab touched another"
@@ -65,7 +66,8 @@ test_pause() {
         v["pause_longest_ms"] >= 690 && v["pause_longest_ms"] < 3000 &&
         v["worst_gap_ms"] >= 590 && v["worst_stall_ms"] >= 690) }' \
         <<<"$said" || fail "the pause is not in: $said"
-    ok "a suspend of 700 ms: $(grep -E 'pause_longest|worst_gap' <<<"$said" | xargs)"
+    ok "a suspend of 700 ms:" \
+        "$(grep -E 'pause_longest|worst_gap' <<<"$said" | xargs)"
 }
 
 # libvirtd dies and comes back; the guest and the watch go on.
@@ -89,7 +91,8 @@ test_power_cycle() {
     lab_wait_state os "shut off" 10
     lab_mark os
     lab_virsh -q start os >/dev/null
-    lab_wait_line os '^B disk=vda .* lost=0 wrong=0 .* maxseq=[1-9]' 30 >/dev/null
+    lab_wait_line os '^B disk=vda .* lost=0 wrong=0 .* maxseq=[1-9]' 30 \
+        >/dev/null
     lab_wait_line os '^S ' 30 >/dev/null
     lab_verify os
     ok "nothing lost over a power cycle"
@@ -135,7 +138,7 @@ test_system() {
     local image
     [ "$(id -u)" = 0 ] || return 0
     LAB_DIR=$(mktemp -d "$(lab_parent)/bm.XXXXXX")
-    lab_at_exit "$LAB_HERE/lab" stop "$LAB_DIR"
+    lab_at_exit lab_stop "$LAB_DIR"
     lab start --system
     lab_guest_bare owned --disk size=16M
     image=$LAB_DIR/ds1/owned-vda.raw

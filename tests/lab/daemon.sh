@@ -105,9 +105,11 @@ keep_capabilities() {
     local from=$lab/cache/libvirt/qemu/cache/capabilities work
     [ "$lab_mode" = session ] || from=$lab/sys/cache/qemu/capabilities
     [ ! -d "$lab_known.$lab_mode" ] && [ -d "$from" ] || return 0
-    mkdir -p "$lab_root/build/lab"
+    # another user's checkout: every lab asks for itself
+    mkdir -p "$lab_root/build/lab" && [ -w "$lab_root/build/lab" ] || return 0
     work=$(mktemp -d "$lab_known.XXXXXX")
     cp "$from"/*.xml "$work"
+    chmod -R u=rwX,go=rX "$work"
     # if another lab was first, its answer is as good
     mv -T "$work" "$lab_known.$lab_mode" 2>/dev/null || rm -r "$work"
 }
@@ -213,7 +215,8 @@ lab_environment() {
         XDG_STATE_HOME="$lab/state" LAB="$lab" LAB_URI="$lab_uri"
         LAB_USER="$lab_user" LAB_MODE="$lab_mode"
         LIBVIRT_DEFAULT_URI="$lab_uri")
-    [ "$lab_mode" = session ] || environment+=(LIBVIRT_DEFAULT_URI=qemu:///system)
+    [ "$lab_mode" = session ] ||
+        environment+=(LIBVIRT_DEFAULT_URI=qemu:///system)
     for name in $(compgen -e); do
         case $name in
         ASAN_* | UBSAN_* | LSAN_* | BLOCKMIG_* | BM_* | TERM | B | SAN | V)
@@ -229,7 +232,9 @@ lab_env() {
     lab_environment
     for pair in "${environment[@]}"; do
         case ${pair%%=*} in
-        LAB* | XDG_* | HOME) printf 'export %s=%q\n' "${pair%%=*}" "${pair#*=}" ;;
+        LAB* | XDG_* | HOME)
+            printf 'export %s=%q\n' "${pair%%=*}" "${pair#*=}"
+            ;;
         esac
     done
     printf 'export LIBVIRT_DEFAULT_URI=%q\n' "$lab_uri"

@@ -78,7 +78,8 @@ define_disk() {
     path=/${path#/}
     [ -e "$path" ] || make_image "$path" "$format" "$size" "$fill"
     disks+="<disk type='file' device='disk'><driver name='qemu' type='$format'
-        cache='$cache'${io:+ io='$io'}${policy:+ error_policy='$policy'}${driver:+ iothread='$iothreads'}/>
+        cache='$cache'${io:+ io='$io'}${policy:+ error_policy='$policy'}
+        ${driver:+ iothread='$iothreads'}/>
         <source file='$path'/><target dev='$target' bus='$bus'/></disk>"
     targets+=,$target
 }
@@ -107,8 +108,7 @@ domain_xml() {
     local boot=''
     [ $os = 0 ] || boot="<kernel>$lab/vmlinuz</kernel>
         <initrd>$lab/initrd</initrd>
-        <cmdline>console=ttyS0 quiet panic=-1 random.trust_cpu=on
-        tsc=reliable lpj=1000000 $args</cmdline>"
+        <cmdline>console=ttyS0 quiet panic=-1 ${args//$'\n'/ }</cmdline>"
     cat <<-EOT
 	<domain type='qemu'>
 	<name>$1</name><memory unit='MiB'>$mem</memory><vcpu>1</vcpu>

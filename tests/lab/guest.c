@@ -130,7 +130,8 @@ static void read_options(void)
     FILE *f = fopen("/proc/cmdline", "re");
 
     conf.cmdline[0] = ' ';
-    if (f == NULL || fgets(conf.cmdline + 1, sizeof conf.cmdline - 1, f) == NULL)
+    if (f == NULL ||
+        fgets(conf.cmdline + 1, sizeof conf.cmdline - 1, f) == NULL)
         die("read", "/proc/cmdline");
     fclose(f);
     mode = option("mode", "mixed");

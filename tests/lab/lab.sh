@@ -6,7 +6,7 @@
 #
 #   lab_begin [--system]      a new lab in $LAB_DIR, ended with the script;
 #                             returns 77 (skip) if --system is not possible
-#   lab CMD...                tests/lab/lab CMD $LAB_DIR ..., e.g. lab restart-daemon
+#   lab CMD...                tests/lab/lab CMD $LAB_DIR ...: lab kill-daemon
 #   lab_guest_bare NAME [DEFINE-OPTION...]   defined and started
 #   lab_guest_os NAME [DEFINE-OPTION...]     also: waits until it writes
 #   lab_virsh ...             virsh of the lab
@@ -90,7 +90,9 @@ lab_parent() {
     local parent
     for parent in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
         [ ${#parent} -le 24 ] && [ -w "$parent" ] &&
-            [ "$(stat -f -c %T "$parent")" != tmpfs ] && echo "$parent" && return
+            [ "$(stat -f -c %T "$parent")" != tmpfs ] || continue
+        echo "$parent"
+        return
     done
     fail "no folder for a lab: all are tmpfs"
 }
@@ -101,14 +103,17 @@ lab_begin() {
     trap lab_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    lab_at_exit lab_stop
+    lab_at_exit lab_stop "$LAB_DIR"
     lab start "$@"
 }
 
 # Before `lab start` is through there may be nothing but the folder.
 lab_stop() {
-    [ ! -f "$LAB_DIR/.lab" ] || { lab stop && return; }
-    [ ! -d "$LAB_DIR" ] || rmdir "$LAB_DIR"
+    if [ -f "$1/.lab" ]; then
+        "$LAB_HERE/lab" stop "$1"
+    elif [ -d "$1" ]; then
+        rmdir "$1"
+    fi
 }
 
 lab_wait() {
@@ -179,11 +184,10 @@ lab_qdev() {
 
 # qemu-io says how it went to QEMU's own log, not to the monitor.
 lab_hmp_io() {
-    local name=$1 log said qdev
+    local name=$1 log said qdev before
     qdev=$(lab_qdev "$2")
     log=$LAB_DIR/cache/libvirt/qemu/log/$name.log
     [ -f "$log" ] || log=$LAB_DIR/sys/log/qemu/$name.log
-    local before
     before=$(stat -c %s "$log")
     said=$(lab_virsh qemu-monitor-command "$name" --hmp \
         "qemu-io -d /machine/peripheral/$qdev/virtio-backend \"$3\"")
@@ -212,7 +216,10 @@ lab_watch() {
     LAB_OWNER=$$ "${first[@]}" "$LAB_HERE/lab" run "$LAB_DIR" \
         "$LAB_DIR/bin/watch" "$(lab_uri)" "$name" "$LAB_DIR/$name.serial" \
         "$out" </dev/null &
-    lab_wait 20 grep -qs 'E state' "$out" || fail "watch of $name does not start"
+    # the lab ends it; bash shall not report that
+    disown
+    lab_wait 20 grep -qs 'E state' "$out" ||
+        fail "watch of $name does not start"
 }
 
 lab_uri() { lab run sh -c 'echo "$LIBVIRT_DEFAULT_URI"'; }

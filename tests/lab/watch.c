@@ -70,8 +70,9 @@ static int on_event(virConnectPtr conn, virDomainPtr domain, int event,
                     int detail, void *opaque)
 {
     static const char *const word[] = {
-        "E defined", "E undefined", "E started",      "E suspended", "E resumed",
-        "E stopped", "E shutdown",  "E suspended-pm", "E crashed",
+        "E defined", "E undefined", "E started",
+        "E suspended", "E resumed", "E stopped",
+        "E shutdown", "E suspended-pm", "E crashed",
     };
     const struct watch *w = opaque;
 

@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "snapshot/volume.h"
+
+#include "nbd/cleanup.h"
+#include "snapshot/xml.h"
+
+#include <string.h>
+
+char *bm_volume_path(virConnectPtr conn, const char *pool, const char *volume,
+                     bool *block)
+{
+    virStoragePoolPtr p = virStoragePoolLookupByName(conn, pool);
+    virStorageVolPtr v = p ? virStorageVolLookupByName(p, volume) : NULL;
+    virStorageVolInfo info;
+    char *path = NULL;
+
+    if (v && virStorageVolGetInfo(v, &info) == 0) {
+        path = virStorageVolGetPath(v);
+        if (block)
+            *block = info.type == VIR_STORAGE_VOL_BLOCK;
+    }
+    if (v)
+        virStorageVolFree(v);
+    if (p)
+        virStoragePoolFree(p);
+    return path;
+}
+
+static void resolve(virConnectPtr conn, xmlNodePtr disk)
+{
+    xmlNodePtr source = bm_xml_child(disk, "source");
+    BM_FREE char *pool = bm_xml_attr(source, "pool");
+    BM_FREE char *volume = bm_xml_attr(source, "volume");
+    BM_FREE char *path = NULL;
+    bool block = false;
+
+    if (!pool || !volume)
+        return;
+    path = bm_volume_path(conn, pool, volume, &block);
+    if (!path)
+        return;
+    bm_xml_set(disk, "type", block ? "block" : "file");
+    bm_xml_set(source, block ? "dev" : "file", path);
+}
+
+int bm_volumes_to_paths(virConnectPtr conn, char **xml)
+{
+    BM_XMLDOC xmlDocPtr doc = NULL;
+    xmlNodePtr disk;
+    char *text;
+
+    if (!strstr(*xml, "'volume'"))
+        return 0;
+    doc = bm_xml_parse(*xml);
+    if (!doc)
+        return -1;
+    disk = bm_xml_child(bm_xml_child(xmlDocGetRootElement(doc), "devices"),
+                        "disk");
+    for (; disk; disk = bm_xml_next(disk, "disk"))
+        if (bm_xml_attr_is(disk, "type", "volume"))
+            resolve(conn, disk);
+    text = bm_xml_dump(xmlDocGetRootElement(doc));
+    if (!text)
+        return -1;
+    free(*xml);
+    *xml = text;
+    return 0;
+}
