@@ -269,6 +269,32 @@ static void choose_start(struct bm_job *job, bool back)
         job->state = BM_STATE_UNDOING;
 }
 
+static bool acceptable(const struct bm_job *job)
+{
+    return job->proof &&
+           (job->state == BM_STATE_HELD ||
+            job->state == BM_STATE_NEEDS_RECOVERY) &&
+           (job->from == BM_STATE_SWITCHING ||
+            job->from == BM_STATE_PROVING_REST);
+}
+
+static int cannot_accept(const struct bm_job *job, struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot go on with job %s without a proof", job->id);
+    bm_cause(err, "it is %s, and its proof can still be made or is made",
+             bm_state_name(job->state));
+    bm_remedy(err, "resume it without --accept");
+    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+}
+
+static void accept_unproven(struct bm_mover *m)
+{
+    m->job->proof = m->job->source_delete = m->job->unclean = false;
+    bm_guard_forget(bm_job_store_dir(m->store), m->job->id);
+    if (m->job->state == BM_STATE_PROVING_REST)
+        m->job->state = BM_STATE_SETTLED;
+}
+
 static int cannot_go_back(const struct bm_job *job, struct bm_error *err)
 {
     bm_fail(err, EINVAL, "cannot go back with job %s", job->id);
@@ -279,8 +305,9 @@ static int cannot_go_back(const struct bm_job *job, struct bm_error *err)
 }
 
 int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
-                   struct bm_job *job, struct bm_guard *guard, bool back,
-                   const struct bm_move_hooks *hooks, struct bm_error *err)
+                   struct bm_job *job, struct bm_guard *guard,
+                   enum bm_resume how, const struct bm_move_hooks *hooks,
+                   struct bm_error *err)
 {
     struct bm_mover m = {.conn = conn,
                          .store = store,
@@ -298,13 +325,20 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
     rc = bm_guard_wait(bm_job_store_dir(store), job->id, GUARD_WAIT_MS, err);
     if (rc)
         return rc;
-    choose_start(job, back);
-    if (back && job->state != BM_STATE_ROLLING_BACK &&
+    if (how == BM_RESUME_ACCEPT && !acceptable(job))
+        return cannot_accept(job, err);
+    choose_start(job, how == BM_RESUME_BACK);
+    if (how == BM_RESUME_ACCEPT)
+        accept_unproven(&m);
+    if (how == BM_RESUME_BACK && job->state != BM_STATE_ROLLING_BACK &&
         job->state != BM_STATE_UNDOING)
         return cannot_go_back(job, err);
     recall_reason(&m);
     job->cancel = false;
     rc = bm_mover_note(&m, err, "resumed in state %s%s",
-                       bm_state_name(job->state), back ? ", going back" : "");
+                       bm_state_name(job->state),
+                       how == BM_RESUME_BACK     ? ", going back"
+                       : how == BM_RESUME_ACCEPT ? ", without a proof"
+                                                 : "");
     return rc ? rc : run(&m, err);
 }

@@ -42,10 +42,14 @@ int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
                 struct bm_job *job, struct bm_guard *guard,
                 const struct bm_move_hooks *hooks, struct bm_error *err);
 
-/* `job resume`: looks at what is there, goes on, or with back goes back. */
+/* `job resume`: looks at what is there, then goes on; or goes back; or goes
+ * on without a proof that cannot be made any more (only a held job, or one
+ * that could not read its old image; the source is then kept). */
+enum bm_resume { BM_RESUME_ON, BM_RESUME_BACK, BM_RESUME_ACCEPT };
 int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
-                   struct bm_job *job, struct bm_guard *guard, bool back,
-                   const struct bm_move_hooks *hooks, struct bm_error *err);
+                   struct bm_job *job, struct bm_guard *guard,
+                   enum bm_resume how, const struct bm_move_hooks *hooks,
+                   struct bm_error *err);
 
 /* `job release`: deletes a kept source after a fresh check of its users. */
 int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,

@@ -34,7 +34,7 @@ static enum bm_state next(const struct bm_job *job)
     case BM_STATE_READY:
         return BM_STATE_SWITCHING;
     case BM_STATE_SWITCHING:
-        return job->proof ? BM_STATE_PROVING_REST : BM_STATE_RELEASING;
+        return job->proof ? BM_STATE_PROVING_REST : BM_STATE_CONSOLIDATING;
     case BM_STATE_PROVING_REST:
         return BM_STATE_SETTLED;
     case BM_STATE_SETTLED:

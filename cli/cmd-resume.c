@@ -55,13 +55,15 @@ static int ended(struct cli_session *s, bool back, struct bm_error *err)
 
 static int resume(struct cli *cli, struct cli_session *s, struct bm_error *err)
 {
+    enum bm_resume how = cli->options.back     ? BM_RESUME_BACK
+                         : cli->options.accept ? BM_RESUME_ACCEPT
+                                               : BM_RESUME_ON;
     struct bm_move_hooks hooks;
     int rc = cli_session_listen(s, &hooks, err);
 
     if (rc < 0)
         return rc;
-    rc = bm_move_resume(s->conn, s->jobs, s->job, s->guard, cli->options.back,
-                        &hooks, err);
+    rc = bm_move_resume(s->conn, s->jobs, s->job, s->guard, how, &hooks, err);
     return cli_session_report(s, rc, err);
 }
 

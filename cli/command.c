@@ -12,7 +12,8 @@ static const enum cli_option move_options[] = {
     CLI_DETACH,    CLI_OVERLAY_DIR, CLI_OPTION_NONE};
 static const enum cli_option list_options[] = {CLI_KEPT, CLI_ALL,
                                                CLI_OPTION_NONE};
-static const enum cli_option resume_options[] = {CLI_BACK, CLI_OPTION_NONE};
+static const enum cli_option resume_options[] = {CLI_ACCEPT, CLI_BACK,
+                                                 CLI_OPTION_NONE};
 
 static const char move_details[] =
     "Moves the named disks (vda, or an image's path; without names all of\n"

@@ -5,6 +5,11 @@
 #define AT(member) offsetof(struct cli_options, member)
 
 const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
+    [CLI_ACCEPT] = {.name = "accept",
+                    .kind = CLI_KIND_FLAG,
+                    .help = "go on without the proof that cannot be made any "
+                            "more, and keep the source",
+                    .offset = AT(accept)},
     [CLI_ALL] = {.name = "all",
                  .kind = CLI_KIND_FLAG,
                  .help = "finished jobs too",

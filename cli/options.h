@@ -16,6 +16,7 @@
 /* In the order of the table, which is sorted by name. */
 enum cli_option {
     CLI_OPTION_NONE,
+    CLI_ACCEPT,
     CLI_ALL,
     CLI_BACK,
     CLI_BANDWIDTH,
@@ -51,7 +52,7 @@ struct cli_options {
     const char *name, *overlay_dir;
     uint64_t bandwidth; /* bytes/s, 0: not given */
     int64_t max_pause;  /* ms */
-    bool all, back, detach, dry_run, force, kept;
+    bool accept, all, back, detach, dry_run, force, kept;
 };
 
 void cli_options_default(struct cli_options *options);

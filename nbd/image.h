@@ -47,11 +47,11 @@ char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
                     bool cache_none);
 
 /*
- * Copies the guest's view of the chain into path (created by the caller, or
- * here with mode 0600; truncated; absolute), durable when it returns.
- * bandwidth is in bytes a second, 0: no limit. progress may be NULL; non-zero from it cancels
- * (ECANCELED). A raw file is sparse. After an error the target is garbage,
- * and left where it is.
+ * Copies the guest's view of the chain into path (absolute; created by the
+ * caller, or here with mode 0600; truncated), durable when it returns.
+ * bandwidth is in bytes a second, 0: no limit. progress may be NULL; non-zero
+ * from it cancels (ECANCELED). A raw file is sparse. After an error the
+ * target is garbage, and left where it is.
  */
 typedef int (*bm_image_progress)(void *opaque, uint64_t done, uint64_t total);
 int bm_image_convert(const struct bm_image_layer *layers, size_t n,
