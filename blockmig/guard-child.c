@@ -21,7 +21,7 @@
 #define LINGER_MS 10000
 /* How long the guard itself tries to end a window in which a pivot was
  * announced, before it resumes the guest as it is. */
-#define FINISH_MS 1000
+#define FINISH_MS 3000
 
 struct watch {
     const char *uri;
@@ -92,6 +92,23 @@ static int arm(struct watch *w, const char *text, struct bm_error *err)
     return rc;
 }
 
+/* A pivot was announced: brings the window to its end. When that does not
+ * come, the mark is left, because the guest will run unfrozen. */
+static bool end_or_mark(struct watch *w)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    int64_t until = bm_now_ms() + FINISH_MS;
+
+    while (bm_now_ms() < until && !bm_connection_lost(w->conn)) {
+        if (bm_window_finish(w->conn, w->domain, w->job, FINISH_MS, &err) == 0)
+            return true;
+        bm_sleep_ms(LOOK_MS);
+    }
+    /* without a connection nobody can resume it either: look again */
+    return !bm_connection_lost(w->conn) &&
+           bm_guard_mark(w->dir, w->job->id, &err) == 0;
+}
+
 /* Ends the window: false when the guest is not paused (yet), or libvirt
  * could not be asked: then we look again. */
 static bool act(struct watch *w)
@@ -102,13 +119,10 @@ static bool act(struct watch *w)
         bm_connection_reopen(w->conn, 0, &err) < 0)
         return false;
     if (bm_domain_refresh(w->conn, w->domain, &err) < 0 ||
-        w->domain->state != VIR_DOMAIN_PAUSED ||
-        w->domain->reason != VIR_DOMAIN_PAUSED_USER)
+        !bm_domain_paused(w->domain))
         return false;
-    if (w->pivoting &&
-        bm_window_finish(w->conn, w->domain, w->job, FINISH_MS, &err) < 0 &&
-        bm_guard_mark(w->dir, w->job->id, &err) < 0)
-        return false; /* without the mark nobody would know */
+    if (w->pivoting && !end_or_mark(w))
+        return false;
     return bm_domain_resume(w->domain, bm_call_ms(), &err) == 0;
 }
 

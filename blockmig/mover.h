@@ -21,9 +21,9 @@ struct bm_mover {
     const struct bm_move_hooks *hooks;
     struct bm_domain *domain; /* owned; NULL: gone */
     struct bm_error reason;   /* why we go back; code 0: no reason */
-    int *locks; /* owned; what a cold move holds */
+    int *locks;               /* owned; what a cold move holds */
     size_t n_locks;
-    int retries; /* of steps that met a change of the world */
+    int retries;      /* of steps that met a change of the world */
     int64_t phase_ms; /* bm_now_ms when the state was entered */
 };
 

@@ -136,9 +136,7 @@ static int let_run(struct bm_mover *m, struct bm_error *err)
 {
     int rc;
 
-    if (!m->job->window_paused || !m->domain ||
-        m->domain->state != VIR_DOMAIN_PAUSED ||
-        m->domain->reason != VIR_DOMAIN_PAUSED_USER)
+    if (!m->job->window_paused || !m->domain || !bm_domain_paused(m->domain))
         return 0;
     rc = bm_domain_resume(m->domain, bm_call_ms(), err);
     m->job->window_paused = false;

@@ -219,7 +219,6 @@ static int end_window(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_window_end(m, err);
 
-    m->job->window_paused = false;
     if (bm_guard_marked(bm_job_store_dir(m->store), m->job->id))
         m->job->unclean = true;
     return rc;
@@ -231,8 +230,7 @@ static int switch_running(struct bm_mover *m, const struct count *c,
     size_t n = m->job->n_disks;
     int rc;
 
-    if (m->job->window_paused && m->domain->state == VIR_DOMAIN_PAUSED &&
-        m->domain->reason == VIR_DOMAIN_PAUSED_USER)
+    if (m->job->window_paused && bm_domain_paused(m->domain))
         return end_window(m, err);
     if (c->overlay == n)
         return 0;

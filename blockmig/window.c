@@ -173,11 +173,6 @@ static int check_before(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static bool paused(const struct bm_domain *domain)
-{
-    return domain->state == VIR_DOMAIN_PAUSED;
-}
-
 static int lift_limits(struct bm_mover *m, struct bm_error *err)
 {
     int rc = 0;
@@ -225,8 +220,23 @@ static void count_pause(struct bm_job *job, const struct timing *t)
         job->pause_ms_longest = t->pause_ms;
 }
 
-/* The pause must be over before anything that can fail is reported. The
- * mark goes first: a guest that runs unfrozen makes the proof void. */
+/* The pause must be over before anything that can fail is reported: also
+ * over a libvirtd that is started anew meanwhile. */
+static int resume_surely(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_domain_resume(m->domain, bm_call_ms(), err);
+
+    for (int i = 0; rc && rc != -ETIMEDOUT && i < TRIES; i++) {
+        rc = bm_mover_refresh(m, err);
+        if (!rc && (!m->domain || !m->domain->active))
+            return 0;
+        if (!rc)
+            rc = bm_domain_resume(m->domain, bm_call_ms(), err);
+    }
+    return rc;
+}
+
+/* The mark goes first: a guest that runs unfrozen makes the proof void. */
 static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
@@ -235,7 +245,7 @@ static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
     if (!clean)
         rc = bm_guard_mark(bm_job_store_dir(m->store), m->job->id, &second);
     if (!rc)
-        rc = bm_domain_resume(m->domain, bm_call_ms(), &second);
+        rc = resume_surely(m, &second);
     if (rc && err && !err->code)
         *err = second;
     return rc;
@@ -278,9 +288,26 @@ static int suspend_in_time(struct bm_mover *m, struct bm_error *err)
     return 0;
 }
 
+/* libvirtd may be started anew in the middle: the guest is still paused, so
+ * the window can still be brought to its end. */
+static int finish_surely(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = -ECONNRESET;
+
+    for (int i = 0; rc && i < TRIES; i++) {
+        rc = bm_window_finish(m->conn, m->domain, m->job, FINISH_MS, err);
+        if (!rc || rc == -ETIMEDOUT ||
+            (rc != -ECONNRESET && !bm_connection_lost(m->conn)))
+            return rc;
+        if (bm_mover_refresh(m, err) || !m->domain || !m->domain->active)
+            return rc;
+    }
+    return rc;
+}
+
 int bm_window_end(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_window_finish(m->conn, m->domain, m->job, FINISH_MS, err);
+    int rc = finish_surely(m, err);
     bool clean = !rc || nothing_pivoted(m);
     int back;
 
@@ -290,6 +317,24 @@ int bm_window_end(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : back;
 }
 
+/* Only when the guest is seen running (or off) the guard may go. */
+static bool pause_is_over(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    if (bm_mover_refresh(m, &ignored))
+        return false;
+    return !m->domain || !m->domain->active || !bm_domain_paused(m->domain);
+}
+
+static int disarm(struct bm_mover *m, struct bm_error *err)
+{
+    if (!pause_is_over(m))
+        return bm_fail(err, EIO, "%s is still paused", m->job->domain);
+    m->job->window_paused = false;
+    return bm_guard_disarm(m->guard, err);
+}
+
 static int attempt(struct bm_mover *m, struct bm_error *err)
 {
     struct timing timing = {0};
@@ -297,7 +342,7 @@ static int attempt(struct bm_mover *m, struct bm_error *err)
 
     calm(m->job);
     rc = check_before(m, err);
-    if (!rc && paused(m->domain)) {
+    if (!rc && bm_domain_paused(m->domain)) {
         bm_fail(err, EAGAIN, "%s is paused by someone", m->job->domain);
         return -EAGAIN;
     }
@@ -317,11 +362,10 @@ static int attempt(struct bm_mover *m, struct bm_error *err)
         rc = bm_window_end(m, err);
     if (rc == -ETIMEDOUT)
         return rc; /* abandoned: the guard stays armed until we are gone */
-    late = bm_guard_disarm(m->guard, rc ? NULL : err);
+    late = disarm(m, rc ? NULL : err);
     bm_point("switching.resumed");
     read_timing(m, &timing);
     count_pause(m->job, &timing);
-    m->job->window_paused = false;
     /* someone else resumed the guest in the window: not one instant */
     if (!rc && m->job->proof && timing.resumes > 1 && late != -ETIME)
         m->job->unclean = true;

@@ -216,9 +216,19 @@ static bool events_changed(struct bm_blockjob *job, int wait_ms)
                                left > 0 ? (int)left : 0, &event) == 0)
             return job->state != before;
         take_event(job, &event);
-        if (over(job->state))
+        if (job->state != before)
             return true;
     }
+}
+
+/* libvirt has no such job any more: the event that says how it ended. */
+static bool ended_late(struct bm_blockjob *job)
+{
+    int64_t until = bm_now_ms() + LATE_EVENT_MS, left;
+
+    while (!over(job->state) && (left = until - bm_now_ms()) > 0)
+        (void)events_changed(job, (int)left);
+    return over(job->state);
 }
 
 static int info_fn(void *arg)
@@ -253,7 +263,7 @@ static int cannot_ask(struct bm_blockjob *job, int rc, struct bm_error *err)
         return 0;
     }
     if (rc == -ENOENT || rc == -EINVAL) {
-        if (events_changed(job, LATE_EVENT_MS) && over(job->state))
+        if (ended_late(job))
             return 0;
         if (bm_domain_refresh(job->conn, job->domain, err) == -ENOENT ||
             !job->domain->active) {
@@ -273,7 +283,7 @@ static int ask_libvirt(struct bm_blockjob *job, struct bm_error *err)
     if (rc)
         return cannot_ask(job, rc, err);
     if (!answer.found) {
-        if (!events_changed(job, LATE_EVENT_MS) || !over(job->state))
+        if (!ended_late(job))
             job->state = BM_JOB_VANISHED;
         return 0;
     }

@@ -3,6 +3,7 @@
 #include "snapshot/domain.h"
 
 #include "nbd/cleanup.h"
+#include "nbd/image.h"
 #include "snapshot/call.h"
 #include "snapshot/volume.h"
 #include "snapshot/xml.h"
@@ -349,6 +350,13 @@ struct bm_disk *bm_domain_disk(struct bm_domain *domain, const char *name)
     return NULL;
 }
 
+bool bm_domain_paused(const struct bm_domain *domain)
+{
+    return domain->state == VIR_DOMAIN_PAUSED &&
+           (domain->reason == VIR_DOMAIN_PAUSED_USER ||
+            domain->reason == VIR_DOMAIN_PAUSED_UNKNOWN);
+}
+
 /* --- sizes: they need the monitor, so they are asked for apart --- */
 
 struct size_call {
@@ -371,6 +379,24 @@ static int size_fn(void *arg)
     struct size_call *call = arg;
 
     return virDomainGetBlockInfo(call->dom, call->target, &call->info, 0);
+}
+
+/* libvirt cannot tell the size of a volume of a domain that is shut off. */
+static int size_of_image(struct bm_disk *disk, struct bm_error *err)
+{
+    const struct bm_layer *top = disk->chain.n ? &disk->chain.layers[0] : NULL;
+    struct bm_image_info info;
+    int rc;
+
+    if (!top || !top->path || !top->format)
+        return -EIO; /* err says why libvirt cannot */
+    rc = bm_image_info(top->path, top->format, &info, err);
+    if (rc)
+        return rc;
+    disk->capacity = info.virtual_size;
+    disk->allocation = info.actual_size;
+    bm_image_info_clear(&info);
+    return 0;
 }
 
 int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
@@ -396,7 +422,7 @@ int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
         disk->allocation = call->info.allocation;
     }
     size_free(call);
-    return rc;
+    return rc && !domain->active ? size_of_image(disk, err) : rc;
 }
 
 /* --- a job of the whole domain --- */

@@ -67,6 +67,9 @@ struct bm_disk *bm_domain_disk(struct bm_domain *domain, const char *name);
 int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
                         struct bm_error *err);
 
+/* Paused by a call, ours or an administrator's, not by an error. (A libvirtd
+ * that was started anew meanwhile does not know the reason any more.) */
+bool bm_domain_paused(const struct bm_domain *domain);
 /* Whether a job of the whole domain (backup, save, migration) is under way. */
 int bm_domain_busy(struct bm_domain *domain, bool *busy, struct bm_error *err);
 

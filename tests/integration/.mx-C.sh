@@ -1,0 +1,321 @@
+#!/bin/bash
+# SPDX-FileCopyrightText: the blockmig authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The kill matrix: at each point of a move the mover stops itself, something
+# happens, it goes on (or is dead); then `job resume` must end in done or
+# rolled back, or say why a person must look. After each: the guest's data is
+# right, live and saved XML name an image that exists, nothing of ours is left.
+#
+# In `make check` a sample: each point once, with an action by the seed; in
+# `make check-long` all of it. ROWS="point:action ..." runs just those.
+set -euo pipefail
+. "$(dirname "$0")/common.bash"
+
+points='allocating allocating.created copying copying.started ready switching
+    switching.suspended switching.pivot-sent switching.pivoted
+    switching.frozen switching.resumed proving-rest settled consolidating
+    consolidating.started consolidating.pivot-sent consolidating.committed
+    releasing rolling-back rolling-back.removed undoing undoing.ready'
+actions='kill9 kill9-guard libvirtd libvirtd-kill9 qemu poweroff reboot resize
+    unplug rename undefine snapshot backup blockcopy sigint sigterm qemu-stop'
+
+# --- the rows ---
+
+choose_rows() {
+    local point action all n=0
+    if [ -n "${ROWS:-}" ]; then
+        echo "$ROWS"
+        return
+    fi
+    RANDOM=$((BM_SEED % 32768))
+    read -ra all <<<"$(echo $actions)"
+    for point in $points; do
+        if [ "$BM_LONG" = 1 ]; then
+            for action in $actions; do
+                echo "$point:$action"
+            done
+        else
+            # a random start, then one after the other: all actions occur
+            [ $n -gt 0 ] || n=$((RANDOM % ${#all[@]} + 1))
+            echo "$point:${all[n % ${#all[@]}]}"
+            n=$((n + 1 + 2 * (RANDOM % 4)))
+        fi
+    done
+}
+
+# --- one row ---
+
+mover_pid() {
+    local pid
+    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move $1|resume) ?"); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != blockmig ] || echo "$pid"
+    done
+}
+
+guard_pid() {
+    local pid
+    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move $1|resume) ?"); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != blockmig-guard ] || echo "$pid"
+    done
+}
+
+mover_stopped() {
+    local pid
+    pid=$(mover_pid "$1")
+    [ -n "$pid" ] && grep -q '^State:.T' "/proc/$pid/status" 2>/dev/null
+}
+
+# run_mover POINT ARGS...: in the background; its output in $LAB_DIR/mover.out
+run_mover() {
+    local point=$1
+    shift
+    (
+        status=0
+        lab run env BLOCKMIG_STOP_AT="$point" BLOCKMIG_CALL_MS=4000 \
+            "$LAB_DIR/bin/blockmig" "$@" >"$LAB_DIR/mover.out" 2>&1 || status=$?
+        echo "$status" >"$LAB_DIR/mover.status"
+    ) 2>/dev/null &
+}
+
+wait_mover() {
+    lab_wait "$1" test -s "$LAB_DIR/mover.status" ||
+        fail "$row: the mover did not end within $1 s: $(tail -n 5 "$LAB_DIR/mover.out")"
+    cat "$LAB_DIR/mover.status"
+}
+
+gone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+
+kill_mover() {
+    local pid
+    pid=$(mover_pid "$name")
+    [ -z "$pid" ] || kill -KILL $pid
+}
+
+job_field() {
+    blockmig job show "$job" --json | jq -r ".$1"
+}
+
+# The target as libvirt made it, behind our back.
+flip_byte() {
+    printf '\xff' | dd of="$1" bs=1 seek=$((1 << 20)) conv=notrunc status=none
+    printf 'bad!' | dd of="$1" bs=1 seek=$((24 << 20)) conv=notrunc status=none
+}
+
+# Brings the mover to the point; the last two pairs need a reason to go back.
+reach() {
+    rm -f "$LAB_DIR/mover.status"
+    case $point in
+    rolling-back*)
+        run_mover copying.started move "$name" --to "$LAB_DIR/ds2"
+        stop_there
+        kill_mover
+        wait_mover 20 >/dev/null
+        rm -f "$LAB_DIR/mover.status"
+        run_mover "$point" job resume --back "$job"
+        ;;
+    undoing*)
+        run_mover proving-rest move "$name" --to "$LAB_DIR/ds2"
+        stop_there
+        kill_mover
+        wait_mover 20 >/dev/null
+        rm -f "$LAB_DIR/mover.status"
+        flip_byte "$LAB_DIR/ds2/$name-vda.raw"
+        run_mover "$point" job resume "$job"
+        ;;
+    *)
+        run_mover "$point" move "$name" --to "$LAB_DIR/ds2"
+        ;;
+    esac
+    stop_there
+}
+
+stop_there() {
+    lab_wait 40 mover_stopped "$name" ||
+        fail "$row: the mover never came there: $(cat "$LAB_DIR/mover.out")"
+    job=$(blockmig job list --json | jq -r '.[0].id')
+}
+
+qemu_pid() { lab qemu-pid "$name"; }
+
+# Calls with an end: QEMU or libvirtd may not answer.
+run_for() {
+    local seconds=$1
+    shift
+    timeout "$seconds" "$LAB_HERE/lab" run "$LAB_DIR" "$@"
+}
+
+tell_it() { LAB_TELL_SECONDS=5 timeout 10 "$LAB_HERE/lab" tell "$LAB_DIR" "$name" "$1"; }
+
+# What a foreign hand does may be refused, by libvirt or because it comes at
+# the wrong moment: that is fine, we only try.
+try() { "$@" >"$LAB_DIR/try.out" 2>&1 || echo "    refused: $(tail -n 1 "$LAB_DIR/try.out")"; }
+
+act() {
+    case $action in
+    kill9) kill_mover ;;
+    kill9-guard)
+        try kill -KILL $(guard_pid "$name")
+        kill_mover
+        ;;
+    libvirtd) lab kill-daemon && lab restart-daemon ;;
+    libvirtd-kill9)
+        kill_mover
+        lab kill-daemon && lab restart-daemon
+        ;;
+    qemu) kill -KILL "$(qemu_pid)" ;;
+    poweroff) try tell_it poweroff ;;
+    reboot) try lab_virsh reset "$name" ;;
+    resize) try run_for 10 virsh blockresize "$name" vda 160M ;;
+    unplug) try run_for 10 virsh detach-disk "$name" vda --live ;;
+    rename) try run_for 10 virsh domrename "$name" "$name-new" ;;
+    undefine) try lab_virsh undefine "$name" ;;
+    snapshot)
+        try run_for 10 virsh snapshot-create-as "$name" foreign \
+            --disk-only --no-metadata --diskspec "vda,file=$LAB_DIR/ds1/$name.foreign"
+        ;;
+    backup)
+        cat >"$LAB_DIR/backup.xml" <<-XML
+		<domainbackup mode='push'><disks><disk name='vda' backup='yes' type='file'>
+		<target file='$LAB_DIR/ds1/$name.backup'/><driver type='qcow2'/></disk></disks></domainbackup>
+		XML
+        try run_for 10 virsh backup-begin "$name" "$LAB_DIR/backup.xml"
+        ;;
+    blockcopy)
+        try run_for 10 virsh blockcopy "$name" vda "$LAB_DIR/ds1/$name.copy" \
+            --transient-job --format raw
+        ;;
+    sigint) kill -INT $(mover_pid "$name") ;;
+    sigterm) kill -TERM $(mover_pid "$name") ;;
+    qemu-stop) kill -STOP "$(qemu_pid)" ;;
+    esac
+}
+
+# The person who must look: takes the foreign thing away again.
+person() {
+    try run_for 20 virsh blockjob "$name" vda --abort
+    try run_for 20 virsh domjobabort "$name"
+    if disk_source "$name" vda | grep -q foreign; then
+        run_for 60 virsh blockcommit "$name" vda \
+            --active --pivot --shallow >/dev/null
+    fi
+}
+
+domain_state() { lab_virsh domstate "$name" 2>/dev/null | sed -n 1p; }
+
+runs() { [ "$(domain_state)" = running ]; }
+
+# ends_well: job resume until the job is final; a person is asked once.
+ends_well() {
+    local state status tries
+    for tries in 1 2 3; do
+        state=$(job_field state)
+        case $state in
+        done | rolled-back) return 0 ;;
+        esac
+        status=0
+        lab run env BLOCKMIG_CALL_MS=8000 "$LAB_DIR/bin/blockmig" \
+            job resume "$job" >"$LAB_DIR/resume.out" 2>&1 || status=$?
+        [ $status = 6 ] || [ $status = 3 ] || continue
+        echo "    exit $status: $(tail -n 1 "$LAB_DIR/resume.out")"
+        [ $tries != 1 ] || person
+    done
+    state=$(job_field state)
+    [ "$state" = done ] || [ "$state" = rolled-back ]
+}
+
+# A disk that was unplugged cannot be found again by us; it must say so, and
+# every image must still be there.
+unplugged() {
+    [ "$action" = unplug ] && [ -z "$(disk_source "$name" vda 2>/dev/null)" ] || return 1
+    grep -q 'gone\|not in the domain' "$LAB_DIR/resume.out" "$LAB_DIR/mover.out" ||
+        fail "$row: nobody said that the disk is gone"
+    [ -f "$LAB_DIR/ds1/$name-vda.raw" ] || fail "$row: the source is gone"
+    lab_virsh destroy "$name" >/dev/null 2>&1 || true # may be off already
+    lab_virsh metadata "$name" --uri https://blockmig.org/job/1 --remove --config \
+        >/dev/null 2>&1 || true # may not be there
+    return 0
+}
+
+check_guest() {
+    local state
+    state=$(domain_state)
+    if [ -z "$state" ]; then
+        # undefined and off: the test puts it back, on what the job says
+        lab_virsh define "$LAB_DIR/$name.saved.xml" >/dev/null
+        state='shut off'
+    fi
+    if [ "$state" = 'shut off' ] || [ "$state" = crashed ]; then
+        lab_mark "$name"
+        lab_virsh start "$name" >/dev/null
+        line=$(lab_wait_line "$name" '^B ' 60)
+        [[ "$line" == *' torn=0 '* || "$line" == *' torn='* ]] || fail "$row: $line"
+        [[ "$line" == *' lost=0 '* && "$line" == *' wrong=0'* ]] || fail "$row: $line"
+        lab_wait_line "$name" '^S ' 60 >/dev/null
+    fi
+    lab_equal "$row: the guest" "$(domain_state)" running
+    lab_verify "$name"
+    ! grep -aq '^WRONG\|^IOERR' "$LAB_DIR/$name.serial" ||
+        fail "$row: $(grep -a '^WRONG\|^IOERR' "$LAB_DIR/$name.serial" | sed -n 1,3p)"
+}
+
+check_end() {
+    local state path
+    state=$(job_field state)
+    path=$LAB_DIR/ds1/$name-vda.raw
+    [ "$state" != done ] || path=$LAB_DIR/ds2/$name-vda.raw
+    lab_equal "$row: live XML" "$(disk_source "$name" vda)" "$path"
+    [ "$action" = undefine ] ||
+        lab_equal "$row: saved XML" "$(disk_source "$name" vda --inactive)" "$path"
+    [ -f "$path" ] || fail "$row: $path does not exist"
+    [ "$state" = done ] || [ ! -e "$LAB_DIR/ds2/$name-vda.raw" ] ||
+        fail "$row: rolled back, and the target is still there"
+    check_clean "$name"
+    echo "    $state, $path"
+}
+
+# In the window the guest must run again by the guard alone.
+check_guard() {
+    [[ $point == switching.[spf]* ]] || return 0
+    [ "$action" = kill9 ] || return 0
+    lab_wait 2 runs ||
+        fail "$row: the guest is $(domain_state) after the mover was killed"
+}
+
+row() {
+    local name=$1 point=$2 action=$3 job='' status
+    local row="$point:$action"
+    echo "--- $row"
+    lab_guest_os "$name" --disk format=raw,size=128M,fill=64M --args 'g.rate=100'
+    lab_virsh dumpxml "$name" --inactive >"$LAB_DIR/$name.saved.xml"
+    : >"$LAB_DIR/resume.out"
+    reach
+    act
+    check_guard
+    for pid in $(mover_pid "$name"); do
+        kill -CONT "$pid"
+    done
+    status=$(wait_mover 120)
+    echo "    the mover ended with $status: $(tail -n 1 "$LAB_DIR/mover.out")"
+    [ "$action" != qemu-stop ] || kill -CONT "$(qemu_pid)"
+    ends_well || unplugged ||
+        fail "$row: job $job is $(job_field state): $(cat "$LAB_DIR/resume.out")"
+    if ! unplugged; then
+        [ "$action" != undefine ] || lab_virsh define "$LAB_DIR/$name.saved.xml" >/dev/null
+        [[ "$action" != backup && "$action" != blockcopy ]] || person >/dev/null
+        check_guest
+        check_end
+    fi
+    lab_virsh destroy "$name" >/dev/null 2>&1 || true # a row may end it
+    rm -f "$LAB_DIR"/ds?/"$name"*
+}
+
+lab_begin
+lab_program "$B/blockmig"
+rows=$(choose_rows)
+n=0
+for one in $rows; do
+    n=$((n + 1))
+    row "vm$n" "${one%%:*}" "${one#*:}"
+done
+ok "$n rows of the kill matrix, seed ${BM_SEED:-none}"
