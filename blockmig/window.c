@@ -105,6 +105,7 @@ int bm_window_finish(struct bm_connection *conn, struct bm_domain *domain,
     BM_FREE bool *sent = calloc(job->n_disks, sizeof *sent);
     int64_t until = bm_now_ms() + timeout_ms;
     bool frozen = false;
+    int frozen_rc = 0;
     struct stand stand;
 
     if (!sent)
@@ -120,12 +121,18 @@ int bm_window_finish(struct bm_connection *conn, struct bm_domain *domain,
         if (stand.at_overlay == job->n_disks ||
             (!job->proof && stand.at_source == 0))
             return 0;
-        if (stand.at_source == 0 && !frozen) {
+        if (stand.at_source == 0) {
+            /* a freeze that failed because another one came first (the
+             * guard's) shows as done at the next look */
+            if (frozen)
+                return frozen_rc ? frozen_rc
+                                 : bm_fail(err, EIO, "%s was not frozen",
+                                           job->domain);
             bm_point("switching.pivoted");
             frozen = true;
-            rc = freeze(domain, job, err);
-            if (rc)
-                return rc;
+            frozen_rc = freeze(domain, job, err);
+            if (frozen_rc == -ETIMEDOUT)
+                return frozen_rc;
             continue;
         }
         rc = pivot_ready(conn, domain, job, sent, err);

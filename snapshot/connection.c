@@ -39,6 +39,8 @@ struct bm_connection {
     char *uri;
     struct event_log *log;
     int callbacks[N_CALLBACKS]; /* ids; -1: not registered */
+    struct source *closer;      /* the close callback's; ours to free, since
+                                 * not every driver calls its freecb */
 };
 
 /* --- the event thread, one a process --- */
@@ -207,16 +209,20 @@ struct open_call {
     virConnectPtr handle;
     char *real_uri;
     int callbacks[N_CALLBACKS];
+    struct source *closer;
 };
 
 /* A registration holds a reference to the handle: without this the handle
  * would outlive its close. */
-static void stop_listening(virConnectPtr handle, int callbacks[])
+static void stop_listening(virConnectPtr handle, int callbacks[],
+                           struct source *closer)
 {
     for (int i = 0; i < N_CALLBACKS; i++)
         if (callbacks[i] >= 0)
             virConnectDomainEventDeregisterAny(handle, callbacks[i]);
     virConnectUnregisterCloseCallback(handle, on_close);
+    if (closer)
+        source_free(closer);
 }
 
 static void open_free(void *arg)
@@ -224,7 +230,7 @@ static void open_free(void *arg)
     struct open_call *call = arg;
 
     if (call->handle) {
-        stop_listening(call->handle, call->callbacks);
+        stop_listening(call->handle, call->callbacks, call->closer);
         virConnectClose(call->handle);
     }
     log_unref(call->log);
@@ -251,16 +257,13 @@ static int listen_to(struct open_call *call, int slot, int id,
 
 static int listen_all(struct open_call *call)
 {
-    struct source *source = source_new(call->log, call->generation);
-
-    if (!source)
+    call->closer = source_new(call->log, call->generation);
+    if (!call->closer)
         return -1;
-    if (virConnectRegisterCloseCallback(call->handle, on_close, source,
-                                        source_free) < 0) {
-        source_free(source);
-        if (virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
-            return -1;
-    }
+    if (virConnectRegisterCloseCallback(call->handle, on_close, call->closer,
+                                        NULL) < 0 &&
+        virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
+        return -1;
     if (listen_to(call, 0, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
                   VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle)) < 0 ||
         listen_to(call, 1, VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
@@ -312,6 +315,7 @@ static int open_handle(struct bm_connection *conn, unsigned generation,
     if (!rc) {
         conn->handle = BM_STEAL(call->handle);
         memcpy(conn->callbacks, call->callbacks, sizeof conn->callbacks);
+        conn->closer = BM_STEAL(call->closer);
         free(conn->uri);
         conn->uri = BM_STEAL(call->real_uri);
     } else {
@@ -353,7 +357,7 @@ static void drop_handle(struct bm_connection *conn)
     if (!conn->handle)
         return;
     if (!bm_calls_abandoned()) {
-        stop_listening(conn->handle, conn->callbacks);
+        stop_listening(conn->handle, conn->callbacks, conn->closer);
         virConnectClose(conn->handle);
     }
     conn->handle = NULL;

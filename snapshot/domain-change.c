@@ -64,13 +64,11 @@ static int resume_fn(void *arg)
     virDomainPtr dom = ((struct change *)arg)->dom;
     int state;
 
-    if (virDomainResume(dom) == 0)
+    if (virDomainResume(dom) == 0 ||
+        (virDomainGetState(dom, &state, NULL, 0) == 0 &&
+         state == VIR_DOMAIN_RUNNING))
         return 0;
-    if (virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID &&
-        virDomainGetState(dom, &state, NULL, 0) == 0 &&
-        state == VIR_DOMAIN_RUNNING)
-        return 0;
-    return -1;
+    return virDomainResume(dom); /* its error is the one to show */
 }
 
 int bm_domain_suspend(struct bm_domain *domain, int timeout_ms,

@@ -1,0 +1,153 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/situation.h"
+#include "snapshot/chain.h"
+#include "snapshot/disk-xml.h"
+#include "snapshot/xml.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char disk_xml[] =
+    "<disk type='file' device='disk'>"
+    "<driver name='qemu' type='qcow2'/>"
+    "<source file='/ds1/a b&amp;c.qcow2' index='3'/>"
+    "<backingStore type='block' index='1'><format type='raw'/>"
+    "<source dev='/dev/x'/><backingStore/></backingStore>"
+    "<target dev='vda' bus='virtio'/><serial>s</serial></disk>";
+
+static void read_chain(const char *xml, struct bm_chain *chain)
+{
+    xmlDocPtr doc = bm_xml_parse(xml);
+
+    cr_assert_not_null(doc);
+    cr_assert_eq(bm_chain_from_xml(xmlDocGetRootElement(doc), chain), 0);
+    xmlFreeDoc(doc);
+}
+
+Test(chain, every_layer_of_a_disk_is_read)
+{
+    struct bm_chain chain;
+
+    read_chain(disk_xml, &chain);
+    cr_assert_eq(chain.n, 2);
+    cr_assert_str_eq(chain.layers[0].path, "/ds1/a b&c.qcow2");
+    cr_assert_str_eq(chain.layers[0].format, "qcow2");
+    cr_assert_eq(chain.layers[0].index, 3);
+    cr_assert_eq(chain.layers[1].type, BM_SOURCE_BLOCK);
+    cr_assert_str_eq(chain.layers[1].format, "raw");
+    cr_assert(chain.complete);
+    bm_chain_clear(&chain);
+}
+
+Test(chain, an_empty_drive_is_no_file)
+{
+    struct bm_chain chain;
+
+    read_chain("<disk type='file'><target dev='sda'/></disk>", &chain);
+    cr_assert_eq(chain.n, 1);
+    cr_assert_eq(chain.layers[0].type, BM_SOURCE_NONE);
+    bm_chain_clear(&chain);
+}
+
+Test(chain, encryption_and_slices_are_seen)
+{
+    struct bm_chain chain;
+
+    read_chain("<disk type='file'><driver type='raw'/><source file='/x'>"
+               "<encryption format='luks'/><slices/></source></disk>",
+               &chain);
+    cr_assert(chain.layers[0].encrypted);
+    cr_assert(chain.layers[0].sliced);
+    bm_chain_clear(&chain);
+}
+
+Test(chain, another_format_is_another_chain)
+{
+    struct bm_chain a = {0}, b = {0};
+
+    bm_chain_append(&a, BM_SOURCE_FILE, "/x", "raw");
+    bm_chain_append(&b, BM_SOURCE_FILE, "/x", "qcow2");
+    cr_assert_not(bm_chain_equal(&a, &b));
+    bm_chain_clear(&a);
+    bm_chain_clear(&b);
+}
+
+Test(chain, a_copy_target_names_every_format_and_its_end)
+{
+    struct bm_chain chain;
+    char *xml;
+
+    read_chain(disk_xml, &chain);
+    xml = bm_disk_xml_copy_target(&chain);
+    cr_assert_str_eq(
+        xml, "<disk type=\"file\"><driver type=\"qcow2\"/>"
+             "<source file=\"/ds1/a b&amp;c.qcow2\"/>"
+             "<backingStore type=\"block\"><format type=\"raw\"/>"
+             "<source dev=\"/dev/x\"/><backingStore/></backingStore></disk>");
+    free(xml);
+    bm_chain_clear(&chain);
+}
+
+Test(chain, the_guest_side_of_a_disk_survives_a_new_source)
+{
+    xmlDocPtr doc = bm_xml_parse(disk_xml);
+    xmlNodePtr disk = xmlDocGetRootElement(doc);
+    struct bm_chain chain = {0};
+    char *xml;
+
+    bm_chain_append(&chain, BM_SOURCE_FILE, "/ds2/new.raw", "raw");
+    bm_disk_xml_replace(disk, &chain);
+    xml = bm_xml_dump(disk);
+    cr_assert_not_null(strstr(xml, "<target dev=\"vda\" bus=\"virtio\"/>"));
+    cr_assert_not_null(strstr(xml, "<serial>s</serial>"));
+    cr_assert_not_null(strstr(xml, "<source file=\"/ds2/new.raw\"/>"));
+    cr_assert_null(strstr(xml, "/dev/x"));
+    free(xml);
+    xmlFreeDoc(doc);
+    bm_chain_clear(&chain);
+}
+
+/* --- where a disk stands --- */
+
+static enum bm_situation stand(const char *const paths[])
+{
+    struct bm_domain domain = {.active = true};
+    struct bm_disk disk = {0};
+    char overlay[] = "/ds2/.o", back[] = "/ds1/.b";
+    struct bm_job_disk plan = {.overlay = overlay, .back = back};
+    int at;
+
+    for (size_t i = 0; paths[i]; i++)
+        bm_chain_append(&disk.chain, BM_SOURCE_FILE, paths[i],
+                        strchr(paths[i], '.') ? "qcow2" : "raw");
+    bm_chain_append(&plan.source, BM_SOURCE_FILE, "/ds1/old", "raw");
+    bm_chain_append(&plan.dest, BM_SOURCE_FILE, "/ds2/new", "raw");
+    at = bm_situation(&domain, paths[0] ? &disk : NULL, &plan, NULL);
+    bm_chain_clear(&disk.chain);
+    bm_chain_clear(&plan.source);
+    bm_chain_clear(&plan.dest);
+    return (enum bm_situation)at;
+}
+
+#define STAND(...) stand((const char *const[]){__VA_ARGS__, NULL})
+
+Test(situation, each_chain_of_ours_is_known)
+{
+    cr_assert_eq(STAND("/ds1/old"), BM_AT_SOURCE);
+    cr_assert_eq(STAND("/ds2/new"), BM_AT_DEST);
+    cr_assert_eq(STAND("/ds2/.o", "/ds2/new"), BM_AT_OVERLAY);
+    cr_assert_eq(STAND("/ds1/.b", "/ds1/old"), BM_AT_BACK);
+}
+
+Test(situation, a_foreign_overlay_is_not_ours)
+{
+    cr_assert_eq(STAND("/ds1/snap.q", "/ds1/old"), BM_AT_FOREIGN);
+    cr_assert_eq(STAND("/ds1/snap.q", "/ds2/.o", "/ds2/new"), BM_AT_FOREIGN);
+}
+
+Test(situation, a_disk_that_is_gone_is_nowhere)
+{
+    cr_assert_eq(stand((const char *const[]){NULL}), BM_AT_NOWHERE);
+}
