@@ -39,7 +39,12 @@ static int make_target(struct bm_mover *m, struct bm_job_disk *disk,
 
     if (disk->dest_block || bm_file_is(path, disk->dest_dev, disk->dest_ino))
         return 0;
-    rc = bm_file_make(path, &disk->dest_dev, &disk->dest_ino, err);
+    disk->make_sent = true;
+    rc = bm_mover_save(m, NULL, err);
+    if (!rc)
+        rc = bm_file_make(path, &disk->dest_dev, &disk->dest_ino, err);
+    if (rc == -EEXIST)
+        disk->make_sent = false; /* somebody else's */
     if (rc)
         return rc;
     bm_point("allocating.created");

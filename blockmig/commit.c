@@ -3,7 +3,7 @@
 #include "blockmig/commit.h"
 
 #include "blockmig/files.h"
-#include "blockmig/guard.h"
+#include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/users.h"
@@ -34,31 +34,23 @@ static int wait_completed(struct bm_blockjob *job, int timeout_ms,
 }
 
 /* Under load a pivot can stay pending for ever: it ends once the guest is
- * still. The guard holds the pause. */
+ * still. */
 static int complete_paused(struct bm_mover *m, struct bm_blockjob *job,
                            struct bm_error *err)
 {
-    int64_t start;
-    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
-    int back;
+    struct bm_pause pause;
+    int rc = bm_pause_begin(m, &pause, err);
+    int end;
 
-    if (!rc)
-        rc = bm_guard_suspending(m->guard, err);
     if (rc)
         return rc;
-    start = bm_now_ms();
-    rc = bm_domain_suspend(m->domain, bm_call_ms(), err);
-    if (!rc)
-        rc = wait_completed(job, m->job->max_pause_ms, err);
+    rc = wait_completed(job, m->job->max_pause_ms, err);
     if (rc == -ETIMEDOUT)
         return rc;
-    back = bm_domain_resume(m->domain, bm_call_ms(), err);
-    (void)bm_guard_disarm(m->guard, NULL);
-    m->job->pauses++;
-    m->job->pause_ms_total += (double)(bm_now_ms() - start);
-    if ((double)(bm_now_ms() - start) > m->job->pause_ms_longest)
-        m->job->pause_ms_longest = (double)(bm_now_ms() - start);
-    return rc ? rc : back;
+    end = bm_pause_resume(m, err);
+    if (!end)
+        end = bm_pause_end(m, &pause, err);
+    return rc ? rc : end;
 }
 
 static int pivot_to_end(struct bm_mover *m, struct bm_blockjob *job,

@@ -59,6 +59,7 @@ const struct bm_field bm_disk_fields[] = {
     FIELD(bm_job_disk, U64, dest_ino),
     FIELD(bm_job_disk, TEXT, overlay),
     FIELD(bm_job_disk, TEXT, back),
+    FIELD(bm_job_disk, BOOL, make_sent),
     FIELD(bm_job_disk, BOOL, copy_sent),
     FIELD(bm_job_disk, BOOL, proven),
     FIELD(bm_job_disk, U64, proof_bytes),

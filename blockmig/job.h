@@ -56,7 +56,7 @@ struct bm_job_disk {
     char *overlay;               /* the tiny overlay on the new side */
     char *back;                  /* the overlay of the way back */
     /* journal: set, and written, before the side effect */
-    bool copy_sent;
+    bool make_sent, copy_sent;
     /* the proof */
     bool proven;
     uint64_t proof_bytes, proof_read, proof_different;

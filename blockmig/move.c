@@ -9,6 +9,7 @@
 #include "blockmig/move.h"
 
 #include "blockmig/guard.h"
+#include "blockmig/pause.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
@@ -64,6 +65,7 @@ static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
                   struct bm_error *err)
 {
     struct bm_job *job = m->job;
+    enum bm_state before = job->state;
     char line[2048];
     int rc;
 
@@ -75,8 +77,10 @@ static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
     bm_error_line(&m->reason, line, sizeof line);
     job->error = m->reason.code ? strdup(line) : NULL;
     rc = bm_job_store_finish(m->store, job, bm_state_name(state), err);
-    if (rc)
+    if (rc) {
+        job->state = before; /* not ended until that is written down */
         return rc;
+    }
     bm_guard_forget(bm_job_store_dir(m->store), job->id);
     m->hooks->event(m->hooks->opaque, job, NULL);
     return 0;
@@ -182,10 +186,9 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
         return 0;
     if (before_switch(m->job))
         return go_back(m, BM_STATE_ROLLING_BACK, err);
-    if (state == BM_STATE_SWITCHING && rc == -ECANCELED)
-        return go_back(m, BM_STATE_ROLLING_BACK, err);
     if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
-        (rc == -ESRCH || m->retries >= RETRIES))
+        (rc == -ECANCELED || rc == -ESRCH || rc == -EBUSY ||
+         m->retries >= RETRIES))
         return go_back(m, BM_STATE_ROLLING_BACK, err);
     if (state == BM_STATE_PROVING_REST && rc == -EBADMSG)
         return go_back(m, BM_STATE_UNDOING, err);
@@ -260,6 +263,9 @@ static void choose_start(struct bm_job *job, bool back)
     for (size_t i = 0; job->state <= BM_STATE_PROVING_REST && i < job->n_disks;
          i++)
         job->disks[i].proven = false;
+    /* nothing was touched yet, and preflight was not passed */
+    if (job->state < BM_STATE_ALLOCATING)
+        job->state = BM_STATE_ROLLING_BACK;
     if (!back)
         return;
     if (before_switch(job) || job->state == BM_STATE_SWITCHING)
@@ -304,6 +310,22 @@ static int cannot_go_back(const struct bm_job *job, struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
 }
 
+/* A pause that a dead mover and a dead guard left: in the switch its window
+ * can still be brought to its end, elsewhere the guest just runs again. */
+static int end_old_pause(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    if (!m->job->window_paused || m->job->state == BM_STATE_SWITCHING)
+        return 0;
+    rc = bm_mover_refresh(m, err);
+    if (!rc && m->domain && bm_domain_paused(m->domain))
+        rc = bm_pause_resume(m, err);
+    if (!rc)
+        m->job->window_paused = false;
+    return rc;
+}
+
 int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
                    struct bm_job *job, struct bm_guard *guard,
                    enum bm_resume how, const struct bm_move_hooks *hooks,
@@ -334,6 +356,9 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
         job->state != BM_STATE_UNDOING)
         return cannot_go_back(job, err);
     recall_reason(&m);
+    rc = end_old_pause(&m, err);
+    if (rc)
+        return rc;
     job->cancel = false;
     rc = bm_mover_note(&m, err, "resumed in state %s%s",
                        bm_state_name(job->state),

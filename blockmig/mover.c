@@ -20,13 +20,16 @@ int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err)
 int bm_mover_enter(struct bm_mover *m, enum bm_state state,
                    struct bm_error *err)
 {
+    enum bm_state before = m->job->state;
     int rc;
 
     m->job->state = state;
     m->phase_ms = bm_now_ms();
     rc = bm_mover_save(m, bm_state_name(state), err);
-    if (rc)
+    if (rc) {
+        m->job->state = before; /* not entered until it is written down */
         return rc;
+    }
     m->hooks->event(m->hooks->opaque, m->job, NULL);
     bm_mover_progress(m, 0, 0);
     bm_point(bm_state_name(state));

@@ -31,13 +31,31 @@ static bool movable(const struct bm_disk *disk)
            disk->chain.layers[0].type != BM_SOURCE_NONE;
 }
 
+static bool local(const struct bm_layer *layer)
+{
+    return layer->type == BM_SOURCE_FILE || layer->type == BM_SOURCE_BLOCK;
+}
+
+/* Its layers and its size. Nothing was touched yet: what fails is refused. */
+static int examine(struct bm_domain *domain, struct bm_disk *disk,
+                   struct bm_job_disk *plan, struct bm_error *err)
+{
+    int rc = domain->active ? 0 : bm_chain_complete(&plan->source, err);
+
+    if (!rc)
+        rc = bm_domain_disk_size(domain, disk, err);
+    plan->capacity = disk->capacity;
+    if (rc && rc != -ETIMEDOUT && rc != -ECONNRESET && rc != -ENOMEM)
+        bm_status(err, BM_EXIT_REFUSED);
+    return rc;
+}
+
 static int add_disk(struct bm_job *job, struct bm_domain *domain,
                     struct bm_disk *disk, struct bm_error *err)
 {
     struct bm_job_disk *disks =
         realloc(job->disks, (job->n_disks + 1) * sizeof *disks);
     struct bm_job_disk *plan;
-    int rc;
 
     if (!disks)
         return no_memory(err);
@@ -48,13 +66,10 @@ static int add_disk(struct bm_job *job, struct bm_domain *domain,
     job->n_disks++;
     if (!plan->target || bm_chain_copy(&disk->chain, &plan->source) < 0)
         return no_memory(err);
-    if (!movable(disk))
-        return 0; /* named on purpose: preflight says why not */
-    rc = domain->active ? 0 : bm_chain_complete(&plan->source, err);
-    if (!rc)
-        rc = bm_domain_disk_size(domain, disk, err);
-    plan->capacity = disk->capacity;
-    return rc;
+    /* what cannot be examined, preflight refuses and says why */
+    if (!movable(disk) || !local(&disk->chain.layers[0]))
+        return 0;
+    return examine(domain, disk, plan, err);
 }
 
 static int no_such_disk(const struct bm_domain *domain, const char *name,

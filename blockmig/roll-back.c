@@ -6,11 +6,11 @@
  */
 #include "blockmig/files.h"
 #include "blockmig/guard.h"
+#include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
-#include "snapshot/call.h"
 
 #include <errno.h>
 #include <string.h>
@@ -84,16 +84,18 @@ static int still_named(struct bm_mover *m, size_t i, int at,
 }
 
 /* A file made by us, by its identity; or, killed between making it and
- * writing that down, an empty one. */
-static bool ours(const struct bm_job_disk *disk)
+ * writing that down, an empty one that is younger than the job. */
+static bool ours(const struct bm_job *job, const struct bm_job_disk *disk)
 {
     const char *path = disk->dest.layers[0].path;
     struct stat st;
 
     if (disk->dest_ino)
         return bm_file_is(path, disk->dest_dev, disk->dest_ino);
-    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0 &&
-           st.st_uid == geteuid();
+    return disk->make_sent && lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+           st.st_size == 0 && st.st_uid == geteuid() &&
+           (int64_t)st.st_ctim.tv_sec * 1000 + st.st_ctim.tv_nsec / 1000000 >=
+               job->created_ms;
 }
 
 static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
@@ -101,7 +103,7 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
     const struct bm_job_disk *disk = &m->job->disks[i];
     int rc = 0;
 
-    if (!disk->dest_block && m->job->state >= BM_STATE_ALLOCATING && ours(disk))
+    if (!disk->dest_block && ours(m->job, disk))
         rc = bm_file_remove(disk->dest.layers[0].path, err);
     if (!rc && disk->overlay)
         rc = bm_file_remove(disk->overlay, err);
@@ -134,12 +136,11 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
 /* The switch may have been left paused before any pivot. */
 static int let_run(struct bm_mover *m, struct bm_error *err)
 {
-    int rc;
+    int rc = 0;
 
-    if (!m->job->window_paused || !m->domain || !bm_domain_paused(m->domain))
-        return 0;
-    rc = bm_domain_resume(m->domain, bm_call_ms(), err);
-    m->job->window_paused = false;
+    if (m->job->window_paused && m->domain && bm_domain_paused(m->domain))
+        rc = bm_pause_resume(m, err);
+    m->job->window_paused &= rc != 0;
     return rc;
 }
 

@@ -5,6 +5,7 @@
 #include "blockmig/files.h"
 #include "blockmig/guard.h"
 #include "blockmig/mover.h"
+#include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "nbd/cleanup.h"
@@ -162,13 +163,18 @@ static int check_before(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
 
+    if (!rc && (!m->domain || !m->domain->active))
+        return bm_fail_errno(err, ESRCH, "the guest %s went off",
+                             m->job->domain);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         const struct bm_job_disk *plan = &m->job->disks[i];
         struct bm_disk *disk = bm_mover_disk(m, i);
 
-        if (!disk || !m->domain->active ||
-            !bm_chain_equal(&disk->chain, &plan->source) || !disk->mirror ||
-            !disk->mirror_chain.n ||
+        /* without a proof a disk may have pivoted while the guest ran */
+        if (disk && !m->job->proof && bm_chain_equal(&disk->chain, &plan->dest))
+            continue;
+        if (!disk || !bm_chain_equal(&disk->chain, &plan->source) ||
+            !disk->mirror || !disk->mirror_chain.n ||
             strcmp(disk->mirror_chain.layers[0].path,
                    plan->dest.layers[0].path) != 0) {
             bm_fail(err, ESTALE, "cannot switch disk %s of %s", plan->target,
@@ -189,60 +195,6 @@ static int lift_limits(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-/* How the window went, by the host's clock, from libvirt's events. */
-struct timing {
-    uint64_t seq;
-    int64_t asked_ms;
-    int resumes; /* how often the guest was resumed since we asked */
-    double pause_ms;
-};
-
-/* Reads the events of the window, up to the resume that ends it. */
-static void read_timing(struct bm_mover *m, struct timing *t)
-{
-    int64_t suspended = t->asked_ms, until = bm_now_ms() + 1000;
-    struct bm_event event;
-
-    while (bm_now_ms() < until &&
-           bm_connection_next(m->conn, m->job->uuid, &t->seq,
-                              t->resumes ? 0 : 200, &event)) {
-        if (event.kind != BM_EVENT_LIFECYCLE)
-            continue;
-        if (event.code == VIR_DOMAIN_EVENT_SUSPENDED)
-            suspended = event.time_ms;
-        if (event.code == VIR_DOMAIN_EVENT_RESUMED) {
-            t->resumes++;
-            t->pause_ms = (double)(event.time_ms - suspended);
-        }
-    }
-}
-
-static void count_pause(struct bm_job *job, const struct timing *t)
-{
-    if (!t->resumes)
-        return;
-    job->pauses++;
-    job->pause_ms_total += t->pause_ms;
-    if (t->pause_ms > job->pause_ms_longest)
-        job->pause_ms_longest = t->pause_ms;
-}
-
-/* The pause must be over before anything that can fail is reported: also
- * over a libvirtd that is started anew meanwhile. */
-static int resume_surely(struct bm_mover *m, struct bm_error *err)
-{
-    int rc = bm_domain_resume(m->domain, bm_call_ms(), err);
-
-    for (int i = 0; rc && rc != -ETIMEDOUT && i < TRIES; i++) {
-        rc = bm_mover_refresh(m, err);
-        if (!rc && (!m->domain || !m->domain->active))
-            return 0;
-        if (!rc)
-            rc = bm_domain_resume(m->domain, bm_call_ms(), err);
-    }
-    return rc;
-}
-
 /* The mark goes first: a guest that runs unfrozen makes the proof void. */
 static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
 {
@@ -252,7 +204,7 @@ static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
     if (!clean)
         rc = bm_guard_mark(bm_job_store_dir(m->store), m->job->id, &second);
     if (!rc)
-        rc = resume_surely(m, &second);
+        rc = bm_pause_resume(m, &second);
     if (rc && err && !err->code)
         *err = second;
     return rc;
@@ -274,25 +226,6 @@ static bool nothing_pivoted(struct bm_mover *m)
             return false;
     }
     return stand.at_source == m->job->n_disks;
-}
-
-/* Suspends within half the bound, or resumes and says -EAGAIN. */
-static int suspend_in_time(struct bm_mover *m, struct bm_error *err)
-{
-    int64_t start = bm_now_ms();
-    int rc = bm_guard_suspending(m->guard, err);
-
-    if (!rc)
-        rc = bm_domain_suspend(m->domain, bm_call_ms(), err);
-    if (rc)
-        return rc;
-    bm_point("switching.suspended");
-    if (bm_now_ms() - start > m->job->max_pause_ms / 2 ||
-        bm_guard_pivoting(m->guard, err) == -ETIME) {
-        rc = resume(m, true, err);
-        return rc ? rc : -EAGAIN;
-    }
-    return 0;
 }
 
 /* libvirtd may be started anew in the middle: the guest is still paused, so
@@ -324,28 +257,34 @@ int bm_window_end(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : back;
 }
 
-/* Only when the guest is seen running (or off) the guard may go. */
-static bool pause_is_over(struct bm_mover *m)
+/* A suspend that took half the bound leaves too little for the rest: the
+ * guest runs again and we try later. After this a pivot may be asked for. */
+static int soon_enough(struct bm_mover *m, const struct bm_pause *pause,
+                       struct bm_error *err)
 {
-    struct bm_error ignored = BM_ERROR_INIT;
+    int rc;
 
-    if (bm_mover_refresh(m, &ignored))
-        return false;
-    return !m->domain || !m->domain->active || !bm_domain_paused(m->domain);
+    bm_point("switching.suspended");
+    if (bm_now_ms() - pause->asked_ms <= m->job->max_pause_ms / 2 &&
+        bm_guard_pivoting(m->guard, err) == 0)
+        return 0;
+    rc = bm_pause_resume(m, err);
+    return rc ? rc : -EAGAIN;
 }
 
-static int disarm(struct bm_mover *m, struct bm_error *err)
+static void judge(struct bm_mover *m, const struct bm_pause *pause)
 {
-    if (!pause_is_over(m))
-        return bm_fail(err, EIO, "%s is still paused", m->job->domain);
-    m->job->window_paused = false;
-    return bm_guard_disarm(m->guard, err);
+    /* someone else resumed the guest in the window: not one instant */
+    if (m->job->proof && pause->resumes > 1 && !pause->acted)
+        m->job->unclean = true;
+    if (bm_guard_marked(bm_job_store_dir(m->store), m->job->id))
+        m->job->unclean = true;
 }
 
 static int attempt(struct bm_mover *m, struct bm_error *err)
 {
-    struct timing timing = {0};
-    int rc, late;
+    struct bm_pause pause;
+    int rc, end;
 
     calm(m->job);
     rc = check_before(m, err);
@@ -356,31 +295,18 @@ static int attempt(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = lift_limits(m, err);
     if (!rc)
-        rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
+        rc = bm_pause_begin(m, &pause, err);
     if (rc)
         return rc;
-    m->job->window_paused = true;
-    rc = bm_mover_save(m, NULL, err);
-    timing.seq = bm_connection_mark(m->conn);
-    timing.asked_ms = bm_now_ms();
-    if (!rc)
-        rc = suspend_in_time(m, err);
+    rc = soon_enough(m, &pause, err);
     if (!rc)
         rc = bm_window_end(m, err);
     if (rc == -ETIMEDOUT)
         return rc; /* abandoned: the guard stays armed until we are gone */
-    late = disarm(m, rc ? NULL : err);
+    end = bm_pause_end(m, &pause, rc ? NULL : err);
     bm_point("switching.resumed");
-    read_timing(m, &timing);
-    count_pause(m->job, &timing);
-    /* someone else resumed the guest in the window: not one instant */
-    if (!rc && m->job->proof && timing.resumes > 1 && late != -ETIME)
-        m->job->unclean = true;
-    if (bm_guard_marked(bm_job_store_dir(m->store), m->job->id))
-        m->job->unclean = true;
-    if (!rc && late && late != -ETIME)
-        rc = late;
-    return rc;
+    judge(m, &pause);
+    return rc ? rc : end;
 }
 
 int bm_window_switch(struct bm_mover *m, struct bm_error *err)
@@ -401,9 +327,9 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
                                  m->job->domain);
         bm_sleep_ms(1000 << i);
     }
-    bm_fail(err, EIO, "cannot pause %s within --max-pause %d ms",
+    bm_fail(err, EBUSY, "cannot pause %s within --max-pause %d ms",
             m->job->domain, m->job->max_pause_ms);
     bm_cause(err, "%d tries were too slow", TRIES);
     bm_remedy(err, "try when the storage is less busy, or allow more");
-    return -EIO;
+    return -EBUSY;
 }

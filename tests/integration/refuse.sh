@@ -37,7 +37,6 @@ refused() {
 n=0
 
 test_names() {
-    lab_guest_bare vm1 --disk size=64M,fill=4M
     refused 3 "no domain|not found" move nobody --to "$LAB_DIR/ds2"
     refused 3 'no disk vdx.*vda' move vm1 vdx --to "$LAB_DIR/ds2"
     refused 3 "no disk $LAB_DIR/ds1/other" move vm1 "$LAB_DIR/ds1/other" \
@@ -187,9 +186,9 @@ test_images() {
     lab_virsh -q start snap >/dev/null
     refused 3 'internal.snapshots.*vda' move snap --to "$LAB_DIR/ds2"
 
-    lab_virsh -q secret-define /dev/stdin >/dev/null <<-XML
-	<secret ephemeral='no' private='no'><uuid>$uuid</uuid></secret>
-	XML
+    echo "<secret ephemeral='no' private='no'><uuid>$uuid</uuid></secret>" \
+        >"$LAB_DIR/secret.xml"
+    lab_virsh -q secret-define "$LAB_DIR/secret.xml" >/dev/null
     lab_virsh -q secret-set-value $uuid "$(base64 <<<secret)" >/dev/null 2>&1
     image -f luks --object secret,id=s,data=secret -o key-secret=s,iter-time=10 \
         "$LAB_DIR/ds1/luks.img" 1M
@@ -254,11 +253,12 @@ test_checkpoint() {
     lab_guest_bare cp --disk format=qcow2,size=64M
     lab_virsh -q checkpoint-create-as cp c1 >/dev/null
     refused 3 'checkpoint' move cp --to "$LAB_DIR/ds2" --format raw
-    lab_virsh backup-begin cp /dev/stdin >/dev/null <<-XML
+    cat >"$LAB_DIR/backup.xml" <<-XML
 	<domainbackup mode='pull'><server transport='unix' socket='$LAB_DIR/run/b'/>
 	<disks><disk name='vda' backup='yes' type='file'>
 	<scratch file='$LAB_DIR/ds1/cp.scratch'/></disk></disks></domainbackup>
 	XML
+    lab_virsh backup-begin cp "$LAB_DIR/backup.xml" >/dev/null
     refused 3 'domain.job|block.job' move cp --to "$LAB_DIR/ds2"
     lab_virsh domjobabort cp >/dev/null
     ok "a checkpoint on the way to raw, a backup under way"
@@ -273,10 +273,9 @@ test_broken_store() {
     refused 1 'damaged' --state "$state" job list
     lab_equal "the broken store" "$(md5sum <"$state/jobs.sqlite")" "$sum"
     lab_equal "what is beside it" "$(ls "$state")" jobs.sqlite
-    lab run chmod 500 "$state"
-    lab run rm -f "$state/jobs.sqlite" 2>/dev/null || true
-    refused '[13]' "$LAB_DIR/home/none/state" --state \
-        "$LAB_DIR/home/none/state" move vm1 --to "$LAB_DIR/ds2"
+    lab run chmod 555 "$LAB_DIR/ds3"
+    refused 1 "$LAB_DIR/ds3/state" --state "$LAB_DIR/ds3/state" \
+        move vm1 --to "$LAB_DIR/ds2"
     ok "a broken job store"
 }
 
@@ -307,6 +306,7 @@ test_second() {
 lab_begin
 mkdir "$LAB_DIR/ds3"
 chown "$(lab run id -u)" "$LAB_DIR/ds3"
+lab_guest_bare vm1 --disk size=64M,fill=4M
 for one in ${TESTS:-names usage store full_store target kinds sources images \
     domain checkpoint broken_store no_libvirt second}; do
     test_$one
