@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/guard-child.h"
 
-#include "blockmig/guard.h"
-#include "blockmig/window.h"
+#include "blockmig/job.h"
+#include "blockmig/mark.h"
+#include "blockmig/switch.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 #include "snapshot/call.h"
@@ -100,13 +101,13 @@ static bool end_or_mark(struct watch *w)
     int64_t until = bm_now_ms() + FINISH_MS;
 
     while (bm_now_ms() < until && !bm_connection_lost(w->conn)) {
-        if (bm_window_finish(w->conn, w->domain, w->job, FINISH_MS, &err) == 0)
+        if (bm_switch_finish(w->conn, w->domain, w->job, FINISH_MS, &err) == 0)
             return true;
         bm_sleep_ms(LOOK_MS);
     }
     /* without a connection nobody can resume it either: look again */
     return !bm_connection_lost(w->conn) &&
-           bm_guard_mark(w->dir, w->job->id, &err) == 0;
+           bm_mark_leave(w->dir, w->job->id, &err) == 0;
 }
 
 /* Ends the window: false when the guest is not paused (yet), or libvirt

@@ -7,7 +7,7 @@
  * announced it resumes the guest; after that it first tries to bring the
  * window to its end (pivot what is ready, freeze the new side), because then
  * the two sides are still of one instant. If it must resume without that, it
- * leaves a mark (bm_guard_mark) first: the old and the new image can then not
+ * leaves a mark (mark.h) first: the old and the new image can then not
  * be compared any more.
  *
  * It resumes only a pause that came after bm_guard_suspending. A kill -9 of
@@ -18,8 +18,6 @@
 
 #include "blockmig/job.h"
 #include "nbd/error.h"
-
-#include <stdbool.h>
 
 struct bm_guard;
 
@@ -41,14 +39,5 @@ int bm_guard_suspending(struct bm_guard *guard, struct bm_error *err);
 int bm_guard_pivoting(struct bm_guard *guard, struct bm_error *err);
 /* -ETIME: the guard had to act (the guest runs already). */
 int bm_guard_disarm(struct bm_guard *guard, struct bm_error *err);
-
-/* Recovery: waits until no guard of a dead mover is at work on this job. */
-int bm_guard_wait(const char *dir, const char *id, int timeout_ms,
-                  struct bm_error *err);
-/* The mark: the guest ran before the new side was frozen. */
-bool bm_guard_marked(const char *dir, const char *id);
-int bm_guard_mark(const char *dir, const char *id, struct bm_error *err);
-/* Takes the guard's files of a finished job away. */
-void bm_guard_forget(const char *dir, const char *id);
 
 #endif

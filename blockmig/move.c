@@ -8,7 +8,7 @@
  */
 #include "blockmig/move.h"
 
-#include "blockmig/guard.h"
+#include "blockmig/mark.h"
 #include "blockmig/pause.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
@@ -81,7 +81,7 @@ static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
         job->state = before; /* not ended until that is written down */
         return rc;
     }
-    bm_guard_forget(bm_job_store_dir(m->store), job->id);
+    bm_mark_forget(bm_job_store_dir(m->store), job->id);
     m->hooks->event(m->hooks->opaque, job, NULL);
     return 0;
 }
@@ -296,7 +296,7 @@ static int cannot_accept(const struct bm_job *job, struct bm_error *err)
 static void accept_unproven(struct bm_mover *m)
 {
     m->job->proof = m->job->source_delete = m->job->unclean = false;
-    bm_guard_forget(bm_job_store_dir(m->store), m->job->id);
+    bm_mark_forget(bm_job_store_dir(m->store), m->job->id);
     if (m->job->state == BM_STATE_PROVING_REST)
         m->job->state = BM_STATE_SETTLED;
 }
@@ -344,7 +344,7 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
         bm_cause(err, "it has ended: %s", bm_state_name(job->state));
         return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
     }
-    rc = bm_guard_wait(bm_job_store_dir(store), job->id, GUARD_WAIT_MS, err);
+    rc = bm_mark_wait(bm_job_store_dir(store), job->id, GUARD_WAIT_MS, err);
     if (rc)
         return rc;
     if (how == BM_RESUME_ACCEPT && !acceptable(job))

@@ -5,7 +5,7 @@
  * of ours is left.
  */
 #include "blockmig/files.h"
-#include "blockmig/guard.h"
+#include "blockmig/mark.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
@@ -47,7 +47,7 @@ static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
     const struct bm_job_disk *plan = &m->job->disks[i];
     int rc;
 
-    if (bm_guard_marked(bm_job_store_dir(m->store), m->job->id)) {
+    if (bm_mark_set(bm_job_store_dir(m->store), m->job->id)) {
         bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
         bm_cause(err, "the guest ran on the new image");
         return bm_status(err, BM_EXIT_HELD), -ESTALE;

@@ -5,14 +5,14 @@
  * window, the full compare, and the commit of the tiny overlay.
  */
 #include "blockmig/commit.h"
-#include "blockmig/guard.h"
+#include "blockmig/mark.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
+#include "blockmig/switch.h"
 #include "blockmig/window.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
-#include "snapshot/call.h"
 
 #include <errno.h>
 #include <string.h>
@@ -219,7 +219,7 @@ static int end_window(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_window_end(m, err);
 
-    if (bm_guard_marked(bm_job_store_dir(m->store), m->job->id))
+    if (bm_mark_set(bm_job_store_dir(m->store), m->job->id))
         m->job->unclean = true;
     return rc;
 }
@@ -236,7 +236,7 @@ static int switch_running(struct bm_mover *m, const struct count *c,
         return 0;
     if (m->job->proof)
         return c->dest ? unclean(m, err) : bm_window_switch(m, err);
-    rc = bm_window_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
+    rc = bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
     return rc == -ETIME ? bm_window_switch(m, err) : rc;
 }
 
@@ -245,7 +245,7 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
     struct count c;
     int rc = bm_mover_refresh(m, err);
 
-    if (!rc && bm_guard_marked(bm_job_store_dir(m->store), m->job->id))
+    if (!rc && bm_mark_set(bm_job_store_dir(m->store), m->job->id))
         m->job->unclean = true;
     if (!rc)
         rc = count_disks(m, &c, err);

@@ -7,148 +7,15 @@
 #include "blockmig/mover.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
-#include "blockmig/situation.h"
-#include "nbd/cleanup.h"
+#include "blockmig/switch.h"
+#include "blockmig/mark.h"
 #include "nbd/units.h"
-#include "snapshot/call.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define TRIES 5
 #define FINISH_MS 10000
-
-/* --- the middle --- */
-
-struct stand {
-    size_t at_source, at_dest, at_overlay;
-};
-
-static int look(const struct bm_domain *domain, const struct bm_job *job,
-                struct stand *stand, struct bm_error *err)
-{
-    memset(stand, 0, sizeof *stand);
-    for (size_t i = 0; i < job->n_disks; i++) {
-        const struct bm_job_disk *plan = &job->disks[i];
-        struct bm_disk *disk =
-            bm_domain_disk((struct bm_domain *)domain, plan->target);
-        int at = bm_situation(domain, disk, plan, err);
-
-        if (at < 0)
-            return at;
-        stand->at_source += at == BM_AT_SOURCE;
-        stand->at_dest += at == BM_AT_DEST;
-        stand->at_overlay += at == BM_AT_OVERLAY;
-    }
-    if (stand->at_source + stand->at_dest + stand->at_overlay == job->n_disks)
-        return 0;
-    bm_fail(err, ESTALE, "the disks of %s are not as we left them",
-            job->domain);
-    return bm_cause(err, "someone changed a disk during the switch"), -ESTALE;
-}
-
-/* Asks for each pivot once; a pivot that is under way already refuses. */
-static int pivot_ready(struct bm_connection *conn, struct bm_domain *domain,
-                       const struct bm_job *job, bool *sent,
-                       struct bm_error *err)
-{
-    for (size_t i = 0; i < job->n_disks; i++) {
-        struct bm_disk *disk = bm_domain_disk(domain, job->disks[i].target);
-        struct bm_blockjob pivot;
-        int rc;
-
-        if (sent[i] || !disk ||
-            !bm_chain_equal(&disk->chain, &job->disks[i].source))
-            continue;
-        if (!disk->mirror) {
-            bm_fail(err, EIO, "cannot switch disk %s of %s", disk->target,
-                    job->domain);
-            return bm_cause(err, "its copy job has vanished"), -EIO;
-        }
-        bm_blockjob_adopt(conn, domain, disk->target, &pivot);
-        rc = bm_blockjob_pivot(&pivot, bm_call_ms(), err);
-        if (rc && rc != -EINVAL && rc != -EBUSY)
-            return rc;
-        sent[i] = rc == 0 || !disk->mirror_ready;
-    }
-    return 0;
-}
-
-static int freeze(struct bm_domain *domain, const struct bm_job *job,
-                  struct bm_error *err)
-{
-    BM_FREE const char **overlays =
-        calloc(domain->n_disks + 1, sizeof *overlays);
-
-    if (!overlays)
-        return bm_fail_errno(err, ENOMEM, "cannot freeze %s", job->domain);
-    for (size_t i = 0; i < job->n_disks; i++) {
-        struct bm_disk *disk = bm_domain_disk(domain, job->disks[i].target);
-
-        overlays[disk - domain->disks] = job->disks[i].overlay;
-    }
-    return bm_domain_freeze(domain, overlays, bm_call_ms(), err);
-}
-
-/* Waits for anything to happen to the domain, a little while. */
-static void wait_event(struct bm_connection *conn, const char *uuid,
-                       uint64_t *seq)
-{
-    struct bm_event event;
-
-    (void)bm_connection_next(conn, uuid, seq, 50, &event);
-}
-
-int bm_window_finish(struct bm_connection *conn, struct bm_domain *domain,
-                     const struct bm_job *job, int timeout_ms,
-                     struct bm_error *err)
-{
-    BM_FREE bool *sent = calloc(job->n_disks, sizeof *sent);
-    int64_t until = bm_now_ms() + timeout_ms;
-    bool frozen = false;
-    int frozen_rc = 0;
-    struct stand stand;
-
-    if (!sent)
-        return bm_fail_errno(err, ENOMEM, "cannot switch %s", job->domain);
-    for (;;) {
-        uint64_t seq = bm_connection_mark(conn);
-        int rc = bm_domain_refresh(conn, domain, err);
-
-        if (!rc)
-            rc = look(domain, job, &stand, err);
-        if (rc)
-            return rc;
-        if (stand.at_overlay == job->n_disks ||
-            (!job->proof && stand.at_source == 0))
-            return 0;
-        if (stand.at_source == 0) {
-            /* a freeze that failed because another one came first (the
-             * guard's) shows as done at the next look */
-            if (frozen)
-                return frozen_rc ? frozen_rc
-                                 : bm_fail(err, EIO, "%s was not frozen",
-                                           job->domain);
-            bm_point("switching.pivoted");
-            frozen = true;
-            frozen_rc = freeze(domain, job, err);
-            if (frozen_rc == -ETIMEDOUT)
-                return frozen_rc;
-            continue;
-        }
-        rc = pivot_ready(conn, domain, job, sent, err);
-        if (rc)
-            return rc;
-        bm_point("switching.pivot-sent");
-        if (bm_now_ms() > until) {
-            bm_fail(err, ETIME, "the pivot of %s takes too long", job->domain);
-            return bm_cause(err, "not done after %d ms", timeout_ms), -ETIME;
-        }
-        wait_event(conn, domain->uuid, &seq);
-    }
-}
-
-/* --- the whole window --- */
 
 static void calm(const struct bm_job *job)
 {
@@ -202,7 +69,7 @@ static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
     int rc = 0;
 
     if (!clean)
-        rc = bm_guard_mark(bm_job_store_dir(m->store), m->job->id, &second);
+        rc = bm_mark_leave(bm_job_store_dir(m->store), m->job->id, &second);
     if (!rc)
         rc = bm_pause_resume(m, &second);
     if (rc && err && !err->code)
@@ -213,11 +80,11 @@ static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
 static bool nothing_pivoted(struct bm_mover *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    struct stand stand;
+    struct bm_stand stand;
 
     /* unknown counts as pivoted: the safe side */
     if (bm_mover_refresh(m, &ignored) || !m->domain ||
-        look(m->domain, m->job, &stand, &ignored))
+        bm_stand_look(m->domain, m->job, &stand, &ignored))
         return false;
     for (size_t i = 0; i < m->job->n_disks; i++) {
         struct bm_disk *disk = bm_mover_disk(m, i);
@@ -235,7 +102,7 @@ static int finish_surely(struct bm_mover *m, struct bm_error *err)
     int rc = -ECONNRESET;
 
     for (int i = 0; rc && i < TRIES; i++) {
-        rc = bm_window_finish(m->conn, m->domain, m->job, FINISH_MS, err);
+        rc = bm_switch_finish(m->conn, m->domain, m->job, FINISH_MS, err);
         if (!rc || rc == -ETIMEDOUT ||
             (rc != -ECONNRESET && !bm_connection_lost(m->conn)))
             return rc;
@@ -277,7 +144,7 @@ static void judge(struct bm_mover *m, const struct bm_pause *pause)
     /* someone else resumed the guest in the window: not one instant */
     if (m->job->proof && pause->resumes > 1 && !pause->acted)
         m->job->unclean = true;
-    if (bm_guard_marked(bm_job_store_dir(m->store), m->job->id))
+    if (bm_mark_set(bm_job_store_dir(m->store), m->job->id))
         m->job->unclean = true;
 }
 

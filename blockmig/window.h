@@ -8,21 +8,7 @@
 #ifndef BM_WINDOW_H
 #define BM_WINDOW_H
 
-#include "blockmig/job.h"
-#include "snapshot/domain.h"
-
-struct bm_mover;
-
-/*
- * The middle of the window, from wherever it stands: asks for the pivot of
- * each disk whose copy is ready, waits until every disk is on its target,
- * then (with a proof) puts the overlays on top. Used by the mover, by the
- * guard when the mover died, and by recovery; all by what the domain shows.
- * 0: every disk stands on its overlay (without a proof: on its target).
- */
-int bm_window_finish(struct bm_connection *conn, struct bm_domain *domain,
-                     const struct bm_job *job, int timeout_ms,
-                     struct bm_error *err);
+#include "blockmig/mover.h"
 
 /* The guest is paused by us: finish, then resume it whatever came of it. If it
  * must run before the new side is frozen, the mark is left first. */

@@ -114,3 +114,17 @@ const char *bm_format_size(uint64_t bytes, char *buf, size_t size)
         snprintf(buf, size, "%" PRIu64 " %s", tenths / 10, units[unit]);
     return buf;
 }
+
+struct timespec bm_deadline(int timeout_ms)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += timeout_ms / 1000;
+    at.tv_nsec += timeout_ms % 1000 * 1000000L;
+    if (at.tv_nsec >= 1000000000L) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000L;
+    }
+    return at;
+}

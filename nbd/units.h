@@ -10,10 +10,14 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 /* Host-monotonic and wall clock in milliseconds. */
 int64_t bm_now_ms(void);
 int64_t bm_wall_ms(void);
+
+/* CLOCK_MONOTONIC in timeout_ms, for pthread_cond_timedwait. */
+struct timespec bm_deadline(int timeout_ms);
 
 /* Sleeps; goes on after a signal. */
 void bm_sleep_ms(int ms);

@@ -97,16 +97,9 @@ static struct call *call_new(int (*fn)(void *), void *arg,
 /* Waits for the end; false: abandoned, the thread owns the call now. */
 static bool call_wait(struct call *call, int timeout_ms)
 {
-    struct timespec until;
+    struct timespec until = bm_deadline(timeout_ms);
     bool done;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
     pthread_mutex_lock(&call->lock);
     while (!call->done)
         if (pthread_cond_timedwait(&call->ended, &call->lock, &until) ==

@@ -5,31 +5,18 @@
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 #include "snapshot/call.h"
+#include "snapshot/event-log.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #define OPEN_MS 15000
-#define RING 1024
 #define N_CALLBACKS 4
-
-/* Lives as long as anyone may still call back: libvirt holds references. */
-struct event_log {
-    atomic_int refs;
-    pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t added;
-    uint64_t seq; /* of the newest */
-    struct bm_event ring[RING];
-    unsigned generation; /* of the connection that counts */
-    bool lost;
-};
 
 /* What a callback is given: which of our connections it speaks for. */
 struct source {
-    struct event_log *log;
+    struct bm_event_log *log;
     unsigned generation;
 };
 
@@ -37,7 +24,7 @@ struct bm_connection {
     virConnectPtr handle;
     char *wanted; /* as given; NULL: libvirt's default */
     char *uri;
-    struct event_log *log;
+    struct bm_event_log *log;
     int callbacks[N_CALLBACKS]; /* ids; -1: not registered */
     struct source *closer;      /* the close callback's; ours to free, since
                                  * not every driver calls its freecb */
@@ -83,43 +70,7 @@ static void start_events(void)
     events_ready = 1;
 }
 
-/* --- the log --- */
-
-static struct event_log *log_new(void)
-{
-    struct event_log *log = calloc(1, sizeof *log);
-    pthread_condattr_t attr;
-
-    if (!log)
-        return NULL;
-    atomic_init(&log->refs, 1);
-    pthread_mutex_init(&log->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&log->added, &attr);
-    pthread_condattr_destroy(&attr);
-    return log;
-}
-
-static void log_unref(struct event_log *log)
-{
-    if (atomic_fetch_sub(&log->refs, 1) > 1)
-        return;
-    pthread_cond_destroy(&log->added);
-    pthread_mutex_destroy(&log->lock);
-    free(log);
-}
-
-static void log_add(struct event_log *log, struct bm_event *event)
-{
-    BM_LOCK(&log->lock);
-    event->seq = ++log->seq;
-    event->time_ms = bm_now_ms();
-    log->ring[event->seq % RING] = *event;
-    pthread_cond_broadcast(&log->added);
-}
-
-static struct source *source_new(struct event_log *log, unsigned generation)
+static struct source *source_new(struct bm_event_log *log, unsigned generation)
 {
     struct source *source = calloc(1, sizeof *source);
 
@@ -127,7 +78,7 @@ static struct source *source_new(struct event_log *log, unsigned generation)
         return NULL;
     source->log = log;
     source->generation = generation;
-    atomic_fetch_add(&log->refs, 1);
+    bm_event_log_ref(log);
     return source;
 }
 
@@ -135,7 +86,7 @@ static void source_free(void *opaque)
 {
     struct source *source = opaque;
 
-    log_unref(source->log);
+    bm_event_log_unref(source->log);
     free(source);
 }
 
@@ -151,7 +102,7 @@ static void add_event(void *opaque, virDomainPtr dom, enum bm_event_kind kind,
     if (virDomainGetUUIDString(dom, event.uuid) < 0)
         return;
     snprintf(event.disk, sizeof event.disk, "%s", disk ? disk : "");
-    log_add(source->log, &event);
+    bm_event_log_add(source->log, &event);
 }
 
 static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event,
@@ -187,24 +138,16 @@ static void on_close(virConnectPtr conn, int reason, void *opaque)
 {
     struct source *source = opaque;
     struct bm_event event = {.kind = BM_EVENT_GONE, .code = reason};
-    bool current;
 
     (void)conn;
-    {
-        BM_LOCK(&source->log->lock);
-        current = source->generation == source->log->generation;
-        if (current)
-            source->log->lost = true;
-    }
-    if (current)
-        log_add(source->log, &event);
+    bm_event_log_lose(source->log, source->generation, &event);
 }
 
 /* --- opening --- */
 
 struct open_call {
     char *uri;
-    struct event_log *log;
+    struct bm_event_log *log;
     unsigned generation;
     virConnectPtr handle;
     char *real_uri;
@@ -233,7 +176,7 @@ static void open_free(void *arg)
         stop_listening(call->handle, call->callbacks, call->closer);
         virConnectClose(call->handle);
     }
-    log_unref(call->log);
+    bm_event_log_unref(call->log);
     free(call->uri);
     free(call->real_uri);
     free(call);
@@ -302,7 +245,7 @@ static int open_handle(struct bm_connection *conn, unsigned generation,
     if (!call)
         return bm_fail_errno(err, ENOMEM, "cannot connect to libvirt");
     call->log = conn->log;
-    atomic_fetch_add(&call->log->refs, 1);
+    bm_event_log_ref(call->log);
     call->generation = generation;
     for (int i = 0; i < N_CALLBACKS; i++)
         call->callbacks[i] = -1;
@@ -336,7 +279,7 @@ int bm_connection_open(const char *uri, struct bm_connection **out,
     if (!events_ready)
         return bm_virt_error(err, "cannot start libvirt's event loop");
     conn = calloc(1, sizeof *conn);
-    if (!conn || !(conn->log = log_new())) {
+    if (!conn || !(conn->log = bm_event_log_new())) {
         free(conn);
         return bm_fail_errno(err, ENOMEM, "cannot connect to libvirt");
     }
@@ -368,7 +311,7 @@ void bm_connection_close(struct bm_connection *conn)
     if (!conn)
         return;
     drop_handle(conn);
-    log_unref(conn->log);
+    bm_event_log_unref(conn->log);
     free(conn->wanted);
     free(conn->uri);
     free(conn);
@@ -386,15 +329,7 @@ const char *bm_connection_uri(struct bm_connection *conn)
 
 bool bm_connection_lost(struct bm_connection *conn)
 {
-    BM_LOCK(&conn->log->lock);
-    return conn->log->lost;
-}
-
-static unsigned next_generation(struct event_log *log)
-{
-    BM_LOCK(&log->lock);
-    log->lost = false;
-    return ++log->generation;
+    return bm_event_log_lost(conn->log);
 }
 
 int bm_connection_reopen(struct bm_connection *conn, int timeout_ms,
@@ -405,7 +340,7 @@ int bm_connection_reopen(struct bm_connection *conn, int timeout_ms,
 
     drop_handle(conn);
     for (;;) {
-        rc = open_handle(conn, next_generation(conn->log), err);
+        rc = open_handle(conn, bm_event_log_renew(conn->log), err);
         if (!rc || bm_now_ms() >= until)
             return rc;
         bm_sleep_ms(1000);
@@ -414,46 +349,11 @@ int bm_connection_reopen(struct bm_connection *conn, int timeout_ms,
 
 uint64_t bm_connection_mark(struct bm_connection *conn)
 {
-    BM_LOCK(&conn->log->lock);
-    return conn->log->seq;
-}
-
-/* With the lock held: the next event that concerns uuid. */
-static bool find_event(struct event_log *log, const char *uuid, uint64_t *seq,
-                       struct bm_event *event)
-{
-    if (log->seq >= RING && *seq < log->seq - RING + 1)
-        *seq = log->seq - RING + 1;
-    while (*seq < log->seq) {
-        const struct bm_event *e = &log->ring[++*seq % RING];
-
-        if (uuid && e->kind != BM_EVENT_GONE && strcmp(e->uuid, uuid) != 0)
-            continue;
-        *event = *e;
-        return true;
-    }
-    return false;
+    return bm_event_log_mark(conn->log);
 }
 
 int bm_connection_next(struct bm_connection *conn, const char *uuid,
                        uint64_t *seq, int timeout_ms, struct bm_event *event)
 {
-    struct event_log *log = conn->log;
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
-    BM_LOCK(&log->lock);
-    for (;;) {
-        if (find_event(log, uuid, seq, event))
-            return 1;
-        if (pthread_cond_timedwait(&log->added, &log->lock, &until) ==
-            ETIMEDOUT)
-            return find_event(log, uuid, seq, event);
-    }
+    return bm_event_log_next(conn->log, uuid, seq, timeout_ms, event);
 }

@@ -118,8 +118,9 @@ refused 'would see the disk grow' --to "$dev"
 lab_virsh -q start dev1 >/dev/null
 refused 'would see the disk grow' --to "$dev"
 refused 'small has 33554432 bytes' --to "$LAB_DIR/small"
-taken qcow2 --format qcow2
-ok "devices that are too small, too large, and large enough for qcow2"
+refused 'give --overlay-dir' --to "$dev" --format qcow2
+taken qcow2 --format qcow2 --overlay-dir "$LAB_DIR/ds1"
+ok "devices that are too small, too large, large enough for qcow2"
 
 mkfs.ext4 -q -F "$dev"
 mkdir "$LAB_DIR/mnt"

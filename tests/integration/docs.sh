@@ -17,6 +17,7 @@
 #   interrupted  blockmig was killed in the copy of job 1a2b3c4d
 #   unproven     job 1a2b3c4d: blockmig and its guard were killed in the pause,
 #                and someone else resumed the guest
+#   held         the same, after a job resume
 # fastpool is a libvirt pool at /srv/fast. Examples are commands, so what they
 # print is not compared.
 set -euo pipefail
@@ -82,8 +83,12 @@ scene_unproven() {
     mover_signal KILL
     lab_wait 20 test -s "$LAB_DIR/mover.status" || fail "the mover lives"
     lab_virsh -q resume "$name" >/dev/null
-    # the guard of the job goes on from what libvirt says: the guest has run
     lab_hmp_write "$name" vda 0x5a 1M 4k
+}
+
+scene_held() {
+    scene_unproven
+    expect 6 "cannot prove" blockmig job resume "$(newest_job)"
 }
 
 # --- examples ---
