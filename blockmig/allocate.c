@@ -7,6 +7,8 @@
 #include "snapshot/xml.h"
 
 #include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* The stamp: with it two state stores see each other, and a job is found
  * again when its store is lost. */
@@ -31,6 +33,19 @@ static int stamp(struct bm_mover *m, struct bm_error *err)
     return bm_domain_stamp(m->domain, text, err);
 }
 
+bool bm_target_is_ours(const struct bm_job *job, const struct bm_job_disk *disk)
+{
+    const char *path = disk->dest.layers[0].path;
+    struct stat st;
+
+    if (disk->dest_ino)
+        return bm_file_is(path, disk->dest_dev, disk->dest_ino);
+    return disk->make_sent && lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+           st.st_size == 0 && st.st_uid == geteuid() &&
+           (int64_t)st.st_ctim.tv_sec * 1000 + st.st_ctim.tv_nsec / 1000000 >=
+               job->created_ms;
+}
+
 static int make_target(struct bm_mover *m, struct bm_job_disk *disk,
                        struct bm_error *err)
 {
@@ -39,6 +54,12 @@ static int make_target(struct bm_mover *m, struct bm_job_disk *disk,
 
     if (disk->dest_block || bm_file_is(path, disk->dest_dev, disk->dest_ino))
         return 0;
+    /* killed between making it and writing its identity down */
+    if (bm_target_is_ours(m->job, disk)) {
+        rc = bm_file_remove(path, err);
+        if (rc)
+            return rc;
+    }
     disk->make_sent = true;
     rc = bm_mover_save(m, NULL, err);
     if (!rc)

@@ -10,6 +10,7 @@
 
 #include "blockmig/mark.h"
 #include "blockmig/pause.h"
+#include "blockmig/point.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
@@ -86,6 +87,23 @@ static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
     return 0;
 }
 
+/* Whatever else is to be done, this ends it. */
+static void name_the_way(const struct bm_job *job, struct bm_error *err)
+{
+    char first[sizeof err->remedy];
+
+    if (strstr(err->remedy, "job resume"))
+        return;
+    snprintf(first, sizeof first, "%s", err->remedy);
+    if (first[0])
+        bm_remedy(err, "%.200s, then `blockmig job resume %s`", first, job->id);
+    else
+        bm_remedy(err,
+                  "`blockmig job resume %s` when that is mended, or "
+                  "with --back to go back",
+                  job->id);
+}
+
 /* Stops where it is, with everything kept, for `job resume`. */
 static int park(struct bm_mover *m, enum bm_state state, struct bm_error *err)
 {
@@ -93,11 +111,7 @@ static int park(struct bm_mover *m, enum bm_state state, struct bm_error *err)
     struct bm_job *job = m->job;
     char line[2048];
 
-    if (!err->remedy[0])
-        bm_remedy(err,
-                  "`blockmig job resume %s` when that is mended, or "
-                  "with --back to go back",
-                  job->id);
+    name_the_way(job, err);
     bm_status(err, BM_EXIT_HELD);
     job->from = job->state;
     job->state = state;
@@ -165,6 +179,8 @@ static void recall_reason(struct bm_mover *m)
 static int go_back(struct bm_mover *m, enum bm_state state,
                    struct bm_error *err)
 {
+    if (err->code == ECANCELED) /* in one wording, whichever tool stopped */
+        bm_fail_errno(err, ECANCELED, "the move of %s stops", m->job->domain);
     bm_mover_blame(m, err);
     if (m->reason.code == ECANCELED)
         m->reason.status = BM_EXIT_FAILED;
@@ -214,6 +230,17 @@ static int step(struct bm_mover *m, struct bm_error *err)
     }
 }
 
+/* A pivot cannot be withdrawn: whoever asked to stop is told, once. */
+static int hear_too_late(struct bm_mover *m, struct bm_error *err)
+{
+    enum bm_state state = m->job->state;
+
+    if (state < BM_STATE_PROVING_REST || state > BM_STATE_RELEASING ||
+        m->job->cancel || !bm_mover_cancelled(m))
+        return 0;
+    return bm_mover_note(m, err, "too late to cancel: the pivot was requested");
+}
+
 static int run(struct bm_mover *m, struct bm_error *err)
 {
     int rc = 0;
@@ -221,7 +248,9 @@ static int run(struct bm_mover *m, struct bm_error *err)
     while (!rc && !bm_state_final(m->job->state)) {
         memset(err, 0, sizeof *err);
         err->status = BM_EXIT_FAILED;
-        rc = step(m, err);
+        rc = hear_too_late(m, err);
+        if (!rc)
+            rc = step(m, err);
         if (rc)
             rc = mend(m, rc, err);
     }
@@ -365,5 +394,8 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
                        how == BM_RESUME_BACK     ? ", going back"
                        : how == BM_RESUME_ACCEPT ? ", without a proof"
                                                  : "");
-    return rc ? rc : run(&m, err);
+    if (rc)
+        return rc;
+    bm_point(bm_state_name(job->state));
+    return run(&m, err);
 }

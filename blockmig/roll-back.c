@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define ABORT_MS 60000
 
@@ -83,27 +82,12 @@ static int still_named(struct bm_mover *m, size_t i, int at,
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
 
-/* A file made by us, by its identity; or, killed between making it and
- * writing that down, an empty one that is younger than the job. */
-static bool ours(const struct bm_job *job, const struct bm_job_disk *disk)
-{
-    const char *path = disk->dest.layers[0].path;
-    struct stat st;
-
-    if (disk->dest_ino)
-        return bm_file_is(path, disk->dest_dev, disk->dest_ino);
-    return disk->make_sent && lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-           st.st_size == 0 && st.st_uid == geteuid() &&
-           (int64_t)st.st_ctim.tv_sec * 1000 + st.st_ctim.tv_nsec / 1000000 >=
-               job->created_ms;
-}
-
 static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &m->job->disks[i];
     int rc = 0;
 
-    if (!disk->dest_block && ours(m->job, disk))
+    if (!disk->dest_block && bm_target_is_ours(m->job, disk))
         rc = bm_file_remove(disk->dest.layers[0].path, err);
     if (!rc && disk->overlay)
         rc = bm_file_remove(disk->overlay, err);

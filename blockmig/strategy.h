@@ -27,6 +27,11 @@ extern const struct bm_strategy_ops bm_strategy_cold;
 
 /* Makes the target files and stamps the domain. */
 int bm_step_allocate(struct bm_mover *m, struct bm_error *err);
+/* Whether the target file was made by this job: by its identity; or, killed
+ * between making it and writing that down, an empty one that is younger than
+ * the job. */
+bool bm_target_is_ours(const struct bm_job *job,
+                       const struct bm_job_disk *disk);
 /* Compares each disk's source chain with its target; both must be frozen or
  * unused. -EBADMSG with status BM_EXIT_PROOF: they differ. */
 int bm_step_prove(struct bm_mover *m, struct bm_error *err);

@@ -181,6 +181,10 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
     int rc = 0;
 
     for (int i = 0; i < TRIES; i++) {
+        /* without a proof the pivots were requested before the pause */
+        if (m->job->proof && bm_mover_cancelled(m))
+            return bm_fail_errno(err, ECANCELED, "the move of %s stops",
+                                 m->job->domain);
         rc = attempt(m, err);
         if (rc != -EAGAIN)
             return rc;
@@ -189,9 +193,6 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
                            "again");
         if (rc)
             return rc;
-        if (bm_mover_cancelled(m))
-            return bm_fail_errno(err, ECANCELED, "the move of %s stops",
-                                 m->job->domain);
         bm_sleep_ms(1000 << i);
     }
     bm_fail(err, EBUSY, "cannot pause %s within --max-pause %d ms",

@@ -49,9 +49,8 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                      .offset = AT(dry_run)},
     [CLI_FORCE] = {.name = "force",
                    .kind = CLI_KIND_FLAG,
-                   .help =
-                       "overwrite a block device that bears a file system or "
-                       "another signature",
+                   .help = "go on although the device bears a file system or "
+                           "another signature, or snapshots lose their meaning",
                    .offset = AT(force)},
     [CLI_FORMAT] = {.name = "format",
                     .kind = CLI_KIND_WORD,

@@ -123,6 +123,8 @@ json_object *cli_result_json(const struct bm_job *job)
     cli_add_text(o, "strategy", bm_strategy_name(job->strategy));
     cli_add_text(o, "store", job->store);
     cli_add_text(o, "error", job->error);
+    if (job->state == BM_STATE_DONE && job->cancel)
+        cli_add_bool(o, "too_late_to_cancel", true);
     for (size_t i = 0; i < job->n_disks; i++)
         json_object_array_add(disks, disk_json(&job->disks[i]));
     json_object_object_add(o, "disks", disks);
@@ -178,6 +180,8 @@ void cli_result_text(const struct bm_job *job)
         cli_print("; guest paused %.0f ms%s", job->pause_ms_longest,
                   job->pauses > 1 ? " at the longest" : "");
     cli_print("\n");
+    if (job->state == BM_STATE_DONE && job->cancel)
+        cli_print("too late to cancel: the pivot had been requested\n");
     if (job->state == BM_STATE_DONE)
         for (size_t i = 0; i < job->n_disks; i++)
             disk_text(job, &job->disks[i]);

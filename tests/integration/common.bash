@@ -54,13 +54,14 @@ check_clean() {
 # After a clean end: no image but those that domains name and kept sources.
 state_dir() { echo "$LAB_DIR/state/blockmig"; }
 
-# A picture of all that a refused command must not change.
+# A picture of all that a refused command must not change. libvirt leaves an
+# empty <metadata/> where there was a stamp.
 picture() {
     (
         cd "$LAB_DIR"
         find ds1 ds2 -printf '%p %s %i %m\n' | sort
         for name in "$@"; do
-            lab_virsh dumpxml "$name" --inactive
+            lab_virsh dumpxml "$name" --inactive | sed '/<metadata\/>/d'
             lab_virsh domblklist "$name"
         done
     )

@@ -234,7 +234,12 @@ check_links() {
                 fail "$file: no such file: $link"
         done
     done
-    ok "what the documents link to exists"
+    # and the files of ours that they name
+    for file in $(grep -ohE '(nbd|snapshot|blockmig|cli|tests|docs)/[a-z0-9/-]+\.[a-z1]+' \
+        "${documents[@]}"); do
+        [ -e "$file" ] || fail "the documents name $file, which is not there"
+    done
+    ok "what the documents link to and name exists"
 }
 
 lab_begin

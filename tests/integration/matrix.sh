@@ -203,6 +203,9 @@ person() {
     if disk_source "$name" vda | grep -q foreign; then
         run_for 60 virsh blockcommit "$name" vda \
             --active --pivot --shallow >/dev/null
+    elif lab_virsh dumpxml "$name" | grep -q "source file=.*foreign"; then
+        # it came between the pivot and our overlay: both go down
+        run_for 60 virsh blockcommit "$name" vda --active --pivot >/dev/null
     fi
 }
 
