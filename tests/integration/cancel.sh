@@ -67,6 +67,37 @@ too_late() {
     ok "$2 at $1 comes too late"
 }
 
+# The store fills up in the middle of the copy: given up in the same way.
+fills_up() {
+    local small=$LAB_DIR/small
+    if [ "$(id -u)" != 0 ]; then
+        echo "no small file system without root: no store fills up"
+        return
+    fi
+    truncate -s 256M "$small.img"
+    mkfs.ext4 -q -m 0 "$small.img"
+    mkdir "$small"
+    if ! mount -o loop "$small.img" "$small"; then
+        echo "no loop device: no store fills up"
+        return
+    fi
+    lab_at_exit umount -q "$small"
+    chmod 777 "$small"
+    before=$(picture vm2)
+    mover_start copying.started move vm2 --to "$small" "$@"
+    mover_stands
+    dd if=/dev/zero of="$small/other" bs=1M status=none 2>/dev/null || true
+    mover_signal CONT
+    mover_ends 30 1
+    untouched
+    lab_equal "left in the full store" \
+        "$(find "$small" -mindepth 1 -printf '%f\n' | sort | xargs)" \
+        "lost+found other"
+    ok "a store that fills up, $(lab_virsh domstate vm2 | head -n 1):" \
+        "$(tail -n 1 "$LAB_DIR/mover.err" | cut -c 1-200)"
+    umount "$small"
+}
+
 lab_begin
 name=vm1
 lab_guest_bare vm1 --disk size=64M,fill=all --disk size=64M,fill=all
@@ -86,6 +117,7 @@ cancelled_at copying.started TERM
 name=vm2
 lab_guest_bare vm2 --disk size=64M,fill=all
 lab_hmp_write vm2 vda 0x5a 3M 64k
+fills_up --bandwidth 4M
 too_late switching.pivot-sent TERM
 too_late switching.frozen INT
 too_late proving-rest TERM

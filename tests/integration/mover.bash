@@ -15,8 +15,9 @@ mover_start() {
     (
         status=0
         lab run env BLOCKMIG_STOP_AT="$point" \
-            BLOCKMIG_CALL_MS="${CALL_MS:-4000}" "$LAB_DIR/bin/blockmig" "$@" \
-            >"$LAB_DIR/mover.out" 2>"$LAB_DIR/mover.err" || status=$?
+            BLOCKMIG_CALL_MS="${CALL_MS:-4000}" "$LAB_DIR/bin/blockmig" \
+            "${lab_state[@]}" "$@" >"$LAB_DIR/mover.out" \
+            2>"$LAB_DIR/mover.err" || status=$?
         echo "$status" >"$LAB_DIR/mover.status"
     ) &
     disown

@@ -34,6 +34,7 @@ LAB_HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 B=${B:-$(cd "$LAB_HERE/../.." && pwd)/build}
 LAB_DIR=''
 lab_cleanups=()
+lab_state=() # root's would be the machine's, /var/lib/blockmig
 declare -A lab_marks=()
 
 ok() { echo "ok: $*"; }
@@ -104,6 +105,7 @@ lab_begin() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     lab_at_exit lab_stop "$LAB_DIR"
+    [ $# = 0 ] || lab_state=(--state "$LAB_DIR/state/blockmig")
     lab start "$@"
 }
 
@@ -245,5 +247,5 @@ lab_tool() { lab_program "$B/lab/$1"; }
 
 blockmig() {
     lab_program "$B/blockmig"
-    lab run "$LAB_DIR/bin/blockmig" "$@"
+    lab run "$LAB_DIR/bin/blockmig" "${lab_state[@]}" "$@"
 }
