@@ -144,6 +144,10 @@ static int switch_disk(struct bm_mover *m, size_t i, bool unproven,
         rc = bm_prove_disk(m, plan, err);
     if (rc)
         return rc;
+    /* the last moment: as long as the XML names none of the new images */
+    if (i == 0 && bm_mover_cancelled(m))
+        return bm_fail_errno(err, ECANCELED, "the move of %s stops",
+                             m->job->domain);
     return bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
 }
 

@@ -10,7 +10,9 @@
 # In `make check` a sample: each point once, with an action by the seed; in
 # `make check-long` all of it. ROWS="point:action ..." runs just those.
 set -euo pipefail
+BM_LONG=${BM_LONG:-0}
 . "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/mover.bash"
 
 points='allocating allocating.created copying copying.started ready switching
     switching.suspended switching.pivot-sent switching.pivoted
@@ -46,41 +48,16 @@ choose_rows() {
 
 # --- one row ---
 
-mover_pid() {
-    local pid
-    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move $1|resume) ?"); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != blockmig ] || echo "$pid"
-    done
-}
-
 guard_pid() {
     local pid
-    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move $1|resume) ?"); do
+    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move|resume) ?"); do
         [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != blockmig-guard ] || echo "$pid"
     done
 }
 
-mover_stopped() {
-    local pid
-    pid=$(mover_pid "$1")
-    [ -n "$pid" ] && grep -q '^State:.T' "/proc/$pid/status" 2>/dev/null
-}
-
-# run_mover POINT ARGS...: in the background; its output in $LAB_DIR/mover.out
-run_mover() {
-    local point=$1
-    shift
-    (
-        status=0
-        lab run env BLOCKMIG_STOP_AT="$point" BLOCKMIG_CALL_MS=4000 \
-            "$LAB_DIR/bin/blockmig" "$@" >"$LAB_DIR/mover.out" 2>&1 || status=$?
-        echo "$status" >"$LAB_DIR/mover.status"
-    ) 2>/dev/null &
-}
-
 wait_mover() {
     lab_wait "$1" test -s "$LAB_DIR/mover.status" ||
-        fail "$row: the mover did not end within $1 s: $(tail -n 5 "$LAB_DIR/mover.out")"
+        fail "$row: the mover did not end within $1 s: $(mover_said)"
     cat "$LAB_DIR/mover.status"
 }
 
@@ -88,8 +65,8 @@ gone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/nul
 
 kill_mover() {
     local pid
-    pid=$(mover_pid "$name")
-    [ -z "$pid" ] || kill -KILL $pid
+    pid=$(mover_pid) || return 0 # it has ended
+    kill -KILL "$pid"
 }
 
 job_field() {
@@ -104,35 +81,31 @@ flip_byte() {
 
 # Brings the mover to the point; the last two pairs need a reason to go back.
 reach() {
-    rm -f "$LAB_DIR/mover.status"
     case $point in
     rolling-back*)
-        run_mover copying.started move "$name" --to "$LAB_DIR/ds2"
+        mover_start copying.started move "$name" --to "$LAB_DIR/ds2"
         stop_there
         kill_mover
         wait_mover 20 >/dev/null
-        rm -f "$LAB_DIR/mover.status"
-        run_mover "$point" job resume --back "$job"
+        mover_start "$point" job resume --back "$job"
         ;;
     undoing*)
-        run_mover proving-rest move "$name" --to "$LAB_DIR/ds2"
+        mover_start proving-rest move "$name" --to "$LAB_DIR/ds2"
         stop_there
         kill_mover
         wait_mover 20 >/dev/null
-        rm -f "$LAB_DIR/mover.status"
         flip_byte "$LAB_DIR/ds2/$name-vda.raw"
-        run_mover "$point" job resume "$job"
+        mover_start "$point" job resume "$job"
         ;;
     *)
-        run_mover "$point" move "$name" --to "$LAB_DIR/ds2"
+        mover_start "$point" move "$name" --to "$LAB_DIR/ds2"
         ;;
     esac
     stop_there
 }
 
 stop_there() {
-    lab_wait 40 mover_stopped "$name" ||
-        fail "$row: the mover never came there: $(cat "$LAB_DIR/mover.out")"
+    mover_stands
     job=$(blockmig job list --json | jq -r '.[0].id')
 }
 
@@ -155,7 +128,7 @@ act() {
     case $action in
     kill9) kill_mover ;;
     kill9-guard)
-        try kill -KILL $(guard_pid "$name")
+        try kill -KILL $(guard_pid)
         kill_mover
         ;;
     libvirtd) lab kill-daemon && lab restart-daemon ;;
@@ -185,8 +158,8 @@ act() {
         try run_for 10 virsh blockcopy "$name" vda "$LAB_DIR/ds1/$name.copy" \
             --transient-job --format raw
         ;;
-    sigint) kill -INT $(mover_pid "$name") ;;
-    sigterm) kill -TERM $(mover_pid "$name") ;;
+    sigint) mover_signal INT ;;
+    sigterm) mover_signal TERM ;;
     qemu-stop) kill -STOP "$(qemu_pid)" ;;
     esac
 }
@@ -288,7 +261,7 @@ check_guard() {
 }
 
 row() {
-    local name=$1 point=$2 action=$3 job='' status
+    local name=$1 point=$2 action=$3 job='' status pid
     local row="$point:$action"
     echo "--- $row"
     lab_guest_os "$name" --disk format=raw,size=128M,fill=64M --args 'g.rate=100'
@@ -297,11 +270,11 @@ row() {
     reach
     act
     check_guard
-    for pid in $(mover_pid "$name"); do
+    if pid=$(mover_pid); then
         kill -CONT "$pid"
-    done
+    fi
     status=$(wait_mover 120)
-    echo "    the mover ended with $status: $(tail -n 1 "$LAB_DIR/mover.out")"
+    echo "    the mover ended with $status: $(mover_said | tail -n 1)"
     [ "$action" != qemu-stop ] || kill -CONT "$(qemu_pid)"
     ends_well ||
         fail "$row: job $job is $(job_field state): $(cat "$LAB_DIR/resume.out")"
@@ -312,12 +285,24 @@ row() {
     rm -f "$LAB_DIR"/ds?/"$name"*
 }
 
-lab_begin
-lab_program "$B/blockmig"
+# shard K N: every Nth row, in a lab of its own.
+shard() {
+    local n=0 one
+    lab_begin
+    for one in $rows; do
+        n=$((n + 1))
+        [ $((n % $2)) != "$1" ] || row "vm$n" "${one%%:*}" "${one#*:}"
+    done
+}
+
 rows=$(choose_rows)
-n=0
-for one in $rows; do
-    n=$((n + 1))
-    row "vm$n" "${one%%:*}" "${one#*:}"
-done
-ok "$n rows of the kill matrix, seed ${BM_SEED:-none}"
+count=$(wc -w <<<"$rows")
+if [ "$BM_LONG" = 1 ]; then
+    (shard 0 2) &
+    first=$!
+    (shard 1 2)
+    wait $first
+else
+    shard 0 1
+fi
+ok "$count rows of the kill matrix, seed ${BM_SEED:-none}"
