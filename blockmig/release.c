@@ -134,12 +134,24 @@ static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
                          line);
 }
 
+/* The images are where they should be, but there is no XML any more that
+ * could name them: say so, and delete nothing. */
+static int nobody_left(struct bm_mover *m, struct bm_error *err)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        m->job->disks[i].kept = !m->job->disks[i].deleted;
+    return bm_mover_note(m, err,
+                         "domain %s is gone meanwhile; its images were moved, "
+                         "and their sources are kept",
+                         m->job->domain);
+}
+
 int bm_step_release(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
 
     if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+        return nobody_left(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = check_disk(m, i, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

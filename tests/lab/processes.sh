@@ -68,10 +68,20 @@ lab_kill_all() {
     die "$lab: do not end: $(echo "$pids" | tr '\n' ' ')"
 }
 
+# A small datastore that a killed test left mounted, the innermost first.
+lab_unmount() {
+    local place
+    for place in $(awk -v lab="$lab/" 'index($2, lab) == 1 { print $2 }' \
+        /proc/mounts | sort -r); do
+        umount "$place"
+    done
+}
+
 lab_stop() {
     [ -e "$lab" ] || return 0
     lab_load
     lab_kill_all
+    lab_unmount
     # the mark goes last: an interrupted stop can be repeated
     find "$lab" -mindepth 1 -maxdepth 1 ! -name .lab -exec rm -rf {} +
     rm -f "$lab/.lab"
