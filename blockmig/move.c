@@ -206,6 +206,9 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
         (rc == -ECANCELED || rc == -ESRCH || rc == -EBUSY ||
          m->retries >= RETRIES))
         return go_back(m, BM_STATE_ROLLING_BACK, err);
+    /* a cold move that proved again after a kill */
+    if (state == BM_STATE_SWITCHING && rc == -EBADMSG)
+        return go_back(m, BM_STATE_ROLLING_BACK, err);
     if (state == BM_STATE_PROVING_REST && rc == -EBADMSG)
         return go_back(m, BM_STATE_UNDOING, err);
     if (err->status != BM_EXIT_HELD && worth_a_retry(m, rc))

@@ -16,10 +16,14 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 /* A pivot of a running guest ends at an instant with nothing dirty; under
  * load that may never come (pitfall 5), then the guest is paused for it. */
 #define RUNNING_PIVOT_MS 5000
+
+/* Less room than this on a target whose copy failed: that is why. */
+#define FULL_BYTES (2U << 20)
 
 static enum bm_state next(const struct bm_job *job)
 {
@@ -111,6 +115,22 @@ static int start_copy(struct bm_mover *m, size_t i, struct bm_blockjob *job,
     return rc;
 }
 
+/* libvirt does not pass QEMU's reason on. The most common one we can see. */
+static void say_if_full(const struct bm_job *job, struct bm_error *err)
+{
+    for (size_t i = 0; i < job->n_disks; i++) {
+        const char *path = job->disks[i].dest.layers[0].path;
+        struct statvfs fs;
+
+        if (job->disks[i].dest_block || statvfs(path, &fs) < 0 ||
+            (uint64_t)fs.f_bavail * fs.f_frsize > FULL_BYTES)
+            continue;
+        bm_cause(err, "the file system of %s is full", path);
+        bm_remedy(err, "make room, or choose another store");
+        return;
+    }
+}
+
 static int copy(struct bm_mover *m, struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
@@ -126,6 +146,8 @@ static int copy(struct bm_mover *m, struct bm_error *err)
         bm_point("copying.started");
         rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, true, err);
     }
+    if (rc == -EIO)
+        say_if_full(m->job, err);
     m->job->copy_ms += bm_now_ms() - start;
     return rc;
 }

@@ -35,7 +35,9 @@ cancelled() {
     ok "$what while copying, $(lab_virsh domstate "$name" | head -n 1)"
 }
 
-cancel_newest() { expect 0 'asked to cancel' blockmig job cancel "$(newest_job)"; }
+cancel_newest() {
+    expect 0 'asked to cancel' blockmig job cancel "$(newest_job)"
+}
 
 # cancelled_at POINT SIGNAL: it stands there when the signal comes
 cancelled_at() {

@@ -73,7 +73,7 @@ right() {
         rm "$LAB_DIR/ds1/vm1-vda.raw"
         move vm1 --to "$LAB_DIR/ds1" --source delete
     fi
-    [ -z "$(ls -A "$LAB_DIR/ds2")" ] || fail "$what: left: $(ls -A "$LAB_DIR/ds2")"
+    lab_equal "$what: left in the target store" "$(ls -A "$LAB_DIR/ds2")" ''
     ok "$what: $state"
 }
 

@@ -138,7 +138,10 @@ act() {
         ;;
     qemu) kill -KILL "$(qemu_pid)" ;;
     poweroff) try tell_it poweroff ;;
-    reboot) try lab_virsh reset "$name" ;;
+    reboot)
+        lab_mark "$name"
+        lab_virsh -q reset "$name"
+        ;;
     resize) try run_for 10 virsh blockresize "$name" vda 160M ;;
     unplug) try run_for 10 virsh detach-disk "$name" vda --live ;;
     rename) try run_for 10 virsh domrename "$name" "$name-new" ;;
@@ -227,6 +230,10 @@ check_guest() {
         lab_wait_line "$name" '^S ' 60 >/dev/null
     fi
     lab_equal "$row: the guest" "$(domain_state)" running
+    if [ "$action" = reboot ]; then
+        lab_wait_line "$name" '^B ' 60 >/dev/null
+        lab_wait_line "$name" '^S ' 60 >/dev/null
+    fi
     lab_verify "$name"
     # a disk that is unplugged under a guest, or a kernel that powers off
     # under its writer, gives errors, rightly

@@ -46,7 +46,8 @@ test_guest() {
     proof_fails g1 vda $((100 << 20))
     check_source g1 vda "$LAB_DIR/ds1/g1-vda.raw"
     lab_verify g1
-    ! grep -aq '^WRONG\|^IOERR' "$LAB_DIR/g1.serial" || fail "the guest complains"
+    ! grep -aq '^WRONG\|^IOERR' "$LAB_DIR/g1.serial" ||
+        fail "the guest complains"
     off g1
     lab_mark g1
     lab_virsh -q start g1 >/dev/null

@@ -38,7 +38,8 @@ test_json() {
         <<<"$output" >/dev/null || fail "an object lacks a member: $output"
     jq -es '[.[] | select(.event == "progress")] | length > 0 and
         all(.[]; has("phase") and has("bytes_done") and has("bytes_total")
-            and has("rate"))' <<<"$output" >/dev/null || fail "progress: $output"
+            and has("rate"))' <<<"$output" >/dev/null ||
+        fail "progress: $output"
     lab_equal "result objects" \
         "$(jq -s '[.[] | select(.event == "result")] | length' <<<"$output")" 1
     result=$(tail -n 1 <<<"$output")
