@@ -46,6 +46,21 @@ bool bm_target_is_ours(const struct bm_job *job, const struct bm_job_disk *disk)
                job->created_ms;
 }
 
+int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err)
+{
+    const char *path = disk->dest.layers[0].path;
+
+    if (disk->dest_block || bm_file_is(path, disk->dest_dev, disk->dest_ino))
+        return 0;
+    bm_fail(err, ESTALE, "cannot go on with disk %s", disk->target);
+    bm_cause(err,
+             "%s is not the file any more that was made for it: someone "
+             "moved or replaced it",
+             path);
+    bm_remedy(err, "put that file back");
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
 static int make_target(struct bm_mover *m, struct bm_job_disk *disk,
                        struct bm_error *err)
 {

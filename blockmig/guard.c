@@ -17,11 +17,14 @@
 
 /* An answer may need a new connection to libvirt. */
 #define ANSWER_MS 30000
+/* An idle guard needs milliseconds to end; a stopped one for ever. */
+#define END_MS 5000
 
 struct bm_guard {
     pid_t pid;
     int pipe;
     bool armed;
+    int max_pause_ms; /* armed: of the job */
 };
 
 /* In the child: a process of its own, deaf to the terminal, with nothing of
@@ -74,17 +77,26 @@ int bm_guard_start(const char *uri, struct bm_guard **out, struct bm_error *err)
     return 0;
 }
 
-void bm_guard_stop(struct bm_guard *guard)
+static void reap(pid_t pid)
 {
+    int64_t until = bm_now_ms() + END_MS;
     int status;
 
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        if (bm_now_ms() > until)
+            (void)kill(pid, SIGKILL);
+        bm_sleep_ms(5);
+    }
+}
+
+void bm_guard_stop(struct bm_guard *guard)
+{
     if (!guard)
         return;
     (void)close(guard->pipe);
     /* an idle guard ends at once; an armed one outlives us on purpose */
     if (!guard->armed)
-        while (waitpid(guard->pid, &status, 0) < 0 && errno == EINTR)
-            ;
+        reap(guard->pid);
     free(guard);
 }
 
@@ -96,13 +108,16 @@ static int failed(struct bm_error *err, int code, const char *cause)
 
 /* Sends and takes the answer: 0, -ETIME (it acted), or an error. */
 static int ask(struct bm_guard *guard, const void *message, size_t len,
-               struct bm_error *err)
+               int timeout_ms, struct bm_error *err)
 {
     struct pollfd fd = {.fd = guard->pipe, .events = POLLIN};
-    int64_t until = bm_now_ms() + ANSWER_MS;
+    int64_t until = bm_now_ms() + timeout_ms;
     char text[600];
     ssize_t n;
 
+    /* what came too late for the question before this one */
+    while (recv(guard->pipe, text, sizeof text, MSG_DONTWAIT) > 0)
+        ;
     if (send(guard->pipe, message, len, MSG_NOSIGNAL) < 0)
         return failed(err, EPIPE, strerror(errno));
     while ((n = poll(&fd, 1, (int)(until - bm_now_ms()))) < 0 &&
@@ -126,7 +141,10 @@ static int say(struct bm_guard *guard, enum bm_guard_word word,
 {
     char letter = (char)word;
 
-    return ask(guard, &letter, 1, err);
+    /* the guest is paused, and must not wait for a guard that hangs */
+    return ask(guard, &letter, 1,
+               word == BM_GUARD_PIVOTING ? guard->max_pause_ms : ANSWER_MS,
+               err);
 }
 
 int bm_guard_arm(struct bm_guard *guard, const char *dir,
@@ -143,7 +161,8 @@ int bm_guard_arm(struct bm_guard *guard, const char *dir,
     }
     if (n > BM_GUARD_MESSAGE)
         return failed(err, EMSGSIZE, "the job is too large");
-    rc = ask(guard, message, (size_t)n, err);
+    guard->max_pause_ms = job->max_pause_ms;
+    rc = ask(guard, message, (size_t)n, ANSWER_MS, err);
     guard->armed = rc == 0;
     return rc;
 }

@@ -53,6 +53,8 @@ const struct bm_field bm_job_fields[] = {
 
 const struct bm_field bm_disk_fields[] = {
     FIELD(bm_job_disk, NAME, target),
+    FIELD(bm_job_disk, U64, source_dev),
+    FIELD(bm_job_disk, U64, source_ino),
     FIELD(bm_job_disk, U64, capacity),
     FIELD(bm_job_disk, BOOL, dest_block),
     FIELD(bm_job_disk, U64, dest_dev),

@@ -47,10 +47,11 @@ const char *bm_strategy_name(enum bm_strategy strategy);
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
 
 struct bm_job_disk {
-    char *target;                /* vda */
-    struct bm_chain source;      /* what it was when the job began */
-    struct bm_chain dest;        /* one layer: the new image */
-    uint64_t capacity;           /* bytes, guest-visible */
+    char *target;                    /* vda */
+    struct bm_chain source;          /* what it was when the job began */
+    struct bm_chain dest;            /* one layer: the new image */
+    uint64_t source_dev, source_ino; /* of its top image */
+    uint64_t capacity;               /* bytes, guest-visible */
     bool dest_block;             /* an existing block device: never unlinked */
     uint64_t dest_dev, dest_ino; /* of the file we made; 0: not made yet */
     char *overlay;               /* the tiny overlay on the new side */

@@ -11,6 +11,7 @@
 #include "blockmig/mark.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
+#include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
@@ -189,6 +190,22 @@ static int go_back(struct bm_mover *m, enum bm_state state,
     return bm_mover_enter(m, state, err);
 }
 
+/* A running guest that stands on its old images altogether can go back. What
+ * a shut-off one needs, the way back finds out itself. */
+static bool nothing_switched(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    if (bm_mover_refresh(m, &ignored))
+        return false;
+    for (size_t i = 0; m->domain && m->domain->active && i < m->job->n_disks;
+         i++)
+        if (bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                         &ignored) != BM_AT_SOURCE)
+            return false;
+    return true;
+}
+
 /* 0: the machine goes on (the state may have changed). */
 static int mend(struct bm_mover *m, int rc, struct bm_error *err)
 {
@@ -204,7 +221,8 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
         return go_back(m, BM_STATE_ROLLING_BACK, err);
     if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
         (rc == -ECANCELED || rc == -ESRCH || rc == -EBUSY ||
-         m->retries >= RETRIES))
+         m->retries >= RETRIES) &&
+        nothing_switched(m))
         return go_back(m, BM_STATE_ROLLING_BACK, err);
     /* a cold move that proved again after a kill */
     if (state == BM_STATE_SWITCHING && rc == -EBADMSG)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 static int refuse(struct bm_error *err, int code, const char *remedy)
 {
@@ -41,10 +42,15 @@ static int examine(struct bm_domain *domain, struct bm_disk *disk,
                    struct bm_job_disk *plan, struct bm_error *err)
 {
     int rc = domain->active ? 0 : bm_chain_complete(&plan->source, err);
+    struct stat st;
 
     if (!rc)
         rc = bm_domain_disk_size(domain, disk, err);
     plan->capacity = disk->capacity;
+    if (stat(plan->source.layers[0].path, &st) == 0) {
+        plan->source_dev = st.st_dev;
+        plan->source_ino = st.st_ino;
+    }
     if (rc && rc != -ETIMEDOUT && rc != -ECONNRESET && rc != -ENOMEM)
         bm_status(err, BM_EXIT_REFUSED);
     return rc;

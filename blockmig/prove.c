@@ -68,6 +68,8 @@ static int open_sides(const struct bm_job_disk *disk, struct sides *s,
     if (!rc)
         rc = lock_chain(s, &disk->dest, err);
     if (!rc)
+        rc = bm_target_check(disk, err);
+    if (!rc)
         rc = open_chain(&disk->source, &s->source, err);
     if (!rc)
         rc = open_chain(&disk->dest, &s->dest, err);

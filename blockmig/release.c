@@ -83,11 +83,26 @@ static int check_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         return at < 0 ? at
                       : not_there(m, i, "live", disk ? &disk->chain : &nothing,
                                   err);
-    rc = check_config(m, i, err);
+    rc = bm_target_check(plan, err);
+    if (!rc)
+        rc = check_config(m, i, err);
     return rc ? rc : check_capacity(m, i, err);
 }
 
 /* --- the source --- */
+
+/* Weeks may lie between the move and `job release`: by then another image may
+ * bear the name. And a link is not the image that it names. */
+static int still_that_file(const struct bm_job_disk *disk, struct bm_error *err)
+{
+    const char *path = disk->source.layers[0].path;
+
+    if (bm_file_is(path, disk->source_dev, disk->source_ino))
+        return 0;
+    bm_fail(err, EBUSY, "cannot delete %s", path);
+    bm_cause(err, "it is a link, or not the file any more that was moved");
+    return bm_remedy(err, "look what it is, and delete it by hand"), -EBUSY;
+}
 
 static int delete_source(struct bm_mover *m, struct bm_job_disk *disk,
                          struct bm_error *err)
@@ -100,7 +115,9 @@ static int delete_source(struct bm_mover *m, struct bm_job_disk *disk,
         disk->kept = false;
         return bm_mover_save(m, NULL, err);
     }
-    rc = bm_users_none(m->conn, top->path, err);
+    rc = still_that_file(disk, err);
+    if (!rc)
+        rc = bm_users_none(m->conn, top->path, err);
     if (!rc)
         rc = bm_file_remove(top->path, err);
     if (rc)

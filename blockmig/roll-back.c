@@ -39,18 +39,31 @@ static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc ? rc : bm_mover_refresh(m, err);
 }
 
+static int newer(const struct bm_job_disk *plan, struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
+    bm_cause(err, "the guest ran on the new image, %s, and wrote to it",
+             plan->dest.layers[0].path);
+    bm_remedy(err,
+              "copy that image away if you want what is in it, and put %s "
+              "back with virsh edit",
+              plan->source.layers[0].path);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
 /* Shut off in the switch before the guest ran on the target: the old image
- * holds everything, so the saved XML goes back to it. */
+ * holds everything, so the saved XML goes back to it. Whoever started or
+ * resumed the guest while nobody looked left no mark: only the images tell. */
 static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_job_disk *plan = &m->job->disks[i];
     int rc;
 
-    if (bm_mark_set(bm_job_store_dir(m->store), m->job->id)) {
-        bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
-        bm_cause(err, "the guest ran on the new image");
-        return bm_status(err, BM_EXIT_HELD), -ESTALE;
-    }
+    if (m->job->unclean || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+        return newer(plan, err);
+    rc = bm_prove_disk(m, plan, err);
+    if (rc)
+        return rc == -EBADMSG ? newer(plan, err) : rc;
     rc = bm_domain_set_config(m->domain, plan->target, &plan->source, err);
     return rc ? rc : bm_mover_refresh(m, err);
 }

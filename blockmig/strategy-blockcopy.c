@@ -108,6 +108,9 @@ static int start_copy(struct bm_mover *m, size_t i, struct bm_blockjob *job,
     }
     if (plan->copy_sent)
         return vanished(m, plan, err);
+    rc = bm_target_check(plan, err);
+    if (rc)
+        return rc;
     plan->copy_sent = true;
     rc = bm_mover_save(m, NULL, err);
     if (!rc)
@@ -241,7 +244,7 @@ static int end_window(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_window_end(m, err);
 
-    if (bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+    if (m->ran || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
         m->job->unclean = true;
     return rc;
 }

@@ -100,7 +100,9 @@ static int copy_disk(struct ear *ear, const struct bm_job_disk *disk,
     if (at != BM_AT_SOURCE)
         return bm_fail(err, ESTALE, "disk %s of %s was changed meanwhile",
                        disk->target, ear->m->job->domain);
-    rc = bm_chain_images(&disk->source, &images, err);
+    rc = bm_target_check(disk, err);
+    if (!rc)
+        rc = bm_chain_images(&disk->source, &images, err);
     if (!rc)
         rc = bm_image_convert(images, disk->source.n, disk->dest.layers[0].path,
                               disk->dest.layers[0].format, disk->dest_block,

@@ -32,6 +32,9 @@ int bm_step_allocate(struct bm_mover *m, struct bm_error *err);
  * the job. */
 bool bm_target_is_ours(const struct bm_job *job,
                        const struct bm_job_disk *disk);
+/* The target's name still leads to the file that we made, which QEMU may have
+ * open: -ESTALE with status BM_EXIT_HELD when it does not. */
+int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err);
 /* Compares each disk's source chain with its target; both must be frozen or
  * unused. -EBADMSG with status BM_EXIT_PROOF: they differ. */
 int bm_step_prove(struct bm_mover *m, struct bm_error *err);

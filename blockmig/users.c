@@ -13,11 +13,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define MAX_LAYERS 200
+
 struct search {
     const char *path;
     const char *except; /* a domain's UUID, or NULL */
     struct stat id;
     bool exists;
+    bool headers; /* look into the images that domains name, too */
     struct bm_error *err;
 };
 
@@ -37,14 +40,56 @@ static int used(const struct search *search, const char *kind, const char *name)
     return bm_cause(search->err, "%s %s names it", kind, name), -EBUSY;
 }
 
+/* --- headers --- */
+
+/* What a header says of its backing file need not be a plain name. In json:
+ * the base name is enough: rather keep an image too many. */
+static bool names_it(const struct search *search, const char *backing)
+{
+    const char *slash = strrchr(search->path, '/');
+
+    if (!strncmp(backing, "json:", 5))
+        return strstr(backing, slash ? slash + 1 : search->path) != NULL;
+    return same_image(search,
+                      strncmp(backing, "file:", 5) ? backing : backing + 5);
+}
+
+/* Whether the chain below that file leads to our image, by the headers. A
+ * file that qemu-img cannot read is no image. */
+static bool backed_by(const struct search *search, const char *file)
+{
+    BM_FREE char *layer = strdup(file);
+    bool hit = false;
+
+    for (int i = 0; layer && !hit && i < MAX_LAYERS; i++) {
+        struct bm_error ignored = BM_ERROR_INIT;
+        struct bm_image_info info;
+
+        if (bm_image_info(layer, NULL, &info, &ignored) < 0)
+            break;
+        hit = info.backing && names_it(search, info.backing);
+        free(layer);
+        layer = BM_STEAL(info.backing);
+        bm_image_info_clear(&info);
+    }
+    return hit;
+}
+
+/* libvirt does not know the chain of a domain that is shut off. */
 static int on_user(void *opaque, const char *uuid, const char *name,
                    const char *path)
 {
     struct search *search = opaque;
+    struct stat st;
 
     if (search->except && !strcmp(uuid, search->except))
         return 0;
-    return same_image(search, path) ? used(search, "domain", name) : 0;
+    if (same_image(search, path))
+        return used(search, "domain", name);
+    if (!search->headers || stat(path, &st) < 0 ||
+        (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+        return 0;
+    return backed_by(search, path) ? used(search, "domain", name) : 0;
 }
 
 static void search_init(struct search *search, const char *path,
@@ -66,22 +111,7 @@ int bm_users_other_domains(struct bm_connection *conn, const char *uuid,
     return bm_domain_image_users(conn, on_user, &search, err);
 }
 
-/* --- headers of the neighbours --- */
-
-/* Whether the header of that file names our image as its backing file. A
- * neighbour that qemu-img cannot read is no image. */
-static bool backed_by(const struct search *search, const char *file)
-{
-    struct bm_error ignored = BM_ERROR_INIT;
-    struct bm_image_info info;
-    bool hit;
-
-    if (bm_image_info(file, NULL, &info, &ignored) < 0)
-        return false;
-    hit = info.backing && same_image(search, info.backing);
-    bm_image_info_clear(&info);
-    return hit;
-}
+/* --- the folder --- */
 
 static int look_at_entry(struct search *search, const char *folder,
                          const char *name)
@@ -123,6 +153,7 @@ int bm_users_none(struct bm_connection *conn, const char *path,
     int rc, fd;
 
     search_init(&search, path, NULL, err);
+    search.headers = true;
     rc = bm_domain_image_users(conn, on_user, &search, err);
     if (!rc)
         rc = look_at_neighbours(&search);

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Users of an image are a set: every domain's live and inactive XML, every
- * snapshot's metadata, the headers of the images in the same folder, and
- * last QEMU's own lock. Unknown counts as used.
+ * snapshot's metadata, the headers of the images that those name and of those
+ * in the same folder, and last QEMU's own lock. Unknown counts as used.
  */
 #ifndef BM_USERS_H
 #define BM_USERS_H

@@ -118,6 +118,8 @@ int bm_window_end(struct bm_mover *m, struct bm_error *err)
     bool clean = !rc || nothing_pivoted(m);
     int back;
 
+    /* as the last look found it: after a freeze it may run */
+    m->ran |= !rc && m->domain->active && !bm_domain_paused(m->domain);
     if (!rc)
         bm_point("switching.frozen");
     back = resume(m, clean, err);
@@ -142,7 +144,7 @@ static int soon_enough(struct bm_mover *m, const struct bm_pause *pause,
 static void judge(struct bm_mover *m, const struct bm_pause *pause)
 {
     /* someone else resumed the guest in the window: not one instant */
-    if (m->job->proof && pause->resumes > 1 && !pause->acted)
+    if (m->job->proof && (pause->resumes > 1 || m->ran) && !pause->acted)
         m->job->unclean = true;
     if (bm_mark_set(bm_job_store_dir(m->store), m->job->id))
         m->job->unclean = true;

@@ -29,15 +29,13 @@
  *   pause, go, rate N, status, poweroff, reboot
  * poweroff and reboot are sudden: nothing is flushed.
  */
+#include "guest-boot.h"
 #include "guest-stream.h"
 
-#include <dirent.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/syscall.h>
-#include <termios.h>
 
 #include <linux/fs.h>
 
@@ -147,46 +145,6 @@ static void read_options(void)
     }
     conf.rate = option_number("rate", "0");
     conf.depth = (unsigned)option_number("depth", "1");
-}
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int is_module(const struct dirent *d)
-{
-    size_t len = strlen(d->d_name);
-
-    return len > 3 && strcmp(d->d_name + len - 3, ".ko") == 0;
-}
-
-static void load_modules(void)
-{
-    struct dirent **list;
-    int n = scandir("/", &list, is_module, by_name), i, fd;
-
-    for (i = 0; i < n; i++) {
-        fd = open(list[i]->d_name, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0)
-            die("load", list[i]->d_name);
-        close(fd);
-        free(list[i]);
-    }
-    free(list);
-}
-
-static int open_raw(const char *tty)
-{
-    int fd = open(tty, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    struct termios t;
-
-    if (fd < 0 || tcgetattr(fd, &t) < 0)
-        die("open", tty);
-    cfmakeraw(&t);
-    cfsetspeed(&t, B115200);
-    tcsetattr(fd, TCSANOW, &t);
-    return fd;
 }
 
 static int open_disk(const char *disk)
@@ -342,13 +300,11 @@ static void print_second(unsigned long second)
     }
     out("S sec=%lu writes=%" PRIu64 " reads=%" PRIu64 " flushes=%" PRIu64
         " mib=%.1f p50_us=%" PRIu64 " p99_us=%" PRIu64 " max_us=%" PRIu64
-        " verified=%" PRIu64 " wrong=%" PRIu64
-        " hist_r=%s hist_w=%s hist_f=%s",
-        second, hist_total(&sum.hist[OP_WRITE]),
-        hist_total(&sum.hist[OP_READ]), hist_total(&sum.hist[OP_FLUSH]),
-        (double)sum.bytes / (1 << 20), hist_percentile(&all, 50),
-        hist_percentile(&all, 99), sum.max_us, sum.verified, sum.wrong,
-        text[OP_READ], text[OP_WRITE], text[OP_FLUSH]);
+        " verified=%" PRIu64 " wrong=%" PRIu64 " hist_r=%s hist_w=%s hist_f=%s",
+        second, hist_total(&sum.hist[OP_WRITE]), hist_total(&sum.hist[OP_READ]),
+        hist_total(&sum.hist[OP_FLUSH]), (double)sum.bytes / (1 << 20),
+        hist_percentile(&all, 50), hist_percentile(&all, 99), sum.max_us,
+        sum.verified, sum.wrong, text[OP_READ], text[OP_WRITE], text[OP_FLUSH]);
 }
 
 /* Before all others, so that a late tick means that the machine stood. */
@@ -448,22 +404,27 @@ static void start(void *(*body)(void *), void *arg)
 
 int main(void)
 {
+    char failed[256];
     unsigned i;
+    int port;
 
     if (mount("proc", "/proc", "proc", 0, NULL) < 0 ||
         mount("sysfs", "/sys", "sysfs", 0, NULL) < 0 ||
         mount("devtmpfs", "/dev", "devtmpfs", 0, NULL) < 0)
         return 1;
-    console = open_raw("/dev/ttyS0");
+    console = open_raw("/dev/ttyS0"); /* without it nobody can be told */
     read_options();
-    load_modules();
+    if (load_modules(failed, sizeof failed) < 0)
+        die("load", failed);
     add_disks();
     out("G started streams=%u", stream_count);
     start(tick, NULL);
     gate.inside = conf.idle ? 0 : stream_count;
     for (i = 0; i < stream_count && !conf.idle; i++)
         start(work, &streams[i]);
-    serve(open_raw("/dev/ttyS1"));
+    port = open_raw("/dev/ttyS1");
+    if (port >= 0)
+        serve(port);
     die("lost", "the second serial port");
     return 1;
 }

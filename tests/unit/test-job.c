@@ -59,6 +59,7 @@ static struct bm_job *full_job(void)
     disk->capacity = 1ULL << 40;
     disk->dest_block = disk->copy_sent = disk->proven = true;
     disk->kept = disk->deleted = true;
+    disk->source_ino = UINT64_MAX - 2;
     disk->dest_dev = 1ULL << 63;
     disk->dest_ino = UINT64_MAX - 1;
     disk->overlay = strdup("/b/o");
@@ -133,6 +134,7 @@ Test(job, round_trip)
     cr_assert(disk->source.layers[1].encrypted);
     cr_assert(disk->source.layers[1].sliced);
     cr_assert_not(disk->source.layers[0].encrypted);
+    cr_assert_eq(disk->source_ino, UINT64_MAX - 2);
     cr_assert_eq(disk->dest_ino, UINT64_MAX - 1);
     cr_assert_null(back->disks[1].overlay);
     bm_job_free(job);
