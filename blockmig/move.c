@@ -183,7 +183,8 @@ static int go_back(struct bm_mover *m, enum bm_state state,
     if (err->code == ECANCELED) /* in one wording, whichever tool stopped */
         bm_fail_errno(err, ECANCELED, "the move of %s stops", m->job->domain);
     bm_mover_blame(m, err);
-    if (m->reason.code == ECANCELED)
+    /* on the way back nothing waits for a person any more */
+    if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
         m->reason.status = BM_EXIT_FAILED;
     bm_mover_unlock(m);
     keep_reason(m);

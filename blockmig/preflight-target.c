@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libxml/xmlstring.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -171,6 +172,30 @@ static int check_device(const struct bm_looking *look,
     return rc ? rc : check_signature(look, plan);
 }
 
+/* In libvirt's XML a line break becomes a blank, and what is no UTF-8 another
+ * name: QEMU would write to another file than ours. */
+static bool fits_xml(const char *path)
+{
+    for (const char *p = path; *p; p++)
+        if ((unsigned char)*p < ' ')
+            return false;
+    return xmlCheckUTF8(BAD_CAST path) == 1;
+}
+
+static int check_names(const struct bm_looking *look,
+                       const struct bm_job_disk *plan)
+{
+    const char *const paths[] = {plan->dest.layers[0].path, plan->overlay,
+                                 plan->back};
+
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        if (paths[i] && !fits_xml(paths[i]))
+            return BM_REFUSED(look, "name", plan->target,
+                              "choose a name in UTF-8 without line breaks",
+                              "libvirt cannot bear the name %s", paths[i]);
+    return 0;
+}
+
 static int check_overlay_folder(const struct bm_looking *look,
                                 const struct bm_job_disk *plan,
                                 const char *overlay)
@@ -211,7 +236,9 @@ int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
     for (size_t i = 0; !rc && i < look->job->n_disks; i++) {
         const struct bm_job_disk *plan = &look->job->disks[i];
 
-        rc = block ? check_device(look, plan) : check_file(look, plan);
+        rc = check_names(look, plan);
+        if (!rc)
+            rc = block ? check_device(look, plan) : check_file(look, plan);
         if (!rc)
             rc = check_overlays(look, plan);
     }

@@ -305,10 +305,15 @@ shard() {
 rows=$(choose_rows)
 count=$(wc -w <<<"$rows")
 if [ "$BM_LONG" = 1 ]; then
-    (shard 0 2) &
-    first=$!
-    (shard 1 2)
-    wait $first
+    # a row mostly waits for its guest to boot
+    pids=()
+    for k in 0 1 2; do
+        (shard $k 3) &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid"
+    done
 else
     shard 0 1
 fi
