@@ -20,6 +20,8 @@
 #define LOOK_MS 20
 /* How long a suspend that was under way when the mover died may still land. */
 #define LINGER_MS 10000
+/* How long a QEMU may hang, with the suspend or the resume in it. */
+#define HANG_MS 900000
 /* How long the guard itself tries to end a window in which a pivot was
  * announced, before it resumes the guest as it is. */
 #define FINISH_MS 3000
@@ -32,6 +34,7 @@ struct watch {
     char *dir;
     int lock; /* DIR/ID.guard, held while armed */
     bool suspending, pivoting, acted;
+    bool alone;       /* the mover is gone */
     int64_t bound_ms; /* bm_now_ms at which we act; 0: not yet */
 };
 
@@ -105,9 +108,11 @@ static bool end_or_mark(struct watch *w)
             return true;
         bm_sleep_ms(LOOK_MS);
     }
-    /* without a connection nobody can resume it either: look again */
+    /* Without a connection nobody can resume it either: look again. A mark
+     * that cannot be left (a full store) must not keep the guest paused once
+     * there is no mover that could freeze it later. */
     return !bm_connection_lost(w->conn) &&
-           bm_mark_leave(w->dir, w->job->id, &err) == 0;
+           (bm_mark_leave(w->dir, w->job->id, &err) == 0 || w->alone);
 }
 
 /* Ends the window: false when the guest is not paused (yet), or libvirt
@@ -127,15 +132,40 @@ static bool act(struct watch *w)
     return bm_domain_resume(w->domain, bm_call_ms(), &err) == 0;
 }
 
+/* Nothing is left to be undone. A guest that runs may have a suspend under way
+ * in a QEMU that hangs: a resume waits in libvirt behind it, and is refused at
+ * once where there is none. */
+static bool is_over(struct watch *w)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    int rc = bm_domain_refresh(w->conn, w->domain, &err);
+
+    if (rc)
+        return rc == -ENOENT;
+    if (!w->domain->active)
+        return true;
+    if (bm_domain_paused(w->domain))
+        return false;
+    rc = w->pivoting ? 0 : bm_domain_resume(w->domain, bm_call_ms(), &err);
+    return rc != -ETIMEDOUT && rc != -EBUSY && rc != -ECONNRESET;
+}
+
 /* The mover is gone: ends its window, or sees that there was none. */
 static void mover_died(struct watch *w)
 {
     int64_t until = bm_now_ms() + LINGER_MS;
 
+    w->alone = true;
     while (w->suspending && !w->acted && bm_now_ms() < until) {
         w->acted = act(w);
         if (!w->acted)
             bm_sleep_ms(LOOK_MS);
+    }
+    until = bm_now_ms() + HANG_MS;
+    while (w->suspending && !w->acted && bm_now_ms() < until) {
+        w->acted = act(w) || is_over(w);
+        if (!w->acted)
+            bm_sleep_ms(1000);
     }
 }
 

@@ -13,7 +13,9 @@
 #include "nbd/cleanup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int not_there(struct bm_mover *m, size_t i, const char *which,
                      const struct bm_chain *chain, struct bm_error *err)
@@ -91,13 +93,27 @@ static int check_disk(struct bm_mover *m, size_t i, struct bm_error *err)
 
 /* --- the source --- */
 
+/* An inode's number is soon given to another file. */
+static bool born_after(const char *path, int64_t ms)
+{
+    struct statx sx;
+
+    return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) == 0 &&
+           (sx.stx_mask & STATX_BTIME) &&
+           (int64_t)sx.stx_btime.tv_sec * 1000 +
+                   sx.stx_btime.tv_nsec / 1000000 >
+               ms;
+}
+
 /* Weeks may lie between the move and `job release`: by then another image may
  * bear the name. And a link is not the image that it names. */
-static int still_that_file(const struct bm_job_disk *disk, struct bm_error *err)
+static int still_that_file(const struct bm_job *job,
+                           const struct bm_job_disk *disk, struct bm_error *err)
 {
     const char *path = disk->source.layers[0].path;
 
-    if (bm_file_is(path, disk->source_dev, disk->source_ino))
+    if (bm_file_is(path, disk->source_dev, disk->source_ino) &&
+        !born_after(path, job->created_ms))
         return 0;
     bm_fail(err, EBUSY, "cannot delete %s", path);
     bm_cause(err, "it is a link, or not the file any more that was moved");
@@ -115,7 +131,7 @@ static int delete_source(struct bm_mover *m, struct bm_job_disk *disk,
         disk->kept = false;
         return bm_mover_save(m, NULL, err);
     }
-    rc = still_that_file(disk, err);
+    rc = still_that_file(m->job, disk, err);
     if (!rc)
         rc = bm_users_none(m->conn, top->path, err);
     if (!rc)

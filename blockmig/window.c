@@ -62,16 +62,19 @@ static int lift_limits(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-/* The mark goes first: a guest that runs unfrozen makes the proof void. */
+/* The mark goes first: a guest that runs unfrozen makes the proof void. It may
+ * fail where the store is full: no reason to leave the guest paused, we know
+ * it, and later the images tell. */
 static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
-    int rc = 0;
+    int rc;
 
-    if (!clean)
-        rc = bm_mark_leave(bm_job_store_dir(m->store), m->job->id, &second);
-    if (!rc)
-        rc = bm_pause_resume(m, &second);
+    if (!clean) {
+        m->job->unclean = true;
+        (void)bm_mark_leave(bm_job_store_dir(m->store), m->job->id, NULL);
+    }
+    rc = bm_pause_resume(m, &second);
     if (rc && err && !err->code)
         *err = second;
     return rc;
