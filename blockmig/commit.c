@@ -73,6 +73,16 @@ static int pivot_to_end(struct bm_mover *m, struct bm_blockjob *job,
            -err->code;
 }
 
+static int foreign_job(struct bm_mover *m, const char *target,
+                       struct bm_error *err)
+{
+    bm_fail(err, EBUSY, "cannot go on with disk %s of %s", target,
+            m->job->domain);
+    bm_cause(err, "a block job that is not ours is on the disk");
+    bm_remedy(err, "end it, then `blockmig job resume %s`", m->job->id);
+    return bm_status(err, BM_EXIT_HELD), -EBUSY;
+}
+
 static int start_commit(struct bm_mover *m, size_t i, struct bm_blockjob *job,
                         struct bm_error *err)
 {
@@ -85,11 +95,7 @@ static int start_commit(struct bm_mover *m, size_t i, struct bm_blockjob *job,
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
         if (disk->mirror_job && !strcmp(disk->mirror_job, "active-commit"))
             return 0;
-        bm_fail(err, EBUSY, "cannot commit disk %s of %s", plan->target,
-                m->job->domain);
-        bm_cause(err, "a block job that is not ours is on the disk");
-        bm_remedy(err, "end it, then `blockmig job resume %s`", m->job->id);
-        return bm_status(err, BM_EXIT_HELD), -EBUSY;
+        return foreign_job(m, plan->target, err);
     }
     /* an image that backs more than one image is never written */
     rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
@@ -194,7 +200,9 @@ static int start_back(struct bm_mover *m, size_t i, struct bm_blockjob *job,
 
     if (disk->mirror) {
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
-        return 0;
+        return bm_disk_copies_to(disk, plan->back)
+                   ? 0
+                   : foreign_job(m, plan->target, err);
     }
     /* what a dead run of ours left there; the name bears our job */
     rc = bm_file_remove(plan->back, err);

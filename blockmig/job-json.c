@@ -43,6 +43,7 @@ const struct bm_field bm_job_fields[] = {
     FIELD(bm_job, I64, total_ms),
     FIELD(bm_job, BOOL, window_paused),
     FIELD(bm_job, BOOL, unclean),
+    FIELD(bm_job, BOOL, doubt),
     FIELD(bm_job, STATE, from),
     FIELD(bm_job, BOOL, was_active),
     FIELD(bm_job, BOOL, cancel),

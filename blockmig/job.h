@@ -87,6 +87,7 @@ struct bm_job {
     bool window_paused; /* we asked for a suspend and saw no resume yet */
     bool unclean;       /* the guest may have written to the new image before
                          * it was frozen: old and new cannot be compared */
+    bool doubt;         /* the window was ended by recovery, unwatched before */
     enum bm_state from; /* held, needs-recovery: the state it stopped in */
     bool was_active;    /* the guest ran when the job began */
     bool cancel;        /* a cancel was asked for */

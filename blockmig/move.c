@@ -228,6 +228,9 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
     /* a cold move that proved again after a kill */
     if (state == BM_STATE_SWITCHING && rc == -EBADMSG)
         return go_back(m, BM_STATE_ROLLING_BACK, err);
+    /* going back would lose what the guest may have written meanwhile */
+    if (state == BM_STATE_PROVING_REST && rc == -EBADMSG && m->job->doubt)
+        return park(m, BM_STATE_HELD, err);
     if (state == BM_STATE_PROVING_REST && rc == -EBADMSG)
         return go_back(m, BM_STATE_UNDOING, err);
     if (err->status != BM_EXIT_HELD && worth_a_retry(m, rc))
@@ -278,8 +281,10 @@ static int run(struct bm_mover *m, struct bm_error *err)
     }
     bm_mover_unlock(m);
     bm_domain_free(m->domain);
-    if (rc)
+    if (rc) {
+        bm_status(err, BM_EXIT_HELD); /* it has not ended */
         return rc;
+    }
     if (m->job->state == BM_STATE_DONE)
         return 0;
     *err = m->reason;
@@ -302,6 +307,17 @@ int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
 
 /* --- resuming --- */
 
+/* What was proven may have changed since. Later the flags stay: the images
+ * have been merged; and a cold switch proves again what it has to. */
+static void forget_proofs(struct bm_job *job)
+{
+    if (job->state > BM_STATE_PROVING_REST ||
+        (job->strategy == BM_STRATEGY_COLD && job->state == BM_STATE_SWITCHING))
+        return;
+    for (size_t i = 0; i < job->n_disks; i++)
+        job->disks[i].proven = false;
+}
+
 /* Where the machine starts again. */
 static void choose_start(struct bm_job *job, bool back)
 {
@@ -310,10 +326,7 @@ static void choose_start(struct bm_job *job, bool back)
     /* a lock died with the old process: copy again */
     if (job->strategy == BM_STRATEGY_COLD && job->state == BM_STATE_PROVING)
         job->state = BM_STATE_COPYING;
-    /* later the flags stay: the images have been merged since */
-    for (size_t i = 0; job->state <= BM_STATE_PROVING_REST && i < job->n_disks;
-         i++)
-        job->disks[i].proven = false;
+    forget_proofs(job);
     /* nothing was touched yet, and preflight was not passed */
     if (job->state < BM_STATE_ALLOCATING)
         job->state = BM_STATE_ROLLING_BACK;
@@ -332,7 +345,8 @@ static bool acceptable(const struct bm_job *job)
            (job->state == BM_STATE_HELD ||
             job->state == BM_STATE_NEEDS_RECOVERY) &&
            (job->from == BM_STATE_SWITCHING ||
-            job->from == BM_STATE_PROVING_REST);
+            job->from == BM_STATE_PROVING_REST ||
+            job->from == BM_STATE_ROLLING_BACK);
 }
 
 static int cannot_accept(const struct bm_job *job, struct bm_error *err)
@@ -350,6 +364,9 @@ static void accept_unproven(struct bm_mover *m)
     bm_mark_forget(bm_job_store_dir(m->store), m->job->id);
     if (m->job->state == BM_STATE_PROVING_REST)
         m->job->state = BM_STATE_SETTLED;
+    /* the way back was shut because the new image is the newer one */
+    if (m->job->state == BM_STATE_ROLLING_BACK)
+        m->job->state = BM_STATE_SWITCHING;
 }
 
 static int cannot_go_back(const struct bm_job *job, struct bm_error *err)

@@ -17,13 +17,6 @@
 
 #define ABORT_MS 60000
 
-static bool mirrors_to(const struct bm_disk *disk, const char *path)
-{
-    return disk && disk->mirror && disk->mirror_chain.n &&
-           disk->mirror_chain.layers[0].path &&
-           !strcmp(disk->mirror_chain.layers[0].path, path);
-}
-
 /* Only a job that goes to our target is ours to end. */
 static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
 {
@@ -32,22 +25,23 @@ static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
     struct bm_blockjob job;
     int rc;
 
-    if (!mirrors_to(disk, path))
+    if (!bm_disk_copies_to(disk, path))
         return 0;
     bm_blockjob_adopt(m->conn, m->domain, m->job->disks[i].target, &job);
     rc = bm_blockjob_abort(&job, ABORT_MS, err);
     return rc ? rc : bm_mover_refresh(m, err);
 }
 
-static int newer(const struct bm_job_disk *plan, struct bm_error *err)
+static int newer(struct bm_mover *m, const struct bm_job_disk *plan,
+                 struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
     bm_cause(err, "the guest ran on the new image, %s, and wrote to it",
              plan->dest.layers[0].path);
     bm_remedy(err,
-              "copy that image away if you want what is in it, and put %s "
-              "back with virsh edit",
-              plan->source.layers[0].path);
+              "`blockmig job resume %s --accept` stays on the new image "
+              "without a proof",
+              m->job->id);
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
 
@@ -60,10 +54,10 @@ static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
     int rc;
 
     if (m->job->unclean || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
-        return newer(plan, err);
+        return newer(m, plan, err);
     rc = bm_prove_disk(m, plan, err);
     if (rc)
-        return rc == -EBADMSG ? newer(plan, err) : rc;
+        return rc == -EBADMSG ? newer(m, plan, err) : rc;
     rc = bm_domain_set_config(m->domain, plan->target, &plan->source, err);
     return rc ? rc : bm_mover_refresh(m, err);
 }

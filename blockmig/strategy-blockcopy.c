@@ -69,13 +69,6 @@ static int not_ours(struct bm_mover *m, const struct bm_job_disk *plan,
     return -ESTALE;
 }
 
-static bool copies_to(const struct bm_disk *disk, const char *path)
-{
-    return disk->mirror && disk->mirror_chain.n &&
-           disk->mirror_chain.layers[0].path &&
-           !strcmp(disk->mirror_chain.layers[0].path, path);
-}
-
 static int vanished(struct bm_mover *m, const struct bm_job_disk *plan,
                     struct bm_error *err)
 {
@@ -102,7 +95,7 @@ static int start_copy(struct bm_mover *m, size_t i, struct bm_blockjob *job,
 
     if (!disk || !bm_chain_equal(&disk->chain, &plan->source))
         return not_ours(m, plan, disk, err);
-    if (copies_to(disk, plan->dest.layers[0].path)) {
+    if (bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
         return 0;
     }
@@ -242,8 +235,11 @@ static int switch_off(struct bm_mover *m, const struct count *c,
 /* A dead mover and a dead guard left the guest paused: end the window now. */
 static int end_window(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_window_end(m, err);
+    int rc;
 
+    /* nobody watched since: a proof that fails may be the guest's own writes */
+    m->job->doubt = true;
+    rc = bm_window_end(m, err);
     if (m->ran || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
         m->job->unclean = true;
     return rc;

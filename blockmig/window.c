@@ -41,9 +41,7 @@ static int check_before(struct bm_mover *m, struct bm_error *err)
         if (disk && !m->job->proof && bm_chain_equal(&disk->chain, &plan->dest))
             continue;
         if (!disk || !bm_chain_equal(&disk->chain, &plan->source) ||
-            !disk->mirror || !disk->mirror_chain.n ||
-            strcmp(disk->mirror_chain.layers[0].path,
-                   plan->dest.layers[0].path) != 0) {
+            !bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
             bm_fail(err, ESTALE, "cannot switch disk %s of %s", plan->target,
                     m->job->domain);
             return bm_cause(err, "the disk or its copy is not as we left it"),

@@ -350,6 +350,13 @@ struct bm_disk *bm_domain_disk(struct bm_domain *domain, const char *name)
     return NULL;
 }
 
+bool bm_disk_copies_to(const struct bm_disk *disk, const char *path)
+{
+    return disk && path && disk->mirror && disk->mirror_chain.n &&
+           disk->mirror_chain.layers[0].path &&
+           !strcmp(disk->mirror_chain.layers[0].path, path);
+}
+
 bool bm_domain_paused(const struct bm_domain *domain)
 {
     return domain->state == VIR_DOMAIN_PAUSED &&

@@ -63,6 +63,8 @@ int bm_domain_refresh(struct bm_connection *conn, struct bm_domain *domain,
 /* By target name or source path; NULL: none. Borrowed. */
 struct bm_disk *bm_domain_disk(struct bm_domain *domain, const char *name);
 
+/* A copy job of the disk goes to that path. */
+bool bm_disk_copies_to(const struct bm_disk *disk, const char *path);
 /* Fills disk->capacity and ->allocation. Asks QEMU, so it can take long. */
 int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
                         struct bm_error *err);

@@ -59,6 +59,9 @@ test_resumed_by_hand() {
     expect 6 'the guest ran on the new image' blockmig job resume "$job"
     expect 6 'the guest ran on the new image' blockmig job resume "$job" --back
     keeps_write k1 vda
+    expect 0 '' blockmig job resume "$job" --accept
+    keeps_write k1 vda
+    check_source k1 vda "$(ds2 k1-vda.raw)"
     ok "mover and guard killed, the guest resumed by hand and shut off"
 }
 
