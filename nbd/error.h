@@ -34,7 +34,10 @@ struct bm_error {
     char remedy[512];    /* what to do; may be empty */
 };
 
-#define BM_ERROR_INIT {0, BM_EXIT_FAILED, "", "", ""}
+#define BM_ERROR_INIT                                                          \
+    {                                                                          \
+        0, BM_EXIT_FAILED, "", "", ""                                          \
+    }
 
 /*
  * Sets code, status BM_EXIT_FAILED and "what"; clears cause and remedy.

@@ -43,7 +43,7 @@ struct measure {
     uint64_t max_us, worst_p99_us;
     uint64_t io_errors, boots, seconds;
     double mib;
-    double tick;      /* the last T line, or < 0 */
+    double tick; /* the last T line, or < 0 */
     double worst_gap;
     double suspended; /* since when, or < 0 */
     unsigned pauses;

@@ -70,9 +70,9 @@ static int on_event(virConnectPtr conn, virDomainPtr domain, int event,
                     int detail, void *opaque)
 {
     static const char *const word[] = {
-        "E defined", "E undefined", "E started",
-        "E suspended", "E resumed", "E stopped",
-        "E shutdown", "E suspended-pm", "E crashed",
+        "E defined",   "E undefined",    "E started",
+        "E suspended", "E resumed",      "E stopped",
+        "E shutdown",  "E suspended-pm", "E crashed",
     };
     const struct watch *w = opaque;
 
@@ -89,7 +89,9 @@ static void on_close(virConnectPtr conn, int reason, void *opaque)
     w->lost = 1;
 }
 
-static void on_timer(int timer, void *opaque) {}
+static void on_timer(int timer, void *opaque)
+{
+}
 
 static void note_state(const struct watch *w, virConnectPtr conn)
 {
@@ -151,7 +153,9 @@ static void *attend_forever(void *opaque)
     return NULL;
 }
 
-static void quiet(void *opaque, virErrorPtr err) {}
+static void quiet(void *opaque, virErrorPtr err)
+{
+}
 
 static int start_libvirt(struct watch *w)
 {

@@ -1,0 +1,18 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The state machine of move.c, as resume.c starts it.
+ */
+#ifndef BM_MOVE_MACHINE_H
+#define BM_MOVE_MACHINE_H
+
+#include "blockmig/mover.h"
+
+/* From the job's state to a resting one. Frees m->domain and lets go of what
+ * the mover holds. */
+int bm_move_machine(struct bm_mover *m, struct bm_error *err);
+
+/* Nothing was switched yet: going back is ending our copies. */
+bool bm_move_before_switch(const struct bm_job *job);
+
+#endif
