@@ -329,7 +329,8 @@ const char *bm_connection_uri(struct bm_connection *conn)
 
 bool bm_connection_lost(struct bm_connection *conn)
 {
-    return bm_event_log_lost(conn->log);
+    /* without a handle the last try to connect again has failed */
+    return !conn->handle || bm_event_log_lost(conn->log);
 }
 
 int bm_connection_reopen(struct bm_connection *conn, int timeout_ms,
