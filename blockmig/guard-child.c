@@ -104,8 +104,13 @@ static bool end_or_mark(struct watch *w)
     int64_t until = bm_now_ms() + FINISH_MS;
 
     while (bm_now_ms() < until && !bm_connection_lost(w->conn)) {
-        if (bm_switch_finish(w->conn, w->domain, w->job, FINISH_MS, &err) == 0)
+        int rc = bm_switch_finish(w->conn, w->domain, w->job, FINISH_MS, &err);
+
+        if (rc == 0)
             return true;
+        /* a QEMU that hangs cannot run the guest either: look again */
+        if (rc == -ETIMEDOUT)
+            return false;
         bm_sleep_ms(LOOK_MS);
     }
     /* Without a connection nobody can resume it either: look again. A mark
