@@ -46,11 +46,11 @@ final() {
     }
 }
 
-# What libvirtd or QEMU was asked for before it hung it does when it goes on, at
-# its own time: a pivot may end without the freeze. Then it is told why a person
+# What libvirtd was asked for before it hung it does when it goes on, at its
+# own time: a pivot may end without the freeze. Then it is told why a person
 # must look, and how to go on.
 accepted() {
-    [ "$state" = held ] && [[ "$what" == *' hangs at switching.'* ]] &&
+    [ "$state" = held ] && [[ "$what" == 'libvirtd hangs at switching.'* ]] &&
         grep -q 'cannot prove.*--accept' "$LAB_DIR/resume.out" || return 1
     lab_hmp_read vm1 vda 0x5a 3M 64k
     expect 0 '' blockmig job resume "$job" --accept
