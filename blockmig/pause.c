@@ -83,6 +83,15 @@ static int suspend(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : bm_domain_suspend(m->domain, bm_call_ms(), err);
 }
 
+int bm_pause_adopt(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
+
+    if (!rc)
+        rc = bm_guard_suspending(m->guard, err);
+    return rc ? rc : bm_guard_pivoting(m->guard, err);
+}
+
 int bm_pause_begin(struct bm_mover *m, struct bm_pause *pause,
                    struct bm_error *err)
 {

@@ -21,6 +21,9 @@ struct bm_pause {
  * we are gone. Any other error: the guest runs again. */
 int bm_pause_begin(struct bm_mover *m, struct bm_pause *pause,
                    struct bm_error *err);
+/* A guest that a dead mover left paused, maybe between pivot and freeze: from
+ * now on the guard brings that to its end should we fail. */
+int bm_pause_adopt(struct bm_mover *m, struct bm_error *err);
 /* Lets the guest run; a guest that runs already, or is off, is fine. */
 int bm_pause_resume(struct bm_mover *m, struct bm_error *err);
 /* After bm_pause_resume: lets the guard go once the guest is seen running,

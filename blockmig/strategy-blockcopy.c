@@ -5,7 +5,9 @@
  * window, the full compare, and the commit of the tiny overlay.
  */
 #include "blockmig/commit.h"
+#include "blockmig/guard.h"
 #include "blockmig/mark.h"
+#include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
@@ -235,11 +237,16 @@ static int switch_off(struct bm_mover *m, const struct count *c,
 /* A dead mover and a dead guard left the guest paused: end the window now. */
 static int end_window(struct bm_mover *m, struct bm_error *err)
 {
-    int rc;
+    bool guarded = bm_pause_adopt(m, err) == 0;
+    int rc, end = 0;
 
     /* nobody watched since: a proof that fails may be the guest's own writes */
     m->job->doubt = true;
-    rc = bm_window_end(m, err);
+    rc = bm_window_end(m, err);      /* without a guard too: the guest waits */
+    if (guarded && rc != -ETIMEDOUT) /* else the guard stays armed after us */
+        end = bm_guard_disarm(m->guard, rc ? NULL : err);
+    if (!rc && end != -ETIME) /* that it acted is as good */
+        rc = end;
     if (m->ran || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
         m->job->unclean = true;
     return rc;

@@ -116,9 +116,15 @@ static int finish_surely(struct bm_mover *m, struct bm_error *err)
 int bm_window_end(struct bm_mover *m, struct bm_error *err)
 {
     int rc = finish_surely(m, err);
-    bool clean = !rc || nothing_pivoted(m);
+    bool clean;
     int back;
 
+    /* A pivot that was abandoned in libvirt may still happen, and a resume
+     * asked for now would follow it at once: before the freeze. The guard
+     * waits until it can look. */
+    if (rc == -ETIMEDOUT)
+        return rc;
+    clean = !rc || nothing_pivoted(m);
     /* as the last look found it: after a freeze it may run */
     m->ran |= !rc && m->domain->active && !bm_domain_paused(m->domain);
     if (!rc)
@@ -172,7 +178,7 @@ static int attempt(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_window_end(m, err);
     if (rc == -ETIMEDOUT)
-        return rc; /* abandoned: the guard stays armed until we are gone */
+        return rc; /* abandoned: the guard stays armed after us */
     end = bm_pause_end(m, &pause, rc ? NULL : err);
     bm_point("switching.resumed");
     judge(m, &pause);

@@ -11,7 +11,8 @@
 #include "blockmig/mover.h"
 
 /* The guest is paused by us: finish, then resume it whatever came of it. If it
- * must run before the new side is frozen, the mark is left first. */
+ * must run before the new side is frozen, the mark is left first. -ETIMEDOUT:
+ * a call was abandoned, the guest is still paused, the guard has it. */
 int bm_window_end(struct bm_mover *m, struct bm_error *err);
 
 /* The whole window, with the guard armed; tries again when the suspend was

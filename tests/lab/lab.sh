@@ -150,8 +150,12 @@ lab_mark() {
     lab_marks[$1]=$(stat -c %s "$LAB_DIR/$1.serial")
 }
 
+# Whole ones only: what the guest has not ended yet goes with the marker.
 lab_lines() {
-    tail -c "+$((${lab_marks[$1]:-0} + 1))" "$LAB_DIR/$1.serial" | tr -d '\r'
+    {
+        tail -c "+$((${lab_marks[$1]:-0} + 1))" "$LAB_DIR/$1.serial"
+        echo end
+    } | sed '$d; s/\r//g'
 }
 
 lab_line() { lab_lines "$1" | grep -aE -m 1 -- "$2"; }
