@@ -176,10 +176,10 @@ person() {
         lab_virsh destroy "$name" >/dev/null
         lab_wait_state "$name" 'shut off' 10
     fi
-    if disk_source "$name" vda | grep -q foreign; then
+    if [[ "$(disk_source "$name" vda)" == *foreign* ]]; then
         run_for 60 virsh blockcommit "$name" vda \
             --active --pivot --shallow >/dev/null
-    elif lab_virsh dumpxml "$name" | grep -q "source file=.*foreign"; then
+    elif [[ "$(lab_virsh dumpxml "$name")" == *"<source file="*.foreign* ]]; then
         # it came between the pivot and our overlay: both go down
         run_for 60 virsh blockcommit "$name" vda --active --pivot >/dev/null
     fi

@@ -195,11 +195,13 @@ lab_restart_daemon() {
 }
 
 end_daemon() {
-    local pid
+    local pid birth
     pid=$(daemon_pid) || return 0
+    birth=$(process_birth "$pid") || return 0
     kill "-$1" "$pid"
+    # until it is gone altogether: its command line goes before its locks
     for _ in {1..600}; do
-        is_daemon "$pid" || return 0
+        [ "$(process_birth "$pid")" = "$birth" ] || return 0
         sleep 0.05
     done
     die "$lab: libvirtd $pid does not end"
