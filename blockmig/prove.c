@@ -124,13 +124,14 @@ static int mismatch(const struct bm_job_disk *disk,
 static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
                       struct bm_error *err)
 {
+    const struct bm_compare_how how = {
+        .digests = true, .progress = on_progress, .opaque = sum};
     struct bm_compare_result result = {0};
     struct sides sides = {0};
     int rc = open_sides(disk, &sides, err);
 
     if (!rc)
-        rc = bm_compare(sides.source, sides.dest, on_progress, sum, &result,
-                        err);
+        rc = bm_compare(sides.source, sides.dest, &how, &result, err);
     sides_clear(&sides);
     if (rc)
         return rc;

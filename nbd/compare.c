@@ -4,42 +4,41 @@
 
 #include "nbd/cleanup.h"
 #include "nbd/pair.h"
+#include "nbd/units.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #define TICK_MS 200
-#define MAX_WORKERS 64
+/* Spans that may wait for one before them: 8 MiB with their digests. */
+#define MAX_HELD 64
+#define MIN_SPAN_BLOCKS (4 * BM_HASH_BATCH) /* but at the end */
 
-_Static_assert(BM_COMPARE_BLOCK == BM_DIGEST_BLOCK, "one block size");
-_Static_assert(sizeof(((struct bm_compare_result *)0)->root_a) == BM_DIGEST_HEX,
-               "room for a digest");
-
-/* One compare. What follows mutex is guarded by it. */
+/* One compare. */
 struct task {
     struct bm_device *devs[2];
-    uint64_t sizes[2], size, n_blocks; /* size: the larger one */
-    atomic_uint_fast64_t done;         /* bytes */
-    atomic_bool stop;
+    struct bm_compare_how how;
+    uint64_t n_blocks;
+    unsigned n_workers;
+    atomic_uint_fast64_t done; /* bytes */
+    atomic_bool stop;          /* set under mutex */
 
-    pthread_mutex_t mutex;
+    pthread_mutex_t hand_out; /* held while a device is asked what it has */
+    uint64_t next;            /* block to hand out */
+    uint64_t look;            /* how far to look at least, after zeroes */
+
+    pthread_mutex_t mutex; /* taken after hand_out; guards what follows */
     pthread_cond_t changed;
-    unsigned active;       /* workers */
-    uint64_t next;         /* block to hand out */
-    uint64_t settled;      /* blocks before this one are in the roots */
-    struct bm_span *early; /* done, but one before them is not yet */
-    /* b is NULL until the first difference: the roots are the same so far */
-    struct bm_root *roots[2];
-    struct bm_compare_result *result;
+    unsigned active; /* workers */
+    struct bm_ledger ledger;
     struct bm_error error; /* of the first worker that failed */
 };
 
 struct worker {
     struct task *task;
-    unsigned connection;
+    unsigned lane;
     pthread_t thread;
 };
 
@@ -51,95 +50,107 @@ void bm_compare_result_clear(struct bm_compare_result *result)
 
 static void free_span(struct bm_span **span)
 {
-    free(*span);
+    bm_span_free(*span);
 }
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
+/* --- spans -------------------------------------------------------------- */
+
+/* Owns the span; NULL: there was no memory for one. */
+static int hand_in(struct task *task, struct bm_span *span,
+                   struct bm_error *err)
 {
-    return a > b ? a : b;
+    BM_LOCK(&task->mutex);
+    int rc;
+
+    if (!span)
+        return bm_fail_errno(err, ENOMEM, "cannot compare");
+    rc = bm_ledger_add(&task->ledger, span, err);
+    pthread_cond_broadcast(&task->changed);
+    return rc;
 }
 
-static void add_range(struct bm_compare_result *result, uint64_t offset,
-                      uint64_t length)
+/* Waits while too much waits for a slow span; false: stop. */
+static bool wait_for_room(struct task *task)
 {
-    struct bm_range *last =
-        result->n_ranges ? &result->ranges[result->n_ranges - 1] : NULL;
+    BM_LOCK(&task->mutex);
 
-    result->different += length;
-    if (last && last->offset + last->length == offset)
-        last->length += length;
-    else if (result->n_ranges < BM_COMPARE_MAX)
-        result->ranges[result->n_ranges++] = (struct bm_range){offset, length};
-    else
-        result->truncated = true;
+    while (task->ledger.held >= MAX_HELD && !atomic_load(&task->stop))
+        pthread_cond_wait(&task->changed, &task->mutex);
+    return !atomic_load(&task->stop);
 }
 
-static bool add_ranges(struct task *task, const struct bm_span *span)
+static uint64_t min_u64(uint64_t a, uint64_t b)
 {
-    bool any = false;
+    return a < b ? a : b;
+}
 
-    for (size_t i = 0; i < span->n_blocks; i++) {
-        uint64_t offset = (span->first + i) * BM_COMPARE_BLOCK;
-        uint64_t left = task->size - offset;
+/* How long the next span should be: shorter towards the end, so that the
+ * workers end together; always whole windows. */
+static uint64_t span_blocks(const struct task *task)
+{
+    uint64_t share = (task->n_blocks - task->next) / (2 * task->n_workers);
 
-        if (!span->differ[i])
-            continue;
-        any = true;
-        add_range(task->result, offset,
-                  left < BM_COMPARE_BLOCK ? left : BM_COMPARE_BLOCK);
+    share = (share + BM_HASH_BATCH - 1) / BM_HASH_BATCH * BM_HASH_BATCH;
+    if (share < MIN_SPAN_BLOCKS)
+        return MIN_SPAN_BLOCKS;
+    return min_u64(share, BM_SPAN_BLOCKS);
+}
+
+/* Hands in the zeroes that come next, however many looks they take; *n are
+ * the blocks behind them that were looked at. */
+static int skip_zeroes(struct task *task, struct bm_sides *sides, size_t *n,
+                       struct bm_error *err)
+{
+    for (;;) {
+        uint64_t left = task->n_blocks - task->next;
+        uint64_t span = span_blocks(task);
+        size_t zeroes;
+        int rc;
+
+        *n = (size_t)min_u64(left, task->look > span ? task->look : span);
+        if (!wait_for_room(task))
+            *n = 0;
+        if (*n == 0)
+            return 0;
+        rc = bm_sides_look(sides, task->next, *n, err);
+        if (rc != 0)
+            return rc;
+        zeroes = bm_sides_zeroes(sides);
+        if (zeroes == 0)
+            return 0;
+        rc = hand_in(task, bm_span_new_zero(task->next, zeroes), err);
+        if (rc != 0)
+            return rc;
+        atomic_fetch_add(&task->done, (uint64_t)zeroes * BM_COMPARE_BLOCK);
+        task->next += zeroes;
+        *n -= zeroes;
+        if (*n > 0)
+            return 0;
+        task->look = min_u64(2 * (uint64_t)zeroes, BM_LOOK_BLOCKS);
     }
-    return any;
 }
 
-/* Takes the span that comes next into the result. */
-static int settle_span(struct task *task, const struct bm_span *span)
+/* The next span with something to do, looked at; *out NULL at the end. */
+static int next_span(struct task *task, struct bm_pair *pair,
+                     struct bm_span **out, struct bm_error *err)
 {
-    if (add_ranges(task, span) && !task->roots[1]) {
-        task->roots[1] = bm_root_copy(task->roots[0], &task->error);
-        if (!task->roots[1])
-            return -EIO;
-    }
-    for (int s = 0; s < 2; s++)
-        if (task->roots[s] &&
-            bm_root_add(task->roots[s], span->mds[s], span->n_mds[s]) != 0)
-            return bm_fail(&task->error, EIO, "cannot compute SHA-256");
-    task->result->data_read += span->data_read;
-    task->settled += span->n_blocks;
+    BM_LOCK(&task->hand_out);
+    size_t n, md_len = task->how.digests ? bm_digest_sha256->len : 0;
+    int rc = skip_zeroes(task, bm_pair_sides(pair), &n, err);
+
+    *out = NULL;
+    if (rc != 0 || n == 0)
+        return rc;
+    task->look = 0;
+    n = (size_t)min_u64(n, span_blocks(task));
+    *out = bm_span_new(task->next, n, md_len);
+    if (!*out)
+        return bm_fail_errno(err, ENOMEM, "cannot compare");
+    task->next += n;
     return 0;
 }
 
-/* The early span that comes next, taken off the list; NULL: none. */
-static struct bm_span *take_next(struct task *task)
-{
-    for (struct bm_span **p = &task->early; *p; p = &(*p)->next)
-        if ((*p)->first == task->settled) {
-            struct bm_span *span = *p;
-
-            *p = span->next;
-            return span;
-        }
-    return NULL;
-}
-
-/* Spans end in any order, digests and ranges are wanted in theirs: early
- * ones wait, 0.1 % of the bytes that they stand for. Owns the span. */
-static int finish_span(struct task *task, struct bm_span *span)
-{
-    BM_LOCK(&task->mutex);
-    int rc = 0;
-
-    span->next = task->early;
-    task->early = span;
-    while (rc == 0) {
-        __attribute__((cleanup(free_span))) struct bm_span *next =
-            take_next(task);
-
-        if (!next)
-            break;
-        rc = settle_span(task, next);
-    }
-    return rc;
-}
+/* --- workers ------------------------------------------------------------ */
 
 static int on_bytes(void *opaque, uint64_t bytes)
 {
@@ -149,34 +160,18 @@ static int on_bytes(void *opaque, uint64_t bytes)
     return atomic_load_explicit(&task->stop, memory_order_relaxed);
 }
 
-/* Hands out the next range; false at the end. */
-static bool next_range(struct task *task, struct bm_span *span)
-{
-    BM_LOCK(&task->mutex);
-    uint64_t left = task->n_blocks - task->next;
-
-    if (left == 0 || atomic_load(&task->stop))
-        return false;
-    span->first = task->next;
-    span->n_blocks = left < BM_SPAN_BLOCKS ? (size_t)left : BM_SPAN_BLOCKS;
-    task->next += span->n_blocks;
-    return true;
-}
-
 static int work(struct task *task, struct bm_pair *pair, struct bm_error *err)
 {
     for (;;) {
-        __attribute__((cleanup(free_span))) struct bm_span *span =
-            malloc(sizeof *span);
-        int rc;
+        __attribute__((cleanup(free_span))) struct bm_span *span = NULL;
+        int rc = next_span(task, pair, &span, err);
 
-        if (!span)
-            return bm_fail_errno(err, ENOMEM, "cannot compare");
-        if (!next_range(task, span))
+        if (rc == 0 && !span)
             return 0;
-        rc = bm_pair_run(pair, span, on_bytes, task, err);
         if (rc == 0)
-            rc = finish_span(task, BM_STEAL(span));
+            rc = bm_pair_run(pair, span, on_bytes, task, err);
+        if (rc == 0)
+            rc = hand_in(task, BM_STEAL(span), err);
         if (rc != 0)
             return rc;
     }
@@ -190,7 +185,7 @@ static void retire(struct task *task, int rc, const struct bm_error *err)
     if (rc != 0 && !atomic_exchange(&task->stop, true) && !task->error.code)
         task->error = *err;
     task->active--;
-    pthread_cond_signal(&task->changed);
+    pthread_cond_broadcast(&task->changed);
 }
 
 static void *worker_main(void *opaque)
@@ -198,8 +193,8 @@ static void *worker_main(void *opaque)
     struct worker *worker = opaque;
     struct task *task = worker->task;
     struct bm_error err = BM_ERROR_INIT;
-    struct bm_pair *pair =
-        bm_pair_new(task->devs[0], task->devs[1], worker->connection, &err);
+    struct bm_pair *pair = bm_pair_new(task->devs[0], task->devs[1],
+                                       worker->lane, &task->how, &err);
     int rc = pair ? work(task, pair, &err) : -err.code;
 
     bm_pair_free(pair);
@@ -210,24 +205,25 @@ static void *worker_main(void *opaque)
 static unsigned count_workers(const struct task *task)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = bm_device_connections(task->devs[0]);
+    unsigned n = cores > 0 && cores < (long)BM_LANES_MAX ? (unsigned)cores
+                                                         : BM_LANES_MAX;
 
-    if (bm_device_connections(task->devs[1]) < n)
-        n = bm_device_connections(task->devs[1]);
-    if (cores > 0 && (unsigned long)cores < n)
-        n = (unsigned)cores;
-    return n > MAX_WORKERS ? MAX_WORKERS : n;
+    for (int s = 0; s < 2; s++)
+        if (task->devs[s]->lanes < n)
+            n = task->devs[s]->lanes;
+    if (task->how.lanes && task->how.lanes < n)
+        n = task->how.lanes;
+    return n > 0 ? n : 1;
 }
 
 /* Starts as many as it can; none is an error. */
-static unsigned start_workers(struct task *task, struct worker workers[],
-                              unsigned n)
+static unsigned start_workers(struct task *task, struct worker workers[])
 {
     unsigned started = 0;
     int rc = 0;
 
     BM_LOCK(&task->mutex);
-    for (; started < n; started++) {
+    for (; started < task->n_workers; started++) {
         workers[started] = (struct worker){task, started, 0};
         rc = pthread_create(&workers[started].thread, NULL, worker_main,
                             &workers[started]);
@@ -243,13 +239,9 @@ static unsigned start_workers(struct task *task, struct worker workers[],
 /* True while workers run, after at most TICK_MS. */
 static bool wait_tick(struct task *task)
 {
-    struct timespec until;
+    struct timespec until = bm_deadline(TICK_MS);
     int rc = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
     BM_LOCK(&task->mutex);
     while (task->active && rc == 0)
         rc = pthread_cond_timedwait(&task->changed, &task->mutex, &until);
@@ -262,36 +254,26 @@ static void cancel(struct task *task)
 
     if (!atomic_exchange(&task->stop, true) && !task->error.code)
         bm_fail_errno(&task->error, ECANCELED, "cannot compare");
+    pthread_cond_broadcast(&task->changed);
 }
 
-static void run_workers(struct task *task, bm_compare_progress progress,
-                        void *opaque)
+static void run_workers(struct task *task)
 {
-    struct worker workers[MAX_WORKERS];
-    unsigned n = start_workers(task, workers, count_workers(task));
+    const struct bm_compare_how *how = &task->how;
+    uint64_t size = task->ledger.size;
+    struct worker workers[BM_LANES_MAX];
+    unsigned n = start_workers(task, workers);
 
     while (wait_tick(task))
-        if (progress &&
-            progress(opaque, atomic_load(&task->done), task->size) != 0)
+        if (how->progress &&
+            how->progress(how->opaque, min_u64(atomic_load(&task->done), size),
+                          size) != 0)
             cancel(task);
     for (unsigned i = 0; i < n; i++)
         pthread_join(workers[i].thread, NULL);
 }
 
-static int finish_roots(struct task *task)
-{
-    struct bm_compare_result *result = task->result;
-
-    /* The lengths are hashed too, so equal blocks may still end apart. */
-    if (!task->roots[1])
-        task->roots[1] = bm_root_copy(task->roots[0], &task->error);
-    if (!task->roots[1])
-        return -EIO;
-    if (bm_root_final(task->roots[0], task->sizes[0], result->root_a) != 0 ||
-        bm_root_final(task->roots[1], task->sizes[1], result->root_b) != 0)
-        return bm_fail(&task->error, EIO, "cannot compute SHA-256");
-    return 0;
-}
+/* --- one compare -------------------------------------------------------- */
 
 /* "cache" < "server" < "medium" */
 static const char *weaker(const char *a, const char *b)
@@ -303,68 +285,57 @@ static const char *weaker(const char *a, const char *b)
 
 static int finish(struct task *task)
 {
-    struct bm_compare_result *result = task->result;
+    struct bm_compare_result *result = task->ledger.result;
     int rc = -task->error.code;
 
     for (int s = 0; rc == 0 && s < 2; s++)
         rc = bm_device_intact(task->devs[s], &task->error);
     if (rc == 0)
-        rc = finish_roots(task);
+        rc = bm_ledger_finish(&task->ledger, &task->error);
     if (rc != 0)
         return rc;
-    result->size = task->size;
-    result->equal = task->sizes[0] == task->sizes[1] && result->different == 0;
-    result->medium = weaker(bm_device_medium(task->devs[0]),
-                            bm_device_medium(task->devs[1]));
+    result->size = task->ledger.size;
+    result->equal = result->different == 0;
+    result->medium = weaker(task->devs[0]->medium, task->devs[1]->medium);
     return 0;
 }
 
-static int prepare(struct task *task)
+static int prepare(struct task *task, struct bm_compare_result *result)
 {
+    const uint64_t sizes[2] = {task->devs[0]->size, task->devs[1]->size};
+    uint64_t size = sizes[sizes[1] > sizes[0]];
     pthread_condattr_t attr;
 
+    pthread_mutex_init(&task->hand_out, NULL);
     pthread_mutex_init(&task->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&task->changed, &attr);
     pthread_condattr_destroy(&attr);
-    for (int s = 0; s < 2; s++)
-        task->sizes[s] = bm_device_size(task->devs[s]);
-    task->size = max_u64(task->sizes[0], task->sizes[1]);
-    task->n_blocks =
-        task->size / BM_COMPARE_BLOCK + (task->size % BM_COMPARE_BLOCK != 0);
-    memset(task->result, 0, sizeof *task->result);
-    task->result->ranges = calloc(BM_COMPARE_MAX, sizeof(struct bm_range));
-    if (!task->result->ranges)
-        return bm_fail_errno(&task->error, ENOMEM, "cannot compare");
-    task->roots[0] = bm_root_new(&task->error);
-    return task->roots[0] ? 0 : -task->error.code;
+    task->n_blocks = size / BM_COMPARE_BLOCK + (size % BM_COMPARE_BLOCK != 0);
+    task->n_workers = count_workers(task);
+    memset(result, 0, sizeof *result);
+    return bm_ledger_start(&task->ledger, sizes, task->how.digests, result,
+                           &task->error);
 }
 
 static void release(struct task *task)
 {
-    while (task->early) {
-        struct bm_span *span = task->early;
-
-        task->early = span->next;
-        free(span);
-    }
-    bm_root_free(task->roots[0]);
-    bm_root_free(task->roots[1]);
+    bm_ledger_clear(&task->ledger);
     pthread_cond_destroy(&task->changed);
     pthread_mutex_destroy(&task->mutex);
+    pthread_mutex_destroy(&task->hand_out);
 }
 
 int bm_compare(struct bm_device *a, struct bm_device *b,
-               bm_compare_progress progress, void *opaque,
+               const struct bm_compare_how *how,
                struct bm_compare_result *result, struct bm_error *err)
 {
-    struct task task = {
-        .devs = {a, b}, .result = result, .error = BM_ERROR_INIT};
-    int rc = prepare(&task);
+    struct task task = {.devs = {a, b}, .how = *how, .error = BM_ERROR_INIT};
+    int rc = prepare(&task, result);
 
     if (rc == 0) {
-        run_workers(&task, progress, opaque);
+        run_workers(&task);
         rc = finish(&task);
     }
     release(&task);

@@ -9,6 +9,7 @@
 #define BM_COMPARE_H
 
 #include "nbd/device.h"
+#include "nbd/digest.h"
 
 #define BM_COMPARE_BLOCK 65536u /* bytes; differing ranges are so aligned */
 
@@ -21,24 +22,34 @@ struct bm_compare_result {
     uint64_t size;           /* bytes compared, the whole device */
     uint64_t data_read;      /* bytes that had to be read, of each side */
     uint64_t different;      /* bytes in differing blocks */
-    struct bm_range *ranges; /* ascending, merged; at most BM_COMPARE_MAX */
+    struct bm_range *ranges; /* ascending, merged; all of them */
     size_t n_ranges;
-    bool truncated;     /* there are more ranges than listed */
+    bool truncated;     /* but for those beyond BM_COMPARE_MAX */
     const char *medium; /* the weaker of both: "cache" < "server" < "medium" */
-    char root_a[65], root_b[65]; /* the blkhash of each side, SHA-256 over
-                                  * 64 KiB blocks, hex (performance.md C1) */
+    /* with digests: the blkhash of each side, SHA-256 (performance.md C1) */
+    char root_a[BM_DIGEST_HEX], root_b[BM_DIGEST_HEX];
 };
-#define BM_COMPARE_MAX 4096
+#define BM_COMPARE_MAX (1u << 20)
 void bm_compare_result_clear(struct bm_compare_result *result);
 
 /* Called from one thread, about every 200 ms; non-zero cancels (ECANCELED). */
 typedef int (*bm_compare_progress)(void *opaque, uint64_t done, uint64_t total);
 
+/* What is wanted. All zero: equal or not, and where. */
+struct bm_compare_how {
+    bool digests;   /* the roots too: what is equal is hashed once */
+    bool zero_tail; /* as qemu-img compare: different sizes are equal when the
+                     * longer one's tail reads as zeroes */
+    unsigned lanes; /* at most so many threads; 0: one a core */
+    bm_compare_progress progress; /* or NULL */
+    void *opaque;
+};
+
 /* 0 with the result filled (equal or not), or a negative errno. Devices of
- * different size: equal is false and the tail is a differing range. After an
- * error the devices are good for nothing but closing. */
+ * different size: equal is false and the tail is a differing range, but see
+ * zero_tail. After an error the devices are good for nothing but closing. */
 int bm_compare(struct bm_device *a, struct bm_device *b,
-               bm_compare_progress progress, void *opaque,
+               const struct bm_compare_how *how,
                struct bm_compare_result *result, struct bm_error *err);
 
 #endif

@@ -2,273 +2,371 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nbd/device.h"
 
-#include "nbd/cleanup.h"
-#include "nbd/server.h"
+#include "nbd/device-kinds.h"
 #include "nbd/units.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_CONNECTIONS 64u
 /* What one bm_device_pread keeps in flight: QEMU serves 16 requests of a
- * connection at once, and cache-sized ones are the fastest. */
-#define PIECE ((size_t)256 << 10)
-#define DEPTH 8
+ * connection at once, and past 8 of them nothing gets faster. */
+#define DEPTH 8u
 
-/* A layer's file as it was before the server opened it. */
-struct witness {
-    int fd; /* O_PATH */
-    off_t size;
-};
-
-struct bm_device {
-    char *name; /* of the active layer, for messages */
-    struct witness *witnesses;
-    size_t n_witnesses;
-    struct bm_server server;
-    uint64_t size;
-    bool direct;
-    unsigned n_links;
-    struct bm_link *links[]; /* each used by one thread at a time */
-};
-
-static struct bm_device *new_device(const char *name, unsigned n)
+bool bm_is_nbd_uri(const char *where)
 {
-    struct bm_device *dev =
-        calloc(1, sizeof *dev + n * sizeof(struct bm_link *));
+    static const char *const schemes[] = {"nbd://", "nbds://", "nbd+unix://",
+                                          "nbds+unix://"};
 
-    if (!dev)
-        return NULL;
-    dev->server = (struct bm_server)BM_SERVER_INIT;
-    dev->n_links = n;
-    dev->name = strdup(name);
-    if (!dev->name)
-        free(BM_STEAL(dev));
-    return dev;
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (strncmp(where, schemes[i], strlen(schemes[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Whatever else can be opened (a FIFO) might make open(2) wait for ever. */
+static int check_file(const char *path, struct bm_error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return bm_fail_errno(err, errno, "cannot open %s", path);
+    if (S_ISDIR(st.st_mode))
+        return bm_fail_errno(err, EISDIR, "cannot open %s", path);
+    if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+        return 0;
+    bm_fail(err, EINVAL, "cannot open %s", path);
+    bm_cause(err, "it is neither a file nor a block device");
+    return -EINVAL;
+}
+
+/* A guest writes what it likes into its disk, a header that names a file of
+ * the host as well: what such a name says is followed only if asked for. */
+static int check_probed(const char *path, const struct bm_image_info *info,
+                        struct bm_error *err)
+{
+    const char *why = info->backing     ? "names a backing file"
+                      : info->data_file ? "names a data file"
+                      : info->encrypted ? "is encrypted"
+                                        : NULL;
+
+    if (!why)
+        return 0;
+    bm_fail(err, EINVAL, "cannot open %s", path);
+    bm_cause(err, "it looks like %s and %s", info->format, why);
+    bm_remedy(err, "give the format with -f if you trust it");
+    bm_status(err, BM_EXIT_REFUSED);
+    return -EINVAL;
+}
+
+static int open_format(const char *path, const struct bm_open *how,
+                       struct bm_device **out, struct bm_error *err)
+{
+    return strcmp(how->format, "raw") == 0
+               ? bm_device_file_open(path, how, out, err)
+               : bm_device_qemu_open(path, how, out, err);
+}
+
+static int open_probed(const char *path, const struct bm_open *how,
+                       struct bm_device **out, struct bm_error *err)
+{
+    struct bm_open probed = *how;
+    struct bm_image_info info;
+    int rc = bm_image_info(path, NULL, &info, err);
+
+    if (rc != 0)
+        return rc;
+    probed.format = info.format;
+    rc = check_probed(path, &info, err);
+    if (rc == 0)
+        rc = open_format(path, &probed, out, err);
+    bm_image_info_clear(&info);
+    return rc;
+}
+
+int bm_device_open(const char *where, const struct bm_open *how,
+                   struct bm_device **out, struct bm_error *err)
+{
+    int rc;
+
+    if (bm_is_nbd_uri(where))
+        return bm_device_nbd_open(where, how, out, err);
+    rc = check_file(where, err);
+    if (rc != 0)
+        return rc;
+    return how->format ? open_format(where, how, out, err)
+                       : open_probed(where, how, out, err);
 }
 
 void bm_device_close(struct bm_device *dev)
 {
-    if (!dev)
-        return;
-    for (unsigned i = 0; i < dev->n_links; i++)
-        bm_link_free(dev->links[i]);
-    bm_server_stop(&dev->server);
-    for (size_t i = 0; i < dev->n_witnesses; i++)
-        (void)close(dev->witnesses[i].fd);
-    free(dev->witnesses);
-    free(dev->name);
-    free(dev);
+    if (dev)
+        dev->ops->close(dev);
 }
 
-static void close_device(struct bm_device **dev)
+static bool in_range(const struct bm_device *dev, unsigned lane, uint64_t len,
+                     uint64_t offset)
 {
-    bm_device_close(*dev);
+    return lane < dev->lanes && len <= dev->size && offset <= dev->size - len;
 }
 
-static int add_witnesses(struct bm_device *dev,
-                         const struct bm_image_layer *layers, size_t n,
-                         struct bm_error *err)
+static const char *verb(enum bm_op op)
 {
-    dev->witnesses = calloc(n, sizeof *dev->witnesses);
-    if (!dev->witnesses)
-        return bm_fail_errno(err, ENOMEM, "cannot open %s", dev->name);
-    for (size_t i = 0; i < n; i++) {
-        struct witness *w = &dev->witnesses[i];
-        struct stat st;
+    return op == BM_READ ? "read" : op == BM_WRITE ? "write" : "zero";
+}
 
-        w->fd = open(layers[i].path, O_PATH | O_CLOEXEC);
-        if (w->fd < 0)
-            return bm_fail_errno(err, errno, "cannot open %s", layers[i].path);
-        dev->n_witnesses++;
-        if (fstat(w->fd, &st) != 0)
-            return bm_fail_errno(err, errno, "cannot open %s", layers[i].path);
-        w->size = st.st_size;
+static int check_request(const struct bm_device *dev, unsigned lane,
+                         const struct bm_request *req)
+{
+    if (!in_range(dev, lane, req->len, req->offset) ||
+        (req->op != BM_ZERO && req->len > BM_REQUEST_MAX))
+        return EINVAL;
+    return req->op == BM_READ || dev->writable ? 0 : EROFS;
+}
+
+static int fail_request(const struct bm_device *dev, struct bm_request *req,
+                        int error, struct bm_error *err)
+{
+    req->done = true;
+    req->error = error;
+    return bm_request_failed(dev, req, err);
+}
+
+int bm_device_submit(struct bm_device *dev, unsigned lane,
+                     struct bm_request *req, struct bm_error *err)
+{
+    int rc = check_request(dev, lane, req);
+
+    req->done = false;
+    req->error = 0;
+    if (rc != 0)
+        return fail_request(dev, req, rc, err);
+    if (req->len == 0) {
+        req->done = true;
+        return 0;
     }
-    return 0;
+    rc = dev->ops->submit(dev, lane, req, err);
+    if (rc != 0 && !req->done) {
+        req->done = true;
+        req->error = -rc;
+    }
+    return rc;
+}
+
+int bm_request_failed(const struct bm_device *dev, const struct bm_request *req,
+                      struct bm_error *err)
+{
+    struct bm_error why = BM_ERROR_INIT;
+    int code = req->error ? req->error : EIO;
+
+    bm_fail_errno(err, code, "cannot %s %llu bytes at %llu of %s",
+                  verb(req->op), (unsigned long long)req->len,
+                  (unsigned long long)req->offset, dev->name);
+    /* More than "Input/output error" where it was cut off meanwhile. */
+    if (code == EIO && bm_device_intact(dev, &why) != 0)
+        bm_cause(err, "%s", why.cause);
+    return -code;
+}
+
+/* What poll(2) waits for on behalf of both lanes. */
+struct waiting {
+    struct pollfd fds[2];
+    int64_t deadlines[2];
+};
+
+static bool is_polled(const struct bm_lane *lane)
+{
+    return lane->dev && lane->dev->ops->poll;
+}
+
+/* Milliseconds until the first deadline, -1: none; INT_MIN: there is nothing
+ * to wait for at all. */
+static int prepare(const struct bm_lane lanes[2], struct waiting *w)
+{
+    int64_t first = INT64_MAX, left;
+    bool any = false;
+
+    for (int i = 0; i < 2; i++) {
+        const struct bm_lane *lane = &lanes[i];
+
+        w->fds[i] = (struct pollfd){.fd = -1};
+        w->deadlines[i] = INT64_MAX;
+        if (!is_polled(lane))
+            continue;
+        w->deadlines[i] =
+            lane->dev->ops->poll(lane->dev, lane->number, &w->fds[i]);
+        if (w->deadlines[i] < first)
+            first = w->deadlines[i];
+        any = any || w->fds[i].fd >= 0;
+    }
+    if (first == INT64_MAX)
+        return any ? -1 : INT_MIN;
+    left = first - bm_now_ms();
+    return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* Both lanes are driven even when the first one is lost. */
+static int notify(const struct bm_lane lanes[2], const struct waiting *w,
+                  struct bm_error *err)
+{
+    int64_t now = bm_now_ms();
+    int rc = 0;
+
+    for (int i = 0; i < 2; i++) {
+        const struct bm_lane *lane = &lanes[i];
+        short revents = w->fds[i].revents;
+        bool late = revents == 0 && now >= w->deadlines[i];
+        int one = 0;
+
+        if (is_polled(lane) && (revents != 0 || late))
+            one = lane->dev->ops->notify(lane->dev, lane->number, revents, late,
+                                         rc == 0 ? err : NULL);
+        if (rc == 0)
+            rc = one;
+    }
+    return rc;
+}
+
+int bm_device_wait(const struct bm_lane lanes[2], const struct bm_request *req,
+                   struct bm_error *err)
+{
+    struct waiting w;
+    int rc = 0;
+
+    while (rc == 0 && !req->done) {
+        int timeout = prepare(lanes, &w);
+
+        if (timeout == INT_MIN)
+            return bm_fail(err, EINVAL, "a request that no lane has in flight");
+        if (poll(w.fds, 2, timeout) >= 0)
+            rc = notify(lanes, &w, err);
+        else if (errno != EINTR)
+            rc = bm_fail_errno(err, errno, "cannot poll");
+    }
+    return rc;
+}
+
+/* The next piece of a long transfer: pieces end where chunks do, so that all
+ * but the first and the last are aligned. */
+static uint32_t piece(const struct bm_device *dev, size_t len, uint64_t offset)
+{
+    uint32_t room = dev->chunk - (uint32_t)(offset & (dev->chunk - 1));
+
+    return len < room ? (uint32_t)len : room;
+}
+
+/* One long read or write in pieces, at most DEPTH at a time. */
+struct transfer {
+    struct bm_lane lanes[2];
+    struct bm_request reqs[DEPTH]; /* those of [first, next) are under way */
+    size_t first, next;
+};
+
+static int take_first(struct transfer *t, struct bm_error *err)
+{
+    struct bm_request *req = &t->reqs[t->first++ % DEPTH];
+    int rc = bm_device_wait(t->lanes, req, err);
+
+    if (rc == 0 && req->error != 0)
+        rc = bm_request_failed(t->lanes[0].dev, req, err);
+    return rc;
+}
+
+static int put_next(struct transfer *t, struct bm_request req,
+                    struct bm_error *err)
+{
+    struct bm_request *slot = &t->reqs[t->next++ % DEPTH];
+
+    *slot = req;
+    return bm_device_submit(t->lanes[0].dev, t->lanes[0].number, slot, err);
+}
+
+static int transfer(struct bm_device *dev, unsigned lane, struct bm_request all,
+                    struct bm_error *err)
+{
+    struct transfer t = {.lanes = {{dev, lane}}};
+    struct bm_request next = all;
+    uint64_t left = all.len;
+    int rc = 0;
+
+    while (rc == 0 && (left > 0 || t.first < t.next)) {
+        if (left > 0 && t.next - t.first < DEPTH) {
+            next.len = piece(dev, left, next.offset);
+            rc = put_next(&t, next, err);
+            next.buf = (char *)next.buf + next.len;
+            next.offset += next.len;
+            left -= next.len;
+        } else {
+            rc = take_first(&t, err);
+        }
+    }
+    while (t.first < t.next) /* the buffer must be the caller's again */
+        (void)take_first(&t, NULL);
+    return rc;
+}
+
+int bm_device_pread(struct bm_device *dev, unsigned lane, void *buf, size_t len,
+                    uint64_t offset, struct bm_error *err)
+{
+    struct bm_request all = {
+        .op = BM_READ, .buf = buf, .len = len, .offset = offset};
+    int rc;
+
+    if (!in_range(dev, lane, len, offset))
+        return fail_request(dev, &all, EINVAL, err);
+    rc = transfer(dev, lane, all, err);
+    return rc == 0 ? bm_device_intact(dev, err) : rc;
+}
+
+int bm_device_pwrite(struct bm_device *dev, unsigned lane, const void *buf,
+                     size_t len, uint64_t offset, struct bm_error *err)
+{
+    struct bm_request all = {
+        .op = BM_WRITE, .buf = (void *)buf, .len = len, .offset = offset};
+
+    if (!in_range(dev, lane, len, offset))
+        return fail_request(dev, &all, EINVAL, err);
+    return transfer(dev, lane, all, err);
+}
+
+int bm_device_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
+                      uint64_t offset, uint64_t len, struct bm_extent *runs,
+                      size_t max, size_t *n, struct bm_error *err)
+{
+    int rc;
+
+    *n = 0;
+    if (!in_range(dev, lane, len, offset) || max == 0)
+        return bm_fail_errno(err, EINVAL, "cannot read the extents of %s",
+                             dev->name);
+    if (len == 0)
+        return 0;
+    rc = dev->ops->extents(dev, lane, map, offset, len, runs, max, n, err);
+    if (rc == 0 && (*n == 0 || runs[0].offset != offset || !runs[0].length))
+        return bm_fail_errno(err, EPROTO, "cannot read the extents of %s",
+                             dev->name);
+    return rc;
+}
+
+int bm_device_flush(struct bm_device *dev, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; dev->writable && rc == 0 && i < dev->lanes; i++)
+        rc = dev->ops->flush(dev, i, err);
+    return rc;
 }
 
 int bm_device_intact(const struct bm_device *dev, struct bm_error *err)
 {
-    for (size_t i = 0; i < dev->n_witnesses; i++) {
-        struct stat st;
-
-        if (fstat(dev->witnesses[i].fd, &st) != 0)
-            return bm_fail_errno(err, errno, "cannot read %s", dev->name);
-        if (st.st_size < dev->witnesses[i].size) {
-            bm_fail(err, EIO, "cannot read %s", dev->name);
-            return bm_cause(err, "layer %zu was truncated meanwhile", i), -EIO;
-        }
-    }
-    return 0;
+    return dev->ops->intact ? dev->ops->intact(dev, err) : 0;
 }
 
-/* Gives all sockets to links, or closes those that are left. */
-static int make_links(struct bm_device *dev, const int socks[],
-                      struct bm_error *err)
+int bm_device_drop_cache(struct bm_device *dev, struct bm_error *err)
 {
-    int rc = 0;
-
-    for (unsigned i = 0; i < dev->n_links; i++)
-        if (rc == 0)
-            rc = bm_link_new(socks[i], dev->name, &dev->links[i], err);
-        else
-            (void)close(socks[i]);
-    return rc;
-}
-
-static int shake_hands(struct bm_device *dev, struct bm_error *err)
-{
-    int64_t deadline = bm_now_ms() + BM_LINK_CONNECT_MS;
-    int rc = 0;
-
-    for (unsigned i = 0; rc == 0 && i < dev->n_links; i++)
-        rc = bm_link_wait_ready(dev->links[i], deadline, err);
-    if (rc != 0)
-        return rc == -ETIMEDOUT
-                   ? rc
-                   : bm_server_explain(&dev->server, dev->name, err);
-    dev->size = bm_link_size(dev->links[0]);
-    return 0;
-}
-
-static int open_once(const struct bm_image_layer *layers, size_t n,
-                     unsigned connections, bool direct, struct bm_device **out,
-                     struct bm_error *err)
-{
-    BM_FREE char *spec = bm_image_spec(layers, n, direct);
-    __attribute__((cleanup(close_device))) struct bm_device *dev =
-        new_device(layers[0].path, connections);
-    int socks[MAX_CONNECTIONS], rc;
-
-    if (!spec || !dev)
-        return bm_fail_errno(err, ENOMEM, "cannot open %s", layers[0].path);
-    dev->direct = direct;
-    rc = add_witnesses(dev, layers, n, err);
-    if (rc == 0)
-        rc = bm_server_start(spec, socks, connections, &dev->server, err);
-    if (rc == 0)
-        rc = make_links(dev, socks, err);
-    if (rc == 0)
-        rc = shake_hands(dev, err);
-    if (rc == 0)
-        *out = BM_STEAL(dev);
-    return rc;
-}
-
-int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
-                         unsigned connections, struct bm_device **out,
-                         struct bm_error *err)
-{
-    struct bm_error scratch = BM_ERROR_INIT;
-    struct bm_error *e = err ? err : &scratch;
-    bool direct;
-    int rc;
-
-    if (n == 0 || connections == 0 || connections > MAX_CONNECTIONS)
-        return bm_fail_errno(e, EINVAL, "cannot open an image");
-    direct = bm_image_direct(layers, n);
-    rc = open_once(layers, n, connections, direct, out, e);
-    if (rc == -EINVAL && direct) /* open took O_DIRECT, QEMU's probe did not */
-        rc = open_once(layers, n, connections, false, out, e);
-    return rc;
-}
-
-uint64_t bm_device_size(const struct bm_device *dev)
-{
-    return dev->size;
-}
-
-unsigned bm_device_connections(const struct bm_device *dev)
-{
-    return dev->n_links;
-}
-
-const char *bm_device_medium(const struct bm_device *dev)
-{
-    return dev->direct ? "medium" : "cache";
-}
-
-struct bm_link *bm_device_link(struct bm_device *dev, unsigned connection)
-{
-    return connection < dev->n_links ? dev->links[connection] : NULL;
-}
-
-pid_t bm_device_server_pid(const struct bm_device *dev)
-{
-    return dev->server.process.pid;
-}
-
-static int wait_one(struct bm_link *link, struct bm_read *rd,
-                    struct bm_error *err)
-{
-    return bm_link_wait(&link, &rd, 1, err);
-}
-
-/* After a failure: no more into the caller's buffer. */
-static void settle(struct bm_link *link, const struct bm_read reads[], size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (reads[i].buf && !reads[i].done)
-            bm_link_abandon(link);
-}
-
-static int submit_piece(struct bm_link *link, struct bm_read *rd, char *buf,
-                        size_t len, uint64_t offset, struct bm_error *err)
-{
-    *rd = (struct bm_read){.buf = buf, .len = len, .offset = offset};
-    if (len > PIECE)
-        rd->len = PIECE;
-    int rc = bm_link_submit(link, rd, err);
-    if (rc != 0)
-        rd->done = true; /* nothing is in flight */
-    return rc;
-}
-
-static int read_pieces(struct bm_link *link, char *buf, size_t len,
-                       uint64_t offset, struct bm_error *err)
-{
-    struct bm_read reads[DEPTH] = {{.buf = NULL}};
-    size_t asked = 0, first = 0, next = 0;
-    int rc = 0;
-
-    while (rc == 0 && (asked < len || first < next)) {
-        if (asked < len && next - first < DEPTH) {
-            struct bm_read *rd = &reads[next++ % DEPTH];
-
-            rc = submit_piece(link, rd, buf + asked, len - asked,
-                              offset + asked, err);
-            asked += rd->len;
-        } else {
-            rc = wait_one(link, &reads[first++ % DEPTH], err);
-        }
-    }
-    if (rc != 0)
-        settle(link, reads, DEPTH);
-    return rc;
-}
-
-int bm_device_pread(struct bm_device *dev, unsigned connection, void *buf,
-                    size_t len, uint64_t offset, struct bm_error *err)
-{
-    int rc;
-
-    if (connection >= dev->n_links || len > dev->size ||
-        offset > dev->size - len)
-        return bm_fail_errno(err, EINVAL, "cannot read %zu bytes of %s", len,
-                             dev->name);
-    rc = read_pieces(dev->links[connection], buf, len, offset, err);
-    return rc == 0 ? bm_device_intact(dev, err) : rc;
-}
-
-int bm_device_extents(struct bm_device *dev, unsigned connection,
-                      uint64_t offset, uint64_t len, struct bm_extent *runs,
-                      size_t max, size_t *n, struct bm_error *err)
-{
-    if (connection >= dev->n_links)
-        return bm_fail_errno(err, EINVAL, "cannot read %s", dev->name);
-    return bm_link_extents(dev->links[connection], offset, len, runs, max, n,
-                           err);
+    if (dev->ops->drop_cache)
+        return dev->ops->drop_cache(dev, err);
+    bm_fail(err, ENOTSUP, "cannot drop %s from the page cache", dev->name);
+    return bm_cause(err, "it is not a local file"), -ENOTSUP;
 }

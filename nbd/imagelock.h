@@ -19,4 +19,17 @@
  */
 int bm_frozen_lock(const char *path, struct bm_error *err);
 
+/* The same lock on a descriptor of the caller's, open for reading at least;
+ * it goes with the descriptor. 0 or a negative errno. */
+int bm_reader_lock(int fd, const char *path, struct bm_error *err);
+
+/*
+ * For a writer: nobody else may have it open for writing, or will while the
+ * descriptor is open, nor read it as an image at rest: read locks on the bytes
+ * 101 (we write) and 200, 201 (nobody may read consistently or write). Given
+ * a descriptor open for reading at least; its locks go with it. -EBUSY: some
+ * QEMU has it open.
+ */
+int bm_writer_lock(int fd, const char *path, struct bm_error *err);
+
 #endif

@@ -3,198 +3,78 @@
 #include "nbd/link.h"
 
 #include "nbd/cleanup.h"
-#include "nbd/device.h"
+#include "nbd/link-private.h"
 #include "nbd/units.h"
 
-#include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <libnbd.h>
-#include <poll.h>
-#include <string.h>
 
-#define CONTEXT "base:allocation"
-#define STATE_ZERO 2u /* NBD protocol, base:allocation, bit 1 */
-/* Replies count in 32 bits; QEMU's requests must be below 2 GiB. */
-#define STATUS_MAX (UINT64_C(1) << 30)
-#define GOODBYE_MS 2000
+#define ATTEMPTS 5u
 
-struct bm_link {
-    struct nbd_handle *nbd; /* NULL once it has failed */
-    const char *name;
-    uint64_t size;
-    bool has_extents;
-    int progress_ms;
-    int64_t last_progress; /* bm_now_ms of the newest sign of life */
-};
-
-/* Fails with libnbd's own words. Call at once after the failed call. */
-static int nbd_trouble(struct bm_error *err, const char *what, const char *name)
+const struct bm_facts *bm_link_facts(const struct bm_link *link)
 {
-    int code = nbd_get_errno();
-    const char *why = nbd_get_error();
-
-    bm_fail(err, code ? code : EIO, "%s %s", what, name);
-    bm_cause(err, "%s", why ? why : "unknown NBD error");
-    return code ? -code : -EIO;
+    return &link->facts;
 }
 
-/* Without the handle libnbd cannot touch any buffer. */
-void bm_link_abandon(struct bm_link *link)
+const struct bm_dial *bm_link_dial(const struct bm_link *link)
 {
-    nbd_close(BM_STEAL(link->nbd));
+    return link->how;
 }
 
-int bm_link_new(int sock, const char *name, struct bm_link **out,
+int bm_link_new(const struct bm_dial *how, int sock, struct bm_link **out,
                 struct bm_error *err)
 {
-    BM_CLOSE int owned = sock;
-    struct bm_link *link = calloc(1, sizeof *link);
+    BM_FREE struct bm_link *link = calloc(1, sizeof *link);
+    int rc;
 
-    if (!link)
-        return bm_fail_errno(err, ENOMEM, "cannot connect to %s", name);
-    link->name = name;
-    link->progress_ms = BM_LINK_PROGRESS_MS;
-    link->nbd = nbd_create();
-    /* Each error is looked at, so buffers need not be zeroed before. */
-    if (!link->nbd || nbd_set_pread_initialize(link->nbd, false) != 0 ||
-        nbd_add_meta_context(link->nbd, CONTEXT) != 0) {
-        int rc = nbd_trouble(err, "cannot connect to", name);
-
-        bm_link_free(link);
-        return rc;
+    if (!link) {
+        (void)close(sock);
+        return bm_fail_errno(err, ENOMEM, "cannot connect to %s", how->name);
     }
-    owned = -1; /* libnbd closes it, also when this fails */
-    if (nbd_aio_connect_socket(link->nbd, sock) != 0) {
-        int rc = nbd_trouble(err, "cannot connect to", name);
-
-        bm_link_free(link);
-        return rc;
-    }
-    *out = link;
-    return 0;
+    link->how = how;
+    rc = bm_dial_socket(how, sock, &link->nbd, err);
+    if (rc == 0)
+        *out = BM_STEAL(link);
+    return rc;
 }
 
-/* What to poll for, and nothing (-1) on a link that is no more. */
-static struct pollfd poll_for(struct bm_link *link)
-{
-    struct pollfd pfd = {-1, 0, 0};
-    unsigned direction;
-
-    if (!link || !link->nbd)
-        return pfd;
-    pfd.fd = nbd_aio_get_fd(link->nbd);
-    direction = nbd_aio_get_direction(link->nbd);
-    if (direction & LIBNBD_AIO_DIRECTION_READ)
-        pfd.events |= POLLIN;
-    if (direction & LIBNBD_AIO_DIRECTION_WRITE)
-        pfd.events |= POLLOUT;
-    return pfd;
-}
-
-/* Lets libnbd go on after a poll. */
-static int notify(struct bm_link *link, const struct pollfd *pfd,
-                  struct bm_error *err)
-{
-    unsigned direction = nbd_aio_get_direction(link->nbd);
-    int rc = 0;
-
-    if (!pfd->revents)
-        return 0;
-    link->last_progress = bm_now_ms();
-    if ((pfd->revents & (POLLIN | POLLHUP | POLLERR)) &&
-        (direction & LIBNBD_AIO_DIRECTION_READ))
-        rc = nbd_aio_notify_read(link->nbd);
-    else if ((pfd->revents & (POLLOUT | POLLHUP | POLLERR)) &&
-             (direction & LIBNBD_AIO_DIRECTION_WRITE))
-        rc = nbd_aio_notify_write(link->nbd);
-    return rc == 0 ? 0 : nbd_trouble(err, "lost the connection to", link->name);
-}
-
-static int poll_once(struct pollfd *pfds, size_t n, int64_t deadline)
-{
-    int64_t left = deadline - bm_now_ms();
-    int rc = poll(pfds, (nfds_t)n, left > 0 ? (int)left : 0);
-
-    if (rc < 0)
-        return errno == EINTR ? 0 : -errno;
-    return rc > 0 || left > 0 ? 0 : -ETIMEDOUT;
-}
-
-static int read_facts(struct bm_link *link, struct bm_error *err)
-{
-    int64_t size = nbd_get_size(link->nbd);
-
-    if (size < 0)
-        return nbd_trouble(err, "cannot get the size of", link->name);
-    link->size = (uint64_t)size;
-    link->has_extents = nbd_can_meta_context(link->nbd, CONTEXT) == 1;
-    return 0;
-}
-
-int bm_link_wait_ready(struct bm_link *link, int64_t deadline_ms,
+int bm_link_wait_ready(struct bm_link *link, int64_t deadline,
                        struct bm_error *err)
 {
-    while (nbd_aio_is_connecting(link->nbd) == 1) {
-        struct pollfd pfd = poll_for(link);
-        int rc = poll_once(&pfd, 1, deadline_ms);
-
-        if (rc == -ETIMEDOUT)
-            return bm_fail(err, ETIMEDOUT, "%s did not answer in time",
-                           link->name);
-        if (rc == 0)
-            rc = notify(link, &pfd, err);
-        if (rc != 0)
-            return rc;
-    }
-    if (nbd_aio_is_ready(link->nbd) != 1)
-        return bm_fail(err, EIO, "cannot connect to %s", link->name);
-    return read_facts(link, err);
+    return bm_dial_finish(link->how, link->nbd, deadline, &link->facts, err);
 }
 
-uint64_t bm_link_size(const struct bm_link *link)
+int bm_link_open(const struct bm_dial *how, int64_t deadline,
+                 struct bm_link **out, struct bm_error *err)
 {
-    return link->size;
+    BM_FREE struct bm_link *link = calloc(1, sizeof *link);
+    int rc;
+
+    if (!link)
+        return bm_fail_errno(err, ENOMEM, "cannot connect to %s", how->name);
+    link->how = how;
+    rc = bm_dial(how, deadline, &link->nbd, &link->facts, err);
+    if (rc == 0)
+        *out = BM_STEAL(link);
+    return rc;
 }
 
-void bm_link_set_deadline(struct bm_link *link, int ms)
+/* For good. Without the handle libnbd cannot touch any buffer. */
+static int give_up(struct bm_link *link, int rc)
 {
-    link->progress_ms = ms;
-}
-
-/* A server that is not told goodbye may complain, nbdkit even aborts. */
-static void say_goodbye(struct bm_link *link)
-{
-    int64_t deadline = bm_now_ms() + GOODBYE_MS;
-
-    if (nbd_aio_is_ready(link->nbd) != 1 ||
-        nbd_aio_disconnect(link->nbd, 0) != 0)
-        return;
-    while (nbd_aio_is_closed(link->nbd) != 1 &&
-           nbd_aio_is_dead(link->nbd) != 1) {
-        struct pollfd pfd = poll_for(link);
-
-        if (poll_once(&pfd, 1, deadline) != 0 || notify(link, &pfd, NULL) != 0)
-            return;
-    }
+    nbd_close(BM_STEAL(link->nbd));
+    bm_pieces_end(link, ENOTCONN);
+    return rc;
 }
 
 void bm_link_free(struct bm_link *link)
 {
     if (!link)
         return;
-    if (link->nbd)
-        say_goodbye(link);
-    bm_link_abandon(link);
+    bm_dial_hang_up(BM_STEAL(link->nbd));
+    bm_pieces_end(link, ENOTCONN);
     free(link);
-}
-
-static int on_read(void *opaque, int *error)
-{
-    struct bm_read *rd = opaque;
-
-    rd->error = *error;
-    rd->done = true;
-    return 1; /* retire it */
 }
 
 static int is_alive(const struct bm_link *link, struct bm_error *err)
@@ -202,176 +82,208 @@ static int is_alive(const struct bm_link *link, struct bm_error *err)
     if (link->nbd)
         return 0;
     return bm_fail(err, ENOTCONN, "the connection to %s was lost before",
-                   link->name);
+                   link->how->name);
+}
+
+static int changed(const struct bm_link *link, struct bm_error *err)
+{
+    return bm_fail(err, EIO, "lost the connection to %s", link->how->name);
+}
+
+/* Another disk under the old name would be read as if it were the old one. */
+static int check_same(const struct bm_link *link, const struct bm_facts *now,
+                      struct bm_error *err)
+{
+    const struct bm_facts *then = &link->facts;
+
+    if (now->size != then->size) {
+        changed(link, err);
+        bm_cause(err,
+                 "it changed its size from %" PRIu64 " to %" PRIu64 " bytes",
+                 then->size, now->size);
+        return -EIO;
+    }
+    if (now->minimum <= then->minimum && now->maximum >= then->maximum &&
+        now->has_zero == then->has_zero && now->has_dirty == then->has_dirty)
+        return 0;
+    changed(link, err);
+    return bm_cause(err, "it came back as another kind of server"), -EIO;
+}
+
+/* Longer and longer, two thirds of connect_ms in all: a server that restarts
+ * refuses connections at once. */
+static int pause_before(const struct bm_link *link)
+{
+    static const int per_mille[ATTEMPTS] = {0, 10, 50, 200, 400};
+
+    return (int)((int64_t)link->how->connect_ms * per_mille[link->attempts] /
+                 1000);
+}
+
+/* Given how it was lost, which err says, as it does what failed since. */
+static int connect_again(struct bm_link *link, int rc, struct bm_error *err)
+{
+    struct bm_error why = BM_ERROR_INIT;
+    struct bm_facts facts = {.size = 0};
+    char line[sizeof err->cause];
+    int64_t end;
+
+    if (link->attempts == 0)
+        link->lost_since = bm_now_ms();
+    end = link->lost_since + link->how->connect_ms;
+    while (rc != 0 && link->attempts < ATTEMPTS && bm_now_ms() < end) {
+        bm_sleep_ms(pause_before(link));
+        link->attempts++;
+        rc = bm_dial(link->how, end, &link->nbd, &facts, &why);
+    }
+    if (rc == 0)
+        return check_same(link, &facts, err);
+    if (why.code) {
+        bm_error_line(&why, line, sizeof line);
+        bm_fail(err, -rc, "lost the connection to %s", link->how->name);
+        bm_cause(err, "%s", line);
+    }
+    return rc;
+}
+
+/* Given how it was lost, which err says. */
+static int recover(struct bm_link *link, int rc, struct bm_error *err)
+{
+    nbd_close(BM_STEAL(link->nbd));
+    if (link->how->again)
+        rc = connect_again(link, rc, err);
+    if (rc != 0)
+        return give_up(link, rc);
+    link->lost = false;
+    link->last_progress = bm_now_ms();
+    bm_pieces_replay(link);
+    return 0;
+}
+
+/* After libnbd had its turn, which failed with rc and err, or did not: ends
+ * what is done, sends what waits. */
+static int settle(struct bm_link *link, int rc, struct bm_error *err)
+{
+    link->lost = rc != 0;
+    do {
+        bm_pieces_harvest(link);
+        if (link->lost && rc == 0) {
+            rc = bm_fail(err, ENOTCONN, "lost the connection to %s",
+                         link->how->name);
+            bm_cause(err, "the server hung up");
+        }
+        if (link->lost)
+            rc = recover(link, rc, err);
+        if (rc == 0)
+            bm_pieces_feed(link);
+    } while (rc == 0 && bm_pieces_back(link));
+    return rc;
 }
 
 /* The clock of progress starts with the first request after a pause. */
 static void touch(struct bm_link *link)
 {
-    if (nbd_aio_in_flight(link->nbd) <= 0)
+    if (bm_pieces_idle(link))
         link->last_progress = bm_now_ms();
 }
 
-int bm_link_submit(struct bm_link *link, struct bm_read *rd,
+int bm_link_submit(struct bm_link *link, struct bm_request *req,
                    struct bm_error *err)
 {
-    nbd_completion_callback callback = {.callback = on_read, .user_data = rd};
+    int rc = is_alive(link, err);
+
+    if (rc != 0) {
+        req->error = ENOTCONN;
+        req->done = true;
+        return rc;
+    }
+    touch(link);
+    bm_pieces_add(link, req);
+    return settle(link, 0, err);
+}
+
+/* A lane that waits for nothing is not polled: that its server has gone
+ * matters when it is asked again. */
+int64_t bm_link_poll(struct bm_link *link, struct pollfd *pfd)
+{
+    *pfd = (struct pollfd){.fd = -1};
+    if (!link->nbd || bm_pieces_idle(link))
+        return INT64_MAX;
+    *pfd = bm_dial_pollfd(link->nbd);
+    return link->last_progress + link->how->progress_ms;
+}
+
+int bm_link_notify(struct bm_link *link, short revents, bool late,
+                   struct bm_error *err)
+{
+    int rc = is_alive(link, err);
+
+    if (rc != 0)
+        return rc;
+    if (revents) {
+        link->last_progress = bm_now_ms();
+        rc = bm_dial_notify(link->how, link->nbd, revents, err);
+    } else if (late && !bm_pieces_idle(link)) {
+        rc = bm_fail(err, ETIMEDOUT, "%s gave nothing for %d ms",
+                     link->how->name, link->how->progress_ms);
+    }
+    return settle(link, rc, err);
+}
+
+static int turn(struct bm_link *link, struct bm_error *err)
+{
+    struct pollfd pfd;
+    int64_t deadline = bm_link_poll(link, &pfd);
+    int rc = bm_dial_poll(&pfd, deadline);
+
+    if (rc != 0 && rc != -ETIMEDOUT) {
+        bm_fail_errno(err, -rc, "cannot poll %s", link->how->name);
+        return settle(link, rc, err);
+    }
+    return bm_link_notify(link, rc == 0 ? pfd.revents : 0, rc != 0, err);
+}
+
+/* One command, waited for; it goes again with all else that is in flight. */
+static int run(struct bm_link *link, struct bm_piece command, const char *what,
+               struct bm_error *err)
+{
+    struct bm_request req = {.done = false};
+    struct bm_piece *piece = &link->pieces[BM_PIECE_SYNC];
     int rc = is_alive(link, err);
 
     if (rc != 0)
         return rc;
     touch(link);
-    rd->done = false;
-    rd->error = 0;
-    if (nbd_aio_pread(link->nbd, rd->buf, rd->len, rd->offset, callback, 0) < 0)
-        return nbd_trouble(err, "cannot read from", link->name);
-    return 0;
-}
-
-static bool all_done(struct bm_read *const reads[], size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (reads[i] && !reads[i]->done)
-            return false;
-    return true;
-}
-
-/* One poll over the links with unfinished reads, at most two of them. */
-static int turn(struct bm_link *const links[], struct bm_read *const reads[],
-                size_t n, struct bm_error *err)
-{
-    struct pollfd pfds[2] = {{-1, 0, 0}, {-1, 0, 0}};
-    int64_t deadline = INT64_MAX;
-    struct bm_link *slow = NULL;
-    int rc;
-
-    for (size_t i = 0; i < n; i++) {
-        int64_t end;
-
-        if (!reads[i])
-            continue;
-        pfds[i] = poll_for(links[i]); /* others may be in flight on it */
-        end = links[i]->last_progress + links[i]->progress_ms;
-        if (!reads[i]->done && end < deadline) {
-            deadline = end;
-            slow = links[i];
-        }
-    }
-    rc = poll_once(pfds, n, deadline);
-    if (rc == -ETIMEDOUT) {
-        bm_link_abandon(slow);
-        return bm_fail(err, ETIMEDOUT, "%s gave nothing for %d ms", slow->name,
-                       slow->progress_ms);
-    }
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        if (reads[i]) {
-            rc = notify(links[i], &pfds[i], err);
-            if (rc != 0)
-                bm_link_abandon(links[i]);
-        }
+    *piece = command;
+    piece->req = &req;
+    bm_pieces_send(link, piece);
+    rc = settle(link, 0, err);
+    while (rc == 0 && !req.done)
+        rc = turn(link, err);
+    if (rc == 0 && req.error)
+        rc = bm_fail_errno(err, req.error, "cannot %s %s", what,
+                           link->how->name);
     return rc;
 }
 
-int bm_link_wait(struct bm_link *const links[], struct bm_read *const reads[],
-                 size_t n, struct bm_error *err)
+int bm_link_flush(struct bm_link *link, struct bm_error *err)
 {
-    int rc = 0;
+    struct bm_piece flush = {.command = BM_COMMAND_FLUSH};
 
-    assert(n <= 2);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        if (reads[i] && !reads[i]->done)
-            rc = is_alive(links[i], err);
-    while (rc == 0 && !all_done(reads, n))
-        rc = turn(links, reads, n, err);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        if (reads[i] && reads[i]->error)
-            rc = bm_fail_errno(
-                err, reads[i]->error, "cannot read %zu bytes at %llu of %s",
-                reads[i]->len, (unsigned long long)reads[i]->offset,
-                links[i]->name);
-    return rc;
+    if (!link->facts.can_flush)
+        return is_alive(link, err);
+    return run(link, flush, "flush", err);
 }
 
-struct status {
-    struct bm_read wait; /* only its done and error are used */
-    uint64_t offset, end;
-    struct bm_extent *runs;
-    size_t max, n;
-    bool full; /* runs had no room for more */
-};
-
-/* Adds a run after the others; alike neighbours become one. */
-static void add_run(struct status *s, uint64_t len, bool zero)
+int bm_link_status(struct bm_link *link, uint64_t offset, uint64_t len,
+                   bm_link_on_status callback, void *opaque,
+                   struct bm_error *err)
 {
-    struct bm_extent *last = s->n ? &s->runs[s->n - 1] : NULL;
+    struct bm_piece status = {.command = BM_COMMAND_STATUS,
+                              .offset = offset,
+                              .len = len,
+                              .status = callback,
+                              .opaque = opaque};
 
-    if (len > s->end - s->offset)
-        len = s->end - s->offset;
-    if (s->full || len == 0)
-        return;
-    if (last && last->zero == zero)
-        last->length += len;
-    else if (s->n < s->max)
-        s->runs[s->n++] = (struct bm_extent){s->offset, len, zero};
-    else
-        s->full = true;
-    if (!s->full)
-        s->offset += len;
-}
-
-static int on_status(void *opaque, const char *context, uint64_t offset,
-                     uint32_t *entries, size_t n_entries, int *error)
-{
-    struct status *s = opaque;
-
-    if (*error || strcmp(context, CONTEXT) != 0)
-        return 0;
-    if (offset != s->offset) {
-        *error = EPROTO;
-        return -1;
-    }
-    for (size_t i = 0; i + 1 < n_entries; i += 2)
-        add_run(s, entries[i], entries[i + 1] & STATE_ZERO);
-    return 0;
-}
-
-static int ask_status(struct bm_link *link, struct status *s,
-                      struct bm_error *err)
-{
-    uint64_t before = s->offset, len = s->end - s->offset;
-    struct bm_read *rd = &s->wait;
-    nbd_extent_callback extent = {.callback = on_status, .user_data = s};
-    nbd_completion_callback done = {.callback = on_read, .user_data = rd};
-    int rc;
-
-    touch(link);
-    rd->done = false;
-    rd->offset = s->offset;
-    rd->len = len > STATUS_MAX ? STATUS_MAX : len;
-    if (nbd_aio_block_status(link->nbd, rd->len, s->offset, extent, done, 0) <
-        0)
-        return nbd_trouble(err, "cannot get the extents of", link->name);
-    rc = bm_link_wait(&link, &rd, 1, err);
-    if (rc == 0 && s->offset == before && !s->full)
-        return bm_fail(err, EPROTO, "%s gives no extents", link->name);
-    return rc;
-}
-
-int bm_link_extents(struct bm_link *link, uint64_t offset, uint64_t len,
-                    struct bm_extent *runs, size_t max, size_t *n,
-                    struct bm_error *err)
-{
-    struct status s = {
-        .offset = offset, .end = offset + len, .runs = runs, .max = max};
-    int rc = is_alive(link, err);
-
-    if (rc == 0 && (max == 0 || len > link->size || offset > link->size - len))
-        rc = bm_fail_errno(err, EINVAL, "cannot get the extents of %s",
-                           link->name);
-    if (rc == 0 && !link->has_extents)
-        add_run(&s, len, false);
-    while (rc == 0 && s.offset < s.end && !s.full)
-        rc = ask_status(link, &s, err);
-    *n = s.n;
-    return rc;
+    return run(link, status, "get the extents of", err);
 }

@@ -1,65 +1,70 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * One NBD connection with several reads in flight and a deadline on each
- * wait. A link that has failed once stays failed: nothing that it may have
- * delivered halfway is ever taken for data.
+ * One NBD connection that does struct bm_request: cut to the sizes the server
+ * takes, many on the wire at a time, a deadline on each wait. A reader's lost
+ * connection is made again if its bm_dial allows that.
+ *
+ * A link that has failed for good stays failed, all its requests are done
+ * with ENOTCONN then, and nothing that was delivered halfway is ever taken
+ * for data.
  *
  * Threads: a link is used by one thread at a time.
  */
 #ifndef BM_LINK_H
 #define BM_LINK_H
 
-#include "nbd/error.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "nbd/device.h"
+#include "nbd/dial.h"
 
 struct bm_link;
-struct bm_extent;
 
-#define BM_LINK_CONNECT_MS 10000
-#define BM_LINK_PROGRESS_MS 30000
+/* Connects to how->uri by deadline (bm_now_ms). how must outlive the link. */
+int bm_link_open(const struct bm_dial *how, int64_t deadline,
+                 struct bm_link **out, struct bm_error *err);
 
-/* Takes over a connected socket, also when it fails. name is for messages,
- * borrowed. Nothing is sent yet; bm_link_wait_ready shakes hands. */
-int bm_link_new(int sock, const char *name, struct bm_link **out,
+/* Takes over a connected socket, also when it fails. Nothing is sent yet;
+ * bm_link_wait_ready shakes hands. */
+int bm_link_new(const struct bm_dial *how, int sock, struct bm_link **out,
                 struct bm_error *err);
-void bm_link_free(struct bm_link *link); /* accepts NULL; disconnects */
-
-/* Shakes hands by deadline_ms of bm_now_ms, else -ETIMEDOUT. */
-int bm_link_wait_ready(struct bm_link *link, int64_t deadline_ms,
+int bm_link_wait_ready(struct bm_link *link, int64_t deadline,
                        struct bm_error *err);
-uint64_t bm_link_size(const struct bm_link *link);
 
-/* The longest wait without progress; BM_LINK_PROGRESS_MS at first. */
-void bm_link_set_deadline(struct bm_link *link, int ms);
+/* Drains, disconnects. Requests in flight are done, with ENOTCONN. Accepts
+ * NULL. */
+void bm_link_free(struct bm_link *link);
 
-/* A read in flight. It and its buffer must stay until done is set or the
- * link was abandoned; a wait abandons a link that is stuck or dead. */
-struct bm_read {
-    void *buf;
-    size_t len; /* at most 32 MiB */
-    uint64_t offset;
-    bool done;
-    int error; /* positive errno once done, 0: buf holds the data */
-};
-int bm_link_submit(struct bm_link *link, struct bm_read *rd,
+const struct bm_facts *bm_link_facts(const struct bm_link *link);
+
+/* As the operations of struct bm_device_ops. A ragged write, where the server
+ * has a minimum, fails with EINVAL: reading what surrounds it and writing that
+ * back would be no one request. The ragged tail of the export may be written.
+ */
+int bm_link_submit(struct bm_link *link, struct bm_request *req,
+                   struct bm_error *err);
+int64_t bm_link_poll(struct bm_link *link, struct pollfd *pfd);
+int bm_link_notify(struct bm_link *link, short revents, bool late,
                    struct bm_error *err);
 
-/* Waits until the reads (of one link each; NULL entries are skipped) are
- * done. -ETIMEDOUT, or the error of the first that failed. */
-int bm_link_wait(struct bm_link *const links[], struct bm_read *const reads[],
-                 size_t n, struct bm_error *err);
+/* Waits for the reply, serving other requests of the link meanwhile. A server
+ * that knows no flush has nothing to flush: 0. */
+int bm_link_flush(struct bm_link *link, struct bm_error *err);
 
-/* Hangs up at once: what is in flight will never be done, and its buffers are
- * the caller's again. Later calls fail with ENOTCONN. */
-void bm_link_abandon(struct bm_link *link);
-
-/* As bm_device_extents. */
-int bm_link_extents(struct bm_link *link, uint64_t offset, uint64_t len,
-                    struct bm_extent *runs, size_t max, size_t *n,
+/* As bm_device_extents; link-extents.c. */
+int bm_link_extents(struct bm_link *link, enum bm_map map, uint64_t offset,
+                    uint64_t len, struct bm_extent *runs, size_t max, size_t *n,
                     struct bm_error *err);
+
+/* libnbd's extent callback. It may be called again for what it has seen, when
+ * the question was asked again on a new connection. */
+typedef int (*bm_link_on_status)(void *opaque, const char *context,
+                                 uint64_t offset, uint32_t *entries, size_t n,
+                                 int *error);
+/* Asks for the block status of [offset, offset+len) and waits. */
+int bm_link_status(struct bm_link *link, uint64_t offset, uint64_t len,
+                   bm_link_on_status callback, void *opaque,
+                   struct bm_error *err);
+
+const struct bm_dial *bm_link_dial(const struct bm_link *link);
 
 #endif

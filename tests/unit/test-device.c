@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "nbd/device.h"
+#include "nbd/device-kinds.h"
 #include "nbd/units.h"
 #include "tests/unit/fixture.h"
 
@@ -21,6 +21,20 @@ static struct bm_device *must_open(const char *name, const char *format)
     return dev;
 }
 
+/* An image of 1M behind a qemu-nbd that may be silent for so long. */
+static struct bm_device *must_serve(int progress_ms)
+{
+    const struct bm_open how = {
+        .format = "qcow2", .lanes = 2, .progress_ms = progress_ms};
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_device *dev = NULL;
+
+    sh("qemu-img create -q -f qcow2 disk 1M && "
+       "qemu-io -f qcow2 -c 'write -P 65 0 1M' disk >/dev/null");
+    ok(bm_device_qemu_open("disk", &how, &dev, &err), err);
+    return dev;
+}
+
 Test(device, reads_what_the_file_holds)
 {
     struct bm_error err = BM_ERROR_INIT;
@@ -30,7 +44,8 @@ Test(device, reads_what_the_file_holds)
 
     sh("head -c 8M /dev/urandom >disk");
     dev = must_open("disk", "raw");
-    cr_expect_eq(bm_device_size(dev), 8 << 20);
+    cr_expect_eq(dev->size, 8 << 20);
+    cr_expect_eq(bm_device_server_pid(dev), 0, "raw needs no server");
     ok(bm_device_pread(dev, 1, ours, 5 << 20, 12345, &err), err);
     file = fopen("disk", "r");
     cr_assert(fseek(file, 12345, SEEK_SET) == 0 &&
@@ -72,7 +87,9 @@ Test(device, extents_cover_the_range)
     sh("qemu-img create -q -f qcow2 disk 5G && "
        "qemu-io -f qcow2 -c 'write 1M 1M' -c 'write 4G 1M' disk >/dev/null");
     dev = must_open("disk", "qcow2");
-    ok(bm_device_extents(dev, 0, 0, UINT64_C(5) << 30, runs, 8, &n, &err), err);
+    ok(bm_device_extents(dev, 0, BM_MAP_ZERO, 0, UINT64_C(5) << 30, runs, 8, &n,
+                         &err),
+       err);
     cr_assert_eq(n, 5);
     cr_expect(runs[0].zero && !runs[1].zero && runs[2].zero);
     cr_expect_eq(runs[1].offset, 1 << 20);
@@ -92,12 +109,16 @@ Test(device, extents_are_clamped_and_go_on)
     sh("qemu-img create -q -f qcow2 disk 8M && "
        "qemu-io -f qcow2 -c 'write 1M 1M' -c 'write 3M 1M' disk >/dev/null");
     dev = must_open("disk", "qcow2");
-    ok(bm_device_extents(dev, 0, 1536 << 10, 6 << 20, runs, 2, &n, &err), err);
+    ok(bm_device_extents(dev, 0, BM_MAP_ZERO, 1536 << 10, 6 << 20, runs, 2, &n,
+                         &err),
+       err);
     cr_assert_eq(n, 2);
     cr_expect_eq(runs[0].offset, 1536 << 10);
     cr_expect_eq(runs[0].length, 512 << 10);
     cr_expect_eq(runs[1].length, 1 << 20);
-    ok(bm_device_extents(dev, 0, 3 << 20, 1 << 20, runs, 2, &n, &err), err);
+    ok(bm_device_extents(dev, 0, BM_MAP_ZERO, 3 << 20, 1 << 20, runs, 2, &n,
+                         &err),
+       err);
     cr_expect(n == 1 && !runs[0].zero && runs[0].length == 1 << 20);
     bm_device_close(dev);
 }
@@ -108,7 +129,7 @@ Test(device, o_direct_is_the_medium)
 
     sh("truncate -s 1M disk");
     dev = must_open("disk", "raw");
-    cr_expect_str_eq(bm_device_medium(dev), "medium");
+    cr_expect_str_eq(dev->medium, "medium");
     bm_device_close(dev);
 }
 
@@ -121,7 +142,7 @@ Test(device, without_o_direct_it_is_the_cache)
         cr_skip("needs root to mount a ramfs, which has no O_DIRECT");
     sh("truncate -s 1M r/disk");
     dev = must_open("r/disk", "raw");
-    cr_expect_str_eq(bm_device_medium(dev), "cache");
+    cr_expect_str_eq(dev->medium, "cache");
     bm_device_close(dev);
     sh("umount r");
 }
@@ -173,14 +194,28 @@ Test(device, image_open_for_writing_is_ebusy)
     sh("kill $(cat pid)");
 }
 
-Test(device, dead_server_is_an_error)
+Test(device, ragged_raw_file_is_as_its_guest_sees_it)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev;
+    char buf[512], want[512] = "xyz";
+
+    sh("truncate -s 1M disk && printf xyz >>disk");
+    dev = must_open("disk", "raw");
+    cr_expect_eq(dev->size, (1 << 20) + 512);
+    ok(bm_device_pread(dev, 0, buf, 512, 1 << 20, &err), err);
+    cr_expect_eq(memcmp(buf, want, 512), 0);
+    bm_device_close(dev);
+}
+
+Test(device, dead_server_is_an_error)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_device *dev = must_serve(1000);
     char buf[512];
 
-    sh("truncate -s 1M disk");
-    dev = must_open("disk", "raw");
+    ok(bm_device_pread(dev, 0, buf, 512, 0, &err), err);
+    cr_expect_eq(buf[511], 'A');
     kill(bm_device_server_pid(dev), SIGKILL);
     cr_expect_lt(bm_device_pread(dev, 0, buf, 512, 0, &err), 0);
     cr_expect_neq(err.cause[0], '\0');
@@ -191,22 +226,32 @@ Test(device, dead_server_is_an_error)
 Test(device, stuck_server_is_a_timeout)
 {
     struct bm_error err = BM_ERROR_INIT;
-    struct bm_device *dev;
+    struct bm_device *dev = must_serve(100);
     char buf[512];
 
-    sh("truncate -s 1M disk");
-    dev = must_open("disk", "raw");
-    bm_link_set_deadline(bm_device_link(dev, 0), 100);
-    kill(bm_device_server_pid(dev), SIGSTOP);
+    sh("kill -STOP %d; while grep -L '^State:.T' /proc/%d/task/*/status | "
+       "grep -q .; do sleep 0.01; done",
+       (int)bm_device_server_pid(dev), (int)bm_device_server_pid(dev));
     cr_expect_eq(bm_device_pread(dev, 0, buf, 512, 0, &err), -ETIMEDOUT);
     kill(bm_device_server_pid(dev), SIGCONT);
-    /* one link is gone, the other one works */
+    /* one lane is gone, the other one works */
     ok(bm_device_pread(dev, 1, buf, 512, 0, &err), err);
     cr_expect_eq(bm_device_pread(dev, 0, buf, 512, 0, &err), -ENOTCONN);
     bm_device_close(dev);
 }
 
-Test(device, file_cut_off_meanwhile_is_an_error)
+Test(device, image_cut_off_meanwhile_is_an_error)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_device *dev = must_serve(1000);
+    char buf[512];
+
+    sh("truncate -s 512K disk");
+    cr_expect_eq(bm_device_pread(dev, 0, buf, 512, 768 << 10, &err), -EIO);
+    bm_device_close(dev);
+}
+
+Test(device, raw_file_cut_off_meanwhile_is_an_error)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev;
@@ -221,7 +266,7 @@ Test(device, file_cut_off_meanwhile_is_an_error)
 
 static void *open_it(void *opaque)
 {
-    *(struct bm_device **)opaque = must_open("disk", "raw");
+    *(struct bm_device **)opaque = must_serve(1000);
     return NULL;
 }
 
@@ -232,7 +277,6 @@ Test(device, outlives_the_thread_that_opened_it)
     pthread_t thread;
     char buf[512];
 
-    sh("truncate -s 1M disk");
     cr_assert_eq(pthread_create(&thread, NULL, open_it, &dev), 0);
     pthread_join(thread, NULL);
     bm_sleep_ms(50);
@@ -242,12 +286,8 @@ Test(device, outlives_the_thread_that_opened_it)
 
 Test(device, leaves_nothing_behind)
 {
-    struct bm_device *dev;
-    pid_t pid;
-
-    sh("truncate -s 1M disk");
-    dev = must_open("disk", "raw");
-    pid = bm_device_server_pid(dev);
+    struct bm_device *dev = must_serve(1000);
+    pid_t pid = bm_device_server_pid(dev);
     cr_expect_eq(kill(pid, 0), 0);
     bm_device_close(dev);
     cr_expect_neq(kill(pid, 0), 0);

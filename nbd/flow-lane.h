@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * One worker's part of a flow: the ring of pieces that it reads, digests and
+ * has written. For flow.c.
+ *
+ * Threads: each belongs to one thread.
+ */
+#ifndef BM_FLOW_LANE_H
+#define BM_FLOW_LANE_H
+
+#include "nbd/flow.h"
+
+#include <stdatomic.h>
+
+struct bm_flow_lane;
+
+/* stop: ends the work with -ECANCELED. done: bytes are added to it. */
+struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow, unsigned lane,
+                                      const atomic_bool *stop,
+                                      atomic_uint_fast64_t *done,
+                                      struct bm_error *err);
+void bm_flow_lane_free(struct bm_flow_lane *lane); /* accepts NULL */
+
+/* All of [offset, end), whole blocks: when it returns, nothing is in flight. */
+int bm_flow_lane_span(struct bm_flow_lane *lane, uint64_t offset, uint64_t end,
+                      struct bm_error *err);
+
+#endif

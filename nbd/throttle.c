@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nbd/throttle.h"
+
+#include "nbd/cleanup.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define SECOND INT64_C(1000000000)
+#define BURST (SECOND / 10)
+#define DEBT_MAX (86400 * SECOND) /* and so no sum overflows */
+
+/*
+ * Kept as time instead of bytes: `paid` is the moment up to which the bytes
+ * that were taken are paid for. A new rate changes what the next bytes cost,
+ * and how long a debt lasts that the old one left.
+ */
+struct bm_throttle {
+    pthread_mutex_t mutex;
+    uint64_t rate;
+    int64_t paid; /* ns, CLOCK_MONOTONIC */
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * SECOND + ts.tv_nsec;
+}
+
+static int64_t limited(double ns)
+{
+    return ns < (double)DEBT_MAX ? (int64_t)ns : DEBT_MAX;
+}
+
+struct bm_throttle *bm_throttle_new(uint64_t rate)
+{
+    struct bm_throttle *t = calloc(1, sizeof *t);
+
+    if (!t)
+        return NULL;
+    pthread_mutex_init(&t->mutex, NULL);
+    t->rate = rate;
+    return t;
+}
+
+void bm_throttle_free(struct bm_throttle *t)
+{
+    if (!t)
+        return;
+    pthread_mutex_destroy(&t->mutex);
+    free(t);
+}
+
+uint64_t bm_throttle_rate(struct bm_throttle *t)
+{
+    BM_LOCK(&t->mutex);
+
+    return t->rate;
+}
+
+void bm_throttle_set(struct bm_throttle *t, uint64_t rate)
+{
+    int64_t now = now_ns(), debt;
+
+    BM_LOCK(&t->mutex);
+    debt = t->paid - now;
+    if (debt > 0) {
+        double bytes = (double)debt * (double)t->rate;
+
+        t->paid = now + (rate == 0 ? 0 : limited(bytes / (double)rate));
+    }
+    t->rate = rate;
+}
+
+int bm_throttle_take(struct bm_throttle *t, uint64_t bytes)
+{
+    int64_t now = now_ns(), debt;
+
+    BM_LOCK(&t->mutex);
+    if (t->rate == 0)
+        return 0;
+    debt = t->paid - now;
+    if (debt < -BURST)
+        debt = -BURST;
+    debt = limited((double)debt + (double)bytes * 1e9 / (double)t->rate);
+    t->paid = now + debt;
+    return debt > 0 ? (int)((debt + 999999) / 1000000) : 0;
+}

@@ -1,0 +1,25 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A token bucket: bytes a second, changed while it runs. Threads: any.
+ */
+#ifndef BM_THROTTLE_H
+#define BM_THROTTLE_H
+
+#include <stdint.h>
+
+struct bm_throttle;
+
+/* rate in bytes a second, 0: no limit. A burst of 100 ms is allowed. NULL:
+ * out of memory. */
+struct bm_throttle *bm_throttle_new(uint64_t rate);
+void bm_throttle_free(struct bm_throttle *throttle); /* accepts NULL */
+void bm_throttle_set(struct bm_throttle *throttle, uint64_t rate);
+uint64_t bm_throttle_rate(struct bm_throttle *throttle);
+
+/* Takes bytes out of the bucket, which may go into debt: the milliseconds that
+ * the caller must wait before it does the work (it may look for a cancel or
+ * a new rate meanwhile: what remains is asked with bytes 0). */
+int bm_throttle_take(struct bm_throttle *throttle, uint64_t bytes);
+
+#endif
