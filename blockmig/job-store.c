@@ -120,6 +120,13 @@ static int prepare_dir(const char *dir, bool readonly, char **out,
     return *out ? 0 : bm_fail_errno(err, ENOMEM, "cannot open the job store");
 }
 
+int bm_state_dir_make(const char *dir, struct bm_error *err)
+{
+    BM_FREE char *real = NULL;
+
+    return prepare_dir(dir, false, &real, err);
+}
+
 int bm_job_store_open(const char *dir, bool readonly, struct bm_job_store **out,
                       struct bm_error *err)
 {

@@ -18,6 +18,9 @@ struct bm_job_store;
  * as root /var/lib/blockmig. Caller frees. */
 char *bm_state_dir_default(void);
 
+/* Makes it (0700) when missing; refuses one that others may write in. */
+int bm_state_dir_make(const char *dir, struct bm_error *err);
+
 /* path: the state directory, made (0700) when missing; the database is
  * jobs.sqlite in it. A broken database is an error that says so (quick_check)
  * and is never repaired or replaced. readonly: nothing is made or changed;

@@ -57,5 +57,8 @@ int cli_store_list(struct cli *cli, struct bm_error *err);
 int cli_store_show(struct cli *cli, struct bm_error *err);
 int cli_store_probe(struct cli *cli, struct bm_error *err);
 int cli_doctor(struct cli *cli, struct bm_error *err);
+int cli_compare(struct cli *cli, struct bm_error *err);
+int cli_copy(struct cli *cli, struct bm_error *err);
+int cli_hash(struct cli *cli, struct bm_error *err);
 
 #endif

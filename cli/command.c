@@ -15,12 +15,47 @@ static const enum cli_option list_options[] = {CLI_KEPT, CLI_ALL,
 static const enum cli_option resume_options[] = {CLI_ACCEPT, CLI_BACK,
                                                  CLI_OPTION_NONE};
 
+static const enum cli_option compare_options[] = {
+    CLI_IMAGE_FORMAT,     CLI_OTHER_FORMAT, CLI_STRICT,
+    CLI_FORCE_SHARE,      CLI_CACHE,        CLI_DIGESTS,
+    CLI_TLS_CERTIFICATES, CLI_TLS_PSK,      CLI_OPTION_NONE};
+
+static const enum cli_option copy_options[] = {
+    CLI_IMAGE_FORMAT, CLI_OUTPUT_FORMAT, CLI_VERIFY,      CLI_VERIFY_FROM,
+    CLI_MANIFEST,     CLI_DIGEST,        CLI_BANDWIDTH,   CLI_CACHE,
+    CLI_RESUME,       CLI_FORCE,         CLI_FORCE_SHARE, CLI_ON_READ_ERROR,
+    CLI_MAPFILE,      CLI_RETRIES,       CLI_FILL_FROM,   CLI_TLS_CERTIFICATES,
+    CLI_TLS_PSK,      CLI_OPTION_NONE};
+static const enum cli_option hash_options[] = {
+    CLI_IMAGE_FORMAT, CLI_DIGEST,    CLI_MANIFEST,         CLI_CHECK,
+    CLI_UPDATE,       CLI_DIRTY,     CLI_CHANGED_SINCE,    CLI_CACHE,
+    CLI_FORCE_SHARE,  CLI_BANDWIDTH, CLI_TLS_CERTIFICATES, CLI_TLS_PSK,
+    CLI_OPTION_NONE};
+
 static const char move_details[] =
     "Moves the named disks (vda, or an image's path; without names all of\n"
     "them) of a domain, by name or UUID, to STORE, and proves block by block\n"
     "that nothing was lost. A running guest keeps running. Exit status 0: the\n"
     "guest runs on the new images; 1: it runs where it ran; 3: refused,\n"
     "nothing was touched; 4: a proof failed; 6: run 'blockmig job resume'.\n";
+
+static const char compare_details[] =
+    "A and B are paths or NBD URIs, in any format. Prints every range that\n"
+    "differs, its offset and length in bytes, in blocks of 64 KiB. Exit\n"
+    "status 0: the images are identical; 1: they differ; 2: it cannot be\n"
+    "told.\n";
+
+static const char copy_details[] =
+    "SRC and DST are paths or NBD URIs. A new file gets its name when all of\n"
+    "it is there, durably (and proven, with --verify): a half copy never\n"
+    "looks whole. Exit status 0: done; 1: failed, --resume goes on; 3:\n"
+    "refused, nothing was touched; 4: the target does not read back as it\n"
+    "was written; 5: done, but for the unreadable ranges that are listed.\n";
+
+static const char hash_details[] =
+    "Prints DIGEST  NAME for each image: the digest over the digests of its\n"
+    "64 KiB blocks and its length, as blksum and nbdcopy --blkhash do. Exit\n"
+    "status 4: --check found ranges that differ; they are listed.\n";
 
 const struct cli_command cli_commands[] = {
     {"move", "DOMAIN [DISK...] --to STORE",
@@ -52,6 +87,12 @@ const struct cli_command cli_commands[] = {
      NULL, none, 1, 1, "STORE", false, cli_store_show},
     {"store probe", "STORE", "write a little file there and time it", NULL,
      none, 1, 1, "STORE", false, cli_store_probe},
+    {"copy", "SRC DST", "copy an image, sparse, resumable, proven",
+     copy_details, copy_options, 2, 2, "SRC or DST", true, cli_copy},
+    {"hash", "IMAGE...", "digests of images, and manifests", hash_details,
+     hash_options, 1, -1, "IMAGE", false, cli_hash},
+    {"compare", "A B", "find all that differs between two images",
+     compare_details, compare_options, 2, 2, "A or B", false, cli_compare},
     {"doctor", "", "is this host fit? A list of checks with remedies",
      "Exit status 0: all is fine; 1: something was found.\n", none, 0, 0, NULL,
      false, cli_doctor},

@@ -20,26 +20,48 @@ enum cli_option {
     CLI_ALL,
     CLI_BACK,
     CLI_BANDWIDTH,
+    CLI_CACHE,
+    CLI_CHANGED_SINCE,
+    CLI_CHECK,
     CLI_COMMANDS, /* hidden */
     CLI_CONNECT,
     CLI_DETACH,
+    CLI_DIGEST,
+    CLI_DIGESTS,
+    CLI_DIRTY,
     CLI_DRY_RUN,
+    CLI_FILL_FROM,
     CLI_FORCE,
+    CLI_FORCE_SHARE,
     CLI_FORMAT,
     CLI_HELP,
+    CLI_IMAGE_FORMAT,
     CLI_JSON,
     CLI_KEPT,
     CLI_LONG_OPTIONS, /* hidden */
+    CLI_MANIFEST,
+    CLI_MAPFILE,
     CLI_MAX_PAUSE,
     CLI_NAME,
+    CLI_ON_READ_ERROR,
+    CLI_OTHER_FORMAT,
+    CLI_OUTPUT_FORMAT,
     CLI_OVERLAY_DIR,
     CLI_PROOF,
     CLI_QUIET,
+    CLI_RESUME,
+    CLI_RETRIES,
     CLI_SOURCE,
     CLI_STATE,
     CLI_STRATEGY,
+    CLI_STRICT,
+    CLI_TLS_CERTIFICATES,
+    CLI_TLS_PSK,
     CLI_TO,
+    CLI_UPDATE,
     CLI_VERBOSE,
+    CLI_VERIFY,
+    CLI_VERIFY_FROM,
     CLI_VERSION_OPTION,
     CLI_OPTION_COUNT
 };
@@ -50,9 +72,19 @@ struct cli_options {
     bool help, version, long_options, commands;
     const char *to, *strategy, *format, *proof, *source; /* words checked */
     const char *name, *overlay_dir;
-    uint64_t bandwidth; /* bytes/s, 0: not given */
-    int64_t max_pause;  /* ms */
+    const char *image_format, *other_format; /* NULL: probed */
+    const char *cache;                       /* a word */
+    uint64_t bandwidth;                      /* bytes/s, 0: not given */
+    int64_t max_pause;                       /* ms */
     bool accept, all, back, detach, dry_run, force, kept;
+    bool digests, force_share, strict;
+    const char *output_format, *digest, *verify_from,
+        *on_read_error;                         /* words */
+    const char *manifest, *mapfile, *fill_from; /* files; NULL: none */
+    const char *check, *update, *dirty, *changed_since;
+    const char *tls_certificates, *tls_psk;
+    int64_t retries;
+    bool resume, verify;
 };
 
 void cli_options_default(struct cli_options *options);

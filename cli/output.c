@@ -22,6 +22,7 @@ static struct {
     bool line;     /* a progress line stands on the terminal */
     bool lost;     /* something could not be written */
     bool result;   /* the result object was written */
+    int trouble;   /* the status when something was lost; 0: the usual */
     int64_t shown; /* bm_now_ms of the last progress */
     int phase;     /* the state of the last line, -1: none */
 } out;
@@ -32,6 +33,11 @@ void cli_output_start(const struct cli_options *options)
     out.tty = isatty(STDOUT_FILENO) == 1;
     out.phase = -1;
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+}
+
+void cli_output_trouble(int status)
+{
+    out.trouble = status;
 }
 
 bool cli_verbose(void)
@@ -174,6 +180,8 @@ int cli_output_end(int status)
         bm_remedy(&err, "what was asked for is done, its report is not");
     out.result = true;
     cli_output_error(&err, NULL);
+    if (out.trouble)
+        return out.trouble;
     return status ? status : BM_EXIT_FAILED;
 }
 
@@ -213,33 +221,32 @@ static int terminal_width(void)
     return 80;
 }
 
-static void show_line(const struct bm_progress *p)
+static void show_line(const char *phase, const struct bm_progress *p)
 {
     char done[32], total[32], rate[32], left[48], line[256];
 
     if (p->bytes_total > 0)
-        snprintf(line, sizeof line, "%s  %5.1f %%  %s of %s  %s/s%s",
-                 bm_state_name(p->state), percent(p),
-                 bm_format_size(p->bytes_done, done, sizeof done),
+        snprintf(line, sizeof line, "%s  %5.1f %%  %s of %s  %s/s%s", phase,
+                 percent(p), bm_format_size(p->bytes_done, done, sizeof done),
                  bm_format_size(p->bytes_total, total, sizeof total),
                  bm_format_size(p->rate, rate, sizeof rate),
                  time_left(p, left, sizeof left));
     else
-        snprintf(line, sizeof line, "%s  %.1f s", bm_state_name(p->state),
+        snprintf(line, sizeof line, "%s  %.1f s", phase,
                  (double)p->elapsed_ms / 1000);
     printf("\r\033[K%.*s", terminal_width() - 1, line);
     fflush(stdout);
     out.line = true;
 }
 
-json_object *cli_progress_json(const struct bm_job *job,
-                               const struct bm_progress *p)
+static json_object *progress_json(const char *id, const char *phase,
+                                  const struct bm_progress *p)
 {
-    json_object *o = cli_event_json("progress", job->id);
+    json_object *o = cli_event_json("progress", id);
 
     if (!o)
         return NULL;
-    cli_add_text(o, "phase", bm_state_name(p->state));
+    cli_add_text(o, "phase", phase);
     json_object_object_add(o, "bytes_done",
                            json_object_new_uint64(p->bytes_done));
     json_object_object_add(o, "bytes_total",
@@ -248,6 +255,12 @@ json_object *cli_progress_json(const struct bm_job *job,
     json_object_object_add(o, "percent", json_object_new_double(percent(p)));
     cli_add_number(o, "elapsed_ms", p->elapsed_ms);
     return o;
+}
+
+json_object *cli_progress_json(const struct bm_job *job,
+                               const struct bm_progress *p)
+{
+    return progress_json(job->id, bm_state_name(p->state), p);
 }
 
 static bool due(int interval)
@@ -260,16 +273,50 @@ static bool due(int interval)
     return true;
 }
 
-void cli_progress(const struct bm_job *job, const struct bm_progress *progress)
+static void show_progress(const char *id, const char *phase,
+                          const struct bm_progress *progress)
 {
     if (out.options->quiet)
         return;
     if (out.options->json) {
         if (due(JSON_MS))
-            cli_json(cli_progress_json(job, progress));
+            cli_json(progress_json(id, phase, progress));
     } else if (out.tty && due(TTY_MS)) {
-        show_line(progress);
+        show_line(phase, progress);
     }
+}
+
+void cli_progress(const struct bm_job *job, const struct bm_progress *progress)
+{
+    show_progress(job->id, bm_state_name(progress->state), progress);
+}
+
+void cli_phase_progress(const char *phase, uint64_t done, uint64_t total,
+                        int64_t elapsed_ms)
+{
+    const struct bm_progress progress = {
+        .bytes_done = done,
+        .bytes_total = total,
+        .elapsed_ms = elapsed_ms,
+        .rate = elapsed_ms > 0 ? done * 1000 / (uint64_t)elapsed_ms : 0};
+
+    show_progress(NULL, phase, &progress);
+}
+
+void cli_phase(const char *phase)
+{
+    json_object *o;
+
+    if (out.options->quiet)
+        return;
+    if (!out.options->json) {
+        cli_say("%s\n", phase);
+        return;
+    }
+    o = cli_event_json("event", NULL);
+    if (o)
+        cli_add_text(o, "phase", phase);
+    cli_json(o);
 }
 
 static void event_json(const struct bm_job *job, const char *text)

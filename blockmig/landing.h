@@ -1,0 +1,59 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Where a copy lands: a new file, which is written under a temporary name; a
+ * block device or an NBD export, which are written in place. And the names of
+ * what stands beside it meanwhile.
+ */
+#ifndef BM_LANDING_H
+#define BM_LANDING_H
+
+#include "blockmig/transfer.h"
+
+enum bm_landing_kind { BM_LANDING_FILE, BM_LANDING_DEVICE, BM_LANDING_SERVER };
+
+struct bm_landing {
+    enum bm_landing_kind kind;
+    char *name;         /* as it is to be called */
+    char *part;         /* where the bytes go */
+    char *state;        /* the state file */
+    char *spool;        /* the digests in the making */
+    const char *format; /* borrowed */
+};
+void bm_landing_clear(struct bm_landing *landing);
+
+/* Looks, and changes nothing: a file that exists, a signature on a device
+ * (without `force`), a missing folder are refused. */
+int bm_landing_look(const struct bm_transfer *transfer,
+                    struct bm_landing *landing, struct bm_error *err);
+
+/* Refuses a target that is the source, or one of its backing files. */
+int bm_landing_apart(const struct bm_landing *landing, const char *source,
+                     const char *format, struct bm_error *err);
+
+/* Makes the temporary file anew, for an image of size bytes; for the other
+ * kinds the folder of their state. */
+int bm_landing_make(const struct bm_landing *landing, const char *state_dir,
+                    uint64_t size, struct bm_error *err);
+/* A raw file that ddrescue has not yet written to its end gets its size. */
+int bm_landing_extend(const struct bm_landing *landing, uint64_t size,
+                      struct bm_error *err);
+bool bm_landing_exists(const struct bm_landing *landing);
+
+/* Opens it for writing (fresh: it was just made), or for re-reading. */
+int bm_landing_write(const struct bm_landing *landing,
+                     const struct bm_transfer *transfer, bool fresh,
+                     struct bm_device **out, struct bm_error *err);
+int bm_landing_read(const struct bm_landing *landing,
+                    const struct bm_transfer *transfer, struct bm_device **out,
+                    struct bm_error *err);
+
+/* Gives it its name, durably, and takes away what stands beside it. */
+int bm_landing_land(const struct bm_landing *landing, struct bm_error *err);
+
+/* "file 8:1:1234..." and the like: what the identity of a file or export is;
+ * content: with its size and time of change. NULL: out of memory. */
+char *bm_landing_identity(const char *where, const struct bm_device *dev,
+                          bool content);
+
+#endif
