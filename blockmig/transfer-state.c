@@ -15,14 +15,14 @@ static void free_map(struct bm_mapfile **map)
 }
 #define MAPFILE __attribute__((cleanup(free_map))) struct bm_mapfile
 
-static const char *const keys[] = {"source", "target", "source-id", "target-id",
-                                   "digest"};
+static const char *const keys[] = {"source",    "target", "source-id",
+                                   "target-id", "format", "digest"};
 #define N_KEYS (sizeof keys / sizeof *keys)
 
 static const char *value_of(const struct bm_transfer_identity *id, size_t i)
 {
-    const char *values[N_KEYS] = {id->source, id->target, id->source_id,
-                                  id->target_id, id->digest};
+    const char *values[N_KEYS] = {id->source,    id->target, id->source_id,
+                                  id->target_id, id->format, id->digest};
 
     return values[i];
 }

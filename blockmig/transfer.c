@@ -41,6 +41,11 @@ int bm_transfer_tick(void *opaque, uint64_t done, uint64_t total)
                               : 0;
 }
 
+static bool wants_digests(const struct bm_transfer *t)
+{
+    return t->verify || t->manifest;
+}
+
 static struct bm_transfer_identity identity(const struct bm_transfer_job *job)
 {
     return (struct bm_transfer_identity){
@@ -48,8 +53,8 @@ static struct bm_transfer_identity identity(const struct bm_transfer_job *job)
         .target = job->how->target,
         .source_id = job->source_id,
         .target_id = job->target_id,
-        .digest =
-            job->digests ? bm_manifest_digest(job->digests)->name : "none",
+        .format = job->landing.format,
+        .digest = wants_digests(job->how) ? job->how->digest->name : "none",
         .size = job->source->size,
     };
 }
@@ -106,11 +111,6 @@ void bm_transfer_close_target(struct bm_transfer_job *job)
 
 /* --- going on with an earlier run --- */
 
-static bool wants_digests(const struct bm_transfer *t)
-{
-    return t->verify || t->manifest;
-}
-
 /* What is not done yet, in todo. */
 static int plan_rest(struct bm_transfer_job *job, struct bm_error *err)
 {
@@ -131,13 +131,13 @@ static int take_up(struct bm_transfer_job *job, struct bm_error *err)
     struct bm_transfer_identity id;
     int rc = bm_transfer_open_target(job, err);
 
-    if (rc == 0 && wants_digests(job->how))
-        rc = bm_manifest_reopen(job->landing.spool, job->how->digest,
-                                job->source->size, &job->digests, err);
     if (rc)
         return rc;
     id = identity(job);
     rc = bm_transfer_state_load(job->landing.state, &id, &job->done, err);
+    if (rc == 0 && wants_digests(job->how))
+        rc = bm_manifest_reopen(job->landing.spool, job->how->digest,
+                                job->source->size, &job->digests, err);
     return rc ? rc : plan_rest(job, err);
 }
 

@@ -183,12 +183,7 @@ static int tick(struct bm_rescue_run *run, struct bm_error *err)
 static size_t depth(const struct bm_rescue_run *run,
                     const struct bm_rescue_pass *pass)
 {
-    /* A device without poll reads in submit: more would only be more buffers
-     * than caches hold. */
-    return pass->stop || run->calm < BM_RESCUE_CALM ||
-                   !run->how->source->ops->poll
-               ? 1
-               : BM_RESCUE_DEPTH;
+    return pass->stop || run->calm < BM_RESCUE_CALM ? 1 : BM_RESCUE_DEPTH;
 }
 
 /* Asks for one more piece. 1: done; 0: there is none, or no room. */
@@ -216,7 +211,7 @@ static int advance(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
     struct bm_rescue_outcome piece;
     int rc;
 
-    if (bm_pipe_has_written(run) || bm_pipe_reading(run) == 0 ||
+    if (bm_pipe_reading(run) == 0 ||
         run->reading - run->writing >= BM_RESCUE_SLOTS / 2)
         return bm_pipe_retire(run, err);
     rc = bm_pipe_take(run, &piece, err);

@@ -33,12 +33,6 @@ bool bm_pipe_has_room(const struct bm_rescue_run *run, size_t depth)
            run->next - run->writing < BM_RESCUE_SLOTS;
 }
 
-bool bm_pipe_has_written(const struct bm_rescue_run *run)
-{
-    return run->writing < run->reading &&
-           run->slots[run->writing % BM_RESCUE_SLOTS].req.done;
-}
-
 bool bm_pipe_is_idle(const struct bm_rescue_run *run)
 {
     return run->writing == run->next;
@@ -49,15 +43,11 @@ bool bm_pipe_is_idle(const struct bm_rescue_run *run)
 int bm_pipe_read(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
                  struct bm_error *err)
 {
+    size_t number = run->next++ % BM_RESCUE_SLOTS;
+    struct bm_rescue_slot *slot = &run->slots[number];
     uint64_t start = now_ns();
-    struct bm_rescue_slot *slot;
-    size_t number;
     int rc;
 
-    if (bm_pipe_is_idle(run)) /* the buffer that caches hold already */
-        run->writing = run->reading = run->next = 0;
-    number = run->next++ % BM_RESCUE_SLOTS;
-    slot = &run->slots[number];
     *slot = (struct bm_rescue_slot){
         .req = {.op = BM_READ,
                 .buf = run->buffers + number * run->chunk,

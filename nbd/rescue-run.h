@@ -81,8 +81,6 @@ int bm_rescue_pass_run(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
 /* How many are being read; whether one more may be. */
 size_t bm_pipe_reading(const struct bm_rescue_run *run);
 bool bm_pipe_has_room(const struct bm_rescue_run *run, size_t depth);
-/* Whether the first write is done. */
-bool bm_pipe_has_written(const struct bm_rescue_run *run);
 bool bm_pipe_is_idle(const struct bm_rescue_run *run);
 int bm_pipe_read(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
                  struct bm_error *err);

@@ -51,7 +51,7 @@ static int on_progress(void *opaque, const struct bm_mapfile *map)
     return s->cancel_after >= 0 && s->cancel_after-- == 0;
 }
 
-/* A source of random bytes. */
+/* A source of bytes that are nowhere zero. */
 static void begin(struct scene *s, uint64_t size, unsigned seed)
 {
     memset(s, 0, sizeof *s);
@@ -59,7 +59,7 @@ static void begin(struct scene *s, uint64_t size, unsigned seed)
     s->source = faulty_new(size, 0);
     s->target = faulty_new(size, UNTOUCHED);
     for (uint64_t i = 0; i < size; i++)
-        s->source->data[i] = (uint8_t)(1 + random() % 200);
+        s->source->data[i] = (uint8_t)((i * 2654435761u >> 24) | 1);
     s->map = bm_mapfile_new(size);
     s->cancel_after = -1;
     s->rescue = (struct bm_rescue){.source = &s->source->dev,
@@ -245,6 +245,73 @@ Test(rescue, jumps_further_with_each_error_and_comes_back_later)
     for (size_t i = 0; i < 5; i++)
         cr_expect_eq(s.source->log[13 + i] - s.source->log[12 + i],
                      steps[i] * 65536);
+    end(&s);
+}
+
+/* What lies between two bad places is likely bad as well. */
+Test(rescue, reads_beside_what_is_finished_first)
+{
+    struct scene s;
+
+    begin(&s, 4 * MIB, 1);
+    spoil(&s, 0, 1);
+    spoil(&s, 2047, 1);
+    spoil(&s, 4095, 1);
+    bm_mapfile_set(s.map, 0, MIB / 2, BM_AREA_UNTRIMMED);
+    bm_mapfile_set(s.map, MIB, MIB, BM_AREA_UNTRIMMED);
+    bm_mapfile_set(s.map, 2 * MIB, MIB, BM_AREA_FINISHED);
+    memcpy(s.target->data + 2 * MIB, s.source->data + 2 * MIB, MIB);
+    s.map->pass = 3;
+    must_run(&s);
+    check_truth(&s);
+    cr_expect_eq(s.source->log[0], 3 * MIB);
+    cr_expect_eq(s.source->log[3], 3 * MIB + 3 * MIB / 4);
+    cr_expect_eq(s.source->log[4], MIB / 2);
+    end(&s);
+}
+
+/* From each edge up to the first bad sector; what is between them comes
+ * last. */
+Test(rescue, trims_both_edges_before_it_scrapes)
+{
+    struct scene s;
+    const uint64_t *log;
+
+    begin(&s, MIB, 1);
+    s.source->dev.chunk = 65536;
+    spoil(&s, 128 + 10, 1);
+    spoil(&s, 128 + 100, 1);
+    must_run(&s);
+    check_truth(&s);
+    log = s.source->log + 16;
+    for (uint64_t i = 0; i <= 10; i++)
+        cr_assert_eq(log[i], (128 + i) * SECTOR);
+    for (uint64_t i = 0; i <= 27; i++)
+        cr_assert_eq(log[11 + i], (255 - i) * SECTOR);
+    for (uint64_t i = 0; i < 89; i++)
+        cr_assert_eq(log[39 + i], (139 + i) * SECTOR);
+    cr_expect_eq(s.result.reads, 16 + 128);
+    end(&s);
+}
+
+/* Beside a bad sector there is no edge to trim. */
+Test(rescue, does_not_trim_beside_a_bad_sector)
+{
+    struct scene s;
+
+    begin(&s, MIB, 1);
+    bm_mapfile_set(s.map, 0, MIB, BM_AREA_FINISHED);
+    memcpy(s.target->data, s.source->data, MIB);
+    bm_mapfile_set(s.map, 100 * SECTOR, SECTOR, BM_AREA_BAD);
+    bm_mapfile_set(s.map, 101 * SECTOR, 9 * SECTOR, BM_AREA_UNTRIMMED);
+    memset(s.target->data + 100 * SECTOR, UNTOUCHED, SECTOR);
+    spoil(&s, 100, 1);
+    spoil(&s, 107, 1);
+    must_run(&s);
+    cr_expect_eq(s.source->log[0], 109 * SECTOR);
+    cr_expect_eq(s.source->log[2], 107 * SECTOR);
+    cr_expect_eq(s.source->log[3], 101 * SECTOR);
+    cr_expect_eq(s.result.reads, 9);
     end(&s);
 }
 
