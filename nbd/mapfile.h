@@ -74,7 +74,9 @@ bool bm_mapfile_last(const struct bm_mapfile *map, enum bm_area status,
 uint64_t bm_mapfile_bytes(const struct bm_mapfile *map, enum bm_area status);
 size_t bm_mapfile_areas(const struct bm_mapfile *map, enum bm_area status);
 
-/* A note "key: value", replaced or added; NULL: none. */
+/* A note "key: value", replaced or added; in the file it is the comment
+ * "# blockmig key: value". -EINVAL: a newline in it, or ": " in the key. noted:
+ * the value, NULL: there is none. */
 int bm_mapfile_note(struct bm_mapfile *map, const char *key, const char *value);
 const char *bm_mapfile_noted(const struct bm_mapfile *map, const char *key);
 

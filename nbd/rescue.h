@@ -39,7 +39,8 @@ struct bm_rescue_result {
 
 /* 0 when all phases are through, also with bad areas left. Negative errno: the
  * source was lost, the target failed, or it was stopped; the map is true and
- * saved all the same. */
+ * saved all the same: if the target cannot be flushed, or the source was cut
+ * off meanwhile, it is taken back to what was last saved. */
 int bm_rescue_run(struct bm_rescue *rescue, struct bm_rescue_result *result,
                   struct bm_error *err);
 
