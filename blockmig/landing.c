@@ -7,12 +7,16 @@
 #include "nbd/child.h"
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
+#include "nbd/imagelock.h"
 #include "nbd/sync.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <linux/loop.h>
+#include <linux/major.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -21,11 +25,16 @@
 
 void bm_landing_clear(struct bm_landing *landing)
 {
+    if (landing->old >= 0)
+        (void)close(landing->old);
+    if (landing->claim >= 0)
+        (void)close(landing->claim);
     free(landing->name);
     free(landing->part);
     free(landing->state);
     free(landing->spool);
     memset(landing, 0, sizeof *landing);
+    landing->old = landing->claim = -1;
 }
 
 static int refused(struct bm_error *err)
@@ -90,19 +99,34 @@ static int set_names(const struct bm_transfer *t, struct bm_landing *l,
 
 /* --- looking --- */
 
-static int look_at_file(const struct bm_transfer *t, bool exists,
+/* Whoever writes it would go on in a file without a name. */
+static int hold_old(const struct bm_transfer *t, struct bm_landing *l,
+                    struct bm_error *err)
+{
+    int rc;
+
+    l->old = open(t->target, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (l->old < 0)
+        return bm_fail_errno(err, errno, "cannot copy to %s", t->target);
+    rc = bm_writer_lock(l->old, t->target, err);
+    return rc == -EBUSY ? refused(err) : rc;
+}
+
+static int look_at_file(const struct bm_transfer *t, struct bm_landing *l,
                         struct bm_error *err)
 {
-    if (!exists || t->force || (t->rescue && t->resume))
-        return 0;
+    if (t->force || (t->rescue && t->resume))
+        return hold_old(t, l, err);
     bm_fail(err, EEXIST, "cannot copy to %s", t->target);
     bm_cause(err, "it exists");
     bm_remedy(err, "--force replaces it once the copy is complete");
     return refused(err);
 }
 
-static int look_at_device(const struct bm_transfer *t, struct bm_error *err)
+static int look_at_device(const struct bm_transfer *t,
+                          const struct bm_landing *l, struct bm_error *err)
 {
+    bool going_on = t->resume && access(l->state, F_OK) == 0;
     BM_FREE char *signature = NULL;
     int rc;
 
@@ -114,7 +138,7 @@ static int look_at_device(const struct bm_transfer *t, struct bm_error *err)
     rc = bm_store_signature(t->target, &signature, err);
     if (rc < 0)
         return rc;
-    if (!signature || t->force || t->resume)
+    if (!signature || t->force || going_on)
         return 0;
     bm_fail(err, EEXIST, "cannot copy to %s", t->target);
     bm_cause(err, "it bears %s", signature);
@@ -135,45 +159,75 @@ static int look_at_folder(const char *path, struct bm_error *err)
     return refused(err);
 }
 
-static int look_at_path(const struct bm_transfer *t, struct bm_landing *l,
-                        struct bm_error *err)
+static int find_kind(const struct bm_transfer *t, struct bm_landing *l,
+                     bool *exists, struct bm_error *err)
 {
     struct stat st;
-    bool exists = stat(t->target, &st) == 0;
 
-    if (!exists && errno != ENOENT)
-        return bm_fail_errno(err, errno, "cannot copy to %s", t->target),
-               refused(err);
-    if (exists && S_ISBLK(st.st_mode)) {
-        l->kind = BM_LANDING_DEVICE;
-        return look_at_device(t, err);
-    }
-    if (exists && !S_ISREG(st.st_mode)) {
-        bm_fail(err, EINVAL, "cannot copy to %s", t->target);
-        bm_cause(err, "it is neither a file nor a block device");
-        return refused(err);
-    }
-    l->kind = BM_LANDING_FILE;
-    return exists ? look_at_file(t, exists, err)
-                  : look_at_folder(t->target, err);
+    *exists = false;
+    l->kind = bm_is_nbd_uri(t->target) ? BM_LANDING_SERVER : BM_LANDING_FILE;
+    if (l->kind == BM_LANDING_SERVER)
+        return 0;
+    /* a link to nothing is something that would be replaced, too */
+    if (lstat(t->target, &st) != 0)
+        return errno == ENOENT
+                   ? 0
+                   : (bm_fail_errno(err, errno, "cannot copy to %s", t->target),
+                      refused(err));
+    *exists = true;
+    if (stat(t->target, &st) == 0 && S_ISREG(st.st_mode))
+        return 0;
+    l->kind = BM_LANDING_DEVICE;
+    if (S_ISBLK(st.st_mode))
+        return 0;
+    bm_fail(err, EINVAL, "cannot copy to %s", t->target);
+    bm_cause(err, "it is neither a file nor a block device");
+    return refused(err);
 }
 
 int bm_landing_look(const struct bm_transfer *t, struct bm_landing *l,
                     struct bm_error *err)
 {
-    int rc = 0;
+    bool exists;
+    int rc;
 
     memset(l, 0, sizeof *l);
-    if (bm_is_nbd_uri(t->target))
-        l->kind = BM_LANDING_SERVER;
-    else
-        rc = look_at_path(t, l, err);
+    l->old = l->claim = -1;
+    rc = find_kind(t, l, &exists, err);
     if (rc == 0)
         rc = set_names(t, l, err);
-    return rc;
+    if (rc || l->kind == BM_LANDING_SERVER)
+        return rc;
+    if (l->kind == BM_LANDING_DEVICE)
+        return look_at_device(t, l, err);
+    return exists ? look_at_file(t, l, err) : look_at_folder(t->target, err);
 }
 
 /* --- not the source --- */
+
+/* Of a loop device the file behind it. */
+static void look_behind(const char *path, struct stat *st)
+{
+    BM_CLOSE int fd = -1;
+    struct loop_info64 info;
+
+    if (!S_ISBLK(st->st_mode) || major(st->st_rdev) != LOOP_MAJOR)
+        return;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) != 0)
+        return;
+    st->st_mode = S_IFREG;
+    st->st_dev = info.lo_device;
+    st->st_ino = info.lo_inode;
+}
+
+static int examine(const char *path, struct stat *st)
+{
+    if (stat(path, st) != 0)
+        return -errno;
+    look_behind(path, st);
+    return 0;
+}
 
 static bool same_file(const struct stat *a, const struct stat *b)
 {
@@ -203,7 +257,7 @@ static int apart_from_chain(const struct bm_landing *l, const struct stat *mine,
         struct bm_image_info info = {0};
         struct stat st;
 
-        if (stat(layer, &st) == 0 && same_file(&st, mine))
+        if (examine(layer, &st) == 0 && same_file(&st, mine))
             return is_source(l, layer, err);
         if (layer_format && strcmp(layer_format, "raw") == 0)
             return 0;
@@ -225,7 +279,7 @@ int bm_landing_apart(const struct bm_landing *l, const char *source,
     if (strcmp(l->name, source) == 0)
         return is_source(l, source, err);
     if (bm_is_nbd_uri(source) || bm_is_nbd_uri(l->name) ||
-        stat(l->name, &mine) != 0)
+        examine(l->name, &mine) != 0)
         return 0;
     return apart_from_chain(l, &mine, source, format, err);
 }
@@ -273,6 +327,62 @@ int bm_landing_extend(const struct bm_landing *l, uint64_t size,
     return 0;
 }
 
+/* A byte that no QEMU locks: QEMU's are 100 to 203 and this. */
+#define CLAIM 300
+
+int bm_landing_claim(struct bm_landing *l, struct bm_error *err)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = CLAIM, .l_len = 1};
+
+    if (l->kind == BM_LANDING_SERVER || l->kind == BM_LANDING_DEVICE)
+        return 0;
+    if (l->claim >= 0)
+        (void)close(l->claim);
+    l->claim = open(l->part, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (l->claim < 0)
+        return errno == ENOENT
+                   ? 0
+                   : bm_fail_errno(err, errno, "cannot open %s", l->part);
+    if (fcntl(l->claim, F_OFD_SETLK, &lock) == 0)
+        return 0;
+    bm_fail(err, EBUSY, "cannot copy to %s", l->name);
+    bm_cause(err, "another copy to it is running");
+    return refused(err);
+}
+
+/* The claim is on the file that has the name now, not on one before it. */
+static int still_ours(const struct bm_landing *l, struct bm_error *err)
+{
+    struct stat held, named;
+
+    if (fstat(l->claim, &held) == 0 && stat(l->part, &named) == 0 &&
+        held.st_dev == named.st_dev && held.st_ino == named.st_ino)
+        return 0;
+    bm_fail(err, ESTALE, "cannot give %s its name", l->name);
+    return bm_cause(err, "someone has replaced %s", l->part), -ESTALE;
+}
+
+int bm_landing_adopt(struct bm_landing *l, struct bm_error *err)
+{
+    if (rename(l->name, l->part) != 0)
+        return bm_fail_errno(err, errno, "cannot rename %s to %s", l->name,
+                             l->part);
+    /* its lock would be in the way of our own */
+    (void)close(l->old);
+    l->old = -1;
+    return bm_sync_folder_of(l->part, err);
+}
+
+int bm_landing_forget(const struct bm_landing *l, struct bm_error *err)
+{
+    if (unlink(l->state) == 0)
+        return bm_sync_folder_of(l->state, err);
+    return errno == ENOENT
+               ? 0
+               : bm_fail_errno(err, errno, "cannot remove %s", l->state);
+}
+
 bool bm_landing_exists(const struct bm_landing *l)
 {
     return l->kind != BM_LANDING_FILE || access(l->part, F_OK) == 0;
@@ -282,7 +392,7 @@ int bm_landing_write(const struct bm_landing *l, const struct bm_transfer *t,
                      bool fresh, struct bm_device **out, struct bm_error *err)
 {
     struct bm_open how = {.format = l->format,
-                          .lanes = BM_LANES_MAX,
+                          .lanes = bm_device_lanes(),
                           .write = true,
                           .zeroed = fresh && l->kind == BM_LANDING_FILE,
                           .direct = t->direct,
@@ -296,7 +406,7 @@ int bm_landing_read(const struct bm_landing *l, const struct bm_transfer *t,
                     struct bm_device **out, struct bm_error *err)
 {
     struct bm_open how = {.format = l->format,
-                          .lanes = BM_LANES_MAX,
+                          .lanes = bm_device_lanes(),
                           .share = true,
                           .direct = !t->verify_cached,
                           .tls_certificates = t->tls_certificates,
@@ -309,13 +419,26 @@ int bm_landing_read(const struct bm_landing *l, const struct bm_transfer *t,
     return bm_device_open(l->part, &how, out, err);
 }
 
-int bm_landing_land(const struct bm_landing *l, struct bm_error *err)
+static int give_name(const struct bm_landing *l, bool force)
 {
-    int rc = 0;
+    if (!force &&
+        renameat2(AT_FDCWD, l->part, AT_FDCWD, l->name, RENAME_NOREPLACE) == 0)
+        return 0;
+    /* a file system without that promise: look, and hope for a moment */
+    if (!force && (errno != EINVAL || access(l->name, F_OK) == 0))
+        return errno == EINVAL ? -EEXIST : -errno;
+    return rename(l->part, l->name) == 0 ? 0 : -errno;
+}
 
-    if (l->kind == BM_LANDING_FILE) {
-        if (rename(l->part, l->name) != 0)
-            return bm_fail_errno(err, errno, "cannot rename %s to %s", l->part,
+int bm_landing_land(const struct bm_landing *l, bool force,
+                    struct bm_error *err)
+{
+    int rc = l->kind == BM_LANDING_FILE ? still_ours(l, err) : 0;
+
+    if (rc == 0 && l->kind == BM_LANDING_FILE) {
+        rc = give_name(l, force);
+        if (rc)
+            return bm_fail_errno(err, -rc, "cannot rename %s to %s", l->part,
                                  l->name);
         rc = bm_sync_folder_of(l->name, err);
     }
@@ -324,6 +447,17 @@ int bm_landing_land(const struct bm_landing *l, struct bm_error *err)
         rc =
             bm_fail_errno(err, errno, "cannot remove the state of %s", l->name);
     return rc;
+}
+
+/* When the file was made: an inode that is used again is another file. */
+static long long birth(const char *path)
+{
+    struct statx x;
+
+    if (statx(AT_FDCWD, path, 0, STATX_BTIME, &x) != 0 ||
+        !(x.stx_mask & STATX_BTIME))
+        return 0;
+    return x.stx_btime.tv_sec * 1000000000LL + x.stx_btime.tv_nsec;
 }
 
 char *bm_landing_identity(const char *where, const struct bm_device *dev,
@@ -346,7 +480,7 @@ char *bm_landing_identity(const char *where, const struct bm_device *dev,
                      (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
                      st.st_mtim.tv_nsec);
     else
-        n = asprintf(&text, "file %ju:%ju", (uintmax_t)st.st_dev,
-                     (uintmax_t)st.st_ino);
+        n = asprintf(&text, "file %ju:%ju born %lld", (uintmax_t)st.st_dev,
+                     (uintmax_t)st.st_ino, birth(where));
     return n < 0 ? NULL : text;
 }

@@ -19,11 +19,15 @@ struct bm_landing {
     char *state;        /* the state file */
     char *spool;        /* the digests in the making */
     const char *format; /* borrowed */
+    int old;   /* the file that is to be replaced, held against writers; -1 */
+    int claim; /* the temporary file, or the device, held against another copy
+                * to the same place; -1 */
 };
 void bm_landing_clear(struct bm_landing *landing);
 
 /* Looks, and changes nothing: a file that exists, a signature on a device
- * (without `force`), a missing folder are refused. */
+ * (without `force`), a file that someone writes, a missing folder are
+ * refused. Clear it afterwards, also when it failed. */
 int bm_landing_look(const struct bm_transfer *transfer,
                     struct bm_landing *landing, struct bm_error *err);
 
@@ -38,6 +42,12 @@ int bm_landing_make(const struct bm_landing *landing, const char *state_dir,
 /* A raw file that ddrescue has not yet written to its end gets its size. */
 int bm_landing_extend(const struct bm_landing *landing, uint64_t size,
                       struct bm_error *err);
+/* The file that bears the name already becomes the temporary one. */
+int bm_landing_adopt(struct bm_landing *landing, struct bm_error *err);
+/* No other copy to the same place from now on: -EBUSY, there is one. */
+int bm_landing_claim(struct bm_landing *landing, struct bm_error *err);
+/* Takes the state of an earlier copy away, durably. */
+int bm_landing_forget(const struct bm_landing *landing, struct bm_error *err);
 bool bm_landing_exists(const struct bm_landing *landing);
 
 /* Opens it for writing (fresh: it was just made), or for re-reading. */
@@ -48,8 +58,10 @@ int bm_landing_read(const struct bm_landing *landing,
                     const struct bm_transfer *transfer, struct bm_device **out,
                     struct bm_error *err);
 
-/* Gives it its name, durably, and takes away what stands beside it. */
-int bm_landing_land(const struct bm_landing *landing, struct bm_error *err);
+/* Gives it its name, durably, and takes away what stands beside it. A file
+ * that has appeared there meanwhile is replaced with `force` only. */
+int bm_landing_land(const struct bm_landing *landing, bool force,
+                    struct bm_error *err);
 
 /* "file 8:1:1234..." and the like: what the identity of a file or export is;
  * content: with its size and time of change. NULL: out of memory. */

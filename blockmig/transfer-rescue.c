@@ -166,6 +166,8 @@ int bm_transfer_rescue(struct bm_transfer_job *job, struct bm_error *err)
         job->map = bm_mapfile_new(job->source->size);
     if (!job->map)
         return bm_fail_errno(err, ENOMEM, "cannot rescue %s", job->how->source);
+    if (bm_mapfile_note(job->map, "part", job->target_id) != 0)
+        return bm_fail_errno(err, ENOMEM, "cannot rescue %s", job->how->source);
     job->phase = "rescuing";
     job->started = true;
     rescue.map = job->map;

@@ -16,13 +16,15 @@ static void free_map(struct bm_mapfile **map)
 #define MAPFILE __attribute__((cleanup(free_map))) struct bm_mapfile
 
 static const char *const keys[] = {"source",    "target", "source-id",
-                                   "target-id", "format", "digest"};
+                                   "target-id", "format", "source-format",
+                                   "digest"};
 #define N_KEYS (sizeof keys / sizeof *keys)
 
 static const char *value_of(const struct bm_transfer_identity *id, size_t i)
 {
     const char *values[N_KEYS] = {id->source,    id->target, id->source_id,
-                                  id->target_id, id->format, id->digest};
+                                  id->target_id, id->format, id->source_format,
+                                  id->digest};
 
     return values[i];
 }

@@ -16,6 +16,7 @@ struct bm_transfer_identity {
     const char *source, *target;
     const char *source_id, *target_id; /* of the file: device, inode, ... */
     const char *format;                /* of the target */
+    const char *source_format;         /* as it was given */
     const char *digest;                /* "none": none are taken */
     uint64_t size;
 };

@@ -14,6 +14,16 @@ static void free_bitmap(struct bm_bitmap **map)
 }
 #define BITMAP __attribute__((cleanup(free_bitmap))) struct bm_bitmap
 
+/* What differs is not done: a --resume must not believe it is. */
+static void forget(struct bm_transfer_job *job, const struct bm_bitmap *differ)
+{
+    uint64_t at = 0, length, size = job->result->size;
+
+    for (; job->done && bm_bitmap_next(differ, false, at, size, &at, &length);
+         at += length)
+        bm_bitmap_clear(job->done, at, length);
+}
+
 /* Sets in `differ` what is not on the target as it was read from the source.
  * The target is opened anew, so that nothing of the writing is believed. */
 static int look(struct bm_transfer_job *job, const struct bm_bitmap *only,
@@ -35,6 +45,8 @@ static int look(struct bm_transfer_job *job, const struct bm_bitmap *only,
     scan.device = dev;
     rc = bm_scan_check(&scan, job->digests, differ, err);
     bm_device_close(dev);
+    if (rc == 0)
+        forget(job, differ);
     return rc;
 }
 

@@ -54,6 +54,8 @@ static struct bm_transfer_identity identity(const struct bm_transfer_job *job)
         .source_id = job->source_id,
         .target_id = job->target_id,
         .format = job->landing.format,
+        .source_format =
+            job->how->source_format ? job->how->source_format : "probed",
         .digest = wants_digests(job->how) ? job->how->digest->name : "none",
         .size = job->source->size,
     };
@@ -65,7 +67,7 @@ static int open_source(struct bm_transfer_job *job, struct bm_error *err)
 {
     const struct bm_transfer *t = job->how;
     struct bm_open how = {.format = t->source_format,
-                          .lanes = BM_LANES_MAX,
+                          .lanes = bm_device_lanes(),
                           .direct = t->direct,
                           .share = t->share,
                           .tls_certificates = t->tls_certificates,
@@ -129,7 +131,10 @@ static int plan_rest(struct bm_transfer_job *job, struct bm_error *err)
 static int take_up(struct bm_transfer_job *job, struct bm_error *err)
 {
     struct bm_transfer_identity id;
-    int rc = bm_transfer_open_target(job, err);
+    int rc = bm_landing_claim(&job->landing, err);
+
+    if (rc == 0)
+        rc = bm_transfer_open_target(job, err);
 
     if (rc)
         return rc;
@@ -147,12 +152,16 @@ static int begin(struct bm_transfer_job *job, struct bm_error *err)
 {
     int rc;
 
-    if (unlink(job->landing.state) != 0 && errno != ENOENT)
-        return bm_fail_errno(err, errno, "cannot remove %s",
-                             job->landing.state);
+    rc = bm_landing_claim(&job->landing, err); /* an old one may be in use */
+    if (rc == 0)
+        rc = bm_landing_forget(&job->landing, err);
+    if (rc)
+        return rc;
     rc = bm_landing_make(&job->landing, job->how->state_dir, job->source->size,
                          err);
     job->fresh = true;
+    if (rc == 0)
+        rc = bm_landing_claim(&job->landing, err);
     if (rc == 0)
         rc = bm_transfer_open_target(job, err);
     if (rc == 0 && wants_digests(job->how))
@@ -166,6 +175,15 @@ static int begin(struct bm_transfer_job *job, struct bm_error *err)
                : bm_fail_errno(err, ENOMEM, "cannot copy %s", job->how->source);
 }
 
+static int part_is_gone(const struct bm_transfer_job *job, struct bm_error *err)
+{
+    bm_fail(err, ENOENT, "cannot go on with the rescue of %s",
+            job->how->source);
+    bm_cause(err, "%s is gone, which the map %s is about", job->landing.part,
+             job->how->mapfile);
+    return bm_status(err, BM_EXIT_REFUSED);
+}
+
 /* What ddrescue wrote bears its own name already; from now on it does not look
  * whole until it is. */
 static int take_up_rescue(struct bm_transfer_job *job, struct bm_error *err)
@@ -176,16 +194,29 @@ static int take_up_rescue(struct bm_transfer_job *job, struct bm_error *err)
 
     if (rc)
         return rc;
-    if (!bm_landing_exists(l) && rename(l->name, l->part) != 0)
-        return bm_fail_errno(err, errno, "cannot rename %s to %s", l->name,
-                             l->part);
-    rc = bm_landing_extend(l, job->source->size, err);
+    if (!bm_landing_exists(l)) {
+        if (bm_mapfile_noted(job->map, "part"))
+            return part_is_gone(job, err);
+        rc = bm_landing_adopt(l, err);
+    }
+    if (rc == 0)
+        rc = bm_landing_extend(l, job->source->size, err);
+    if (rc == 0)
+        rc = bm_landing_claim(l, err);
     if (rc == 0)
         rc = bm_transfer_open_target(job, err);
     if (rc == 0 && wants_digests(job->how))
         rc = bm_manifest_new(l->spool, NULL, job->how->digest,
                              job->source->size, &job->digests, err);
     return rc;
+}
+
+static int no_map(const struct bm_transfer_job *job, struct bm_error *err)
+{
+    bm_fail(err, ENOENT, "cannot go on with the rescue of %s",
+            job->how->source);
+    bm_cause(err, "there is no map %s", job->how->mapfile);
+    return bm_status(err, BM_EXIT_REFUSED);
 }
 
 static int map_exists(const struct bm_transfer_job *job, struct bm_error *err)
@@ -209,6 +240,8 @@ static int start(struct bm_transfer_job *job, struct bm_error *err)
 
     if (t->rescue && access(t->mapfile, F_OK) == 0)
         return t->resume ? take_up_rescue(job, err) : map_exists(job, err);
+    if (t->rescue && t->resume)
+        return no_map(job, err);
     return can_take_up(job) ? take_up(job, err) : begin(job, err);
 }
 
@@ -247,11 +280,16 @@ int bm_transfer_copy(struct bm_transfer_job *job, const struct bm_bitmap *only,
 }
 
 /* What was written is not lost for a `resume`, if it can be made durable. */
-static void keep_what_is_done(struct bm_transfer_job *job)
+static void keep_what_is_done(struct bm_transfer_job *job,
+                              const struct bm_error *why)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
     if (!job->started || !job->target || !job->done || job->how->rescue)
+        return;
+    /* A server that failed may say yes to a second flush, and have lost what
+     * the first one was for. A file of ours remembers. */
+    if (!job->target->local && why->code != ECANCELED)
         return;
     if (bm_device_flush(job->target, &ignored) == 0 &&
         (!job->digests || bm_manifest_sync(job->digests, &ignored) == 0))
@@ -283,7 +321,7 @@ static int copy_all(struct bm_transfer_job *job, struct bm_error *err)
     if (rc == 0 && job->digests)
         rc = copy_manifest(job, err);
     if (rc == 0)
-        rc = bm_landing_land(&job->landing, err);
+        rc = bm_landing_land(&job->landing, job->how->force, err);
     return rc;
 }
 
@@ -351,7 +389,7 @@ int bm_transfer_run(const struct bm_transfer *transfer,
     if (rc == 0) {
         rc = copy_all(&job, err);
         if (rc)
-            keep_what_is_done(&job);
+            keep_what_is_done(&job, err);
         else
             rc = say_unreadable(&job, err);
         if (rc && err->status != BM_EXIT_UNREADABLE)

@@ -19,22 +19,13 @@ enum { EQUAL = 0, DIFFERENT = 1, TROUBLE = 2 };
 
 /* --- open --------------------------------------------------------------- */
 
-static unsigned count_lanes(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (cores < 1)
-        return 1;
-    return cores < (long)BM_LANES_MAX ? (unsigned)cores : BM_LANES_MAX;
-}
-
 static int open_side(const struct cli *cli, int side, struct bm_device **out,
                      struct bm_error *err)
 {
     const struct cli_options *o = &cli->options;
     const struct bm_open how = {.format = side == 0 ? o->image_format
                                                     : o->other_format,
-                                .lanes = count_lanes(),
+                                .lanes = bm_device_lanes(),
                                 .direct = strcmp(o->cache, "none") == 0,
                                 .share = o->force_share,
                                 .tls_certificates = o->tls_certificates,

@@ -89,7 +89,8 @@ static int file_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
 static int file_flush(struct bm_device *dev, unsigned lane,
                       struct bm_error *err)
 {
-    int rc = lane == 0 ? bm_file_sync(of(dev)) : 0;
+    /* any lane may ask, for what all of them wrote */
+    int rc = bm_file_sync(of(dev));
 
     return rc == 0 ? 0 : bm_fail_errno(err, rc, "cannot flush %s", dev->name);
 }

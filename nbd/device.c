@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* What one bm_device_pread keeps in flight: QEMU serves 16 requests of a
  * connection at once, and past 8 of them nothing gets faster. */
@@ -23,6 +24,15 @@ bool bm_is_nbd_uri(const char *where)
         if (strncmp(where, schemes[i], strlen(schemes[i])) == 0)
             return true;
     return false;
+}
+
+unsigned bm_device_lanes(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (cores < 1)
+        return 1;
+    return cores < (long)BM_LANES_MAX ? (unsigned)cores : BM_LANES_MAX;
 }
 
 /* Whatever else can be opened (a FIFO) might make open(2) wait for ever. */

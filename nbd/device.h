@@ -139,6 +139,9 @@ int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
 
 bool bm_is_nbd_uri(const char *where);
 
+/* As many lanes as there are cores to serve them: what to ask for. */
+unsigned bm_device_lanes(void);
+
 /* Drains, disconnects, ends its server. Flush first: a close that fails tells
  * nobody. Accepts NULL. */
 void bm_device_close(struct bm_device *dev);

@@ -54,8 +54,12 @@ static void fail(struct task *task, const struct bm_error *err)
 {
     BM_LOCK(&task->mutex);
 
-    if (!task->error.code)
+    if (!task->error.code) {
         task->error = *err;
+        if (!err->code) /* never a success by mistake */
+            bm_fail(&task->error, EIO, "cannot read %s",
+                    task->flow->source->name);
+    }
     atomic_store(&task->stop, true);
 }
 
