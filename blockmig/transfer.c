@@ -347,10 +347,25 @@ static void name_the_way(struct bm_transfer_job *job, struct bm_error *err)
     bm_remedy(err, "the same command with --resume goes on");
 }
 
+/* A server that was started anew looks the same and may have nothing. */
+static int cannot_trust(const struct bm_transfer_job *job, struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot go on with the copy to %s", job->how->target);
+    bm_cause(err, "whether the server still has what was copied is not known");
+    bm_remedy(err, "give --verify in all runs, which finds out");
+    return bm_status(err, BM_EXIT_REFUSED);
+}
+
 static int prepare(struct bm_transfer_job *job, struct bm_error *err)
 {
     const struct bm_transfer *t = job->how;
     int rc = bm_landing_look(t, &job->landing, err);
+
+    if (rc == 0 && t->manifest)
+        rc = bm_manifest_may_replace(t->manifest, err);
+    if (rc == 0 && t->resume && !t->verify &&
+        job->landing.kind == BM_LANDING_SERVER)
+        rc = cannot_trust(job, err);
 
     if (rc == 0)
         rc = bm_landing_apart(&job->landing, t->source, t->source_format, err);

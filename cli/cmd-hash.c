@@ -114,9 +114,12 @@ static int finish(struct hashing *h, const char *path, struct bm_error *err)
 
 static int hash(struct hashing *h, struct bm_error *err)
 {
+    const char *path = h->options->manifest;
     struct bm_scan scan;
-    int rc = open_image(h, NULL, 0, err);
+    int rc = path ? bm_manifest_may_replace(path, err) : 0;
 
+    if (rc == 0)
+        rc = open_image(h, NULL, 0, err);
     if (rc == 0)
         rc = bm_manifest_new(NULL, NULL, h->digest, h->dev->size, &h->manifest,
                              err);
@@ -124,7 +127,7 @@ static int hash(struct hashing *h, struct bm_error *err)
         return rc;
     scan = scan_of(h, NULL);
     rc = bm_scan_hash(&scan, h->manifest, err);
-    return rc ? rc : finish(h, h->options->manifest, err);
+    return rc ? rc : finish(h, path, err);
 }
 
 /* --- check -------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <openssl/evp.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -180,6 +181,30 @@ static int check_size(const struct bm_manifest *m, struct bm_error *err)
     if ((uint64_t)st.st_size > bm_manifest_place(m, m->blocks))
         return bm_manifest_damaged(m, "something follows its end", err);
     return 0;
+}
+
+int bm_manifest_may_replace(const char *path, struct bm_error *err)
+{
+    BM_FREE char *copy = strdup(path);
+    BM_CLOSE int fd = -1;
+    char magic[sizeof MAGIC - 1];
+
+    if (!copy)
+        return bm_fail_errno(err, ENOMEM, "cannot write %s", path);
+    if (access(dirname(copy), W_OK | X_OK) != 0)
+        return bm_fail_errno(err, errno, "cannot write %s", path);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return errno == ENOENT
+                   ? 0
+                   : bm_fail_errno(err, errno, "cannot write %s", path);
+    if (pread(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic &&
+        memcmp(magic, MAGIC, sizeof magic) == 0)
+        return 0;
+    bm_fail(err, EEXIST, "cannot write %s", path);
+    bm_cause(err, "it exists and is no manifest");
+    bm_remedy(err, "give another name");
+    return bm_status(err, BM_EXIT_REFUSED), -EEXIST;
 }
 
 int bm_manifest_read_header(struct bm_manifest *m, struct bm_error *err)

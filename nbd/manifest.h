@@ -88,6 +88,9 @@ int bm_manifest_sync(struct bm_manifest *m, struct bm_error *err);
 int bm_manifest_save(const struct bm_manifest *m, const char *path,
                      struct bm_error *err);
 
+/* Whether save may replace what has this name: nothing, or a manifest. Else
+ * -EEXIST; and the folder must be there. */
+int bm_manifest_may_replace(const char *path, struct bm_error *err);
 /* A spool with the same entries, in the making. */
 int bm_manifest_copy(const struct bm_manifest *m, struct bm_manifest **out,
                      struct bm_error *err);

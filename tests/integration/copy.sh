@@ -245,6 +245,62 @@ devices() {
     ok "block devices"
 }
 
+# What would have cost data, each found by an attack.
+attacks() {
+    local loop pid
+    noise a 24M
+    noise c 1M
+    cp c before
+    # two copies to one name
+    "$blockmig" -q copy --bandwidth 6M -f raw a b &
+    pid=$!
+    until_true 10 test -e .b.blockmig-part
+    sleep 0.3
+    trouble 3 'another copy to it is running' copy -f raw c b
+    wait "$pid"
+    same a b
+    # a file that appears meanwhile, and a link to nothing
+    "$blockmig" -q copy --bandwidth 8M -f raw a d 2>err &
+    pid=$!
+    until_true 10 test -e .d.blockmig-part
+    echo precious >d
+    wait "$pid" && fail "it replaced a file" || true
+    [ "$(cat d)" = precious ] || fail "it is replaced"
+    ln -s nowhere link
+    trouble 3 'neither a file' copy -f raw a link
+    # an image that someone has open is not replaced
+    qemu-img create -q -f qcow2 g.qcow2 1M
+    by_qemu g -f qcow2 g.qcow2
+    trouble 3 'has it open' copy --force -f raw a g.qcow2
+    stop g
+    # the source is no place for a manifest
+    trouble 3 'is no manifest' copy --manifest c -f raw c e
+    trouble 3 'is no manifest' hash --manifest c -f raw c
+    same c before
+    trouble 1 'No such file' copy --manifest none/m -f raw c e
+    [ ! -e e ] || fail "e is there"
+    # a rescue without its map
+    cp c kept
+    trouble 3 'there is no map' copy --resume --on-read-error rescue \
+        --mapfile typo -f raw a kept
+    same c kept
+    # a server that came back may be empty
+    trouble 3 'give --verify' copy --resume -f raw c "$(uri none)"
+    if [ "$(id -u)" = 0 ]; then
+        # a loop device of the source, and a resume that has no state
+        loop=$(losetup --find --show c)
+        trouble 3 'what would be read' copy --force -f raw c "$loop"
+        losetup -d "$loop"
+        truncate -s 16M disk
+        mkfs.ext4 -q disk
+        loop=$(losetup --find --show disk)
+        run 3 copy --resume -f raw c "$loop"
+        losetup -d "$loop"
+    fi
+    rm -rf a b c d before link g.qcow2 kept disk .d.*
+    ok "attacks"
+}
+
 # A target that forgets the first write of a block is repaired; one that
 # always does has exit status 4 and its ranges.
 bad_target() {
@@ -279,6 +335,9 @@ PLUGIN
         else
             trouble 4 'proof.*failed' copy --verify -f raw a "$(uri l)"
             grep -q '^0 1048576$' out || fail "no ranges: $(cat out)"
+            # what was not proven is not taken for done
+            LIAR_TIMES=0
+            run 4 -q copy --resume --verify -f raw a "$(uri l)"
         fi
         stop l
     done
@@ -287,7 +346,7 @@ PLUGIN
 }
 
 for part in ${PARTS:-files formats digests resume dead_server faults full refused \
-    devices bad_target}; do
+    devices bad_target attacks}; do
     $part
 done
 ok "$checks runs"
