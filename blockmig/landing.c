@@ -396,6 +396,7 @@ int bm_landing_write(const struct bm_landing *l, const struct bm_transfer *t,
                           .write = true,
                           .zeroed = fresh && l->kind == BM_LANDING_FILE,
                           .direct = t->direct,
+                          .keep = t->verify_cached,
                           .tls_certificates = t->tls_certificates,
                           .tls_psk = t->tls_psk};
 

@@ -44,6 +44,32 @@ static void write_out(struct bm_file *file, uint64_t start, uint64_t end)
         note_write_error(file, errno);
 }
 
+/* The oldest window has had time to get to the disk; its pages are given back,
+ * to be written again: fresh memory costs more than the copying, most of all
+ * in a virtual machine. */
+static void retire(struct bm_file *file, const struct bm_file_window *w)
+{
+    if (sync_file_range(file->fd, (off_t)w->start, (off_t)(w->end - w->start),
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                            SYNC_FILE_RANGE_WAIT_AFTER) != 0 &&
+        (errno == EIO || errno == ENOSPC || errno == EDQUOT))
+        note_write_error(file, errno);
+    /* a hint: what fails costs memory only */
+    (void)posix_fadvise(file->fd, (off_t)w->start, (off_t)(w->end - w->start),
+                        POSIX_FADV_DONTNEED);
+}
+
+static void remember(struct bm_file *file, struct bm_file_lane *lane)
+{
+    if (lane->n_sent == BM_FILE_WINDOWS) {
+        retire(file, &lane->sent[lane->first]);
+        lane->first = (lane->first + 1) % BM_FILE_WINDOWS;
+        lane->n_sent--;
+    }
+    lane->sent[(lane->first + lane->n_sent++) % BM_FILE_WINDOWS] =
+        (struct bm_file_window){lane->start, lane->end};
+}
+
 /* The disk is to have work all the time, and the flush little. Where in the
  * file a lane writes does not matter: what lies in between is clean, or some
  * other lane's and will be written anyway. */
@@ -58,6 +84,8 @@ static void begin_write_out(struct bm_file *file, struct bm_file_lane *lane,
     if (lane->dirty < WINDOW)
         return;
     write_out(file, lane->start, lane->end);
+    if (!file->keep)
+        remember(file, lane);
     lane->dirty = 0;
 }
 

@@ -156,6 +156,7 @@ static struct bm_file *new_file(const char *path, const struct bm_open *how)
         return free(file), NULL;
     file->fd = file->direct = -1;
     file->align = SECTOR;
+    file->keep = how->keep;
     pthread_mutex_init(&file->ragged, NULL);
     file->dev = (struct bm_device){
         .ops = &file_ops,

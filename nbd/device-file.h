@@ -14,16 +14,24 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define BM_FILE_WINDOWS 8u /* of a lane that are on their way to the disk */
+
 struct bm_file_lane {
     char *bounce; /* aligned; NULL until a ragged request needs it */
     /* Written since write-out was last begun: so many bytes, within this. */
     uint64_t dirty, start, end;
+    /* Windows that write-out was begun for, the oldest at `first`. */
+    struct bm_file_window {
+        uint64_t start, end;
+    } sent[BM_FILE_WINDOWS];
+    unsigned first, n_sent;
 };
 
 struct bm_file {
     struct bm_device dev;
     int fd;       /* through the page cache; has the locks */
     int direct;   /* with O_DIRECT, or -1 */
+    bool keep;    /* what was written stays in the page cache */
     bool block;   /* a block device */
     size_t align; /* of what `direct`, or zeroing a block device, takes; a power
                    * of two */

@@ -111,6 +111,7 @@ struct bm_open {
                          * uppermost so many layers of the image hold */
     unsigned lanes;     /* wanted, 0: one; a device may have fewer */
     bool write;         /* for one writer: QEMU's locks are taken */
+    bool keep;          /* what is written is to stay in the page cache */
     bool zeroed;        /* the caller has just made it: it reads as zeroes */
     bool direct;        /* O_DIRECT: an error where that cannot be had */
     bool share;         /* take no lock: someone may write it meanwhile */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #define TICK_MS 200
 
@@ -103,6 +104,14 @@ static unsigned least(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
+/* Two writers of one file through the page cache only wait for its lock. What
+ * must be digested, or waited for, is worth a second one. */
+static bool only_copies_cached(const struct bm_flow *flow)
+{
+    return flow->target && !flow->digest && flow->source->local &&
+           flow->target->local && strcmp(flow->target->medium, "cache") == 0;
+}
+
 static unsigned count_workers(const struct bm_flow *flow)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -111,6 +120,8 @@ static unsigned count_workers(const struct bm_flow *flow)
 
     if (flow->target)
         n = least(n, flow->target->lanes);
+    if (only_copies_cached(flow))
+        n = 1;
     n = least(n, flow->lanes ? flow->lanes : cores > 0 ? (unsigned)cores : 1);
     return spans < n ? (unsigned)spans : n;
 }
