@@ -6,27 +6,8 @@
 # cmp, in any pair of formats and servers; whatever goes wrong is a 2. No
 # hypervisor needed.
 set -euo pipefail
-top=$(cd "$(dirname "$0")/../.." && pwd)
-blockmig=${B:-$top/build}/blockmig
-tmp=$(mktemp -d)
-RANDOM=${BM_SEED:-1}
-checks=0
-
-tidy() {
-    local pid
-    for pid in "$tmp"/*.pid; do
-        [ ! -s "$pid" ] || kill -KILL "$(cat "$pid")" 2>/dev/null || true
-    done
-    rm -rf "$tmp"
-}
-trap tidy EXIT
-trap 'exit 1' INT TERM
-cd "$tmp"
-
-fail() {
-    echo "FAIL: $*" >&2
-    exit 1
-}
+# shellcheck source=tests/integration/bytes.bash
+. "$(dirname "$0")/bytes.bash"
 
 # run STATUS ARGUMENT...: the command ends so; what it prints is in out, err.
 run() {
@@ -57,30 +38,6 @@ agree() {
     [ "$is" = "$want" ] || fail "qemu-img compare $* $a $b: $is: $(cat out err)"
     run "$want" -f "$af" -F "$bf" "$@" "$a" "$b"
     [ ! -s err ] || fail "compare $a $b: writes to standard error: $(cat err)"
-}
-
-uri() { echo "nbd+unix:///?socket=$tmp/$1.sock"; }
-
-# by_nbdkit NAME ARGUMENT...
-by_nbdkit() {
-    local name=$1
-    shift
-    nbdkit -U "$tmp/$name.sock" -P "$tmp/$name.pid" "$@"
-}
-
-# by_qemu NAME ARGUMENT...
-by_qemu() {
-    local name=$1
-    shift
-    qemu-nbd -t --fork -k "$tmp/$name.sock" --pid-file="$tmp/$name.pid" "$@"
-}
-
-stop() {
-    local name
-    for name; do
-        kill -KILL "$(cat "$name.pid")"
-        rm "$name.pid" "$name.sock"
-    done
 }
 
 # The ranges that differ, by cmp, as blocks of 64 KiB.
