@@ -21,7 +21,6 @@
 #include <sys/sysmacros.h>
 
 #define CREATE_MS 30000
-#define CHAIN_MAX 200 /* layers; libvirt stops there too */
 
 void bm_landing_clear(struct bm_landing *landing)
 {
@@ -244,44 +243,33 @@ static int is_source(const struct bm_landing *l, const char *layer,
     return refused(err);
 }
 
-/* Each layer of the source. */
-static int apart_from_chain(const struct bm_landing *l, const struct stat *mine,
-                            const char *source, const char *format,
-                            struct bm_error *err)
+struct apart {
+    const struct bm_landing *landing;
+    struct stat mine;
+};
+
+static int check_layer(void *opaque, unsigned depth, const char *layer,
+                       struct bm_error *err)
 {
-    BM_FREE char *layer = strdup(source);
-    BM_FREE char *layer_format = format ? strdup(format) : NULL;
-    int rc = 0;
+    const struct apart *apart = opaque;
+    struct stat st;
 
-    for (int i = 0; rc == 0 && layer && i < CHAIN_MAX; i++) {
-        struct bm_image_info info = {0};
-        struct stat st;
-
-        if (examine(layer, &st) == 0 && same_file(&st, mine))
-            return is_source(l, layer, err);
-        if (layer_format && strcmp(layer_format, "raw") == 0)
-            return 0;
-        rc = bm_image_info(layer, layer_format, &info, err);
-        free(layer);
-        free(layer_format);
-        layer = BM_STEAL(info.backing);
-        layer_format = BM_STEAL(info.backing_format);
-        bm_image_info_clear(&info);
-    }
-    return rc;
+    return examine(layer, &st) == 0 && same_file(&st, &apart->mine)
+               ? is_source(apart->landing, layer, err)
+               : 0;
 }
 
 int bm_landing_apart(const struct bm_landing *l, const char *source,
                      const char *format, struct bm_error *err)
 {
-    struct stat mine;
+    struct apart apart = {.landing = l};
 
     if (strcmp(l->name, source) == 0)
         return is_source(l, source, err);
     if (bm_is_nbd_uri(source) || bm_is_nbd_uri(l->name) ||
-        examine(l->name, &mine) != 0)
+        examine(l->name, &apart.mine) != 0)
         return 0;
-    return apart_from_chain(l, &mine, source, format, err);
+    return bm_image_walk(source, format, check_layer, &apart, err);
 }
 
 /* --- making and opening --- */

@@ -8,12 +8,6 @@
 
 #define ROUNDS 3 /* the first look, and one after each of two repairs */
 
-static void free_bitmap(struct bm_bitmap **map)
-{
-    bm_bitmap_free(*map);
-}
-#define BITMAP __attribute__((cleanup(free_bitmap))) struct bm_bitmap
-
 /* What differs is not done: a --resume must not believe it is. */
 static void forget(struct bm_transfer_job *job, const struct bm_bitmap *differ)
 {
@@ -90,12 +84,12 @@ static int give_up(struct bm_transfer_job *job, const struct bm_bitmap *differ,
 
 int bm_transfer_verify(struct bm_transfer_job *job, struct bm_error *err)
 {
-    BITMAP *before = NULL;
+    BM_BITMAP *before = NULL;
     int64_t start = bm_now_ms();
     int rc = 0;
 
     for (int round = 1; rc == 0; round++) {
-        BITMAP *differ = bm_bitmap_new(job->result->size, BM_DIGEST_BLOCK);
+        BM_BITMAP *differ = bm_bitmap_new(job->result->size, BM_DIGEST_BLOCK);
 
         if (!differ)
             return bm_fail_errno(err, ENOMEM, "cannot verify %s",

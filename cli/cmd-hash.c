@@ -132,12 +132,6 @@ static int hash(struct hashing *h, struct bm_error *err)
 
 /* --- check -------------------------------------------------------------- */
 
-static void free_bitmap(struct bm_bitmap **map)
-{
-    bm_bitmap_free(*map);
-}
-#define BITMAP __attribute__((cleanup(free_bitmap))) struct bm_bitmap
-
 static json_object *check_json(const struct hashing *h,
                                const struct bm_bitmap *differ)
 {
@@ -202,7 +196,7 @@ static int same_length(const struct hashing *h, struct bm_error *err)
 
 static int check(struct hashing *h, struct bm_error *err)
 {
-    BITMAP *differ = NULL;
+    BM_BITMAP *differ = NULL;
     struct bm_scan scan;
     int rc = bm_manifest_open(h->options->check, &h->manifest, err);
 
@@ -222,31 +216,33 @@ static int check(struct hashing *h, struct bm_error *err)
 
 /* --- update ------------------------------------------------------------- */
 
+struct base {
+    const char *path; /* as realpath(3) has it, or NULL */
+    unsigned depth;
+};
+
+static int is_base(void *opaque, unsigned depth, const char *layer,
+                   struct bm_error *err)
+{
+    struct base *base = opaque;
+    BM_FREE char *real = realpath(layer, NULL);
+
+    base->depth = depth;
+    return depth && real && base->path && strcmp(real, base->path) == 0;
+}
+
 /* How many layers of the image lie above base. */
-static int depth_of(const char *image, const char *format, const char *base,
+static int depth_of(const char *image, const char *format, const char *path,
                     unsigned *depth, struct bm_error *err)
 {
-    BM_FREE char *layer = strdup(image);
-    BM_FREE char *layer_format = format ? strdup(format) : NULL;
-    BM_FREE char *wanted = realpath(base, NULL);
-    int rc = 0;
+    BM_FREE char *real = realpath(path, NULL);
+    struct base base = {.path = real};
+    int rc = bm_image_walk(image, format, is_base, &base, err);
 
-    for (*depth = 0; rc == 0 && layer && wanted; (*depth)++) {
-        struct bm_image_info info = {0};
-        BM_FREE char *real = realpath(layer, NULL);
-
-        if (real && *depth && strcmp(real, wanted) == 0)
-            return 0;
-        rc = bm_image_info(layer, layer_format, &info, err);
-        free(layer);
-        free(layer_format);
-        layer = BM_STEAL(info.backing);
-        layer_format = BM_STEAL(info.backing_format);
-        bm_image_info_clear(&info);
-    }
+    *depth = base.depth;
     if (rc)
-        return rc;
-    bm_fail(err, EINVAL, "cannot tell what changed since %s", base);
+        return rc < 0 ? rc : 0;
+    bm_fail(err, EINVAL, "cannot tell what changed since %s", path);
     bm_cause(err, "%s does not stand on it", image);
     return bm_status(err, BM_EXIT_USAGE);
 }
@@ -289,7 +285,7 @@ static int take_up(struct hashing *h, struct bm_error *err)
 
 static int update(struct hashing *h, struct bm_error *err)
 {
-    BITMAP *todo = NULL;
+    BM_BITMAP *todo = NULL;
     struct bm_scan scan;
     const struct cli_options *o = h->options;
     unsigned depth = 0;

@@ -22,6 +22,12 @@ struct bm_bitmap;
  * Memory for untouched parts is not used (calloc of whole pages). */
 struct bm_bitmap *bm_bitmap_new(uint64_t size, uint32_t block);
 void bm_bitmap_free(struct bm_bitmap *map); /* accepts NULL */
+static inline void bm_cleanup_bitmap(struct bm_bitmap **map)
+{
+    bm_bitmap_free(*map);
+}
+/* A local that is freed at the end of its scope. */
+#define BM_BITMAP __attribute__((cleanup(bm_cleanup_bitmap))) struct bm_bitmap
 uint64_t bm_bitmap_size(const struct bm_bitmap *map);
 uint32_t bm_bitmap_block(const struct bm_bitmap *map);
 

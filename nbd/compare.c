@@ -204,9 +204,7 @@ static void *worker_main(void *opaque)
 
 static unsigned count_workers(const struct task *task)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = cores > 0 && cores < (long)BM_LANES_MAX ? (unsigned)cores
-                                                         : BM_LANES_MAX;
+    unsigned n = bm_device_lanes();
 
     for (int s = 0; s < 2; s++)
         if (task->devs[s]->lanes < n)

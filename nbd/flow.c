@@ -114,7 +114,6 @@ static bool only_copies_cached(const struct bm_flow *flow)
 
 static unsigned count_workers(const struct bm_flow *flow)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t spans = flow->source->size / BM_SPAN + 1;
     unsigned n = least(flow->source->lanes, BM_LANES_MAX);
 
@@ -122,7 +121,7 @@ static unsigned count_workers(const struct bm_flow *flow)
         n = least(n, flow->target->lanes);
     if (only_copies_cached(flow))
         n = 1;
-    n = least(n, flow->lanes ? flow->lanes : cores > 0 ? (unsigned)cores : 1);
+    n = least(n, flow->lanes ? flow->lanes : bm_device_lanes());
     return spans < n ? (unsigned)spans : n;
 }
 

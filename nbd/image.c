@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define CHAIN_MAX 200u /* layers; libvirt stops there too */
+
 /* An image's metadata is read in milliseconds; a dead NFS server takes for
  * ever. */
 #define INFO_MS 30000
@@ -320,4 +322,27 @@ int bm_image_check(const char *path, const char *format, struct bm_error *err)
     default:
         return refine(-EIO, err);
     }
+}
+
+int bm_image_walk(const char *path, const char *format, bm_image_visit visit,
+                  void *opaque, struct bm_error *err)
+{
+    BM_FREE char *layer = strdup(path);
+    BM_FREE char *layer_format = format ? strdup(format) : NULL;
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && layer && i < CHAIN_MAX; i++) {
+        struct bm_image_info info = {0};
+
+        rc = visit(opaque, i, layer, err);
+        if (rc || (layer_format && strcmp(layer_format, "raw") == 0))
+            return rc;
+        rc = bm_image_info(layer, layer_format, &info, err);
+        free(layer);
+        free(layer_format);
+        layer = BM_STEAL(info.backing);
+        layer_format = BM_STEAL(info.backing_format);
+        bm_image_info_clear(&info);
+    }
+    return rc;
 }

@@ -40,6 +40,16 @@ void bm_image_info_clear(struct bm_image_info *info);
 int bm_image_info(const char *path, const char *format,
                   struct bm_image_info *info, struct bm_error *err);
 
+/*
+ * Calls visit for each layer of an image, the image itself first (depth 0), as
+ * the headers name them. format NULL: probed. Ends when visit returns other
+ * than 0, and returns that; 0 after the last layer, or 200 of them.
+ */
+typedef int (*bm_image_visit)(void *opaque, unsigned depth, const char *layer,
+                              struct bm_error *err);
+int bm_image_walk(const char *path, const char *format, bm_image_visit visit,
+                  void *opaque, struct bm_error *err);
+
 /* The chain as a json: file name that names every layer's driver; the last
  * layer's backing is null. cache_none opens with O_DIRECT. Caller frees;
  * NULL when out of memory. */

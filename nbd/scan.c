@@ -134,17 +134,12 @@ static int digest_tail(struct task *task, struct bm_error *err)
     return rc;
 }
 
-static void free_bitmap(struct bm_bitmap **map)
-{
-    bm_bitmap_free(*map);
-}
-
 int bm_scan_check(const struct bm_scan *scan, const struct bm_manifest *against,
                   struct bm_bitmap *differ, struct bm_error *err)
 {
     struct task task = {.scan = scan, .against = against, .differ = differ};
     uint64_t length = bm_manifest_length(against);
-    __attribute__((cleanup(free_bitmap))) struct bm_bitmap *all = NULL;
+    BM_BITMAP *all = NULL;
     int rc = digest_tail(&task, err);
 
     if (rc == 0 && scan->device->size < length) {
