@@ -3,22 +3,15 @@
 #include "blockmig/landing.h"
 
 #include "blockmig/job-store.h"
-#include "blockmig/store.h"
 #include "nbd/child.h"
 #include "nbd/cleanup.h"
-#include "nbd/image.h"
-#include "nbd/imagelock.h"
 #include "nbd/sync.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <linux/loop.h>
-#include <linux/major.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #define CREATE_MS 30000
 
@@ -35,244 +28,6 @@ void bm_landing_clear(struct bm_landing *landing)
     memset(landing, 0, sizeof *landing);
     landing->old = landing->claim = -1;
 }
-
-static int refused(struct bm_error *err)
-{
-    return bm_status(err, BM_EXIT_REFUSED);
-}
-
-/* --- names --- */
-
-/* DIR/.NAME.blockmig-WHAT; with a folder always, as QEMU takes what stands
- * before a colon for a protocol. */
-static char *beside(const char *path, const char *what)
-{
-    const char *slash = strrchr(path, '/');
-    int dir = slash ? (int)(slash - path) + 1 : 0;
-    char *name;
-
-    if (asprintf(&name, "%s%.*s.%s.blockmig-%s", slash ? "" : "./", dir, path,
-                 path + dir, what) < 0)
-        return NULL;
-    return name;
-}
-
-/* FNV-1a, 64 bits: one state file a target, whatever is in its name. */
-static uint64_t name_hash(const char *text)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
-static char *in_state_dir(const char *dir, const char *target, const char *what)
-{
-    char *name;
-
-    if (asprintf(&name, "%s/copy-%016" PRIx64 ".%s", dir, name_hash(target),
-                 what) < 0)
-        return NULL;
-    return name;
-}
-
-static int set_names(const struct bm_transfer *t, struct bm_landing *l,
-                     struct bm_error *err)
-{
-    l->name = strdup(t->target);
-    if (l->kind == BM_LANDING_FILE) {
-        l->part = beside(t->target, "part");
-        l->state = beside(t->target, "state");
-        l->spool = beside(t->target, "digests");
-    } else {
-        l->part = strdup(t->target);
-        l->state = in_state_dir(t->state_dir, t->target, "state");
-        l->spool = in_state_dir(t->state_dir, t->target, "digests");
-    }
-    l->format = t->target_format ? t->target_format : "raw";
-    if (!l->name || !l->part || !l->state || !l->spool)
-        return bm_fail_errno(err, ENOMEM, "cannot copy to %s", t->target);
-    return 0;
-}
-
-/* --- looking --- */
-
-/* Whoever writes it would go on in a file without a name. */
-static int hold_old(const struct bm_transfer *t, struct bm_landing *l,
-                    struct bm_error *err)
-{
-    int rc;
-
-    l->old = open(t->target, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (l->old < 0)
-        return bm_fail_errno(err, errno, "cannot copy to %s", t->target);
-    rc = bm_writer_lock(l->old, t->target, err);
-    return rc == -EBUSY ? refused(err) : rc;
-}
-
-static int look_at_file(const struct bm_transfer *t, struct bm_landing *l,
-                        struct bm_error *err)
-{
-    if (t->force || (t->rescue && t->resume))
-        return hold_old(t, l, err);
-    bm_fail(err, EEXIST, "cannot copy to %s", t->target);
-    bm_cause(err, "it exists");
-    bm_remedy(err, "--force replaces it once the copy is complete");
-    return refused(err);
-}
-
-static int look_at_device(const struct bm_transfer *t,
-                          const struct bm_landing *l, struct bm_error *err)
-{
-    bool going_on = t->resume && access(l->state, F_OK) == 0;
-    BM_FREE char *signature = NULL;
-    int rc;
-
-    if (t->target_format && strcmp(t->target_format, "raw") != 0) {
-        bm_fail(err, EINVAL, "cannot copy to %s", t->target);
-        bm_cause(err, "a block device takes the bytes as they are");
-        return bm_remedy(err, "leave out -O"), refused(err);
-    }
-    rc = bm_store_signature(t->target, &signature, err);
-    if (rc < 0)
-        return rc;
-    if (!signature || t->force || going_on)
-        return 0;
-    bm_fail(err, EEXIST, "cannot copy to %s", t->target);
-    bm_cause(err, "it bears %s", signature);
-    return bm_remedy(err, "--force overwrites it"), refused(err);
-}
-
-static int look_at_folder(const char *path, struct bm_error *err)
-{
-    const char *slash = strrchr(path, '/');
-    BM_FREE char *dir =
-        slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-
-    if (!dir)
-        return bm_fail_errno(err, ENOMEM, "cannot copy to %s", path);
-    if (access(dir, W_OK | X_OK) == 0)
-        return 0;
-    bm_fail_errno(err, errno, "cannot copy to %s", path);
-    return refused(err);
-}
-
-static int find_kind(const struct bm_transfer *t, struct bm_landing *l,
-                     bool *exists, struct bm_error *err)
-{
-    struct stat st;
-
-    *exists = false;
-    l->kind = bm_is_nbd_uri(t->target) ? BM_LANDING_SERVER : BM_LANDING_FILE;
-    if (l->kind == BM_LANDING_SERVER)
-        return 0;
-    /* a link to nothing is something that would be replaced, too */
-    if (lstat(t->target, &st) != 0)
-        return errno == ENOENT
-                   ? 0
-                   : (bm_fail_errno(err, errno, "cannot copy to %s", t->target),
-                      refused(err));
-    *exists = true;
-    if (stat(t->target, &st) == 0 && S_ISREG(st.st_mode))
-        return 0;
-    l->kind = BM_LANDING_DEVICE;
-    if (S_ISBLK(st.st_mode))
-        return 0;
-    bm_fail(err, EINVAL, "cannot copy to %s", t->target);
-    bm_cause(err, "it is neither a file nor a block device");
-    return refused(err);
-}
-
-int bm_landing_look(const struct bm_transfer *t, struct bm_landing *l,
-                    struct bm_error *err)
-{
-    bool exists;
-    int rc;
-
-    memset(l, 0, sizeof *l);
-    l->old = l->claim = -1;
-    rc = find_kind(t, l, &exists, err);
-    if (rc == 0)
-        rc = set_names(t, l, err);
-    if (rc || l->kind == BM_LANDING_SERVER)
-        return rc;
-    if (l->kind == BM_LANDING_DEVICE)
-        return look_at_device(t, l, err);
-    return exists ? look_at_file(t, l, err) : look_at_folder(t->target, err);
-}
-
-/* --- not the source --- */
-
-/* Of a loop device the file behind it. */
-static void look_behind(const char *path, struct stat *st)
-{
-    BM_CLOSE int fd = -1;
-    struct loop_info64 info;
-
-    if (!S_ISBLK(st->st_mode) || major(st->st_rdev) != LOOP_MAJOR)
-        return;
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) != 0)
-        return;
-    st->st_mode = S_IFREG;
-    st->st_dev = info.lo_device;
-    st->st_ino = info.lo_inode;
-}
-
-static int examine(const char *path, struct stat *st)
-{
-    if (stat(path, st) != 0)
-        return -errno;
-    look_behind(path, st);
-    return 0;
-}
-
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-    if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
-        return a->st_rdev == b->st_rdev;
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-static int is_source(const struct bm_landing *l, const char *layer,
-                     struct bm_error *err)
-{
-    bm_fail(err, EINVAL, "cannot copy to %s", l->name);
-    bm_cause(err, "%s is what would be read", layer);
-    return refused(err);
-}
-
-struct apart {
-    const struct bm_landing *landing;
-    struct stat mine;
-};
-
-static int check_layer(void *opaque, unsigned depth, const char *layer,
-                       struct bm_error *err)
-{
-    const struct apart *apart = opaque;
-    struct stat st;
-
-    return examine(layer, &st) == 0 && same_file(&st, &apart->mine)
-               ? is_source(apart->landing, layer, err)
-               : 0;
-}
-
-int bm_landing_apart(const struct bm_landing *l, const char *source,
-                     const char *format, struct bm_error *err)
-{
-    struct apart apart = {.landing = l};
-
-    if (strcmp(l->name, source) == 0)
-        return is_source(l, source, err);
-    if (bm_is_nbd_uri(source) || bm_is_nbd_uri(l->name) ||
-        examine(l->name, &apart.mine) != 0)
-        return 0;
-    return bm_image_walk(source, format, check_layer, &apart, err);
-}
-
-/* --- making and opening --- */
 
 static int make_raw(const char *path, uint64_t size, struct bm_error *err)
 {
@@ -336,7 +91,7 @@ int bm_landing_claim(struct bm_landing *l, struct bm_error *err)
         return 0;
     bm_fail(err, EBUSY, "cannot copy to %s", l->name);
     bm_cause(err, "another copy to it is running");
-    return refused(err);
+    return bm_status(err, BM_EXIT_REFUSED);
 }
 
 /* The claim is on the file that has the name now, not on one before it. */
@@ -436,40 +191,4 @@ int bm_landing_land(const struct bm_landing *l, bool force,
         rc =
             bm_fail_errno(err, errno, "cannot remove the state of %s", l->name);
     return rc;
-}
-
-/* When the file was made: an inode that is used again is another file. */
-static long long birth(const char *path)
-{
-    struct statx x;
-
-    if (statx(AT_FDCWD, path, 0, STATX_BTIME, &x) != 0 ||
-        !(x.stx_mask & STATX_BTIME))
-        return 0;
-    return x.stx_btime.tv_sec * 1000000000LL + x.stx_btime.tv_nsec;
-}
-
-char *bm_landing_identity(const char *where, const struct bm_device *dev,
-                          bool content)
-{
-    struct stat st;
-    char *text;
-    int n;
-
-    if (bm_is_nbd_uri(where))
-        n = asprintf(&text, "server %" PRIu64, dev->size);
-    else if (stat(where, &st) != 0)
-        n = asprintf(&text, "gone");
-    else if (S_ISBLK(st.st_mode))
-        n = asprintf(&text, "device %u:%u %" PRIu64, major(st.st_rdev),
-                     minor(st.st_rdev), dev->size);
-    else if (content)
-        n = asprintf(&text, "file %ju:%ju size %jd time %jd.%09ld",
-                     (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
-                     (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
-                     st.st_mtim.tv_nsec);
-    else
-        n = asprintf(&text, "file %ju:%ju born %lld", (uintmax_t)st.st_dev,
-                     (uintmax_t)st.st_ino, birth(where));
-    return n < 0 ? NULL : text;
 }

@@ -34,6 +34,11 @@ int bm_landing_look(const struct bm_transfer *transfer,
 /* Refuses a target that is the source, or one of its backing files. */
 int bm_landing_apart(const struct bm_landing *landing, const char *source,
                      const char *format, struct bm_error *err);
+/* A server may export the very file that is read, and take no lock on it: so,
+ * once it is connected, refuses a source that someone can write. Where a
+ * file system cannot tell (leases: fcntl(2)), nothing is refused. */
+int bm_landing_unwritten(const struct bm_landing *landing, const char *source,
+                         const char *format, struct bm_error *err);
 
 /* Makes the temporary file anew, for an image of size bytes; for the other
  * kinds the folder of their state. */
@@ -62,10 +67,5 @@ int bm_landing_read(const struct bm_landing *landing,
  * that has appeared there meanwhile is replaced with `force` only. */
 int bm_landing_land(const struct bm_landing *landing, bool force,
                     struct bm_error *err);
-
-/* "file 8:1:1234..." and the like: what the identity of a file or export is;
- * content: with its size and time of change. NULL: out of memory. */
-char *bm_landing_identity(const char *where, const struct bm_device *dev,
-                          bool content);
 
 #endif

@@ -30,6 +30,12 @@ struct bm_transfer_job {
 /* As of struct bm_flow; opaque is the job. */
 int bm_transfer_tick(void *opaque, uint64_t done, uint64_t total);
 
+/* Opens or makes the target, and takes up what an earlier run has left. */
+int bm_transfer_start(struct bm_transfer_job *job, struct bm_error *err);
+/* As the state file knows it; borrowed from the job. */
+struct bm_transfer_identity
+bm_transfer_identity_of(const struct bm_transfer_job *job);
+
 /* Copies the blocks; with only: those, else todo. */
 int bm_transfer_copy(struct bm_transfer_job *job, const struct bm_bitmap *only,
                      struct bm_error *err);

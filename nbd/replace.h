@@ -14,6 +14,9 @@ struct bm_replace {
     char *path, *temporary;
 };
 
+/* By how much the temporary name is longer. */
+#define BM_REPLACE_SUFFIX 7
+
 #define BM_REPLACE_INIT                                                        \
     {                                                                          \
         -1, NULL, NULL                                                         \

@@ -168,6 +168,14 @@ static bool first_words(int fd, char *buf, size_t size)
     return buf[0] != '\0';
 }
 
+/* What QEMU says of a file that we named as JSON, without the JSON. */
+static const char *after_json(const char *words)
+{
+    const char *end = strstr(words, "'json:") ? strstr(words, "}': ") : NULL;
+
+    return end ? end + strlen("}': ") : words;
+}
+
 int bm_server_explain(const struct bm_server *server, const char *name,
                       struct bm_error *err)
 {
@@ -178,7 +186,7 @@ int bm_server_explain(const struct bm_server *server, const char *name,
     if (bm_process_ended(&server->process, LAST_WORDS_MS) &&
         first_words(server->errs, words, sizeof words)) {
         bm_fail(err, bm_qemu_errno(words), "cannot open %s", name);
-        bm_cause(err, "%s", words);
+        bm_cause(err, "%s", after_json(words));
     }
     return -err->code;
 }
