@@ -3,15 +3,12 @@
 #include "nbd/compare.h"
 
 #include "nbd/cleanup.h"
+#include "nbd/crew.h"
 #include "nbd/pair.h"
-#include "nbd/units.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 
-#define TICK_MS 200
 /* Spans that may wait for one before them: 8 MiB with their digests. */
 #define MAX_HELD 64
 #define MIN_SPAN_BLOCKS (4 * BM_HASH_BATCH) /* but at the end */
@@ -23,24 +20,16 @@ struct task {
     uint64_t n_blocks;
     unsigned n_workers;
     atomic_uint_fast64_t done; /* bytes */
-    atomic_bool stop;          /* set under mutex */
 
     pthread_mutex_t hand_out; /* held while a device is asked what it has */
     uint64_t next;            /* block to hand out */
     uint64_t look;            /* how far to look at least, after zeroes */
 
-    pthread_mutex_t mutex; /* taken after hand_out; guards what follows */
-    pthread_cond_t changed;
-    unsigned active; /* workers */
-    struct bm_ledger ledger;
-    struct bm_error error; /* of the first worker that failed */
+    struct bm_crew crew;     /* its mutex is taken after hand_out */
+    struct bm_ledger ledger; /* guarded by the crew's mutex */
 };
 
-struct worker {
-    struct task *task;
-    unsigned lane;
-    pthread_t thread;
-};
+_Static_assert(BM_LANES_MAX <= BM_CREW_MAX, "a worker for each lane");
 
 void bm_compare_result_clear(struct bm_compare_result *result)
 {
@@ -59,24 +48,24 @@ static void free_span(struct bm_span **span)
 static int hand_in(struct task *task, struct bm_span *span,
                    struct bm_error *err)
 {
-    BM_LOCK(&task->mutex);
+    BM_LOCK(&task->crew.mutex);
     int rc;
 
     if (!span)
         return bm_fail_errno(err, ENOMEM, "cannot compare");
     rc = bm_ledger_add(&task->ledger, span, err);
-    pthread_cond_broadcast(&task->changed);
+    pthread_cond_broadcast(&task->crew.changed);
     return rc;
 }
 
 /* Waits while too much waits for a slow span; false: stop. */
 static bool wait_for_room(struct task *task)
 {
-    BM_LOCK(&task->mutex);
+    BM_LOCK(&task->crew.mutex);
 
-    while (task->ledger.held >= MAX_HELD && !atomic_load(&task->stop))
-        pthread_cond_wait(&task->changed, &task->mutex);
-    return !atomic_load(&task->stop);
+    while (task->ledger.held >= MAX_HELD && !bm_crew_stopped(&task->crew))
+        pthread_cond_wait(&task->crew.changed, &task->crew.mutex);
+    return !bm_crew_stopped(&task->crew);
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -157,10 +146,11 @@ static int on_bytes(void *opaque, uint64_t bytes)
     struct task *task = opaque;
 
     atomic_fetch_add_explicit(&task->done, bytes, memory_order_relaxed);
-    return atomic_load_explicit(&task->stop, memory_order_relaxed);
+    return bm_crew_stopped(&task->crew);
 }
 
-static int work(struct task *task, struct bm_pair *pair, struct bm_error *err)
+static int run_spans(struct task *task, struct bm_pair *pair,
+                     struct bm_error *err)
 {
     for (;;) {
         __attribute__((cleanup(free_span))) struct bm_span *span = NULL;
@@ -177,29 +167,28 @@ static int work(struct task *task, struct bm_pair *pair, struct bm_error *err)
     }
 }
 
-/* The first error wins; others are mostly its consequences. */
-static void retire(struct task *task, int rc, const struct bm_error *err)
+static int work(void *opaque, unsigned number, struct bm_error *err)
 {
-    BM_LOCK(&task->mutex);
-
-    if (rc != 0 && !atomic_exchange(&task->stop, true) && !task->error.code)
-        task->error = *err;
-    task->active--;
-    pthread_cond_broadcast(&task->changed);
-}
-
-static void *worker_main(void *opaque)
-{
-    struct worker *worker = opaque;
-    struct task *task = worker->task;
-    struct bm_error err = BM_ERROR_INIT;
-    struct bm_pair *pair = bm_pair_new(task->devs[0], task->devs[1],
-                                       worker->lane, &task->how, &err);
-    int rc = pair ? work(task, pair, &err) : -err.code;
+    struct task *task = opaque;
+    struct bm_pair *pair =
+        bm_pair_new(task->devs[0], task->devs[1], number, &task->how, err);
+    int rc = pair ? run_spans(task, pair, err) : -EIO; /* err says what */
 
     bm_pair_free(pair);
-    retire(task, rc, &err);
-    return NULL;
+    return rc;
+}
+
+static int tick(void *opaque, struct bm_error *err)
+{
+    struct task *task = opaque;
+    const struct bm_compare_how *how = &task->how;
+    uint64_t size = task->ledger.size;
+
+    if (!how->progress ||
+        how->progress(how->opaque, min_u64(atomic_load(&task->done), size),
+                      size) == 0)
+        return 0;
+    return bm_fail_errno(err, ECANCELED, "cannot compare");
 }
 
 static unsigned count_workers(const struct task *task)
@@ -214,63 +203,6 @@ static unsigned count_workers(const struct task *task)
     return n > 0 ? n : 1;
 }
 
-/* Starts as many as it can; none is an error. */
-static unsigned start_workers(struct task *task, struct worker workers[])
-{
-    unsigned started = 0;
-    int rc = 0;
-
-    BM_LOCK(&task->mutex);
-    for (; started < task->n_workers; started++) {
-        workers[started] = (struct worker){task, started, 0};
-        rc = pthread_create(&workers[started].thread, NULL, worker_main,
-                            &workers[started]);
-        if (rc != 0)
-            break;
-        task->active++;
-    }
-    if (started == 0)
-        bm_fail_errno(&task->error, rc, "cannot start a thread");
-    return started;
-}
-
-/* True while workers run, after at most TICK_MS. */
-static bool wait_tick(struct task *task)
-{
-    struct timespec until = bm_deadline(TICK_MS);
-    int rc = 0;
-
-    BM_LOCK(&task->mutex);
-    while (task->active && rc == 0)
-        rc = pthread_cond_timedwait(&task->changed, &task->mutex, &until);
-    return task->active > 0;
-}
-
-static void cancel(struct task *task)
-{
-    BM_LOCK(&task->mutex);
-
-    if (!atomic_exchange(&task->stop, true) && !task->error.code)
-        bm_fail_errno(&task->error, ECANCELED, "cannot compare");
-    pthread_cond_broadcast(&task->changed);
-}
-
-static void run_workers(struct task *task)
-{
-    const struct bm_compare_how *how = &task->how;
-    uint64_t size = task->ledger.size;
-    struct worker workers[BM_LANES_MAX];
-    unsigned n = start_workers(task, workers);
-
-    while (wait_tick(task))
-        if (how->progress &&
-            how->progress(how->opaque, min_u64(atomic_load(&task->done), size),
-                          size) != 0)
-            cancel(task);
-    for (unsigned i = 0; i < n; i++)
-        pthread_join(workers[i].thread, NULL);
-}
-
 /* --- one compare -------------------------------------------------------- */
 
 /* "cache" < "server" < "medium" */
@@ -281,15 +213,15 @@ static const char *weaker(const char *a, const char *b)
     return strcmp(a, "medium") == 0 || strcmp(b, "cache") == 0 ? b : a;
 }
 
-static int finish(struct task *task)
+static int finish(struct task *task, struct bm_error *err)
 {
     struct bm_compare_result *result = task->ledger.result;
-    int rc = -task->error.code;
+    int rc = 0;
 
     for (int s = 0; rc == 0 && s < 2; s++)
-        rc = bm_device_intact(task->devs[s], &task->error);
+        rc = bm_device_intact(task->devs[s], err);
     if (rc == 0)
-        rc = bm_ledger_finish(&task->ledger, &task->error);
+        rc = bm_ledger_finish(&task->ledger, err);
     if (rc != 0)
         return rc;
     result->size = task->ledger.size;
@@ -298,30 +230,23 @@ static int finish(struct task *task)
     return 0;
 }
 
-static int prepare(struct task *task, struct bm_compare_result *result)
+static int prepare(struct task *task, struct bm_compare_result *result,
+                   struct bm_error *err)
 {
     const uint64_t sizes[2] = {task->devs[0]->size, task->devs[1]->size};
     uint64_t size = sizes[sizes[1] > sizes[0]];
-    pthread_condattr_t attr;
 
     pthread_mutex_init(&task->hand_out, NULL);
-    pthread_mutex_init(&task->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&task->changed, &attr);
-    pthread_condattr_destroy(&attr);
     task->n_blocks = size / BM_COMPARE_BLOCK + (size % BM_COMPARE_BLOCK != 0);
     task->n_workers = count_workers(task);
     memset(result, 0, sizeof *result);
     return bm_ledger_start(&task->ledger, sizes, task->how.digests, result,
-                           &task->error);
+                           err);
 }
 
 static void release(struct task *task)
 {
     bm_ledger_clear(&task->ledger);
-    pthread_cond_destroy(&task->changed);
-    pthread_mutex_destroy(&task->mutex);
     pthread_mutex_destroy(&task->hand_out);
 }
 
@@ -329,18 +254,19 @@ int bm_compare(struct bm_device *a, struct bm_device *b,
                const struct bm_compare_how *how,
                struct bm_compare_result *result, struct bm_error *err)
 {
-    struct task task = {.devs = {a, b}, .how = *how, .error = BM_ERROR_INIT};
-    int rc = prepare(&task, result);
+    struct task task = {
+        .devs = {a, b},
+        .how = *how,
+        .crew = {.work = work, .tick = tick, .opaque = &task},
+    };
+    int rc = prepare(&task, result, err);
 
-    if (rc == 0) {
-        run_workers(&task);
-        rc = finish(&task);
-    }
+    if (rc == 0)
+        rc = bm_crew_run(&task.crew, task.n_workers, err);
+    if (rc == 0)
+        rc = finish(&task, err);
     release(&task);
-    if (rc != 0) {
+    if (rc != 0)
         bm_compare_result_clear(result);
-        if (err)
-            *err = task.error;
-    }
     return rc;
 }

@@ -1,23 +1,24 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * One worker's part of a flow: the ring of pieces that it reads, digests and
- * has written. For flow.c.
+ * One worker's part of a flow: its walk over the spans it is given, by their
+ * extents, as fast as the throttle lets it. For flow.c.
  *
  * Threads: each belongs to one thread.
  */
 #ifndef BM_FLOW_LANE_H
 #define BM_FLOW_LANE_H
 
+#include "nbd/crew.h"
 #include "nbd/flow.h"
-
-#include <stdatomic.h>
 
 struct bm_flow_lane;
 
-/* stop: ends the work with -ECANCELED. done: bytes are added to it. */
-struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow, unsigned lane,
-                                      const atomic_bool *stop,
+/* crew: when it stops, the work ends with -ECANCELED. done: bytes are added to
+ * it. Both must outlive the lane, as flow does. */
+struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow,
+                                      unsigned number,
+                                      const struct bm_crew *crew,
                                       atomic_uint_fast64_t *done,
                                       struct bm_error *err);
 void bm_flow_lane_free(struct bm_flow_lane *lane); /* accepts NULL */
