@@ -169,7 +169,7 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
     [CLI_OUTPUT_FORMAT] = {.name = "output-format",
                            .letter = 'O',
                            .kind = CLI_KIND_WORD,
-                           .argument = "raw|qcow2|vmdk|vdi|vpc",
+                           .argument = "raw|qcow2|vmdk|vdi|vhdx|vpc",
                            .help = "the format of the new image (default: raw)",
                            .offset = AT(output_format)},
     [CLI_OVERLAY_DIR] = {.name = "overlay-dir",

@@ -182,10 +182,11 @@ static int start(struct image_device *image, const struct source *source,
 static int open_source(const struct source *source, const struct bm_open *how,
                        struct bm_device **out, struct bm_error *err)
 {
-    OWN_DEVICE struct image_device *image = calloc(1, sizeof *image);
+    OWN_DEVICE struct image_device *image =
+        source->serve.spec ? calloc(1, sizeof *image) : NULL;
     int rc;
 
-    if (!image || !source->serve.spec)
+    if (!image)
         return bm_fail_errno(err, ENOMEM, "cannot open %s",
                              source->layers[0].path);
     image->server = (struct bm_server)BM_SERVER_INIT;
@@ -274,15 +275,16 @@ int bm_device_qemu_open(const char *path, const struct bm_open *how,
 }
 
 static int open_chain(const struct bm_image_layer *layers, size_t n,
-                      unsigned lanes, bool direct, struct bm_device **out,
+                      const struct bm_open *how, struct bm_device **out,
                       struct bm_error *err)
 {
-    BM_FREE char *spec = bm_image_spec(layers, n, direct);
-    struct source source = {
-        .layers = layers, .n = n, .serve = {.spec = spec}, .direct = direct};
-    struct bm_open how = {.lanes = lanes};
+    BM_FREE char *spec = bm_image_spec(layers, n, how->direct);
+    struct source source = {.layers = layers,
+                            .n = n,
+                            .serve = {.spec = spec, .depth = how->depth > 0},
+                            .direct = how->direct};
 
-    return open_source(&source, &how, out, err);
+    return open_source(&source, how, out, err);
 }
 
 /* What QEMU would only hand through is read by ourselves, which is much
@@ -296,38 +298,47 @@ static bool is_plain(const struct bm_image_layer *layers, size_t n)
 }
 
 /* Not locked: bm_frozen_lock is the caller's, as for every raw layer. */
-static int open_plain(const char *path, unsigned lanes, bool direct,
+static int open_plain(const char *path, const struct bm_open *chain,
                       struct bm_device **out, struct bm_error *err)
 {
-    struct bm_open how = {
-        .format = "raw", .lanes = lanes, .direct = direct, .share = true};
+    struct bm_open how = {.format = "raw",
+                          .lanes = chain->lanes,
+                          .direct = chain->direct,
+                          .share = true};
 
     return bm_device_file_open(path, &how, out, err);
 }
 
 static int open_layers(const struct bm_image_layer *layers, size_t n,
-                       unsigned lanes, bool direct, struct bm_device **out,
+                       const struct bm_open *how, struct bm_device **out,
                        struct bm_error *err)
 {
-    return is_plain(layers, n)
-               ? open_plain(layers[0].path, lanes, direct, out, err)
-               : open_chain(layers, n, lanes, direct, out, err);
+    return is_plain(layers, n) ? open_plain(layers[0].path, how, out, err)
+                               : open_chain(layers, n, how, out, err);
+}
+
+int bm_device_open_chain(const struct bm_image_layer *layers, size_t n,
+                         unsigned lanes, unsigned depth, struct bm_device **out,
+                         struct bm_error *err)
+{
+    struct bm_error scratch = BM_ERROR_INIT;
+    struct bm_error *e = err ? err : &scratch;
+    struct bm_open how = {.lanes = lanes, .depth = depth};
+    int rc;
+
+    if (n == 0)
+        return bm_fail_errno(e, EINVAL, "cannot open an image");
+    how.direct = bm_image_direct(layers, n);
+    rc = open_layers(layers, n, &how, out, e);
+    if (rc != -EINVAL || !how.direct)
+        return rc;
+    how.direct = false; /* open took O_DIRECT, a probe did not */
+    return open_layers(layers, n, &how, out, e);
 }
 
 int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
                          unsigned lanes, struct bm_device **out,
                          struct bm_error *err)
 {
-    struct bm_error scratch = BM_ERROR_INIT;
-    struct bm_error *e = err ? err : &scratch;
-    bool direct;
-    int rc;
-
-    if (n == 0)
-        return bm_fail_errno(e, EINVAL, "cannot open an image");
-    direct = bm_image_direct(layers, n);
-    rc = open_layers(layers, n, lanes, direct, out, e);
-    if (rc == -EINVAL && direct) /* open took O_DIRECT, a probe did not */
-        rc = open_layers(layers, n, lanes, false, out, e);
-    return rc;
+    return bm_device_open_chain(layers, n, lanes, 0, out, err);
 }

@@ -7,7 +7,11 @@
  * Requests are asynchronous: submit, then wait. A device has lanes (for NBD:
  * connections); each lane belongs to one thread at a time. Offsets and
  * lengths are bytes, and need no alignment: a device that needs one (O_DIRECT,
- * NBD block sizes) sees to it itself where a request is ragged.
+ * NBD block sizes) sees to it itself where a request is ragged, whatever other
+ * lanes write beside it. Only the tail of an NBD export that is no whole number
+ * of its own blocks cannot be written.
+ *
+ * Requests in flight must not overlap where one of them writes.
  *
  * A request that was submitted is done in the end, in one way or another:
  * after a wait that failed all requests of that lane are done, with an error,
@@ -63,7 +67,7 @@ struct bm_device;
 
 struct bm_device_ops {
     /* All may fail the request itself (done, error) instead. Negative errno:
-     * the lane is of no use any more. */
+     * the lane is of no use any more, or the request, done, was refused. */
     int (*submit)(struct bm_device *dev, unsigned lane, struct bm_request *req,
                   struct bm_error *err);
     /* What to poll for (fd -1: nothing), by when (bm_now_ms; INT64_MAX: no
@@ -138,6 +142,12 @@ int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
                          unsigned lanes, struct bm_device **out,
                          struct bm_error *err);
 
+/* The same, with BM_MAP_DIRTY telling what the uppermost `depth` layers of two
+ * or more hold. */
+int bm_device_open_chain(const struct bm_image_layer *layers, size_t n,
+                         unsigned lanes, unsigned depth, struct bm_device **out,
+                         struct bm_error *err);
+
 bool bm_is_nbd_uri(const char *where);
 
 /* As many lanes as there are cores to serve them: what to ask for. */
@@ -186,7 +196,8 @@ int bm_device_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
                       size_t max, size_t *n, struct bm_error *err);
 
 /* What was written on any lane is durable. Call when no request is in
- * flight; it flushes every lane where one does not speak for all. */
+ * flight; it flushes every lane where one does not speak for all. Once data
+ * may have been lost, every flush fails with the error that told of it. */
 int bm_device_flush(struct bm_device *dev, struct bm_error *err);
 
 /*

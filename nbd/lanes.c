@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nbd/lanes.h"
 
+#include "nbd/ragged.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,7 @@ static char *dirty_context(const char *dirty)
 int bm_lanes_init(struct bm_lanes *lanes, const char *name,
                   const struct bm_open *how, struct bm_error *err)
 {
+    pthread_mutex_init(&lanes->ragged, NULL);
     if (how->lanes > BM_LANES_MAX)
         return bm_fail_errno(err, EINVAL, "cannot open %s", name);
     lanes->dev.name = strdup(name);
@@ -120,14 +123,39 @@ void bm_lanes_clear(struct bm_lanes *lanes)
 {
     for (unsigned i = 0; i < BM_LANES_MAX; i++)
         bm_link_free(lanes->links[i]);
+    pthread_mutex_destroy(&lanes->ragged);
     free(lanes->dirty);
     free(lanes->dev.name);
+}
+
+/* The first error is the one that counts. */
+static void note_write_error(struct bm_lanes *lanes, int error)
+{
+    int none = 0;
+
+    if (error)
+        atomic_compare_exchange_strong(&lanes->write_error, &none, error);
+}
+
+/* After each turn of a link: any may have ended a write. */
+static void note_writes(struct bm_lanes *lanes, unsigned lane)
+{
+    note_write_error(lanes, bm_link_write_error(lanes->links[lane]));
 }
 
 int bm_lanes_submit(struct bm_device *dev, unsigned lane,
                     struct bm_request *req, struct bm_error *err)
 {
-    return bm_link_submit(lanes_of(dev)->links[lane], req, err);
+    struct bm_lanes *lanes = lanes_of(dev);
+    struct bm_link *link = lanes->links[lane];
+    bool ragged = bm_is_ragged(bm_link_facts(link), req);
+    int rc = ragged ? bm_ragged_write(link, &lanes->ragged, req, err)
+                    : bm_link_submit(link, req, err);
+
+    if (ragged && rc == 0) /* also where the read before it failed */
+        note_write_error(lanes, req->error);
+    note_writes(lanes, lane);
+    return rc;
 }
 
 int64_t bm_lanes_poll(struct bm_device *dev, unsigned lane, struct pollfd *pfd)
@@ -138,18 +166,34 @@ int64_t bm_lanes_poll(struct bm_device *dev, unsigned lane, struct pollfd *pfd)
 int bm_lanes_notify(struct bm_device *dev, unsigned lane, short revents,
                     bool late, struct bm_error *err)
 {
-    return bm_link_notify(lanes_of(dev)->links[lane], revents, late, err);
+    struct bm_lanes *lanes = lanes_of(dev);
+    int rc = bm_link_notify(lanes->links[lane], revents, late, err);
+
+    note_writes(lanes, lane);
+    return rc;
 }
 
 int bm_lanes_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
                      uint64_t offset, uint64_t len, struct bm_extent *runs,
                      size_t max, size_t *n, struct bm_error *err)
 {
-    return bm_link_extents(lanes_of(dev)->links[lane], map, offset, len, runs,
-                           max, n, err);
+    struct bm_lanes *lanes = lanes_of(dev);
+    int rc = bm_link_extents(lanes->links[lane], map, offset, len, runs, max, n,
+                             err);
+
+    note_writes(lanes, lane);
+    return rc;
 }
 
 int bm_lanes_flush(struct bm_device *dev, unsigned lane, struct bm_error *err)
 {
-    return bm_link_flush(lanes_of(dev)->links[lane], err);
+    struct bm_lanes *lanes = lanes_of(dev);
+    int rc = bm_link_flush(lanes->links[lane], err), error;
+
+    note_write_error(lanes, -rc);
+    note_writes(lanes, lane);
+    error = atomic_load(&lanes->write_error);
+    if (error == -rc)
+        return rc; /* in the link's own words */
+    return bm_fail_errno(err, error, "cannot flush %s", dev->name);
 }

@@ -10,14 +10,20 @@
 #include "nbd/device.h"
 #include "nbd/link.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 struct bm_lanes {
     struct bm_device dev; /* first: the operations are given this */
     struct bm_dial dial;  /* its name is dev.name */
     char *dirty;          /* the meta context, owned; dial borrows it */
     struct bm_link *links[BM_LANES_MAX];
+    atomic_int write_error; /* errno: what was written may be lost */
+    pthread_mutex_t ragged; /* while less than a block is changed */
 };
 
-/* Sets the name, the context and the times. -EINVAL, -ENOMEM. */
+/* Sets the name, the context and the times. -EINVAL, -ENOMEM. To be cleared,
+ * also when it fails. */
 int bm_lanes_init(struct bm_lanes *lanes, const char *name,
                   const struct bm_open *how, struct bm_error *err);
 
@@ -29,7 +35,8 @@ int bm_lanes_agree(struct bm_lanes *lanes, const struct bm_open *how,
 /* Says goodbye and frees all but the struct itself. */
 void bm_lanes_clear(struct bm_lanes *lanes);
 
-/* The operations. */
+/* The operations. Once a write or a flush has failed, on whichever lane, every
+ * flush fails with that error: a server tells of what it lost only once. */
 int bm_lanes_submit(struct bm_device *dev, unsigned lane,
                     struct bm_request *req, struct bm_error *err);
 int64_t bm_lanes_poll(struct bm_device *dev, unsigned lane, struct pollfd *pfd);

@@ -50,8 +50,8 @@ static bool is_zero(const struct status *s, uint32_t flags)
     return s->depth ? flags == 0 || flags > s->depth : !(flags & STATE_DIRTY);
 }
 
-/* An answer may begin before what is not yet known: the question was asked
- * again after the connection had broken within the first answer. */
+/* An answer may begin before what is not yet known: the question was widened,
+ * or asked again after the connection had broken within the first answer. */
 static int on_status(void *opaque, const char *context, uint64_t offset,
                      uint32_t *entries, size_t n, int *error)
 {
@@ -70,14 +70,20 @@ static int on_status(void *opaque, const char *context, uint64_t offset,
     return 0;
 }
 
+/* In whole blocks: some servers answer to nothing else. */
 static int ask(struct bm_link *link, struct status *s, struct bm_error *err)
 {
-    uint64_t before = s->offset, len = s->end - s->offset;
+    const struct bm_facts *facts = bm_link_facts(link);
+    uint32_t block = facts->minimum ? facts->minimum : 1;
+    uint64_t before = s->offset, offset = before - before % block;
+    uint64_t end = s->end + (block - s->end % block) % block;
     int rc;
 
-    if (len > STATUS_MAX)
-        len = STATUS_MAX;
-    rc = bm_link_status(link, s->offset, len, on_status, s, err);
+    if (end > facts->size)
+        end = facts->size;
+    if (end - offset > STATUS_MAX)
+        end = offset + STATUS_MAX - STATUS_MAX % block;
+    rc = bm_link_status(link, offset, end - offset, on_status, s, err);
     if (rc == 0 && s->offset == before && !s->full)
         return bm_fail(err, EPROTO, "%s gives no extents",
                        bm_link_dial(link)->name);

@@ -35,8 +35,10 @@ static void release(struct bm_piece *piece)
     memset(piece, 0, sizeof *piece);
 }
 
-static void end_request(struct bm_request *req, int error)
+void bm_pieces_done(struct bm_link *link, struct bm_request *req, int error)
 {
+    if (req->op != BM_READ && !link->write_error)
+        link->write_error = error;
     req->error = error;
     req->done = true;
 }
@@ -49,16 +51,11 @@ static void dequeue(struct bm_link *link)
     link->sent = 0;
 }
 
-/* Reading what surrounds a ragged write and writing that back would undo what
- * someone else writes there meanwhile. */
-static bool is_writable(const struct bm_link *link,
-                        const struct bm_request *req)
+static bool is_ragged(const struct bm_link *link, const struct bm_request *req)
 {
     uint32_t block = link->facts.minimum ? link->facts.minimum : 1;
-    uint64_t end = req->offset + req->len;
 
-    return req->offset % block == 0 &&
-           (end % block == 0 || end == link->facts.size);
+    return req->offset % block || req->len % block;
 }
 
 void bm_pieces_add(struct bm_link *link, struct bm_request *req)
@@ -67,9 +64,9 @@ void bm_pieces_add(struct bm_link *link, struct bm_request *req)
     req->done = false;
     req->error = 0;
     if (req->len == 0) {
-        end_request(req, 0);
-    } else if (req->op != BM_READ && !is_writable(link, req)) {
-        end_request(req, EINVAL);
+        bm_pieces_done(link, req, 0);
+    } else if (req->op != BM_READ && is_ragged(link, req)) {
+        bm_pieces_done(link, req, EINVAL);
     } else if (link->tail) {
         link->tail->private = req;
         link->tail = req;
@@ -251,7 +248,7 @@ static void finish(struct bm_link *link, struct bm_piece *piece)
     if (req->error && link->head == req)
         dequeue(link); /* the rest of it is not worth sending */
     if (!is_pending(link, req))
-        end_request(req, req->error);
+        bm_pieces_done(link, req, req->error);
 }
 
 /* The second: a server that was told to end answers so until it does. */
@@ -280,13 +277,13 @@ void bm_pieces_end(struct bm_link *link, int error)
 {
     for (unsigned i = 0; i <= BM_PIECE_SYNC; i++) {
         if (link->pieces[i].req)
-            end_request(link->pieces[i].req, error);
+            bm_pieces_done(link, link->pieces[i].req, error);
         release(&link->pieces[i]);
     }
     while (link->head) {
         struct bm_request *req = link->head;
 
         dequeue(link);
-        end_request(req, error);
+        bm_pieces_done(link, req, error);
     }
 }

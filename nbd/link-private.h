@@ -49,10 +49,14 @@ struct bm_link {
     bool lost;             /* the connection is of no use any more */
     unsigned attempts;     /* to connect again, since the last reply */
     int64_t lost_since;    /* bm_now_ms of the first of them */
+    int write_error;       /* of the first write that failed */
 };
 
 /* Adds a request to the queue; refused ones are done at once. */
 void bm_pieces_add(struct bm_link *link, struct bm_request *req);
+
+/* The request is done; a write that failed is remembered. */
+void bm_pieces_done(struct bm_link *link, struct bm_request *req, int error);
 
 /* Puts as much of the queue on the wire as fits. */
 void bm_pieces_feed(struct bm_link *link);

@@ -22,6 +22,11 @@ const struct bm_dial *bm_link_dial(const struct bm_link *link)
     return link->how;
 }
 
+int bm_link_write_error(const struct bm_link *link)
+{
+    return link->write_error;
+}
+
 int bm_link_new(const struct bm_dial *how, int sock, struct bm_link **out,
                 struct bm_error *err)
 {
@@ -193,8 +198,7 @@ int bm_link_submit(struct bm_link *link, struct bm_request *req,
     int rc = is_alive(link, err);
 
     if (rc != 0) {
-        req->error = ENOTCONN;
-        req->done = true;
+        bm_pieces_done(link, req, ENOTCONN);
         return rc;
     }
     touch(link);
@@ -243,6 +247,16 @@ static int turn(struct bm_link *link, struct bm_error *err)
     return bm_link_notify(link, rc == 0 ? pfd.revents : 0, rc != 0, err);
 }
 
+int bm_link_wait(struct bm_link *link, const struct bm_request *req,
+                 struct bm_error *err)
+{
+    int rc = 0;
+
+    while (rc == 0 && !req->done)
+        rc = turn(link, err);
+    return rc;
+}
+
 /* One command, waited for; it goes again with all else that is in flight. */
 static int run(struct bm_link *link, struct bm_piece command, const char *what,
                struct bm_error *err)
@@ -258,8 +272,8 @@ static int run(struct bm_link *link, struct bm_piece command, const char *what,
     piece->req = &req;
     bm_pieces_send(link, piece);
     rc = settle(link, 0, err);
-    while (rc == 0 && !req.done)
-        rc = turn(link, err);
+    if (rc == 0)
+        rc = bm_link_wait(link, &req, err);
     if (rc == 0 && req.error)
         rc = bm_fail_errno(err, req.error, "cannot %s %s", what,
                            link->how->name);

@@ -37,17 +37,25 @@ void bm_link_free(struct bm_link *link);
 const struct bm_facts *bm_link_facts(const struct bm_link *link);
 
 /* As the operations of struct bm_device_ops. A ragged write, where the server
- * has a minimum, fails with EINVAL: reading what surrounds it and writing that
- * back would be no one request. The ragged tail of the export may be written.
- */
+ * has a minimum, fails with EINVAL: one lane cannot know what the others write
+ * into the rest of its blocks. See ragged.h. */
 int bm_link_submit(struct bm_link *link, struct bm_request *req,
                    struct bm_error *err);
 int64_t bm_link_poll(struct bm_link *link, struct pollfd *pfd);
 int bm_link_notify(struct bm_link *link, short revents, bool late,
                    struct bm_error *err);
 
-/* Waits for the reply, serving other requests of the link meanwhile. A server
- * that knows no flush has nothing to flush: 0. */
+/* Until req, which was submitted, is done; serves other requests of the link
+ * meanwhile. As bm_device_wait. */
+int bm_link_wait(struct bm_link *link, const struct bm_request *req,
+                 struct bm_error *err);
+
+/* A positive errno, what the first write that failed has failed with; 0: none
+ * has. */
+int bm_link_write_error(const struct bm_link *link);
+
+/* Waits for the reply as bm_link_wait does. A server that knows no flush has
+ * nothing to flush: 0. */
 int bm_link_flush(struct bm_link *link, struct bm_error *err);
 
 /* As bm_device_extents; link-extents.c. */

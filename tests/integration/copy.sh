@@ -55,6 +55,54 @@ formats() {
     ok "formats and servers"
 }
 
+# strict BLOCK SIZE: serves so much of disk, and refuses all but whole blocks
+strict() {
+    by_nbdkit s --filter=blocksize-policy --filter=truncate file disk \
+        truncate="$2" blocksize-minimum="$1" blocksize-preferred=65536 \
+        blocksize-error-policy=error
+}
+
+# begins_with_a BLOCK: disk does after a copy, and the rest is as before
+begins_with_a() {
+    cp disk before
+    strict "$1" 2M
+    run 0 -q copy --verify -f raw a "$(uri s)"
+    run 0 -q copy --force "$(uri s)" b
+    stop s
+    same disk b
+    cmp -n "$size" a b || fail "$size bytes by blocks of $1 differ"
+    cmp -i "$size" before b || fail "what follows $size bytes was changed"
+}
+
+ragged() {
+    local size format
+    noise disk 2M
+    for size in 1 511 65537 1000003 1048677; do
+        noise a $size
+        begins_with_a 512
+        begins_with_a 65536
+        truncate -s 0 a && truncate -s $size a
+        begins_with_a 65536
+    done
+    # a server whose own end is ragged has a tail that nobody can write
+    strict 512 1048677
+    noise a 1048677
+    trouble 1 'only whole blocks of 512' copy -f raw a "$(uri s)"
+    cmp -i 1048576 disk b || fail "the tail was changed"
+    truncate -s 1M a
+    run 0 -q copy --verify -f raw a "$(uri s)"
+    stop s
+    for format in qcow2 vmdk vdi vhdx vpc; do
+        for size in 1 511 1000003 20000001; do
+            noise a $size
+            run 0 -q copy --verify --force -f raw -O $format a b
+            qemu-img compare -q -f raw -F $format a b || fail "$format differs"
+        done
+    done
+    rm -f a b disk before
+    ok "whole blocks only"
+}
+
 # The root is that of a known image, and nbdkit's pattern of 1 GiB is known.
 digests() {
     by_nbdkit p pattern 1G
@@ -345,8 +393,8 @@ PLUGIN
     ok "a target that lies"
 }
 
-for part in ${PARTS:-files formats digests resume dead_server faults full refused \
-    devices bad_target attacks}; do
+for part in ${PARTS:-files formats ragged digests resume dead_server faults full \
+    refused devices bad_target attacks}; do
     $part
 done
 ok "$checks runs"
