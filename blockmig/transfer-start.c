@@ -79,6 +79,19 @@ static int plan_rest(struct bm_transfer_job *job, struct bm_error *err)
     return 0;
 }
 
+/* A raw file that grew would be given its name with what follows the end. */
+static int check_part(const struct bm_transfer_job *job, struct bm_error *err)
+{
+    if (job->landing.kind != BM_LANDING_FILE || !job->target->local ||
+        job->target->size == job->source->size)
+        return 0;
+    bm_fail(err, ESTALE, "cannot go on with %s", job->landing.part);
+    bm_cause(err, "it has %llu bytes and not the %llu of %s",
+             (unsigned long long)job->target->size,
+             (unsigned long long)job->source->size, job->how->source);
+    return bm_remedy(err, "begin again without --resume"), -ESTALE;
+}
+
 static int take_up(struct bm_transfer_job *job, struct bm_error *err)
 {
     struct bm_transfer_identity id;
@@ -86,7 +99,8 @@ static int take_up(struct bm_transfer_job *job, struct bm_error *err)
 
     if (rc == 0)
         rc = bm_transfer_open_target(job, err);
-
+    if (rc == 0)
+        rc = check_part(job, err);
     if (rc)
         return rc;
     id = bm_transfer_identity_of(job);

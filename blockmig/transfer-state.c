@@ -59,7 +59,10 @@ static int checksum(const struct bm_mapfile *map, char hex[SUM_HEX],
 static int damaged(const char *path, struct bm_error *err)
 {
     bm_fail(err, EBADMSG, "cannot go on by %s", path);
-    bm_cause(err, "it is damaged, or no state file of a copy");
+    bm_cause(
+        err,
+        "it is damaged, of an image of another size, or no state file of a "
+        "copy");
     return bm_remedy(err, "begin again without --resume");
 }
 

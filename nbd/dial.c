@@ -78,6 +78,40 @@ static bool wants_tls(const struct bm_dial *how)
            (how->uri && strncasecmp(how->uri, "nbds", 4) == 0);
 }
 
+static int no_trust(const struct bm_dial *how, const char *cause,
+                    struct bm_error *err)
+{
+    bm_fail(err, EACCES, "cannot connect to %s", how->name);
+    return bm_cause(err, "%s", cause), -EACCES;
+}
+
+/* Without a list of authorities libnbd takes any certificate, and without a
+ * host name it looks at none: so nobody would know who answers. */
+static int check_trust(const struct bm_dial *how, struct bm_error *err)
+{
+    BM_FREE char *authorities = NULL;
+
+    if (!wants_tls(how) || how->tls_psk)
+        return 0;
+    if (!how->tls_certificates)
+        return no_trust(how,
+                        "TLS needs --tls-certificates or --tls-psk, to "
+                        "know the server by",
+                        err);
+    if (!how->uri || strncasecmp(how->uri, "nbds+unix", 9) == 0)
+        return no_trust(how,
+                        "a certificate is for a host's name, and a Unix "
+                        "socket has none: --tls-psk serves there",
+                        err);
+    if (asprintf(&authorities, "%s/ca-cert.pem", how->tls_certificates) < 0)
+        return bm_fail_errno(err, ENOMEM, "cannot connect to %s", how->name);
+    if (access(authorities, R_OK) == 0)
+        return 0;
+    bm_fail_errno(err, errno, "cannot connect to %s", how->name);
+    return bm_cause(err, "%s: %s", authorities, strerror(err->code)),
+           -err->code;
+}
+
 /* Never "TLS if possible": who stands between could say that it is not. */
 static int set_tls(const struct bm_dial *how, struct nbd_handle *nbd)
 {
@@ -115,7 +149,10 @@ static int new_handle(const struct bm_dial *how, struct nbd_handle **out,
                       struct bm_error *err)
 {
     OWN_NBD struct nbd_handle *nbd = nbd_create();
+    int rc = check_trust(how, err);
 
+    if (rc != 0)
+        return rc;
     if (!nbd || set_up(how, nbd) != 0)
         return bm_dial_trouble(err, "cannot connect to", how->name);
     *out = BM_STEAL(nbd);

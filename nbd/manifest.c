@@ -188,13 +188,18 @@ int bm_manifest_reopen(const char *path, const struct bm_digest *digest,
 
     if (rc != 0)
         return rc;
-    if (m->finished)
-        return bm_manifest_damaged(m, "it is finished", err);
     if (m->digest != digest || m->length != length) {
         bm_fail(err, ESTALE, "cannot go on with the manifest %s", path);
         bm_cause(err, "it is of another image or digest");
         return -ESTALE;
     }
+    if (m->finished) { /* what came after that failed, or was killed */
+        m->finished = m->partial = false;
+        memset(m->hex, 0, sizeof m->hex);
+        rc = bm_manifest_write_header(m, err);
+    }
+    if (rc != 0)
+        return rc;
     *out = BM_STEAL(m);
     return 0;
 }

@@ -43,8 +43,8 @@ enum bm_entry { BM_ENTRY_ZERO, BM_ENTRY_DATA, BM_ENTRY_UNKNOWN };
 int bm_manifest_new(const char *path, const char *near,
                     const struct bm_digest *digest, uint64_t length,
                     struct bm_manifest **out, struct bm_error *err);
-/* Takes one in the making up again: -EBADMSG, or -ESTALE when it is of another
- * length or digest. */
+/* Takes one up again, in the making or finished: it is in the making then.
+ * -EBADMSG, or -ESTALE when it is of another length or digest. */
 int bm_manifest_reopen(const char *path, const struct bm_digest *digest,
                        uint64_t length, struct bm_manifest **out,
                        struct bm_error *err);
