@@ -35,7 +35,7 @@ static int stamp(struct bm_mover *m, struct bm_error *err)
 
 bool bm_target_is_ours(const struct bm_job *job, const struct bm_job_disk *disk)
 {
-    const char *path = disk->dest.layers[0].path;
+    const char *path = bm_job_image(disk)->path;
     struct stat st;
 
     if (disk->dest_ino)
@@ -48,7 +48,7 @@ bool bm_target_is_ours(const struct bm_job *job, const struct bm_job_disk *disk)
 
 int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err)
 {
-    const char *path = disk->dest.layers[0].path;
+    const char *path = bm_job_image(disk)->path;
 
     if (disk->dest_block || bm_file_is(path, disk->dest_dev, disk->dest_ino))
         return 0;
@@ -64,7 +64,7 @@ int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err)
 static int make_target(struct bm_mover *m, struct bm_job_disk *disk,
                        struct bm_error *err)
 {
-    const char *path = disk->dest.layers[0].path;
+    const char *path = bm_job_image(disk)->path;
     int rc;
 
     if (disk->dest_block || bm_file_is(path, disk->dest_dev, disk->dest_ino))

@@ -18,8 +18,8 @@
 
 /* --- one active commit --- */
 
-static int wait_completed(struct bm_blockjob *job, int timeout_ms,
-                          struct bm_error *err)
+int bm_commit_wait(struct bm_blockjob *job, int timeout_ms,
+                   struct bm_error *err)
 {
     int64_t until = bm_now_ms() + timeout_ms;
     int rc = 0;
@@ -44,7 +44,7 @@ static int complete_paused(struct bm_mover *m, struct bm_blockjob *job,
 
     if (rc)
         return rc;
-    rc = wait_completed(job, m->job->max_pause_ms, err);
+    rc = bm_commit_wait(job, m->job->max_pause_ms, err);
     if (rc == -ETIMEDOUT)
         return rc;
     end = bm_pause_resume(m, err);
@@ -62,7 +62,7 @@ static int pivot_to_end(struct bm_mover *m, struct bm_blockjob *job,
     if (rc && rc != -EINVAL && rc != -EBUSY)
         return rc;
     bm_point("consolidating.pivot-sent");
-    rc = wait_completed(job, PIVOT_MS, err);
+    rc = bm_commit_wait(job, PIVOT_MS, err);
     for (int i = 0; !rc && job->state == BM_JOB_READY && i < 5; i++)
         rc = complete_paused(m, job, err);
     if (rc || job->state == BM_JOB_COMPLETED)
@@ -83,12 +83,14 @@ static int foreign_job(struct bm_mover *m, const char *target,
     return bm_status(err, BM_EXIT_HELD), -EBUSY;
 }
 
-static int start_commit(struct bm_mover *m, size_t i, struct bm_blockjob *job,
-                        struct bm_error *err)
+static int start_commit(struct bm_mover *m, size_t i, size_t down,
+                        struct bm_blockjob *job, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_disk *disk = bm_mover_disk(m, i);
-    const char *base = disk->chain.layers[1].path;
+    const char *base = disk->chain.layers[down].path;
+    const struct bm_commit_request request = {.target = plan->target,
+                                              .base = base};
     int rc;
 
     if (disk->mirror) {
@@ -100,18 +102,19 @@ static int start_commit(struct bm_mover *m, size_t i, struct bm_blockjob *job,
     /* an image that backs more than one image is never written */
     rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
     if (!rc)
-        rc = bm_blockjob_commit(m->conn, m->domain, plan->target, 0, job, err);
+        rc = bm_blockjob_commit(m->conn, m->domain, &request, job, err);
     return rc;
 }
 
-int bm_commit_running(struct bm_mover *m, size_t i, struct bm_error *err)
+int bm_commit_running(struct bm_mover *m, size_t i, size_t down,
+                      struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
     int rc;
 
     if (!jobs)
         return bm_fail_errno(err, ENOMEM, "cannot commit");
-    rc = start_commit(m, i, &jobs[i], err);
+    rc = start_commit(m, i, down, &jobs[i], err);
     bm_point("consolidating.started");
     if (!rc)
         rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
@@ -141,16 +144,16 @@ static int misplaced(struct bm_mover *m, size_t i, int at, struct bm_error *err)
 
 /* qemu-img holds QEMU's locks while it writes, so a guest that starts
  * meanwhile fails to, and the XML is changed only after that. */
-static int commit_off(struct bm_mover *m, size_t i,
-                      const struct bm_chain *result, struct bm_error *err)
+int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
+                  struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    int rc = bm_users_other_domains(m->conn, m->job->uuid,
-                                    result->layers[0].path, err);
+    const char *base = result->layers[0].path;
+    int rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
 
     if (!rc)
         rc = bm_image_commit(bm_mover_disk(m, i)->chain.layers[0].path, "qcow2",
-                             err);
+                             base, err);
     if (!rc)
         rc = bm_domain_set_config(m->domain, plan->target, result, err);
     return rc ? rc : bm_mover_refresh(m, err);
@@ -167,8 +170,8 @@ static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     if (at != BM_AT_OVERLAY && at != BM_AT_DEST)
         return misplaced(m, i, at, err);
     if (at == BM_AT_OVERLAY)
-        rc = m->domain->active ? bm_commit_running(m, i, err)
-                               : commit_off(m, i, &plan->dest, err);
+        rc = m->domain->active ? bm_commit_running(m, i, 1, err)
+                               : bm_commit_off(m, i, &plan->dest, err);
     if (rc)
         return rc;
     at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
@@ -258,8 +261,8 @@ static int undo_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         at = BM_AT_BACK;
     }
     if (!rc && at == BM_AT_BACK)
-        rc = m->domain->active ? bm_commit_running(m, i, err)
-                               : commit_off(m, i, &plan->source, err);
+        rc = m->domain->active ? bm_commit_running(m, i, 1, err)
+                               : bm_commit_off(m, i, &plan->source, err);
     if (rc || at < 0)
         return rc ? rc : at;
     at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);

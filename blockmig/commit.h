@@ -14,8 +14,18 @@
 int bm_commit_overlays(struct bm_mover *m, struct bm_error *err);
 int bm_undo(struct bm_mover *m, struct bm_error *err);
 
-/* The guest runs: active commit of that disk's top layer into the one below
- * it. A pivot that does not end under load gets a short, guarded pause. */
-int bm_commit_running(struct bm_mover *m, size_t i, struct bm_error *err);
+/* The guest runs: active commit of the uppermost `down` layers of disk i into
+ * the one below them. A pivot that does not end under load gets a short,
+ * guarded pause. */
+int bm_commit_running(struct bm_mover *m, size_t i, size_t down,
+                      struct bm_error *err);
+/* The guest is off: the same by qemu-img, down into the first layer of
+ * `result`, which then is the disk's chain in the saved XML. */
+int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
+                  struct bm_error *err);
+/* Waits until a job of libvirt's has COMPLETED; 0 also when it did not in
+ * time, or ended otherwise: look at its state. */
+int bm_commit_wait(struct bm_blockjob *job, int timeout_ms,
+                   struct bm_error *err);
 
 #endif

@@ -103,7 +103,7 @@ static int source_type(const char *name, enum bm_source_type *out)
 
 static int strategy_from_name(const char *name, enum bm_strategy *out)
 {
-    for (int i = BM_STRATEGY_BLOCKCOPY; i <= BM_STRATEGY_COLD; i++) {
+    for (int i = 0; i < BM_STRATEGY_COUNT; i++) {
         if (strcmp(name, bm_strategy_name((enum bm_strategy)i)) == 0) {
             *out = (enum bm_strategy)i;
             return 0;
@@ -251,7 +251,6 @@ static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
     if (rc < 0)
         return rc;
     if (json_object_get_int64(version) != BM_JOURNAL_VERSION) {
-        bad(err, "", "version", "is not one this blockmig knows");
         bad(err, "", "version", "is not one this blockmig knows");
         bm_remedy(err, "use the blockmig that wrote it, or a newer one");
         return -EBADMSG;

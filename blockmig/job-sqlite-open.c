@@ -4,6 +4,7 @@
 #include "blockmig/job-sqlite.h"
 
 #include "nbd/cleanup.h"
+#include "nbd/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -137,14 +138,32 @@ static int fill(struct bm_sqlite *s, const char *dir, struct bm_error *err)
     return rc < 0 ? rc : sync_dir(s, dir, err);
 }
 
+/* Where several open a new store at once SQLite does not wait for the other
+ * here (its lock is upgraded, which could be a deadlock), but says busy. */
+static int ask_for_wal(struct bm_sqlite *s, sqlite3_stmt **stmt,
+                       struct bm_error *err)
+{
+    int64_t until = bm_now_ms() + BUSY_MS;
+    int rc;
+
+    for (;;) {
+        rc = bm_sqlite_query(s, stmt, err, "PRAGMA journal_mode = WAL", "");
+        if (rc == 0)
+            rc = bm_sqlite_step(s, *stmt, err);
+        if (rc != -EBUSY || bm_now_ms() >= until)
+            return rc;
+        sqlite3_finalize(*stmt);
+        *stmt = NULL;
+        bm_sleep_ms(10);
+    }
+}
+
 /* WAL is kept in the file; the rest belongs to this handle. */
 static int set_durable(struct bm_sqlite *s, struct bm_error *err)
 {
     BM_STMT sqlite3_stmt *stmt = NULL;
-    int rc = bm_sqlite_query(s, &stmt, err, "PRAGMA journal_mode = WAL", "");
+    int rc = ask_for_wal(s, &stmt, err);
 
-    if (rc == 0)
-        rc = bm_sqlite_step(s, stmt, err);
     if (rc < 0)
         return rc;
     if (strcmp((const char *)sqlite3_column_text(stmt, 0), "wal") != 0) {

@@ -14,8 +14,11 @@ static const char *const state_names[BM_STATE_COUNT] = {
     [BM_STATE_PLANNED] = "planned",
     [BM_STATE_PREFLIGHT] = "preflight",
     [BM_STATE_ALLOCATING] = "allocating",
+    [BM_STATE_FREEZING] = "freezing",
     [BM_STATE_COPYING] = "copying",
     [BM_STATE_PROVING] = "proving",
+    [BM_STATE_ITERATING] = "iterating",
+    [BM_STATE_CONVERGING] = "converging",
     [BM_STATE_READY] = "ready",
     [BM_STATE_SWITCHING] = "switching",
     [BM_STATE_PROVING_REST] = "proving-rest",
@@ -53,7 +56,27 @@ bool bm_state_final(enum bm_state state)
 
 const char *bm_strategy_name(enum bm_strategy strategy)
 {
-    return strategy == BM_STRATEGY_COLD ? "cold" : "blockcopy";
+    static const char *const names[] = {"blockcopy", "staged", "cold"};
+
+    return names[strategy];
+}
+
+const struct bm_layer *bm_job_image(const struct bm_job_disk *disk)
+{
+    return &disk->dest.layers[disk->dest.n - 1];
+}
+
+/* Numbers from 11 on: the overlays of the other side have one digit. The
+ * suffix matters to virt-aa-helper. */
+char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
+                   int n)
+{
+    char *path;
+
+    return asprintf(&path, "%s/.blockmig-%s-%s-%d.qcow2", disk->front_dir,
+                    job->id, disk->target, 10 + n) < 0
+               ? NULL
+               : path;
 }
 
 bool bm_job_id_valid(const char *id)
@@ -95,6 +118,8 @@ static void disk_clear(struct bm_job_disk *disk)
     free(disk->target);
     free(disk->overlay);
     free(disk->back);
+    free(disk->front_dir);
+    free(disk->bridge);
     bm_chain_clear(&disk->source);
     bm_chain_clear(&disk->dest);
 }

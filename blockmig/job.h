@@ -20,8 +20,11 @@ enum bm_state {
     BM_STATE_PLANNED,
     BM_STATE_PREFLIGHT,
     BM_STATE_ALLOCATING,
+    BM_STATE_FREEZING, /* staged */
     BM_STATE_COPYING,
-    BM_STATE_PROVING, /* before the switch: cold */
+    BM_STATE_PROVING,    /* before the switch: staged, cold */
+    BM_STATE_ITERATING,  /* staged */
+    BM_STATE_CONVERGING, /* staged */
     BM_STATE_READY,
     BM_STATE_SWITCHING,
     BM_STATE_PROVING_REST, /* after it: the old and the new frozen view */
@@ -41,21 +44,35 @@ const char *bm_state_name(enum bm_state state);
 int bm_state_from_name(const char *name, enum bm_state *out);
 bool bm_state_final(enum bm_state state);
 
-enum bm_strategy { BM_STRATEGY_BLOCKCOPY, BM_STRATEGY_COLD };
+enum bm_strategy {
+    BM_STRATEGY_BLOCKCOPY,
+    BM_STRATEGY_STAGED,
+    BM_STRATEGY_COLD
+};
+#define BM_STRATEGY_COUNT (BM_STRATEGY_COLD + 1)
 const char *bm_strategy_name(enum bm_strategy strategy);
 
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
 
 struct bm_job_disk {
-    char *target;                    /* vda */
-    struct bm_chain source;          /* what it was when the job began */
-    struct bm_chain dest;            /* one layer: the new image */
-    uint64_t source_dev, source_ino; /* of its top image */
+    char *target; /* vda */
+    /* What it was when the job began; staged: under our fronts. */
+    struct bm_chain source;
+    /* The new image; staged: under the bridge, until that is merged. */
+    struct bm_chain dest;
+    uint64_t source_dev, source_ino; /* of the top image when the job began */
     uint64_t capacity;               /* bytes, guest-visible */
     bool dest_block;             /* an existing block device: never unlinked */
     uint64_t dest_dev, dest_ino; /* of the file we made; 0: not made yet */
     char *overlay;               /* the tiny overlay on the new side */
     char *back;                  /* the overlay of the way back */
+    /* staged: overlays on the old side, the folder that they stand in and how
+     * many of source's uppermost layers they are */
+    char *front_dir;
+    int fronts;
+    char *bridge;      /* the overlay on the new image that QEMU copies into */
+    int64_t image_ns;  /* when the new image was last written by us (mtime) */
+    uint64_t repaired; /* bytes that had to be written twice */
     /* journal: set, and written, before the side effect */
     bool make_sent, copy_sent;
     /* the proof */
@@ -77,9 +94,15 @@ struct bm_job {
     bool proof;         /* --proof full */
     bool source_delete; /* --source delete */
     bool force;
-    uint64_t bandwidth; /* bytes/s, 0: none */
+    uint64_t bandwidth;   /* bytes/s, 0: none */
+    double guest_latency; /* times what it was; 0: not held */
     int max_pause_ms;
-    char *format; /* keep, raw, qcow2 */
+    uint64_t switch_max; /* bytes, staged: of the last front */
+    char *format;        /* keep, raw, qcow2 */
+    /* staged */
+    int fronts_sent; /* how many freezes were asked for */
+    int rounds;      /* views in the new images: the base, then fronts */
+    bool off;        /* the guest went off, and all it wrote is there */
     /* what was measured, host clock */
     int pauses;
     double pause_ms_total, pause_ms_longest;
@@ -97,6 +120,12 @@ struct bm_job {
     struct bm_job_disk *disks;
     size_t n_disks;
 };
+
+/* The new image itself: the lowest layer of dest. */
+const struct bm_layer *bm_job_image(const struct bm_job_disk *disk);
+/* The name of our overlay number n on the old side, from 1. Caller frees. */
+char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
+                   int n);
 
 /* Eight hex digits in lower case: what may become part of a file name. */
 bool bm_job_id_valid(const char *id);

@@ -8,6 +8,7 @@
 
 #include "blockmig/mark.h"
 #include "blockmig/move-machine.h"
+#include "blockmig/pacer.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
@@ -20,8 +21,13 @@
 
 static const struct bm_strategy_ops *strategy(const struct bm_job *job)
 {
-    return job->strategy == BM_STRATEGY_COLD ? &bm_strategy_cold
-                                             : &bm_strategy_blockcopy;
+    static const struct bm_strategy_ops *const all[] = {
+        [BM_STRATEGY_BLOCKCOPY] = &bm_strategy_blockcopy,
+        [BM_STRATEGY_STAGED] = &bm_strategy_staged,
+        [BM_STRATEGY_COLD] = &bm_strategy_cold,
+    };
+
+    return all[job->strategy];
 }
 
 bool bm_move_before_switch(const struct bm_job *job)
@@ -41,13 +47,20 @@ static int work(struct bm_mover *m, struct bm_error *err)
     switch (m->job->state) {
     case BM_STATE_ALLOCATING:
         return bm_step_allocate(m, err);
+    case BM_STATE_FREEZING:
+        return ops->freeze(m, err);
     case BM_STATE_COPYING:
         return ops->copy(m, err);
+    case BM_STATE_PROVING:
+        return ops->prove(m, err);
+    case BM_STATE_ITERATING:
+        return ops->iterate(m, err);
+    case BM_STATE_CONVERGING:
+        return ops->converge(m, err);
     case BM_STATE_SWITCHING:
         return ops->switch_over(m, err);
-    case BM_STATE_PROVING:
     case BM_STATE_PROVING_REST:
-        return bm_step_prove(m, err);
+        return ops->prove_rest(m, err);
     case BM_STATE_CONSOLIDATING:
         return ops->consolidate(m, err);
     case BM_STATE_UNDOING:
@@ -198,6 +211,8 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
 {
     enum bm_state state = m->job->state;
 
+    if (rc == -EAGAIN) /* the step has entered another state */
+        return 0;
     if (rc == -ETIMEDOUT)
         return park(m, BM_STATE_NEEDS_RECOVERY, err);
     if (rc == -BM_UNCLEAN)
@@ -218,7 +233,8 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
     /* going back would lose what the guest may have written meanwhile */
     if (state == BM_STATE_PROVING_REST && rc == -EBADMSG && m->job->doubt)
         return park(m, BM_STATE_HELD, err);
-    if (state == BM_STATE_PROVING_REST && rc == -EBADMSG)
+    if ((state == BM_STATE_PROVING_REST || state == BM_STATE_CONSOLIDATING) &&
+        rc == -EBADMSG)
         return go_back(m, BM_STATE_UNDOING, err);
     if (err->status != BM_EXIT_HELD && worth_a_retry(m, rc))
         return bm_mover_note(m, err, "trying again: %s", err->what);
@@ -267,6 +283,7 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err)
             rc = mend(m, rc, err);
     }
     bm_mover_unlock(m);
+    bm_pacer_free(m->pacer);
     bm_domain_free(m->domain);
     if (rc) {
         bm_status(err, BM_EXIT_HELD); /* it has not ended */

@@ -19,6 +19,9 @@ struct bm_progress {
     uint64_t bytes_done, bytes_total; /* of the phase; total 0: not known */
     uint64_t rate;                    /* bytes/s */
     int64_t elapsed_ms;
+    /* microseconds: the guest's mean latency and what it is held under; 0:
+     * not known, not limited */
+    double latency_us, bound_us;
 };
 
 /* What cli/ gives to a move. Called from the moving thread. */

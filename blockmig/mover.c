@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/mover.h"
 
+#include "blockmig/pacer.h"
+
 #include "blockmig/point.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
@@ -59,6 +61,12 @@ void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
         .rate = elapsed > 0 ? done * 1000 / (uint64_t)elapsed : 0,
         .elapsed_ms = elapsed,
     };
+    struct bm_pace_state pace = {0};
+
+    if (m->pacer)
+        bm_pacer_state(m->pacer, &pace);
+    progress.latency_us = pace.factor > 0 ? pace.latency_us : 0;
+    progress.bound_us = pace.factor > 0 ? pace.bound_us : 0;
 
     m->hooks->progress(m->hooks->opaque, m->job, &progress);
 }

@@ -13,11 +13,14 @@
 #include "snapshot/blockjob.h"
 #include "snapshot/domain.h"
 
+struct bm_pacer;
+
 struct bm_mover {
     struct bm_connection *conn; /* borrowed */
     struct bm_job_store *store; /* borrowed */
     struct bm_job *job;         /* borrowed */
     struct bm_guard *guard;     /* borrowed */
+    struct bm_pacer *pacer;     /* owned; NULL: there is no pace */
     const struct bm_move_hooks *hooks;
     struct bm_domain *domain; /* owned; NULL: gone */
     struct bm_error reason;   /* why we go back; code 0: no reason */

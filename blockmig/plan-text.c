@@ -14,8 +14,8 @@ static void disk_lines(FILE *out, const struct bm_job_disk *disk)
     fprintf(out, "  %s: %s, %s\n", disk->target,
             bm_chain_text(&disk->source, chain, sizeof chain),
             bm_format_size(disk->capacity, size, sizeof size));
-    fprintf(out, "    to %s (%s)\n", disk->dest.layers[0].path,
-            disk->dest.layers[0].format);
+    fprintf(out, "    to %s (%s)\n", bm_job_image(disk)->path,
+            bm_job_image(disk)->format);
 }
 
 static void blockcopy_steps(FILE *out, const struct bm_job *job)
@@ -33,6 +33,27 @@ static void blockcopy_steps(FILE *out, const struct bm_job *job)
                  "frozen new one\n");
     fprintf(out, "  a difference: go back to the old image, exit 4\n");
     fprintf(out, "  commit the overlay into the new image\n");
+}
+
+static void staged_steps(FILE *out, const struct bm_job *job)
+{
+    char small[32];
+
+    fprintf(out, "  freeze: an overlay on each disk, in %s\n",
+            job->n_disks ? job->disks[0].front_dir : "?");
+    fprintf(out, "  copy the frozen disks, and prove the copies by reading "
+                 "them back\n");
+    fprintf(out,
+            "  again for what the guest writes meanwhile, until that is less "
+            "than %s\n",
+            bm_format_size(job->switch_max, small, sizeof small));
+    fprintf(out,
+            "  switch: pause the guest at most %d ms, pivot, put a tiny "
+            "overlay on the new image, let it run\n",
+            job->max_pause_ms);
+    fprintf(out, "  prove the rest: what both sides wrote since\n");
+    fprintf(out, "  a difference: go back to the old image, exit 4\n");
+    fprintf(out, "  merge the overlays into the new image, and prove that\n");
 }
 
 static void cold_steps(FILE *out, const struct bm_job *job)
@@ -58,6 +79,8 @@ char *bm_plan_text(const struct bm_job *job)
         disk_lines(out, &job->disks[i]);
     if (job->strategy == BM_STRATEGY_COLD)
         cold_steps(out, job);
+    else if (job->strategy == BM_STRATEGY_STAGED)
+        staged_steps(out, job);
     else
         blockcopy_steps(out, job);
     fprintf(out, "  the source is %s\n",

@@ -3,6 +3,7 @@
 #include "blockmig/plan.h"
 
 #include "blockmig/files.h"
+#include "blockmig/situation.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
@@ -156,7 +157,7 @@ static size_t stem(const char *name)
 static bool taken(const struct bm_job *job, size_t upto, const char *path)
 {
     for (size_t i = 0; i < upto; i++)
-        if (!strcmp(job->disks[i].dest.layers[0].path, path))
+        if (!strcmp(bm_job_image(&job->disks[i])->path, path))
             return true;
     return access(path, F_OK) == 0;
 }
@@ -200,7 +201,7 @@ static char *file_target(const struct bm_job *job, size_t i,
 }
 
 /* An overlay of ours in that folder: N is 1 on the new side, 2 on the way
- * back. The suffix matters to virt-aa-helper. */
+ * back, 3 the bridge. The suffix matters to virt-aa-helper. */
 static char *overlay_path(const struct bm_job *job, const char *target,
                           const char *folder, int n)
 {
@@ -226,20 +227,41 @@ static char *folder_for(const struct bm_layer *layer,
     return NULL;
 }
 
+/* The bridge on top of the new image, and where the fronts will stand. */
+static int set_staged(struct bm_job *job, struct bm_job_disk *plan,
+                      const char *forth, const char *back)
+{
+    struct bm_chain bridged = {0};
+    int rc;
+
+    plan->bridge = overlay_path(job, plan->target, forth, 3);
+    plan->front_dir = strdup(back);
+    if (!plan->bridge || !plan->front_dir)
+        return -ENOMEM;
+    rc = bm_chain_on_top(plan->bridge, &plan->dest, &bridged);
+    if (rc)
+        return rc;
+    bm_chain_clear(&plan->dest);
+    plan->dest = bridged;
+    return 0;
+}
+
 static int overlays(struct bm_job *job, struct bm_job_disk *plan,
                     const struct bm_move_options *options)
 {
     const struct bm_layer *source = &plan->source.layers[0];
-    const struct bm_layer *dest = &plan->dest.layers[0];
+    const struct bm_layer *dest = bm_job_image(plan);
     BM_FREE char *forth = folder_for(dest, source, options);
     BM_FREE char *back = folder_for(source, dest, options);
 
-    if (job->strategy != BM_STRATEGY_BLOCKCOPY || !job->proof)
+    if (job->strategy == BM_STRATEGY_COLD || !job->proof)
         return 0;
     /* no folder at all: preflight asks for --overlay-dir */
     plan->overlay = forth ? overlay_path(job, plan->target, forth, 1) : NULL;
     plan->back = back ? overlay_path(job, plan->target, back, 2) : NULL;
-    return 0;
+    if (job->strategy != BM_STRATEGY_STAGED || !forth || !back)
+        return 0;
+    return set_staged(job, plan, forth, back);
 }
 
 static int set_target(struct bm_job *job, size_t i,
@@ -271,6 +293,15 @@ static int set_target(struct bm_job *job, size_t i,
 
 /* --- the whole plan --- */
 
+static enum bm_strategy choose_strategy(const struct bm_domain *domain,
+                                        const struct bm_move_options *options)
+{
+    if (!domain->active)
+        return BM_STRATEGY_COLD;
+    return strcmp(options->strategy, "staged") == 0 ? BM_STRATEGY_STAGED
+                                                    : BM_STRATEGY_BLOCKCOPY;
+}
+
 static int set_words(struct bm_job *job, struct bm_connection *conn,
                      const struct bm_domain *domain,
                      const struct bm_store *store,
@@ -285,7 +316,7 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
     job->host = strdup(host);
     job->store = strdup(store->name);
     job->format = strdup(options->format);
-    job->strategy = domain->active ? BM_STRATEGY_BLOCKCOPY : BM_STRATEGY_COLD;
+    job->strategy = choose_strategy(domain, options);
     job->state = BM_STATE_PLANNED;
     job->created_ms = bm_wall_ms();
     job->proof = options->proof;
@@ -293,6 +324,8 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
     job->force = options->force;
     job->bandwidth = options->bandwidth;
     job->max_pause_ms = options->max_pause_ms;
+    job->switch_max = options->switch_max;
+    job->guest_latency = options->guest_latency;
     job->was_active = domain->active;
     return job->domain && job->uri && job->host && job->store && job->format
                ? 0

@@ -16,14 +16,18 @@ struct bm_move_options {
     const char *const *disks; /* target names or paths; NULL-terminated;
                                * NULL: all movable disks */
     const char *store;
-    const char *strategy;    /* auto, blockcopy (a shut-off domain: cold) */
+    /* auto, staged, blockcopy (a shut-off domain: cold) */
+    const char *strategy;
     const char *format;      /* keep, raw, qcow2 */
     const char *name;        /* --name FILE, for one disk; or NULL */
     const char *overlay_dir; /* or NULL */
     bool proof, source_delete, force;
     uint64_t bandwidth;
     int max_pause_ms;
+    uint64_t switch_max;  /* bytes */
+    double guest_latency; /* times what it was; 0: not held */
 };
+#define BM_SWITCH_MAX (UINT64_C(64) << 20)
 #define BM_MAX_PAUSE_MS 500
 
 /*

@@ -35,9 +35,9 @@ static uint64_t worst_case(const struct bm_looking *look,
 {
     uint64_t bytes = plan->capacity;
 
-    if (!strcmp(plan->dest.layers[0].format, "qcow2"))
+    if (!strcmp(bm_job_image(plan)->format, "qcow2"))
         bytes += plan->capacity / 6553 + (1 << 20);
-    if (look->job->proof && look->job->strategy == BM_STRATEGY_BLOCKCOPY)
+    if (look->job->proof && look->job->strategy != BM_STRATEGY_COLD)
         bytes += OVERLAY_ROOM;
     return bytes;
 }
@@ -80,7 +80,7 @@ static bool is_source(const struct bm_looking *look, const struct stat *st)
 static bool twice(const struct bm_looking *look, const struct bm_job_disk *plan)
 {
     for (const struct bm_job_disk *d = look->job->disks; d < plan; d++)
-        if (!strcmp(d->dest.layers[0].path, plan->dest.layers[0].path))
+        if (!strcmp(bm_job_image(d)->path, bm_job_image(plan)->path))
             return true;
     return false;
 }
@@ -88,7 +88,7 @@ static bool twice(const struct bm_looking *look, const struct bm_job_disk *plan)
 static int check_file(const struct bm_looking *look,
                       const struct bm_job_disk *plan)
 {
-    const char *path = plan->dest.layers[0].path;
+    const char *path = bm_job_image(plan)->path;
     struct stat st;
 
     if (twice(look, plan))
@@ -114,7 +114,7 @@ static int check_file(const struct bm_looking *look,
 static int check_device_free(const struct bm_looking *look,
                              const struct bm_job_disk *plan)
 {
-    const char *path = plan->dest.layers[0].path;
+    const char *path = bm_job_image(plan)->path;
     BM_CLOSE int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
 
     if (fd >= 0)
@@ -134,7 +134,7 @@ static int check_device_size(const struct bm_looking *look,
                           "%s has %llu bytes, the disk %llu", look->store->path,
                           (unsigned long long)size,
                           (unsigned long long)plan->capacity);
-    if (!strcmp(plan->dest.layers[0].format, "raw") && size != plan->capacity)
+    if (!strcmp(bm_job_image(plan)->format, "raw") && size != plan->capacity)
         return BM_REFUSED(look, "size", plan->target,
                           "use --format qcow2, or a device of the same size",
                           "%s has %llu bytes, the raw disk %llu: the guest "
@@ -163,7 +163,7 @@ static int check_device(const struct bm_looking *look,
     struct stat st;
     int rc;
 
-    if (stat(plan->dest.layers[0].path, &st) == 0 && is_source(look, &st))
+    if (stat(bm_job_image(plan)->path, &st) == 0 && is_source(look, &st))
         return BM_REFUSED(look, "target", plan->target, "choose another device",
                           "%s is the source itself", look->store->path);
     rc = check_device_free(look, plan);
@@ -185,7 +185,7 @@ static bool fits_xml(const char *path)
 static int check_names(const struct bm_looking *look,
                        const struct bm_job_disk *plan)
 {
-    const char *const paths[] = {plan->dest.layers[0].path, plan->overlay,
+    const char *const paths[] = {bm_job_image(plan)->path, plan->overlay,
                                  plan->back};
 
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
@@ -219,7 +219,7 @@ static int check_overlays(const struct bm_looking *look,
 {
     int rc;
 
-    if (!look->job->proof || look->job->strategy != BM_STRATEGY_BLOCKCOPY)
+    if (!look->job->proof || look->job->strategy == BM_STRATEGY_COLD)
         return 0;
     rc = check_overlay_folder(look, plan, plan->overlay);
     return rc ? rc : check_overlay_folder(look, plan, plan->back);

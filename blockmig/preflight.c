@@ -147,7 +147,7 @@ static int check_checkpoints(const struct bm_looking *look)
     bool raw = false;
 
     for (size_t i = 0; i < look->job->n_disks; i++)
-        raw |= !strcmp(look->job->disks[i].dest.layers[0].format, "raw");
+        raw |= !strcmp(bm_job_image(&look->job->disks[i])->format, "raw");
     if (look->domain->checkpoints == 0)
         return BM_FINE(look, "checkpoints", "", "no checkpoints");
     if (raw)

@@ -6,75 +6,12 @@
  * changes them while we read.
  */
 #include "blockmig/strategy.h"
-#include "nbd/cleanup.h"
+#include "blockmig/view.h"
 #include "nbd/compare.h"
-#include "nbd/imagelock.h"
 #include "nbd/units.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define CONNECTIONS 2
-
-/* Both sides of one disk, open and locked. */
-struct sides {
-    struct bm_device *source, *dest;
-    int *locks;
-    size_t n_locks;
-};
-
-static void sides_clear(struct sides *s)
-{
-    bm_device_close(s->source);
-    bm_device_close(s->dest);
-    for (size_t i = 0; i < s->n_locks; i++)
-        (void)close(s->locks[i]);
-    free(s->locks);
-}
-
-static int lock_chain(struct sides *s, const struct bm_chain *chain,
-                      struct bm_error *err)
-{
-    for (size_t i = 0; i < chain->n; i++) {
-        int *locks = realloc(s->locks, (s->n_locks + 1) * sizeof *locks);
-        int fd;
-
-        if (!locks)
-            return bm_fail_errno(err, ENOMEM, "cannot lock the images");
-        s->locks = locks;
-        fd = bm_frozen_lock(chain->layers[i].path, err);
-        if (fd < 0)
-            return fd;
-        s->locks[s->n_locks++] = fd;
-    }
-    return 0;
-}
-
-static int open_chain(const struct bm_chain *chain, struct bm_device **out,
-                      struct bm_error *err)
-{
-    BM_FREE struct bm_image_layer *images = NULL;
-    int rc = bm_chain_images(chain, &images, err);
-
-    return rc ? rc
-              : bm_device_open_image(images, chain->n, CONNECTIONS, out, err);
-}
-
-static int open_sides(const struct bm_job_disk *disk, struct sides *s,
-                      struct bm_error *err)
-{
-    int rc = lock_chain(s, &disk->source, err);
-
-    if (!rc)
-        rc = lock_chain(s, &disk->dest, err);
-    if (!rc)
-        rc = bm_target_check(disk, err);
-    if (!rc)
-        rc = open_chain(&disk->source, &s->source, err);
-    if (!rc)
-        rc = open_chain(&disk->dest, &s->dest, err);
-    return rc;
-}
 
 /* Progress over all disks, and the ear for a cancel. */
 struct sum {
@@ -127,12 +64,15 @@ static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
     const struct bm_compare_how how = {
         .digests = true, .progress = on_progress, .opaque = sum};
     struct bm_compare_result result = {0};
-    struct sides sides = {0};
-    int rc = open_sides(disk, &sides, err);
+    BM_VIEW old = {0}, new = {0};
+    int rc = bm_view_open(&disk->source, 0, &old, err);
 
     if (!rc)
-        rc = bm_compare(sides.source, sides.dest, &how, &result, err);
-    sides_clear(&sides);
+        rc = bm_target_check(disk, err);
+    if (!rc)
+        rc = bm_view_open(&disk->dest, 0, &new, err);
+    if (!rc)
+        rc = bm_compare(old.device, new.device, &how, &result, err);
     if (rc)
         return rc;
     record(disk, &result);

@@ -27,7 +27,7 @@ static int not_there(struct bm_mover *m, size_t i, const char *which,
             plan->target, m->job->domain);
     bm_cause(err, "its %s XML names %s, not %s", which,
              bm_chain_text(chain, found, sizeof found),
-             plan->dest.layers[0].path);
+             bm_job_image(plan)->path);
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
 
@@ -47,13 +47,13 @@ static int check_config(struct bm_mover *m, size_t i, struct bm_error *err)
 
     if (!m->domain->persistent || disk->inactive.n == 0)
         return 0;
-    if (!names(&disk->inactive, plan->dest.layers[0].path)) {
+    if (!names(&disk->inactive, bm_job_image(plan)->path)) {
         rc = bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
         if (!rc)
             rc = bm_mover_refresh(m, err);
         disk = bm_mover_disk(m, i);
     }
-    if (!rc && !(disk && names(&disk->inactive, plan->dest.layers[0].path)))
+    if (!rc && !(disk && names(&disk->inactive, bm_job_image(plan)->path)))
         return disk ? not_there(m, i, "saved", &disk->inactive, err) : -ESTALE;
     return rc;
 }

@@ -5,10 +5,12 @@
  * of ours is left.
  */
 #include "blockmig/files.h"
+#include "blockmig/fronts.h"
 #include "blockmig/mark.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
+#include "blockmig/stage.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 
@@ -37,7 +39,7 @@ static int newer(struct bm_mover *m, const struct bm_job_disk *plan,
 {
     bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
     bm_cause(err, "the guest ran on the new image, %s, and wrote to it",
-             plan->dest.layers[0].path);
+             bm_job_image(plan)->path);
     bm_remedy(err,
               "`blockmig job resume %s --accept` stays on the new image "
               "without a proof",
@@ -95,12 +97,30 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
     int rc = 0;
 
     if (!disk->dest_block && bm_target_is_ours(m->job, disk))
-        rc = bm_file_remove(disk->dest.layers[0].path, err);
+        rc = bm_file_remove(bm_job_image(disk)->path, err);
     if (!rc && disk->overlay)
         rc = bm_file_remove(disk->overlay, err);
     if (!rc && disk->back)
         rc = bm_file_remove(disk->back, err);
+    if (!rc && disk->bridge)
+        rc = bm_file_remove(disk->bridge, err);
+    if (!rc && m->job->strategy == BM_STRATEGY_STAGED)
+        rc = bm_stage_forget(bm_job_store_dir(m->store), m->job->id,
+                             disk->target, err);
     return rc;
+}
+
+/* The overlays on the old side hold what the guest wrote last. */
+static int nobody_there(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+
+    bm_fail(err, ENOENT, "cannot go back with disk %s of %s", plan->target,
+            m->job->domain);
+    bm_cause(err, "the disk is gone, and what the guest wrote last is in %s",
+             plan->source.layers[0].path);
+    bm_remedy(err, "define the domain again, with that image");
+    return bm_status(err, BM_EXIT_HELD), -ENOENT;
 }
 
 static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
@@ -117,10 +137,15 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         rc = config_back(m, i, err);
         at = BM_AT_SOURCE;
     }
-    if (!rc && (named(m->domain, plan->dest.layers[0].path) ||
+    if (!rc && (named(m->domain, bm_job_image(plan)->path) ||
                 (plan->overlay && named(m->domain, plan->overlay)) ||
-                (plan->back && named(m->domain, plan->back))))
+                (plan->back && named(m->domain, plan->back)) ||
+                (plan->bridge && named(m->domain, plan->bridge))))
         return still_named(m, i, at, err);
+    if (!rc && plan->fronts && at == BM_AT_NOWHERE)
+        return nobody_there(m, i, err);
+    if (!rc && m->job->fronts_sent && at != BM_AT_NOWHERE)
+        rc = bm_fronts_commit(m, i, err);
     return rc ? rc : remove_made(m, i, err);
 }
 
@@ -141,6 +166,8 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = let_run(m, err);
+    if (!rc)
+        rc = bm_fronts_adopt(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = roll_back_disk(m, i, err);
     bm_point("rolling-back.removed");

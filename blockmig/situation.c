@@ -17,8 +17,8 @@ const char *bm_situation_name(enum bm_situation situation)
     return names[situation];
 }
 
-static int on_top(const char *overlay, const struct bm_chain *below,
-                  struct bm_chain *out)
+int bm_chain_on_top(const char *overlay, const struct bm_chain *below,
+                    struct bm_chain *out)
 {
     struct bm_chain chain = {0};
     int rc = bm_chain_append(&chain, BM_SOURCE_FILE, overlay, "qcow2");
@@ -37,12 +37,12 @@ static int on_top(const char *overlay, const struct bm_chain *below,
 
 int bm_chain_overlay(const struct bm_job_disk *plan, struct bm_chain *out)
 {
-    return on_top(plan->overlay, &plan->dest, out);
+    return bm_chain_on_top(plan->overlay, &plan->dest, out);
 }
 
 int bm_chain_back(const struct bm_job_disk *plan, struct bm_chain *out)
 {
-    return on_top(plan->back, &plan->source, out);
+    return bm_chain_on_top(plan->back, &plan->source, out);
 }
 
 /* Whether chain is `overlay` on `below`. */
@@ -52,7 +52,7 @@ static bool is_on(const struct bm_chain *chain, const char *overlay,
     struct bm_chain wanted;
     bool same;
 
-    if (!overlay || on_top(overlay, below, &wanted) < 0)
+    if (!overlay || bm_chain_on_top(overlay, below, &wanted) < 0)
         return false;
     same = bm_chain_equal(chain, &wanted);
     bm_chain_clear(&wanted);
@@ -75,6 +75,21 @@ static enum bm_situation place(const struct bm_chain *chain,
     return BM_AT_FOREIGN;
 }
 
+int bm_situation_chain(const struct bm_domain *domain,
+                       const struct bm_disk *disk, struct bm_chain *out,
+                       struct bm_error *err)
+{
+    int rc = bm_chain_copy(&disk->chain, out);
+
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot read the chain of %s",
+                             disk->target);
+    rc = domain->active ? 0 : bm_chain_complete(out, err);
+    if (rc)
+        bm_chain_clear(out);
+    return rc;
+}
+
 int bm_situation(const struct bm_domain *domain, const struct bm_disk *disk,
                  const struct bm_job_disk *plan, struct bm_error *err)
 {
@@ -86,12 +101,10 @@ int bm_situation(const struct bm_domain *domain, const struct bm_disk *disk,
         return BM_AT_NOWHERE;
     if (domain->active)
         return (int)place(&disk->chain, plan);
-    rc = bm_chain_copy(&disk->chain, &chain);
+    rc = bm_situation_chain(domain, disk, &chain, err);
     if (rc)
-        return bm_fail_errno(err, -rc, "cannot read the chain of %s",
-                             plan->target);
-    rc = bm_chain_complete(&chain, err);
+        return rc;
     found = place(&chain, plan);
     bm_chain_clear(&chain);
-    return rc ? rc : (int)found;
+    return (int)found;
 }

@@ -26,7 +26,16 @@ const char *bm_situation_name(enum bm_situation situation);
 int bm_situation(const struct bm_domain *domain, const struct bm_disk *disk,
                  const struct bm_job_disk *plan, struct bm_error *err);
 
-/* The chains of the situations; caller clears. */
+/* The chain that the disk stands on: of a shut-off domain with what the
+ * headers tell. Caller clears. */
+int bm_situation_chain(const struct bm_domain *domain,
+                       const struct bm_disk *disk, struct bm_chain *out,
+                       struct bm_error *err);
+
+/* A qcow2 overlay on a chain; -ENOMEM. The others: the chains of the
+ * situations. Caller clears. */
+int bm_chain_on_top(const char *overlay, const struct bm_chain *below,
+                    struct bm_chain *out);
 int bm_chain_overlay(const struct bm_job_disk *plan, struct bm_chain *out);
 int bm_chain_back(const struct bm_job_disk *plan, struct bm_chain *out);
 

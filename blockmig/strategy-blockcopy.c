@@ -5,27 +5,8 @@
  * window, the full compare, and the commit of the tiny overlay.
  */
 #include "blockmig/commit.h"
-#include "blockmig/guard.h"
-#include "blockmig/mark.h"
-#include "blockmig/pause.h"
-#include "blockmig/point.h"
-#include "blockmig/situation.h"
 #include "blockmig/strategy.h"
-#include "blockmig/switch.h"
-#include "blockmig/window.h"
-#include "nbd/cleanup.h"
 #include "nbd/units.h"
-
-#include <errno.h>
-#include <string.h>
-#include <sys/statvfs.h>
-
-/* A pivot of a running guest ends at an instant with nothing dirty; under
- * load that may never come (pitfall 5), then the guest is paused for it. */
-#define RUNNING_PIVOT_MS 5000
-
-/* Less room than this on a target whose copy failed: that is why. */
-#define FULL_BYTES (2U << 20)
 
 static enum bm_state next(const struct bm_job *job)
 {
@@ -54,244 +35,20 @@ static enum bm_state next(const struct bm_job *job)
     }
 }
 
-/* --- copying --- */
-
-static int not_ours(struct bm_mover *m, const struct bm_job_disk *plan,
-                    const struct bm_disk *disk, struct bm_error *err)
-{
-    char found[400];
-
-    bm_fail(err, ESTALE, "cannot copy disk %s of %s", plan->target,
-            m->job->domain);
-    if (!disk)
-        bm_cause(err, "the disk is gone");
-    else
-        bm_cause(err, "its chain is not the one the job began with but %s",
-                 bm_chain_text(&disk->chain, found, sizeof found));
-    return -ESTALE;
-}
-
-static int vanished(struct bm_mover *m, const struct bm_job_disk *plan,
-                    struct bm_error *err)
-{
-    bm_fail(err, EIO, "the copy of disk %s of %s has vanished", plan->target,
-            m->job->domain);
-    return bm_cause(err, "the block job is not there any more, and nobody "
-                         "saw it end well"),
-           -EIO;
-}
-
-static int start_copy(struct bm_mover *m, size_t i, struct bm_blockjob *job,
-                      struct bm_error *err)
-{
-    struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_mover_disk(m, i);
-    struct bm_copy_request request = {
-        .target = plan->target,
-        .dest = &plan->dest,
-        .reuse =
-            plan->dest_block && !strcmp(plan->dest.layers[0].format, "raw"),
-        .bandwidth = m->job->bandwidth,
-    };
-    int rc;
-
-    if (!disk || !bm_chain_equal(&disk->chain, &plan->source))
-        return not_ours(m, plan, disk, err);
-    if (bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
-        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
-        return 0;
-    }
-    if (plan->copy_sent)
-        return vanished(m, plan, err);
-    rc = bm_target_check(plan, err);
-    if (rc)
-        return rc;
-    plan->copy_sent = true;
-    rc = bm_mover_save(m, NULL, err);
-    if (!rc)
-        rc = bm_blockjob_copy(m->conn, m->domain, &request, job, err);
-    return rc;
-}
-
-/* libvirt does not pass QEMU's reason on. The most common one we can see. */
-static void say_if_full(const struct bm_job *job, struct bm_error *err)
-{
-    for (size_t i = 0; i < job->n_disks; i++) {
-        const char *path = job->disks[i].dest.layers[0].path;
-        struct statvfs fs;
-
-        if (job->disks[i].dest_block || statvfs(path, &fs) < 0 ||
-            (uint64_t)fs.f_bavail * fs.f_frsize > FULL_BYTES)
-            continue;
-        bm_cause(err, "the file system of %s is full", path);
-        bm_remedy(err, "make room, or choose another store");
-        return;
-    }
-}
-
 static int copy(struct bm_mover *m, struct bm_error *err)
 {
-    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
     int64_t start = bm_now_ms();
-    int rc = jobs ? bm_mover_refresh(m, err)
-                  : bm_fail_errno(err, ENOMEM, "cannot start the copy");
+    int rc = bm_step_mirror(m, false, err);
 
-    if (!rc && (!m->domain || !m->domain->active))
-        return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = start_copy(m, i, &jobs[i], err);
-    if (!rc) {
-        bm_point("copying.started");
-        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, true, err);
-    }
-    if (rc == -EIO)
-        say_if_full(m->job, err);
     m->job->copy_ms += bm_now_ms() - start;
     return rc;
-}
-
-/* --- switching --- */
-
-static int unclean(struct bm_mover *m, struct bm_error *err)
-{
-    bm_fail(err, BM_UNCLEAN, "cannot prove the move of %s any more",
-            m->job->domain);
-    bm_cause(err, "the guest ran on the new image before it was frozen, so "
-                  "the old and the new one are of different instants; "
-                  "nothing was deleted");
-    bm_remedy(err,
-              "`blockmig job resume %s --accept` goes on without a proof "
-              "and keeps the source",
-              m->job->id);
-    bm_status(err, BM_EXIT_HELD);
-    return -BM_UNCLEAN;
-}
-
-struct count {
-    size_t source, dest, overlay, other;
-};
-
-static int count_disks(struct bm_mover *m, struct count *c,
-                       struct bm_error *err)
-{
-    memset(c, 0, sizeof *c);
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
-
-        if (at < 0)
-            return at;
-        c->source += at == BM_AT_SOURCE;
-        c->dest += at == BM_AT_DEST;
-        c->overlay += at == BM_AT_OVERLAY;
-        c->other +=
-            at != BM_AT_SOURCE && at != BM_AT_DEST && at != BM_AT_OVERLAY;
-    }
-    return 0;
-}
-
-static int strange(struct bm_mover *m, struct bm_error *err)
-{
-    bm_fail(err, ESTALE, "cannot go on with the switch of %s", m->job->domain);
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
-        char found[400];
-        int at = bm_situation(m->domain, disk, &m->job->disks[i], err);
-
-        if (at == BM_AT_FOREIGN)
-            bm_cause(err, "disk %s stands on a chain that is not ours: %s",
-                     m->job->disks[i].target,
-                     bm_chain_text(&disk->chain, found, sizeof found));
-        else if (at == BM_AT_NOWHERE)
-            bm_cause(err, "disk %s is gone", m->job->disks[i].target);
-    }
-    bm_status(err, BM_EXIT_HELD);
-    return -ESTALE;
-}
-
-/* The guest went off in the window. It has not run since the pivot unless
- * there is a mark, so the old images still hold everything. */
-static int switch_off(struct bm_mover *m, const struct count *c,
-                      struct bm_error *err)
-{
-    if (c->overlay == m->job->n_disks)
-        return 0;
-    if (!m->job->proof && c->dest == m->job->n_disks)
-        return 0;
-    if (m->job->proof) {
-        bm_fail(err, ESRCH, "the guest %s went off in the switch",
-                m->job->domain);
-        return -ESRCH;
-    }
-    bm_fail(err, ESTALE, "cannot tell which image of %s is the newer one",
-            m->job->domain);
-    bm_cause(err, "the guest went off while its disks were switched without "
-                  "a pause");
-    bm_remedy(err,
-              "compare the images; `blockmig job resume %s --back` "
-              "keeps the source",
-              m->job->id);
-    return bm_status(err, BM_EXIT_HELD), -ESTALE;
-}
-
-/* A dead mover and a dead guard left the guest paused: end the window now. */
-static int end_window(struct bm_mover *m, struct bm_error *err)
-{
-    bool guarded = bm_pause_adopt(m, err) == 0;
-    int rc, end = 0;
-
-    /* nobody watched since: a proof that fails may be the guest's own writes */
-    m->job->doubt = true;
-    rc = bm_window_end(m, err);      /* without a guard too: the guest waits */
-    if (guarded && rc != -ETIMEDOUT) /* else the guard stays armed after us */
-        end = bm_guard_disarm(m->guard, rc ? NULL : err);
-    if (!rc && end != -ETIME) /* that it acted is as good */
-        rc = end;
-    if (m->ran || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
-        m->job->unclean = true;
-    return rc;
-}
-
-static int switch_running(struct bm_mover *m, const struct count *c,
-                          struct bm_error *err)
-{
-    size_t n = m->job->n_disks;
-    int rc;
-
-    if (m->job->window_paused && bm_domain_paused(m->domain))
-        return end_window(m, err);
-    if (c->overlay == n)
-        return 0;
-    if (m->job->proof)
-        return c->dest ? unclean(m, err) : bm_window_switch(m, err);
-    rc = bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
-    return rc == -ETIME ? bm_window_switch(m, err) : rc;
-}
-
-static int switch_over(struct bm_mover *m, struct bm_error *err)
-{
-    struct count c;
-    int rc = bm_mover_refresh(m, err);
-
-    if (!rc && bm_mark_set(bm_job_store_dir(m->store), m->job->id))
-        m->job->unclean = true;
-    if (!rc)
-        rc = count_disks(m, &c, err);
-    if (rc)
-        return rc;
-    if (c.other)
-        return strange(m, err);
-    if (m->job->unclean && m->job->proof)
-        return unclean(m, err);
-    rc =
-        m->domain->active ? switch_running(m, &c, err) : switch_off(m, &c, err);
-    return !rc && m->job->unclean && m->job->proof ? unclean(m, err) : rc;
 }
 
 const struct bm_strategy_ops bm_strategy_blockcopy = {
     .next = next,
     .copy = copy,
-    .switch_over = switch_over,
+    .switch_over = bm_step_switch,
+    .prove_rest = bm_step_prove,
     .consolidate = bm_commit_overlays,
     .undo = bm_undo,
 };

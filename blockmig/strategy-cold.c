@@ -104,8 +104,8 @@ static int copy_disk(struct ear *ear, const struct bm_job_disk *disk,
     if (!rc)
         rc = bm_chain_images(&disk->source, &images, err);
     if (!rc)
-        rc = bm_image_convert(images, disk->source.n, disk->dest.layers[0].path,
-                              disk->dest.layers[0].format, disk->dest_block,
+        rc = bm_image_convert(images, disk->source.n, bm_job_image(disk)->path,
+                              bm_job_image(disk)->format, disk->dest_block,
                               ear->m->job->bandwidth, on_progress, ear, err);
     ear->before += disk->capacity;
     return rc;
@@ -171,5 +171,6 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
 const struct bm_strategy_ops bm_strategy_cold = {
     .next = next,
     .copy = copy,
+    .prove = bm_step_prove,
     .switch_over = switch_over,
 };

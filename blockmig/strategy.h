@@ -13,14 +13,20 @@
 struct bm_strategy_ops {
     /* The state after this one, when its work is done. */
     enum bm_state (*next)(const struct bm_job *job);
-    /* The work of the states that are the strategy's own. */
+    /* The work of the states; NULL where next never leads to that one. */
+    int (*freeze)(struct bm_mover *m, struct bm_error *err);
     int (*copy)(struct bm_mover *m, struct bm_error *err);
+    int (*prove)(struct bm_mover *m, struct bm_error *err);
+    int (*iterate)(struct bm_mover *m, struct bm_error *err);
+    int (*converge)(struct bm_mover *m, struct bm_error *err);
     int (*switch_over)(struct bm_mover *m, struct bm_error *err);
-    int (*consolidate)(struct bm_mover *m, struct bm_error *err); /* or NULL */
-    int (*undo)(struct bm_mover *m, struct bm_error *err);        /* or NULL */
+    int (*prove_rest)(struct bm_mover *m, struct bm_error *err);
+    int (*consolidate)(struct bm_mover *m, struct bm_error *err);
+    int (*undo)(struct bm_mover *m, struct bm_error *err);
 };
 
 extern const struct bm_strategy_ops bm_strategy_blockcopy;
+extern const struct bm_strategy_ops bm_strategy_staged;
 extern const struct bm_strategy_ops bm_strategy_cold;
 
 /* --- work that all strategies share --- */
@@ -35,6 +41,11 @@ bool bm_target_is_ours(const struct bm_job *job,
 /* The target's name still leads to the file that we made, which QEMU may have
  * open: -ESTALE with status BM_EXIT_HELD when it does not. */
 int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err);
+/* libvirt copies each disk, or (shallow) its uppermost layer, to `dest`: until
+ * all copies are ready. */
+int bm_step_mirror(struct bm_mover *m, bool shallow, struct bm_error *err);
+/* The switch of a running guest: pivots what is ready, in the window. */
+int bm_step_switch(struct bm_mover *m, struct bm_error *err);
 /* Compares each disk's source chain with its target; both must be frozen or
  * unused. -EBADMSG with status BM_EXIT_PROOF: they differ. */
 int bm_step_prove(struct bm_mover *m, struct bm_error *err);

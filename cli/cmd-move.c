@@ -81,6 +81,8 @@ static int make_plan(struct move *m, const struct cli *cli,
         .force = o->force,
         .bandwidth = o->bandwidth,
         .max_pause_ms = (int)o->max_pause,
+        .switch_max = o->switch_max,
+        .guest_latency = o->guest_latency,
     };
 
     return bm_plan_make(m->session.conn, m->domain, m->store, &options,

@@ -107,7 +107,7 @@ static void print_released(const struct cli *cli, const struct bm_job *job)
 {
     for (size_t i = 0; i < job->n_disks; i++)
         if (job->disks[i].deleted)
-            cli_say("deleted %s\n", cli_chain_top(&job->disks[i].source));
+            cli_say("deleted %s\n", cli_source_name(&job->disks[i]));
     if (cli->options.json)
         cli_json(cli_result_json(job));
 }

@@ -100,6 +100,13 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                     .argument = "keep|raw|qcow2",
                     .help = "the format of the new images (default: keep)",
                     .offset = AT(format)},
+    [CLI_GUEST_LATENCY] =
+        {.name = "guest-latency",
+         .kind = CLI_KIND_FACTOR,
+         .argument = "FACTOR|off",
+         .help = "staged: copy no faster than the guest's I/O latency stays "
+                 "under this times what it was (default: 2)",
+         .offset = AT(guest_latency)},
     [CLI_HELP] = {.name = "help",
                   .letter = 'h',
                   .kind = CLI_KIND_FLAG,
@@ -216,7 +223,7 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
          .global = true},
     [CLI_STRATEGY] = {.name = "strategy",
                       .kind = CLI_KIND_WORD,
-                      .argument = "auto|blockcopy",
+                      .argument = "auto|staged|blockcopy",
                       .help = "how to move (default: auto)",
                       .offset = AT(strategy)},
     [CLI_STRICT] = {.name = "strict",
@@ -225,6 +232,13 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                     .help = "images of different size differ, even where the "
                             "longer one ends in zeroes",
                     .offset = AT(strict)},
+    [CLI_SWITCH_MAX] =
+        {.name = "switch-max",
+         .kind = CLI_KIND_SIZE,
+         .argument = "SIZE",
+         .help = "staged: freeze and copy again until the guest has written "
+                 "less than this (default: 64M)",
+         .offset = AT(switch_max)},
     [CLI_TLS_CERTIFICATES] = {.name = "tls-certificates",
                               .kind = CLI_KIND_TEXT,
                               .argument = "DIR",

@@ -13,6 +13,8 @@ enum cli_option_kind {
     CLI_KIND_TEXT,
     CLI_KIND_WORD,
     CLI_KIND_RATE,
+    CLI_KIND_SIZE,
+    CLI_KIND_FACTOR,
     CLI_KIND_NUMBER,
     CLI_KIND_FILE_NAME
 };

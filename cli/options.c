@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/option-table.h"
 
+#include "blockmig/pace.h"
 #include "blockmig/plan.h"
 #include "nbd/units.h"
 
@@ -23,6 +24,8 @@ void cli_options_default(struct cli_options *options)
     options->verify_from = "medium";
     options->on_read_error = "stop";
     options->max_pause = BM_MAX_PAUSE_MS;
+    options->switch_max = BM_SWITCH_MAX;
+    options->guest_latency = BM_PACE_FACTOR;
 }
 
 /* --- values ------------------------------------------------------------- */
@@ -48,6 +51,39 @@ static int set_rate(const struct cli_option_row *row, const char *value,
                      rc == -ERANGE ? "out of range" : "not a rate",
                      "give whole bytes a second from 1 up, such as 1048576, "
                      "64M or 2G (K, M, G, T: powers of 1024)");
+}
+
+static int set_size(const struct cli_option_row *row, const char *value,
+                    uint64_t *out, struct bm_error *err)
+{
+    int rc = bm_parse_size(value, out);
+
+    if (rc == 0)
+        return 0;
+    return bad_value(err, row, value,
+                     rc == -ERANGE ? "out of range" : "not a size",
+                     "give whole bytes from 1 up, such as 1048576, 64M or 2G "
+                     "(K, M, G, T: powers of 1024)");
+}
+
+/* "2", "1.5", or "off", which is 0. */
+static int set_factor(const struct cli_option_row *row, const char *value,
+                      double *out, struct bm_error *err)
+{
+    char *end;
+    double number = strtod(value, &end);
+
+    if (strcmp(value, "off") == 0) {
+        *out = 0;
+        return 0;
+    }
+    if (end != value && *end == '\0' && number >= BM_PACE_FACTOR_MIN &&
+        number <= 1000) {
+        *out = number;
+        return 0;
+    }
+    return bad_value(err, row, value, "not a factor",
+                     "give off, or a number from 1.1 to 1000");
 }
 
 static int set_number(const struct cli_option_row *row, const char *value,
@@ -117,6 +153,10 @@ static int set(const struct cli_option_row *row, const char *value,
         return set_text(row, value, at, err);
     case CLI_KIND_WORD:
         return set_word(row, value, at, err);
+    case CLI_KIND_FACTOR:
+        return set_factor(row, value, at, err);
+    case CLI_KIND_SIZE:
+        return set_size(row, value, (uint64_t *)at, err);
     case CLI_KIND_RATE:
         return set_rate(row, value, at, err);
     case CLI_KIND_NUMBER:

@@ -34,6 +34,7 @@ enum cli_option {
     CLI_FORCE,
     CLI_FORCE_SHARE,
     CLI_FORMAT,
+    CLI_GUEST_LATENCY,
     CLI_HELP,
     CLI_IMAGE_FORMAT,
     CLI_JSON,
@@ -55,6 +56,7 @@ enum cli_option {
     CLI_STATE,
     CLI_STRATEGY,
     CLI_STRICT,
+    CLI_SWITCH_MAX,
     CLI_TLS_CERTIFICATES,
     CLI_TLS_PSK,
     CLI_TO,
@@ -75,6 +77,8 @@ struct cli_options {
     const char *image_format, *other_format; /* NULL: probed */
     const char *cache;                       /* a word */
     uint64_t bandwidth;                      /* bytes/s, 0: not given */
+    double guest_latency;                    /* times what it was; 0: off */
+    uint64_t switch_max;                     /* bytes */
     int64_t max_pause;                       /* ms */
     bool accept, all, back, detach, dry_run, force, kept;
     bool digests, force_share, strict;

@@ -212,6 +212,17 @@ static const char *time_left(const struct bm_progress *p, char *buf,
     return buf;
 }
 
+/* "  guest 0.4 of 1.0 ms", or "" when it is not watched. */
+static const char *guest_latency(const struct bm_progress *p, char *buf,
+                                 size_t size)
+{
+    buf[0] = '\0';
+    if (p->bound_us > 0)
+        snprintf(buf, size, "  guest %.1f of %.1f ms", p->latency_us / 1000,
+                 p->bound_us / 1000);
+    return buf;
+}
+
 static int terminal_width(void)
 {
     struct winsize size;
@@ -223,13 +234,14 @@ static int terminal_width(void)
 
 static void show_line(const char *phase, const struct bm_progress *p)
 {
-    char done[32], total[32], rate[32], left[48], line[256];
+    char done[32], total[32], rate[32], left[48], guest[64], line[320];
 
     if (p->bytes_total > 0)
-        snprintf(line, sizeof line, "%s  %5.1f %%  %s of %s  %s/s%s", phase,
+        snprintf(line, sizeof line, "%s  %5.1f %%  %s of %s  %s/s%s%s", phase,
                  percent(p), bm_format_size(p->bytes_done, done, sizeof done),
                  bm_format_size(p->bytes_total, total, sizeof total),
                  bm_format_size(p->rate, rate, sizeof rate),
+                 guest_latency(p, guest, sizeof guest),
                  time_left(p, left, sizeof left));
     else
         snprintf(line, sizeof line, "%s  %.1f s", phase,
@@ -254,6 +266,12 @@ static json_object *progress_json(const char *id, const char *phase,
     json_object_object_add(o, "rate", json_object_new_uint64(p->rate));
     json_object_object_add(o, "percent", json_object_new_double(percent(p)));
     cli_add_number(o, "elapsed_ms", p->elapsed_ms);
+    if (p->bound_us > 0) {
+        json_object_object_add(o, "guest_latency_ms",
+                               json_object_new_double(p->latency_us / 1000));
+        json_object_object_add(o, "guest_bound_ms",
+                               json_object_new_double(p->bound_us / 1000));
+    }
     return o;
 }
 

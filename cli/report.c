@@ -6,9 +6,19 @@
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
-const char *cli_chain_top(const struct bm_chain *chain)
+static const char *path_of(const struct bm_chain *chain, size_t i)
 {
-    return chain->n && chain->layers[0].path ? chain->layers[0].path : "-";
+    return i < chain->n && chain->layers[i].path ? chain->layers[i].path : "-";
+}
+
+const char *cli_source_name(const struct bm_job_disk *disk)
+{
+    return path_of(&disk->source, (size_t)disk->fronts);
+}
+
+const char *cli_dest_name(const struct bm_job_disk *disk)
+{
+    return path_of(&disk->dest, disk->dest.n - 1);
 }
 
 bool cli_job_keeps(const struct bm_job *job)
@@ -62,8 +72,8 @@ static json_object *disk_json(const struct bm_job_disk *disk)
     if (!o)
         return NULL;
     cli_add_text(o, "target", disk->target);
-    cli_add_text(o, "source", cli_chain_top(&disk->source));
-    cli_add_text(o, "dest", cli_chain_top(&disk->dest));
+    cli_add_text(o, "source", cli_source_name(disk));
+    cli_add_text(o, "dest", cli_dest_name(disk));
     add_bytes(o, "capacity", disk->capacity);
     cli_add_bool(o, "proven", disk->proven);
     add_bytes(o, "proof_bytes", disk->proof_bytes);
@@ -73,8 +83,7 @@ static json_object *disk_json(const struct bm_job_disk *disk)
     cli_add_text(o, "digest_source", disk->digest_source);
     cli_add_text(o, "digest_dest", disk->digest_dest);
     cli_add_text(o, "kept",
-                 disk->kept && !disk->deleted ? cli_chain_top(&disk->source)
-                                              : NULL);
+                 disk->kept && !disk->deleted ? cli_source_name(disk) : NULL);
     cli_add_bool(o, "deleted", disk->deleted);
     return o;
 }
@@ -101,8 +110,8 @@ static json_object *kept_json(const struct bm_job *job)
 
     for (size_t i = 0; i < job->n_disks; i++)
         if (job->disks[i].kept && !job->disks[i].deleted)
-            json_object_array_add(array, json_object_new_string(cli_chain_top(
-                                             &job->disks[i].source)));
+            json_object_array_add(
+                array, json_object_new_string(cli_source_name(&job->disks[i])));
     return array;
 }
 
@@ -158,14 +167,14 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
     char size[32];
 
     cli_print("%s of %s: %s -> %s (%s)\n", d->target, job->domain,
-              cli_chain_top(&d->source), cli_chain_top(&d->dest),
+              cli_source_name(d), cli_dest_name(d),
               bm_format_size(d->capacity, size, sizeof size));
     proof_text(job, d);
     if (d->kept && !d->deleted)
         cli_print("  kept %s; delete it with 'blockmig job release %s'\n",
-                  cli_chain_top(&d->source), job->id);
+                  cli_source_name(d), job->id);
     if (d->deleted)
-        cli_print("  deleted %s\n", cli_chain_top(&d->source));
+        cli_print("  deleted %s\n", cli_source_name(d));
 }
 
 void cli_result_text(const struct bm_job *job)

@@ -19,8 +19,10 @@ void cli_result_text(const struct bm_job *job);
 json_object *cli_job_json(const struct bm_job *job, bool running);
 void cli_job_text(const struct bm_job *job, bool running);
 
-/* The first path of a chain, "-" when it has none. */
-const char *cli_chain_top(const struct bm_chain *chain);
+/* The image that the disk had when the job began, and its new one; "-": has
+ * none. */
+const char *cli_source_name(const struct bm_job_disk *disk);
+const char *cli_dest_name(const struct bm_job_disk *disk);
 /* A source of the job was kept and is not deleted yet. */
 bool cli_job_keeps(const struct bm_job *job);
 

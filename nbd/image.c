@@ -262,21 +262,23 @@ static int find_backing(const char *top, const char *format, char **backing,
     return rc;
 }
 
-int bm_image_commit(const char *top, const char *top_format,
+int bm_image_commit(const char *top, const char *top_format, const char *base,
                     struct bm_error *err)
 {
     BM_FREE char *name = plain_name(top), *backing = NULL;
-    const char *argv[] = {"qemu-img", "commit",   "-q", "-d",
-                          "-f",       top_format, name, NULL};
+    const char *argv[] = {"qemu-img", "commit", "-q", "-d", "-f",
+                          top_format, "-b",     NULL, name, NULL};
     int rc;
 
     if (!name)
         return bm_fail_errno(err, ENOMEM, "cannot commit %s", top);
     rc = find_backing(top, top_format, &backing, err);
-    if (rc == 0)
-        rc = refine(bm_child_run(argv, COMMIT_MS, NULL, NULL, NULL, NULL, err),
-                    err);
-    return rc == 0 ? bm_sync_file(backing, err) : rc;
+    if (rc != 0)
+        return rc;
+    argv[7] = base ? base : backing;
+    rc =
+        refine(bm_child_run(argv, COMMIT_MS, NULL, NULL, NULL, NULL, err), err);
+    return rc == 0 ? bm_sync_file(argv[7], err) : rc;
 }
 
 int bm_image_rebase_unsafe(const char *path, const char *backing,

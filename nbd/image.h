@@ -69,9 +69,10 @@ int bm_image_convert(const struct bm_image_layer *layers, size_t n,
                      uint64_t bandwidth, bm_image_progress progress,
                      void *opaque, struct bm_error *err);
 
-/* `qemu-img commit -d`: the top layer into the one below it; the top file
- * stays. Both by explicit format. */
-int bm_image_commit(const char *top, const char *top_format,
+/* `qemu-img commit -d`: the top layer, and all between, into base, which must
+ * be named as the headers name it; NULL: into the one below it. The files
+ * stay. All by explicit format. */
+int bm_image_commit(const char *top, const char *top_format, const char *base,
                     struct bm_error *err);
 
 /* `qemu-img rebase -u`: rewrites the backing link of a qcow2, nothing else. */

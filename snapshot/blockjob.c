@@ -29,6 +29,7 @@ struct job_call {
     virDomainPtr dom; /* a reference */
     char target[32];
     char *xml;
+    char *base, *top; /* paths; NULL: the next layer, the active one */
     unsigned flags;
     uint64_t bandwidth;
     int found; /* info: whether there is a job */
@@ -41,6 +42,8 @@ static void call_free(void *arg)
 
     virDomainFree(call->dom);
     free(call->xml);
+    free(call->base);
+    free(call->top);
     free(call);
 }
 
@@ -148,22 +151,32 @@ int bm_blockjob_copy(struct bm_connection *conn, struct bm_domain *domain,
 static int commit_fn(void *arg)
 {
     struct job_call *call = arg;
+    unsigned flags = VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES;
 
-    return virDomainBlockCommit(
-        call->dom, call->target, NULL, NULL, call->bandwidth,
-        VIR_DOMAIN_BLOCK_COMMIT_ACTIVE | VIR_DOMAIN_BLOCK_COMMIT_SHALLOW |
-            VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES);
+    if (!call->top)
+        flags |= VIR_DOMAIN_BLOCK_COMMIT_ACTIVE;
+    if (!call->base)
+        flags |= VIR_DOMAIN_BLOCK_COMMIT_SHALLOW;
+    return virDomainBlockCommit(call->dom, call->target, call->base, call->top,
+                                call->bandwidth, flags);
 }
 
 int bm_blockjob_commit(struct bm_connection *conn, struct bm_domain *domain,
-                       const char *target, uint64_t bandwidth,
+                       const struct bm_commit_request *request,
                        struct bm_blockjob *job, struct bm_error *err)
 {
-    struct job_call *call = call_new(domain, target);
+    struct job_call *call = call_new(domain, request->target);
 
-    bm_blockjob_adopt(conn, domain, target, job);
-    if (call)
-        call->bandwidth = bandwidth;
+    bm_blockjob_adopt(conn, domain, request->target, job);
+    if (call) {
+        call->bandwidth = request->bandwidth;
+        call->base = request->base ? strdup(request->base) : NULL;
+        call->top = request->top ? strdup(request->top) : NULL;
+        if ((request->base && !call->base) || (request->top && !call->top)) {
+            call_free(call);
+            call = NULL;
+        }
+    }
     return run(call, domain, "start the commit of", commit_fn, bm_call_ms(),
                NULL, err);
 }

@@ -50,9 +50,16 @@ int bm_copy_flags(bool shallow, bool reuse, bool synchronous, unsigned *flags);
 int bm_blockjob_copy(struct bm_connection *conn, struct bm_domain *domain,
                      const struct bm_copy_request *request,
                      struct bm_blockjob *job, struct bm_error *err);
-/* Active commit of the top layer into the one below it. */
+/* Layers go down into one below them, by the paths of the live XML. */
+struct bm_commit_request {
+    const char *target;
+    const char *base;   /* gets them; NULL: the one below top */
+    const char *top;    /* the uppermost to go; NULL: the active layer, then the
+                         * job becomes READY and waits for a pivot */
+    uint64_t bandwidth; /* bytes/s, 0: no limit */
+};
 int bm_blockjob_commit(struct bm_connection *conn, struct bm_domain *domain,
-                       const char *target, uint64_t bandwidth,
+                       const struct bm_commit_request *request,
                        struct bm_blockjob *job, struct bm_error *err);
 /* Watches a job that is already there (recovery). */
 void bm_blockjob_adopt(struct bm_connection *conn, struct bm_domain *domain,

@@ -8,6 +8,7 @@
 
 #include "blockmig/job-store.h"
 #include "nbd/cleanup.h"
+#include "tests/unit/fork-fixture.h"
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>

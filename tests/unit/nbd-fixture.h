@@ -5,9 +5,8 @@
 #define TESTS_UNIT_NBD_FIXTURE_H
 
 #include "nbd/device-kinds.h"
-#include "nbd/spawn.h"
 #include "nbd/units.h"
-#include "tests/unit/fixture.h"
+#include "tests/unit/server-fixture.h"
 
 static struct bm_process server = BM_PROCESS_INIT;
 static struct bm_error err = BM_ERROR_INIT;
@@ -29,21 +28,9 @@ static inline const char *uri(void)
     return text;
 }
 
-/* Runs a server by a shell command, until the condition, another, holds. */
-static inline void serve_until(const char *command, const char *condition)
-{
-    const char *argv[] = {"sh", "-c", command, NULL};
-    struct bm_spawn run = {.argv = argv, .out = -1, .errs = -1, .listener = -1};
-
-    ok(bm_spawn(&run, &server, &err), err);
-    sh("for i in $(seq 500); do %s && exit 0; sleep 0.01; done; exit 1",
-       condition);
-}
-
-/* One that listens at $PWD/s. A socket that is bound may not listen yet. */
 static inline void serve(const char *command)
 {
-    serve_until(command, "grep -q \"00010000 .* $PWD/s\\$\" /proc/net/unix");
+    server_listen(&server, command, "s");
 }
 
 /* Returns when all its threads have stopped. */

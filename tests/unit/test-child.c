@@ -4,6 +4,7 @@
 #include "nbd/spawn.h"
 #include "nbd/units.h"
 #include "tests/unit/fixture.h"
+#include "tests/unit/fork-fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -178,7 +179,7 @@ Test(child, dies_with_us_even_by_kill_9)
 
     spawn_sleeper(&ours); /* so that a fork inherits a forker at work */
     cr_assert_eq(pipe(ends), 0);
-    parent = fork();
+    parent = fork_bound();
     if (parent == 0)
         parent_main(ends[1]);
     cr_assert_eq(read(ends[0], &child, sizeof child), (ssize_t)sizeof child);

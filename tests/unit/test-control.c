@@ -5,6 +5,7 @@
 
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
+#include "tests/unit/fork-fixture.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -128,14 +129,13 @@ Test(control, long_folder)
 Test(control, stale_socket)
 {
     struct bm_control *control;
-    pid_t pid = fork();
+    pid_t pid = fork_bound();
     int status;
 
-    if (pid == 0) {
-        (void)start(dir);
-        _exit(0);
-    }
+    if (pid == 0)
+        _exit(bm_control_start(dir, ID, &control, NULL) == 0 ? 0 : 1);
     cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     expect_nobody(dir);
     control = start(dir);
     expect(dir, "status", "{}");
@@ -195,7 +195,7 @@ Test(control, foreign_user)
     socket_path(path, sizeof path, dir);
     cr_assert_eq(chmod(dir, 0755), 0);
     cr_assert_eq(chmod(path, 0666), 0);
-    pid = fork();
+    pid = fork_bound();
     if (pid == 0) {
         char *answer = NULL;
 

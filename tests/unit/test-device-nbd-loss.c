@@ -71,7 +71,8 @@ Test(device_nbd_loss, extents_go_on_too)
 Test(device_nbd_loss, server_that_breaks_off_time_and_again)
 {
     /* it dies at every other read */
-    serve("while :; do nbdkit -f -U $PWD/s eval get_size='echo 1048576' "
+    serve("while :; do nbdkit --exit-with-parent -f -U $PWD/s eval "
+          "get_size='echo 1048576' "
           "pread='if rm '$PWD/odd'; then head -c $3 /dev/zero; "
           "else touch '$PWD/odd'; kill -9 $PPID; fi'; rm -f s; done");
     must_open(&reader);
@@ -85,7 +86,8 @@ Test(device_nbd_loss, server_that_breaks_off_time_and_again)
 Test(device_nbd_loss, server_that_never_answers_again_is_given_up)
 {
     /* it shakes hands each time and dies at each read */
-    serve("while :; do nbdkit -f -U $PWD/s eval get_size='echo 1048576' "
+    serve("while :; do nbdkit --exit-with-parent -f -U $PWD/s eval "
+          "get_size='echo 1048576' "
           "pread='echo >>'$PWD/log'; kill -9 $PPID; sleep 9'; rm -f s; done");
     must_open(&reader);
     cr_expect_lt(bm_device_pread(dev, 0, buf, 512, 0, &err), 0);

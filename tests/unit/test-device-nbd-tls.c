@@ -3,6 +3,8 @@
 /* TLS or nothing: keys and certificates are made here, by openssl. */
 #include "tests/unit/nbd-fixture.h"
 
+#include <errno.h>
+
 TestSuite(device_nbd_tls, .init = fixture_setup, .fini = nbd_teardown);
 
 static const char *secret_uri(void)
@@ -121,7 +123,7 @@ static const char *serve_certificates(const char *dir)
              "exec nbdkit -f -i 127.0.0.1 -p %d -P $PWD/pid --tls=require "
              "--tls-certificates=$PWD/%s pattern 1M",
              port, dir);
-    serve_until(command, "test -s pid");
+    server_start(&server, command, "test -s pid");
     snprintf(text, sizeof text, "nbds://localhost:%d", port);
     return text;
 }
@@ -149,4 +151,30 @@ Test(device_nbd_tls, certificate_of_another_authority_is_refused)
     cr_expect_lt(
         try_open(serve_certificates("pki"), with_certificates("other")), 0);
     cr_expect(strstr(err.cause, "certificate"), "%s", err.cause);
+}
+
+/* Without a list of authorities libnbd would take any certificate. */
+Test(device_nbd_tls, without_authorities_nobody_is_trusted)
+{
+    const char *where;
+
+    make_certificates("pki", "localhost");
+    where = serve_certificates("pki");
+    cr_expect_eq(try_open(where, with_certificates("missing")), -ENOENT);
+    cr_expect(strstr(err.cause, "ca-cert.pem"), "%s", err.cause);
+    sh("mkdir empty");
+    cr_expect_eq(try_open(where, with_certificates("empty")), -ENOENT);
+    cr_expect_eq(try_open(where, with_certificates(NULL)), -EACCES);
+}
+
+/* A socket has no host name that a certificate could be for. */
+Test(device_nbd_tls, certificates_do_not_serve_a_socket)
+{
+    char text[300];
+
+    make_certificates("pki", "localhost");
+    serve("exec nbdkit -f -U $PWD/s --tls=require "
+          "--tls-certificates=$PWD/pki pattern 1M");
+    snprintf(text, sizeof text, "nbds+unix://localhost/?socket=%s", at("s"));
+    cr_expect_eq(try_open(text, with_certificates("pki")), -EACCES);
 }

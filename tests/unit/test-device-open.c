@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What bm_device_open makes of a name, and whom it keeps out meanwhile. */
 #include "tests/unit/file-fixture.h"
+#include "tests/unit/server-fixture.h"
 
 TestSuite(device_open, .init = fixture_setup, .fini = file_teardown);
 
@@ -159,21 +160,23 @@ Test(device_open, a_reader_keeps_writers_out)
 Test(device_open, whoever_shares_takes_no_lock)
 {
     const struct bm_open how = {.format = "raw", .share = true};
+    struct bm_process holder = BM_PROCESS_INIT;
     struct bm_device *dev;
 
     sh("truncate -s 1M disk");
-    sh("qemu-nbd --fork -t -f raw -k $PWD/sock --pid-file=pid disk");
+    server_hold(&holder, "-f raw", "disk");
     dev = must_open("disk", &how);
-    sh("kill $(cat pid)");
+    server_end(&holder);
     bm_device_close(dev);
 }
 
 Test(device_open, what_a_qemu_writes_is_busy)
 {
+    struct bm_process holder = BM_PROCESS_INIT;
     struct bm_error err = BM_ERROR_INIT;
 
     sh("truncate -s 1M disk");
-    sh("qemu-nbd --fork -t -f raw -k $PWD/sock --pid-file=pid disk");
+    server_hold(&holder, "-f raw", "disk");
     cr_expect_eq(open_fails("disk",
                             &(struct bm_open){.format = "raw", .write = true},
                             &err),
@@ -181,21 +184,22 @@ Test(device_open, what_a_qemu_writes_is_busy)
     cr_expect(strstr(err.cause, "has it open"), "%s", err.cause);
     cr_expect_eq(open_fails("disk", &(struct bm_open){.format = "raw"}, &err),
                  -EBUSY);
-    sh("kill $(cat pid)");
+    server_end(&holder);
 }
 
 Test(device_open, what_a_qemu_reads_is_busy_for_writers)
 {
+    struct bm_process holder = BM_PROCESS_INIT;
     struct bm_error err = BM_ERROR_INIT;
 
     sh("truncate -s 1M disk");
-    sh("qemu-nbd --fork -r -t -f raw -k $PWD/sock --pid-file=pid disk");
+    server_hold(&holder, "-r -f raw", "disk");
     cr_expect_eq(open_fails("disk",
                             &(struct bm_open){.format = "raw", .write = true},
                             &err),
                  -EBUSY);
     bm_device_close(must_open("disk", &(struct bm_open){.format = "raw"}));
-    sh("kill $(cat pid)");
+    server_end(&holder);
 }
 
 /* --- host devices --- */

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nbd/device-kinds.h"
 #include "nbd/units.h"
-#include "tests/unit/fixture.h"
+#include "tests/unit/server-fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -184,14 +184,15 @@ Test(device, wrong_format_speaks_qemus_words)
 Test(device, image_open_for_writing_is_ebusy)
 {
     const struct bm_image_layer layer = {at("disk"), "qcow2", false};
+    struct bm_process holder = BM_PROCESS_INIT;
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev = NULL;
 
     sh("qemu-img create -q -f qcow2 disk 1M");
-    sh("qemu-nbd --fork -t -f qcow2 -k $PWD/sock --pid-file=pid disk");
+    server_hold(&holder, "-f qcow2", "disk");
     cr_expect_eq(bm_device_open_image(&layer, 1, 2, &dev, &err), -EBUSY,
                  "%s: %s", err.what, err.cause);
-    sh("kill $(cat pid)");
+    server_end(&holder);
 }
 
 Test(device, ragged_raw_file_is_as_its_guest_sees_it)

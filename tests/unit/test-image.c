@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nbd/image.h"
-#include "tests/unit/fixture.h"
+#include "tests/unit/server-fixture.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -240,14 +240,15 @@ Test(image, convert_onto_a_block_device_writes_zeroes_too)
 Test(image, convert_of_a_locked_image_is_ebusy)
 {
     const struct bm_image_layer layer = {at("disk"), "qcow2", false};
+    struct bm_process holder = BM_PROCESS_INIT;
     struct bm_error err = BM_ERROR_INIT;
 
     sh("qemu-img create -q -f qcow2 disk 1M");
-    sh("qemu-nbd --fork -t -f qcow2 -k $PWD/sock --pid-file=pid disk");
+    server_hold(&holder, "-f qcow2", "disk");
     cr_expect_eq(bm_image_convert(&layer, 1, at("out"), "raw", false, 0, NULL,
                                   NULL, &err),
                  -EBUSY, "%s: %s", err.what, err.cause);
-    sh("kill $(cat pid)");
+    server_end(&holder);
 }
 
 Test(image, commit_merges_down)
@@ -256,7 +257,7 @@ Test(image, commit_merges_down)
 
     make_chain();
     sh("qemu-img convert -f qcow2 -O raw top expected");
-    ok(bm_image_commit(at("top"), "qcow2", &err), err);
+    ok(bm_image_commit(at("top"), "qcow2", NULL, &err), err);
     sh("qemu-img compare -q -f qcow2 -F raw base expected");
     sh("qemu-img compare -q -f qcow2 -F raw top expected");
 }
@@ -266,7 +267,7 @@ Test(image, commit_needs_a_backing_format)
     struct bm_error err = BM_ERROR_INIT;
 
     sh("qemu-img create -q -f qcow2 alone 1M");
-    cr_assert_eq(bm_image_commit("alone", "qcow2", &err), -EINVAL);
+    cr_assert_eq(bm_image_commit("alone", "qcow2", NULL, &err), -EINVAL);
 }
 
 Test(image, rebase_changes_the_link_alone)

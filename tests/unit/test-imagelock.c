@@ -2,23 +2,24 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* QEMU itself is the other side of each lock. */
 #include "nbd/imagelock.h"
-#include "tests/unit/fixture.h"
+#include "tests/unit/server-fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
 
 TestSuite(imagelock, .init = fixture_setup, .fini = fixture_teardown);
 
+static struct bm_process writer = BM_PROCESS_INIT;
+
 /* A QEMU that has the image open for writing until close_writer(). */
 static void open_for_writing(const char *image)
 {
-    /* --fork returns when the image is open, and not before */
-    sh("qemu-nbd --fork -t -f raw -k %s --pid-file=pid %s", at("sock"), image);
+    server_hold(&writer, "-f raw", image);
 }
 
 static void close_writer(void)
 {
-    sh("kill $(cat pid)");
+    server_end(&writer);
 }
 
 Test(imagelock, no_qemu_writes_while_it_is_held)

@@ -161,11 +161,12 @@ Test(job_store, own_keys_may_be_equal)
 /* Claims, saves, tells, and waits to be killed with a transaction open. */
 static void writer(int ready, const char *id)
 {
-    struct bm_job_store *store = open_store();
+    struct bm_job_store *store = NULL;
     struct bm_job *job = new_job("u1", "/s", "/d");
 
     strcpy(job->id, id);
-    if (claim(store, job, NULL) != 0)
+    if (bm_job_store_open(in_dir("state"), false, &store, NULL) != 0 ||
+        claim(store, job, NULL) != 0)
         _exit(1);
     job->state = BM_STATE_SWITCHING;
     if (bm_job_store_save(store, job, "before the pivot", NULL) != 0 ||
@@ -182,7 +183,7 @@ static pid_t start_writer(const char *id)
     char c;
 
     cr_assert_eq(pipe(fds), 0);
-    pid = fork();
+    pid = fork_bound();
     if (pid == 0)
         writer(fds[1], id);
     close(fds[1]);
@@ -227,13 +228,16 @@ Test(job_store, one_of_many_wins)
 
     cr_assert_eq(pipe(gate), 0);
     for (int i = 0; i < 8; i++) {
-        if (fork() == 0) {
+        if (fork_bound() == 0) {
+            struct bm_job_store *store = NULL;
             struct bm_job *job = new_job("u1", "/s", "/d");
             char c;
 
             close(gate[1]);
             (void)!read(gate[0], &c, 1);
-            _exit(claim(open_store(), job, NULL) == 0 ? 42 : 0);
+            if (bm_job_store_open(in_dir("state"), false, &store, NULL) != 0)
+                _exit(1);
+            _exit(claim(store, job, NULL) == 0 ? 42 : 0);
         }
     }
     close(gate[0]);
@@ -243,6 +247,7 @@ Test(job_store, one_of_many_wins)
 
         cr_assert_gt(wait(&status), 0);
         cr_assert(WIFEXITED(status));
+        cr_assert_neq(WEXITSTATUS(status), 1, "it could not open the store");
         won += WEXITSTATUS(status) == 42;
     }
     cr_assert_eq(won, 1, "%d won", won);

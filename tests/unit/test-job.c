@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A job's journal: what is written is what is read, and nothing else is. */
+#include "blockmig/job-json.h"
 #include "blockmig/job.h"
 
 #include "nbd/cleanup.h"
@@ -222,7 +223,7 @@ static void refused_with(const char *field, json_object *value)
 
 Test(job, values_out_of_range)
 {
-    refused_with("version", json_object_new_int(2));
+    refused_with("version", json_object_new_int(BM_JOURNAL_VERSION + 1));
     refused_with("bandwidth", json_object_new_int64(-1));
     refused_with("pauses", json_object_new_int64(1LL << 31));
     refused_with("max_pause_ms", json_object_new_double(1.5));

@@ -4,16 +4,21 @@
  * map says, and ddrescue itself, given the same, is the oracle. */
 #include "nbd/rescue.h"
 #include "nbd/units.h"
-#include "tests/unit/fixture.h"
+#include "tests/unit/server-fixture.h"
 
 #include <errno.h>
 #include <signal.h>
 
-TestSuite(rescue_nbd, .init = fixture_setup, .fini = fixture_teardown);
+static struct bm_process server = BM_PROCESS_INIT;
+static pid_t victim; /* that on_progress kills, 0: none */
 
-#define MIB (UINT64_C(1) << 20)
+static void tidy(void)
+{
+    bm_process_end(&server, 2000);
+    fixture_teardown();
+}
 
-static pid_t server; /* that on_progress kills, 0: none */
+TestSuite(rescue_nbd, .init = fixture_setup, .fini = tidy);
 
 static int on_save(void *opaque, struct bm_error *err)
 {
@@ -22,9 +27,9 @@ static int on_save(void *opaque, struct bm_error *err)
 
 static int on_progress(void *opaque, const struct bm_mapfile *map)
 {
-    if (server && bm_mapfile_bytes(map, BM_AREA_FINISHED) > 0) {
-        kill(server, SIGKILL);
-        server = 0;
+    if (victim && bm_mapfile_bytes(map, BM_AREA_FINISHED) > 0) {
+        kill(victim, SIGKILL);
+        victim = 0;
     }
     return 0;
 }
@@ -69,16 +74,14 @@ static int rescue(const char *where, const char *format,
 static const char *serve(const char *arguments)
 {
     static char uri[512];
+    char command[256];
 
-    sh("rm -f s pid && nbdkit -U $PWD/s -P pid %s", arguments);
+    bm_process_end(&server, 0);
+    sh("rm -f s");
+    snprintf(command, sizeof command, "exec nbdkit -f -U $PWD/s %s", arguments);
+    server_listen(&server, command, "s");
     snprintf(uri, sizeof uri, "nbd+unix:///?socket=%s/s", fixture_dir);
     return uri;
-}
-
-static void stop(void)
-{
-    sh("kill $(cat pid) && while test -S s && kill -0 $(cat pid) "
-       "2>/dev/null; do :; done");
 }
 
 /* A disk of 8 MiB, and the truth about it by a map with some bad areas. */
@@ -101,7 +104,7 @@ Test(rescue_nbd, finds_what_ddrescue_finds)
                               "ddrescue-mapfile=truth"),
                         NULL, &result, &map),
                  0);
-    stop();
+    server_end(&server);
     cr_expect_eq(result.bad, 512 + 100352 + 1024 + 512);
     sh("ddrescue -q -H truth disk out theirs");
     sh("ddrescuelog -p theirs map");
@@ -117,7 +120,7 @@ Test(rescue_nbd, a_sound_server)
 
     sh("head -c 8M /dev/urandom >disk");
     cr_expect_eq(rescue(serve("file disk"), NULL, &result, &map), 0);
-    stop();
+    server_end(&server);
     cr_expect(result.bad == 0 && result.errors == 0);
     sh("cmp disk target && ddrescuelog --done-status map");
     bm_mapfile_free(map);
@@ -146,9 +149,9 @@ Test(rescue_nbd, a_server_that_dies_marks_nothing_bad)
 
     make_disk();
     uri = serve("--filter=delay file disk delay-read=150ms");
-    server = (pid_t)atoi(fixture_word("cat pid"));
+    victim = server.pid;
     cr_expect_lt(rescue(uri, NULL, &result, &map), 0);
-    cr_expect_eq(server, 0, "it was killed");
+    cr_expect_eq(victim, 0, "it was killed");
     cr_expect_gt(result.rescued, 0);
     cr_expect_gt(result.bad, 0);
     cr_expect_eq(bm_mapfile_bytes(map, BM_AREA_UNTRIED), result.bad);
@@ -157,7 +160,7 @@ Test(rescue_nbd, a_server_that_dies_marks_nothing_bad)
                               "ddrescue-mapfile=truth"),
                         NULL, &result, &map),
                  0);
-    stop();
+    server_end(&server);
     sh("ddrescuelog -t map >/dev/null");
     bm_mapfile_free(map);
 }

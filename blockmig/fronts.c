@@ -1,0 +1,271 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/fronts.h"
+
+#include "blockmig/commit.h"
+#include "blockmig/files.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
+#include "blockmig/users.h"
+#include "nbd/cleanup.h"
+#include "snapshot/call.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip)
+{
+    struct bm_chain chain = disk->source;
+
+    chain.layers += skip;
+    chain.n -= (size_t)skip;
+    return chain;
+}
+
+uint64_t bm_fronts_bytes(const struct bm_job *job)
+{
+    uint64_t bytes = 0;
+    struct stat st;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].fronts > 0 &&
+            stat(job->disks[i].source.layers[0].path, &st) == 0)
+            bytes += (uint64_t)st.st_blocks * 512;
+    return bytes;
+}
+
+bool bm_fronts_name(const struct bm_job *job, const struct bm_job_disk *disk,
+                    const char *path)
+{
+    for (int n = 1; disk->front_dir && n <= job->fronts_sent; n++) {
+        BM_FREE char *front = bm_job_front(job, disk, n);
+
+        if (front && !strcmp(front, path))
+            return true;
+    }
+    return false;
+}
+
+static int no_memory(const struct bm_mover *m, struct bm_error *err)
+{
+    return bm_fail_errno(err, ENOMEM, "cannot freeze %s", m->job->domain);
+}
+
+/* --- one that was asked for --- */
+
+static int foreign(struct bm_mover *m, size_t i, const struct bm_chain *chain,
+                   struct bm_error *err)
+{
+    char found[400];
+
+    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
+            m->job->disks[i].target, m->job->domain);
+    bm_cause(err, "someone has changed its chain: %s",
+             bm_chain_text(chain, found, sizeof found));
+    bm_remedy(err, "undo what was changed (a snapshot that was made "
+                   "meanwhile: commit it)");
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+/* Takes the chain over. */
+static void stand_on(struct bm_job_disk *disk, struct bm_chain *chain)
+{
+    bm_chain_clear(&disk->source);
+    disk->source = *chain;
+    memset(chain, 0, sizeof *chain);
+}
+
+/* *moved: the freeze has happened for this disk. */
+static int adopt_disk(struct bm_mover *m, size_t i, bool *moved,
+                      struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    BM_FREE char *front = bm_job_front(m->job, plan, m->job->fronts_sent);
+    struct bm_chain wanted = {0}, found = {0};
+    int rc = front ? bm_chain_on_top(front, &plan->source, &wanted) : -ENOMEM;
+
+    if (rc)
+        return no_memory(m, err);
+    rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+    *moved = !rc && bm_chain_equal(&found, &wanted);
+    if (*moved) {
+        stand_on(plan, &wanted);
+        plan->fronts++;
+    }
+    bm_chain_clear(&wanted);
+    bm_chain_clear(&found);
+    return rc;
+}
+
+int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err)
+{
+    size_t moved = 0, asked = 0;
+    int rc = 0;
+
+    for (size_t i = 0; !rc && m->domain && i < m->job->n_disks; i++) {
+        bool it = false;
+
+        if (m->job->disks[i].fronts >= m->job->fronts_sent ||
+            !bm_mover_disk(m, i))
+            continue;
+        asked++;
+        rc = adopt_disk(m, i, &it, err);
+        moved += it;
+    }
+    if (rc || !moved)
+        return rc;
+    rc = bm_mover_save(m, NULL, err);
+    if (!rc && moved < asked) {
+        bm_fail(err, ESTALE, "only %zu of %zu disks of %s are frozen", moved,
+                asked, m->job->domain);
+        return bm_status(err, BM_EXIT_HELD), -ESTALE;
+    }
+    return rc;
+}
+
+/* --- one more --- */
+
+static int check_stand(struct bm_mover *m, struct bm_error *err)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+        static const struct bm_chain nothing;
+
+        if (!disk || !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
+            return foreign(m, i, disk ? &disk->chain : &nothing, err);
+    }
+    return 0;
+}
+
+/* Fills paths with names that are free: what a failed freeze has left there
+ * is ours by its name, and no chain holds it. */
+static int new_fronts(struct bm_mover *m, char **paths, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        const struct bm_job_disk *plan = &m->job->disks[i];
+
+        paths[i] = bm_job_front(m->job, plan, m->job->fronts_sent);
+        rc = paths[i] ? bm_file_remove(paths[i], err) : no_memory(m, err);
+    }
+    return rc;
+}
+
+static int freeze(struct bm_mover *m, char *const *paths, struct bm_error *err)
+{
+    BM_FREE const char **overlays =
+        calloc(m->domain->n_disks + 1, sizeof *overlays);
+
+    if (!overlays)
+        return no_memory(m, err);
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        bm_file_calm(m->job->disks[i].source.layers[0].path);
+        overlays[bm_mover_disk(m, i) - m->domain->disks] = paths[i];
+    }
+    return bm_domain_freeze(m->domain, overlays, bm_call_ms(), err);
+}
+
+static int ask(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE char **paths = calloc(m->job->n_disks, sizeof *paths);
+    int rc;
+
+    if (!paths)
+        return no_memory(m, err);
+    m->job->fronts_sent = m->job->disks[0].fronts + 1;
+    rc = bm_mover_save(m, NULL, err);
+    if (!rc)
+        rc = new_fronts(m, paths, err);
+    if (!rc) {
+        bm_point("freezing.sent");
+        rc = freeze(m, paths, err);
+    }
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        free(paths[i]);
+    return rc;
+}
+
+int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check_stand(m, err);
+
+    if (!rc)
+        rc = ask(m, err);
+    if (rc)
+        return rc;
+    bm_point("freezing.frozen");
+    rc = bm_mover_refresh(m, err);
+    if (!rc)
+        rc = bm_fronts_adopt(m, err);
+    return rc ? rc : check_stand(m, err);
+}
+
+/* --- their end --- */
+
+/* The disk stands on what it stood on before, or on its new image. */
+static int drop(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain origin = {0}, below = bm_fronts_below(plan, plan->fronts);
+    int rc = 0;
+
+    for (int n = m->job->fronts_sent; !rc && n > 0; n--) {
+        BM_FREE char *path = bm_job_front(m->job, plan, n);
+
+        rc = path ? bm_file_remove(path, err) : no_memory(m, err);
+    }
+    if (rc || !plan->fronts)
+        return rc;
+    if (bm_chain_copy(&below, &origin) < 0)
+        return no_memory(m, err);
+    stand_on(plan, &origin);
+    plan->fronts = 0;
+    return bm_mover_save(m, NULL, err);
+}
+
+static int commit(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain origin = bm_fronts_below(plan, plan->fronts);
+
+    return m->domain->active
+               ? bm_commit_running(m, i, (size_t)plan->fronts, err)
+               : bm_commit_off(m, i, &origin, err);
+}
+
+int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain origin = bm_fronts_below(plan, plan->fronts), found = {0};
+    int rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+
+    /* a dead process may have come so far */
+    if (!rc && plan->fronts && !bm_chain_equal(&found, &origin)) {
+        bm_chain_clear(&found);
+        rc = commit(m, i, err);
+        if (!rc)
+            rc =
+                bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+    }
+    if (!rc && !bm_chain_equal(&found, &origin))
+        rc = foreign(m, i, &found, err);
+    bm_chain_clear(&found);
+    bm_point("rolling-back.committed");
+    return rc ? rc : drop(m, i, err);
+}
+
+int bm_fronts_remove(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int rc = 0;
+
+    for (int n = m->job->fronts_sent; !rc && n > 0; n--) {
+        BM_FREE char *path = bm_job_front(m->job, plan, n);
+
+        rc = path ? bm_users_other_domains(m->conn, m->job->uuid, path, err)
+                  : no_memory(m, err);
+    }
+    return rc ? rc : drop(m, i, err);
+}

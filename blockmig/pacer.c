@@ -1,0 +1,120 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/pacer.h"
+
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#define TICK_MS 500
+#define CALL_MS 1000
+/* The measure before: looks, their distance, and how many without any I/O are
+ * enough to call the guest idle. */
+#define LOOKS 10
+#define LOOK_MS 100
+#define IDLE_LOOKS 4
+
+struct bm_pacer {
+    struct bm_pace *pace;
+    struct bm_throttle *throttle; /* borrowed; NULL: between two steps */
+    struct bm_block_stats last;
+    bool have_last;
+    int64_t tick_ms; /* bm_now_ms of the last tick */
+    uint64_t moved;  /* at that time */
+};
+
+/* false: nothing is known of this time. */
+static bool sample(struct bm_pacer *pacer, struct bm_mover *m,
+                   struct bm_block_sample *out)
+{
+    BM_FREE const char **targets = calloc(m->job->n_disks, sizeof *targets);
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_block_stats now;
+    bool known;
+
+    if (!targets || !m->domain)
+        return false;
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        targets[i] = m->job->disks[i].target;
+    if (bm_block_stats_read(m->domain, targets, m->job->n_disks, CALL_MS, &now,
+                            &ignored) != 0) {
+        pacer->have_last = false;
+        return false;
+    }
+    known =
+        pacer->have_last && bm_block_stats_diff(&pacer->last, &now, out) == 0;
+    pacer->last = now;
+    pacer->have_last = true;
+    return known;
+}
+
+static void measure(struct bm_pacer *pacer, struct bm_mover *m)
+{
+    uint64_t requests = 0;
+
+    for (int i = 0; i < LOOKS; i++) {
+        struct bm_block_sample it;
+
+        if (sample(pacer, m, &it)) {
+            requests += it.requests;
+            if (bm_pace_measure(pacer->pace, &it))
+                return;
+        }
+        if (i >= IDLE_LOOKS && requests == 0)
+            return;
+        bm_sleep_ms(LOOK_MS);
+    }
+}
+
+struct bm_pacer *bm_pacer_new(struct bm_mover *m)
+{
+    struct bm_pacer *pacer = calloc(1, sizeof *pacer);
+
+    if (!pacer)
+        return NULL;
+    pacer->pace = bm_pace_new(m->job->guest_latency, m->job->bandwidth);
+    if (!pacer->pace) {
+        free(pacer);
+        return NULL;
+    }
+    if (m->job->guest_latency > 0 && m->domain && m->domain->active)
+        measure(pacer, m);
+    return pacer;
+}
+
+void bm_pacer_free(struct bm_pacer *pacer)
+{
+    if (!pacer)
+        return;
+    bm_pace_free(pacer->pace);
+    free(pacer);
+}
+
+void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
+{
+    pacer->throttle = throttle;
+    pacer->moved = 0;
+    pacer->tick_ms = bm_now_ms();
+    if (throttle)
+        bm_throttle_set(throttle, bm_pace_rate(pacer->pace));
+}
+
+void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved)
+{
+    int64_t ms = bm_now_ms() - pacer->tick_ms;
+    struct bm_block_sample it;
+    bool known;
+
+    if (!pacer->throttle || ms < TICK_MS)
+        return;
+    known = m->job->guest_latency > 0 && sample(pacer, m, &it);
+    bm_throttle_set(pacer->throttle,
+                    bm_pace_tick(pacer->pace, ms, moved - pacer->moved,
+                                 known ? &it : NULL));
+    pacer->tick_ms += ms;
+    pacer->moved = moved;
+}
+
+void bm_pacer_state(struct bm_pacer *pacer, struct bm_pace_state *out)
+{
+    bm_pace_state(pacer->pace, out);
+}

@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The pace of one running move: asks libvirt what the guest's disks did, and
+ * holds the copy to what the pace says.
+ *
+ * Threads: that of the mover.
+ */
+#ifndef BM_PACER_H
+#define BM_PACER_H
+
+#include "blockmig/mover.h"
+#include "blockmig/pace.h"
+#include "nbd/throttle.h"
+
+struct bm_pacer;
+
+/* Measures what the guest's I/O takes now, a second at most. NULL: out of
+ * memory. */
+struct bm_pacer *bm_pacer_new(struct bm_mover *m);
+void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
+
+/* A step begins: its copy is held by this throttle. */
+void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle);
+/* Now and then in that step; moved: bytes since it began. */
+void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved);
+void bm_pacer_state(struct bm_pacer *pacer, struct bm_pace_state *out);
+
+#endif

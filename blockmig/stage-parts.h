@@ -1,0 +1,44 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A stage at work, for the files stage*.c.
+ */
+#ifndef BM_STAGE_PARTS_H
+#define BM_STAGE_PARTS_H
+
+#include "blockmig/stage.h"
+#include "blockmig/view.h"
+#include "nbd/manifest.h"
+#include "nbd/scan.h"
+
+enum bm_stage_file {
+    BM_STAGE_DONE,
+    BM_STAGE_PROVEN,
+    BM_STAGE_DIGESTS,
+    BM_STAGE_REST,
+    BM_STAGE_FILES
+};
+
+struct bm_stage {
+    const struct bm_stage_how *how;
+    char *files[BM_STAGE_FILES];
+    struct bm_bitmap *done;   /* durable in the image, or written */
+    struct bm_bitmap *proven; /* read back */
+    struct bm_manifest *digests;
+    bool fresh; /* the image was just made: it reads as zeroes */
+};
+
+int bm_stage_save(struct bm_stage *stage, struct bm_error *err);
+/* The image, for writing or for reading back; around the page cache where
+ * that can be. */
+int bm_stage_write(struct bm_stage *stage, struct bm_device **out,
+                   struct bm_error *err);
+int bm_stage_read(struct bm_stage *stage, struct bm_device **out,
+                  struct bm_error *err);
+int bm_stage_copy_blocks(struct bm_stage *stage, const struct bm_view *view,
+                         const struct bm_bitmap *only, struct bm_error *err);
+/* A scan with the stage's pace and progress. */
+struct bm_scan bm_stage_scan(struct bm_stage *stage, struct bm_device *device,
+                             const struct bm_bitmap *only);
+
+#endif

@@ -1,0 +1,201 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/stage-parts.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define ROUNDS 3 /* the first look, and one after each of two repairs */
+
+static int no_memory(const struct bm_stage *stage, struct bm_error *err)
+{
+    return bm_fail_errno(err, ENOMEM, "cannot prove disk %s", stage->how->disk);
+}
+
+static struct bm_bitmap *new_bitmap(const struct bm_stage *stage)
+{
+    return bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
+}
+
+/* --- what was written, read back --- */
+
+/* Done, and not proven. */
+static void find_todo(const struct bm_stage *stage, struct bm_bitmap *todo)
+{
+    uint64_t at = 0, length, size = stage->how->size, end, hole;
+
+    for (; bm_bitmap_next(stage->done, false, at, size, &at, &length);
+         at += length) {
+        end = at + length;
+        for (uint64_t from = at;
+             bm_bitmap_next(stage->proven, true, from, end, &from, &hole);
+             from += hole)
+            bm_bitmap_set(todo, from, hole);
+    }
+}
+
+/* All of `todo` but `differ` is proven; what differs is not even done. */
+static int note(struct bm_stage *stage, const struct bm_bitmap *todo,
+                const struct bm_bitmap *differ, struct bm_error *err)
+{
+    uint64_t at = 0, length, size = stage->how->size;
+    int rc = bm_bitmap_merge(stage->proven, todo, err);
+
+    for (; !rc && bm_bitmap_next(differ, false, at, size, &at, &length);
+         at += length) {
+        bm_bitmap_clear(stage->proven, at, length);
+        bm_bitmap_clear(stage->done, at, length);
+    }
+    if (!rc && bm_bitmap_count(differ))
+        rc = bm_stage_save(stage, err);
+    return rc ? rc
+              : bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN],
+                               err);
+}
+
+static int look(struct bm_stage *stage, const struct bm_bitmap *todo,
+                struct bm_bitmap *differ, struct bm_stage_proof *proof,
+                struct bm_error *err)
+{
+    struct bm_device *image = NULL;
+    struct bm_scan scan;
+    int rc = bm_stage_read(stage, &image, err);
+
+    if (rc)
+        return rc;
+    scan = bm_stage_scan(stage, image, todo);
+    rc = bm_scan_check(&scan, stage->digests, differ, err);
+    proof->medium = image->medium;
+    proof->bytes += bm_bitmap_count(todo);
+    bm_device_close(image);
+    return rc ? rc : note(stage, todo, differ, err);
+}
+
+static int failed(const struct bm_stage *stage, const struct bm_bitmap *differ,
+                  const char *path, const char *why, struct bm_error *err)
+{
+    uint64_t at = 0, length = 0;
+
+    bm_bitmap_next(differ, false, 0, stage->how->size, &at, &length);
+    bm_fail(err, EBADMSG, "the proof of disk %s failed", stage->how->disk);
+    bm_cause(err,
+             "%" PRIu64 " bytes of %s, the first %" PRIu64 " at offset %" PRIu64
+             ", %s",
+             bm_bitmap_count(differ), path, length, at, why);
+    return bm_status(err, BM_EXIT_PROOF), -EBADMSG;
+}
+
+static int repair(struct bm_stage *stage, const struct bm_chain *chain,
+                  const struct bm_bitmap *differ, struct bm_stage_proof *proof,
+                  struct bm_error *err)
+{
+    uint64_t at = 0, length;
+    BM_VIEW view = {0};
+    int rc = bm_view_open(chain, 0, &view, err);
+
+    if (!proof->repaired &&
+        bm_bitmap_next(differ, false, 0, stage->how->size, &at, &length))
+        proof->repaired_at = at;
+    proof->repaired += bm_bitmap_count(differ);
+    return rc ? rc : bm_stage_copy_blocks(stage, &view, differ, err);
+}
+
+int bm_stage_prove(struct bm_stage *stage, const struct bm_chain *view,
+                   struct bm_stage_proof *proof, struct bm_error *err)
+{
+    for (int round = 1;; round++) {
+        BM_BITMAP *todo = new_bitmap(stage), *differ = new_bitmap(stage);
+        int rc;
+
+        if (!todo || !differ)
+            return no_memory(stage, err);
+        find_todo(stage, todo);
+        if (bm_bitmap_count(todo) == 0)
+            return 0;
+        rc = look(stage, todo, differ, proof, err);
+        if (rc || bm_bitmap_count(differ) == 0)
+            return rc;
+        if (round == ROUNDS)
+            return failed(stage, differ, stage->how->image->path,
+                          "do not read back as they were written, though "
+                          "written three times",
+                          err);
+        rc = repair(stage, view, differ, proof, err);
+        if (rc)
+            return rc;
+    }
+}
+
+int bm_stage_doubt(struct bm_stage *stage, struct bm_error *err)
+{
+    bm_bitmap_clear(stage->proven, 0, stage->how->size);
+    return bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
+}
+
+/* --- after the switch --- */
+
+/* What either view's uppermost layer holds. */
+static int find_rest(struct bm_stage *stage, const struct bm_view *old,
+                     const struct bm_view *new, struct bm_bitmap *rest,
+                     struct bm_error *err)
+{
+    int rc = bm_view_dirty(old, rest, err);
+
+    if (!rc)
+        rc = bm_view_dirty(new, rest, err);
+    return rc ? rc : bm_bitmap_save(rest, stage->files[BM_STAGE_REST], err);
+}
+
+static int compare(struct bm_stage *stage, const struct bm_view *view,
+                   const struct bm_bitmap *rest, const char *path,
+                   struct bm_error *err)
+{
+    BM_BITMAP *differ = new_bitmap(stage);
+    struct bm_scan scan = bm_stage_scan(stage, view->device, rest);
+    int rc = differ ? bm_scan_check(&scan, stage->digests, differ, err)
+                    : no_memory(stage, err);
+
+    if (!rc && bm_bitmap_count(differ))
+        rc = failed(stage, differ, path, "are not as on the old image", err);
+    return rc;
+}
+
+int bm_stage_rest(struct bm_stage *stage, const struct bm_chain *old,
+                  const struct bm_chain *new, struct bm_stage_proof *proof,
+                  struct bm_error *err)
+{
+    BM_BITMAP *rest = new_bitmap(stage);
+    BM_VIEW old_view = {0}, new_view = {0};
+    struct bm_scan scan;
+    int rc =
+        rest ? bm_view_open(old, 1, &old_view, err) : no_memory(stage, err);
+
+    if (!rc)
+        rc = bm_view_open(new, 1, &new_view, err);
+    if (!rc)
+        rc = find_rest(stage, &old_view, &new_view, rest, err);
+    if (rc)
+        return rc;
+    scan = bm_stage_scan(stage, old_view.device, rest);
+    rc = bm_scan_hash(&scan, stage->digests, err);
+    if (!rc)
+        rc = bm_manifest_sync(stage->digests, err);
+    if (!rc)
+        rc = compare(stage, &new_view, rest, new->layers[0].path, err);
+    proof->bytes += bm_bitmap_count(rest);
+    proof->medium = new_view.device->medium;
+    return rc;
+}
+
+int bm_stage_again(struct bm_stage *stage, const struct bm_chain *image,
+                   struct bm_error *err)
+{
+    BM_BITMAP *rest = NULL;
+    BM_VIEW view = {0};
+    int rc = bm_bitmap_load(stage->files[BM_STAGE_REST], &rest, err);
+
+    if (!rc)
+        rc = bm_view_open(image, 0, &view, err);
+    return rc ? rc : compare(stage, &view, rest, image->layers[0].path, err);
+}

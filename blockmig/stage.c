@@ -1,0 +1,313 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/stage.h"
+
+#include "blockmig/stage-parts.h"
+#include "nbd/cleanup.h"
+#include "nbd/copy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CREATE_MS 30000
+
+static const char *const endings[] = {"done", "proven", "digests", "rest"};
+
+static char *file_name(const char *dir, const char *id, const char *disk,
+                       enum bm_stage_file which)
+{
+    char *name;
+
+    return asprintf(&name, "%s/%s-%s.%s", dir, id, disk, endings[which]) < 0
+               ? NULL
+               : name;
+}
+
+void bm_stage_close(struct bm_stage *stage)
+{
+    if (!stage)
+        return;
+    for (int i = 0; i < BM_STAGE_FILES; i++)
+        free(stage->files[i]);
+    bm_bitmap_free(stage->done);
+    bm_bitmap_free(stage->proven);
+    bm_manifest_close(stage->digests);
+    free(stage);
+}
+
+/* --- beginning, and going on --- */
+
+static int make_raw(const struct bm_stage *stage, struct bm_error *err)
+{
+    const char *path = stage->how->image->path;
+    BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0 || ftruncate(fd, 0) != 0 ||
+        ftruncate(fd, (off_t)stage->how->size) != 0)
+        return bm_fail_errno(err, errno, "cannot make %s", path);
+    return 0;
+}
+
+static int make_image(const struct bm_stage *stage, struct bm_error *err)
+{
+    const struct bm_layer *image = stage->how->image;
+    char bytes[32];
+    const char *argv[] = {"qemu-img",    "create",    "-q",  "-f",
+                          image->format, image->path, bytes, NULL};
+
+    if (image->type == BM_SOURCE_BLOCK && !strcmp(image->format, "raw"))
+        return 0;
+    if (!strcmp(image->format, "raw"))
+        return make_raw(stage, err);
+    snprintf(bytes, sizeof bytes, "%" PRIu64, stage->how->size);
+    return bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
+}
+
+static int begin(struct bm_stage *stage, struct bm_error *err)
+{
+    int rc = make_image(stage, err);
+
+    if (rc)
+        return rc;
+    stage->fresh = stage->how->image->type != BM_SOURCE_BLOCK;
+    stage->done = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
+    stage->proven = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
+    if (!stage->done || !stage->proven)
+        return bm_fail_errno(err, ENOMEM, "cannot copy disk %s",
+                             stage->how->disk);
+    rc = bm_manifest_new(stage->files[BM_STAGE_DIGESTS], NULL, bm_digest_sha256,
+                         stage->how->size, &stage->digests, err);
+    if (!rc)
+        rc = bm_manifest_sync(stage->digests, err);
+    if (!rc)
+        rc = bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
+    /* the last one: it says that the others, and the image, are there */
+    return rc ? rc : bm_stage_save(stage, err);
+}
+
+static int other_size(const struct bm_stage *stage, struct bm_error *err)
+{
+    bm_fail(err, EBADMSG, "cannot go on with the copy of disk %s",
+            stage->how->disk);
+    return bm_cause(err, "%s is of another size", stage->files[BM_STAGE_DONE]),
+           -EBADMSG;
+}
+
+static int go_on(struct bm_stage *stage, struct bm_error *err)
+{
+    int rc = bm_bitmap_load(stage->files[BM_STAGE_DONE], &stage->done, err);
+
+    if (!rc)
+        rc = bm_bitmap_load(stage->files[BM_STAGE_PROVEN], &stage->proven, err);
+    if (!rc && (bm_bitmap_size(stage->done) != stage->how->size ||
+                bm_bitmap_size(stage->proven) != stage->how->size))
+        return other_size(stage, err);
+    if (!rc)
+        rc =
+            bm_manifest_reopen(stage->files[BM_STAGE_DIGESTS], bm_digest_sha256,
+                               stage->how->size, &stage->digests, err);
+    return rc;
+}
+
+int bm_stage_open(const struct bm_stage_how *how, struct bm_stage **out,
+                  struct bm_error *err)
+{
+    struct bm_stage *stage = calloc(1, sizeof *stage);
+    int rc = 0;
+
+    if (!stage)
+        return bm_fail_errno(err, ENOMEM, "cannot copy disk %s", how->disk);
+    stage->how = how;
+    for (int i = 0; !rc && i < BM_STAGE_FILES; i++) {
+        stage->files[i] = file_name(how->dir, how->id, how->disk, i);
+        if (!stage->files[i])
+            rc = bm_fail_errno(err, ENOMEM, "cannot copy disk %s", how->disk);
+    }
+    if (!rc)
+        rc = access(stage->files[BM_STAGE_DONE], F_OK) == 0 ? go_on(stage, err)
+                                                            : begin(stage, err);
+    if (rc)
+        bm_stage_close(stage);
+    else
+        *out = stage;
+    return rc;
+}
+
+int bm_stage_save(struct bm_stage *stage, struct bm_error *err)
+{
+    return bm_bitmap_save(stage->done, stage->files[BM_STAGE_DONE], err);
+}
+
+int bm_stage_forget(const char *dir, const char *id, const char *disk,
+                    struct bm_error *err)
+{
+    int rc = 0;
+
+    for (int i = 0; !rc && i < BM_STAGE_FILES; i++) {
+        BM_FREE char *name = file_name(dir, id, disk, i);
+
+        if (!name)
+            return bm_fail_errno(err, ENOMEM, "cannot tidy up after %s", id);
+        if (unlink(name) != 0 && errno != ENOENT)
+            rc = bm_fail_errno(err, errno, "cannot remove %s", name);
+    }
+    return rc;
+}
+
+/* --- the image --- */
+
+static int open_either(const struct bm_layer *image, struct bm_open *how,
+                       struct bm_device **out, struct bm_error *err)
+{
+    int rc;
+
+    how->direct = true;
+    rc = bm_device_open(image->path, how, out, err);
+    if (rc != -EINVAL)
+        return rc;
+    how->direct = false; /* no O_DIRECT there: the proof will say "cache" */
+    return bm_device_open(image->path, how, out, err);
+}
+
+int bm_stage_write(struct bm_stage *stage, struct bm_device **out,
+                   struct bm_error *err)
+{
+    struct bm_open how = {.format = stage->how->image->format,
+                          .lanes = bm_device_lanes(),
+                          .write = true,
+                          .zeroed = stage->fresh};
+
+    return open_either(stage->how->image, &how, out, err);
+}
+
+int bm_stage_read(struct bm_stage *stage, struct bm_device **out,
+                  struct bm_error *err)
+{
+    struct bm_open how = {.format = stage->how->image->format,
+                          .lanes = bm_device_lanes()};
+
+    return open_either(stage->how->image, &how, out, err);
+}
+
+/* --- copying --- */
+
+/* As of struct bm_copy. */
+static int checkpoint(void *opaque, const struct bm_bitmap *written,
+                      struct bm_error *err)
+{
+    struct bm_stage *stage = opaque;
+
+    return bm_bitmap_save(written, stage->files[BM_STAGE_DONE], err);
+}
+
+static int on_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    const struct bm_stage_how *how = ((struct bm_stage *)opaque)->how;
+
+    return how->progress ? how->progress(how->opaque, done, total) : 0;
+}
+
+struct bm_scan bm_stage_scan(struct bm_stage *stage, struct bm_device *device,
+                             const struct bm_bitmap *only)
+{
+    return (struct bm_scan){.device = device,
+                            .only = only,
+                            .throttle = stage->how->throttle,
+                            .progress = on_progress,
+                            .opaque = stage};
+}
+
+int bm_stage_copy_blocks(struct bm_stage *stage, const struct bm_view *view,
+                         const struct bm_bitmap *only, struct bm_error *err)
+{
+    struct bm_device *target = NULL;
+    struct bm_copy copy = {.source = view->device,
+                           .only = only,
+                           .digests = stage->digests,
+                           .written = stage->done,
+                           .throttle = stage->how->throttle,
+                           .checkpoint = checkpoint,
+                           .progress = on_progress,
+                           .opaque = stage};
+    struct bm_copy_result sum;
+    int rc = bm_stage_write(stage, &target, err);
+
+    if (rc)
+        return rc;
+    copy.target = target;
+    rc = bm_copy_run(&copy, &sum, err);
+    bm_device_close(target);
+    stage->fresh = false;
+    if (!rc)
+        rc = bm_manifest_sync(stage->digests, err);
+    return rc ? rc : bm_stage_save(stage, err);
+}
+
+/* What the uppermost layer of the view holds is to be done, and proven, again:
+ * written down before any of it is. */
+static int take_delta(struct bm_stage *stage, const struct bm_view *view,
+                      struct bm_bitmap *only, struct bm_error *err)
+{
+    uint64_t at = 0, length, size = stage->how->size;
+    int rc = bm_view_dirty(view, only, err);
+
+    for (; !rc && bm_bitmap_next(only, false, at, size, &at, &length);
+         at += length) {
+        bm_bitmap_clear(stage->done, at, length);
+        bm_bitmap_clear(stage->proven, at, length);
+    }
+    if (!rc)
+        rc = bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
+    return rc ? rc : bm_stage_save(stage, err);
+}
+
+static void take_rest(struct bm_stage *stage, struct bm_bitmap *only)
+{
+    uint64_t at = 0, length, size = stage->how->size;
+
+    for (; bm_bitmap_next(stage->done, true, at, size, &at, &length);
+         at += length)
+        bm_bitmap_set(only, at, length);
+}
+
+static int check_size(struct bm_stage *stage, const struct bm_view *view,
+                      struct bm_error *err)
+{
+    if (view->device->size == stage->how->size)
+        return 0;
+    bm_fail(err, ESTALE, "cannot copy disk %s", stage->how->disk);
+    bm_cause(err, "it has %" PRIu64 " bytes and not %" PRIu64 " any more",
+             view->device->size, stage->how->size);
+    return -ESTALE;
+}
+
+int bm_stage_copy(struct bm_stage *stage, const struct bm_chain *chain,
+                  bool delta, struct bm_error *err)
+{
+    BM_BITMAP *only = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
+    BM_VIEW view = {0};
+    int rc = only ? bm_view_open(chain, delta, &view, err)
+                  : bm_fail_errno(err, ENOMEM, "cannot copy disk %s",
+                                  stage->how->disk);
+
+    if (!rc)
+        rc = check_size(stage, &view, err);
+    if (!rc && delta)
+        rc = take_delta(stage, &view, only, err);
+    else if (!rc)
+        take_rest(stage, only);
+    if (rc || bm_bitmap_count(only) == 0)
+        return rc;
+    return bm_stage_copy_blocks(stage, &view, only, err);
+}
+
+int bm_stage_root(struct bm_stage *stage, char hex[BM_DIGEST_HEX],
+                  struct bm_error *err)
+{
+    bool partial;
+
+    return bm_manifest_root(stage->digests, hex, &partial, err);
+}

@@ -1,0 +1,205 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The end of a staged move: the rest is proven, the bridge and the tiny overlay
+ * go down into the new image, the old side's fronts go away.
+ */
+#include "blockmig/commit.h"
+#include "blockmig/files.h"
+#include "blockmig/fronts.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
+#include "blockmig/staged.h"
+#include "blockmig/users.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define MERGE_MS 600000
+
+/* --- the proof of the rest --- */
+
+static int rest_of_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_stage_proof proof = {0};
+    char root[BM_DIGEST_HEX];
+    int rc =
+        bm_stage_rest(s->stages[i], &disk->source, &disk->dest, &proof, err);
+
+    if (!rc)
+        rc = bm_stage_root(s->stages[i], root, err);
+    if (rc)
+        return rc;
+    snprintf(disk->digest_source, sizeof disk->digest_source, "%.64s", root);
+    snprintf(disk->digest_dest, sizeof disk->digest_dest, "%.64s", root);
+    disk->proof_bytes = disk->capacity;
+    disk->proof_read += proof.bytes;
+    disk->proven = true;
+    return 0;
+}
+
+int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    int rc = bm_staged_each(m, rest_of_disk, err);
+
+    m->job->prove_ms += bm_now_ms() - start;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+/* --- the bridge --- */
+
+/* Where a disk stands on its way from overlay, bridge, image to overlay,
+ * image. */
+enum bridge { BRIDGE_THERE, BRIDGE_MERGED, BRIDGE_FOREIGN };
+
+static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
+                          struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain image = bm_staged_image(plan), found = {0}, merged = {0};
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    int rc;
+
+    *out = BRIDGE_FOREIGN;
+    if (!disk)
+        return 0;
+    rc = bm_chain_on_top(plan->overlay, &image, &merged);
+    if (rc)
+        return bm_fail_errno(err, ENOMEM, "cannot merge");
+    rc = bm_situation_chain(m->domain, disk, &found, err);
+    if (!rc && bm_chain_equal(&found, &merged))
+        *out = BRIDGE_MERGED;
+    else if (!rc && bm_situation(m->domain, disk, plan, err) == BM_AT_OVERLAY)
+        *out = BRIDGE_THERE;
+    bm_chain_clear(&found);
+    bm_chain_clear(&merged);
+    return rc;
+}
+
+static int misplaced(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
+            m->job->disks[i].target, m->job->domain);
+    bm_cause(err, "it is on a chain that is not ours");
+    bm_remedy(err, "undo what was changed behind our back");
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+/* A commit that a dead process asked for may still run: then ours is refused,
+ * and that one is waited for. What counts is the chain it leaves. */
+static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_commit_request request = {.target = plan->target,
+                                              .top = plan->bridge,
+                                              .base = bm_job_image(plan)->path};
+    struct bm_blockjob job;
+    int rc = bm_blockjob_commit(m->conn, m->domain, &request, &job, err);
+
+    if (rc && rc != -EBUSY && rc != -EINVAL)
+        return rc;
+    bm_point("consolidating.merging");
+    rc = bm_commit_wait(&job, MERGE_MS, err);
+    return rc;
+}
+
+/* Each can be done again. */
+static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_layer *image = bm_job_image(plan);
+    struct bm_chain merged = {0}, below = bm_staged_image(plan);
+    int rc = bm_image_commit(plan->bridge, "qcow2", NULL, err);
+
+    if (!rc)
+        rc = bm_image_rebase_unsafe(plan->overlay, image->path, image->format,
+                                    err);
+    if (!rc && bm_chain_on_top(plan->overlay, &below, &merged) < 0)
+        rc = bm_fail_errno(err, ENOMEM, "cannot merge");
+    if (!rc)
+        rc = bm_domain_set_config(m->domain, plan->target, &merged, err);
+    bm_chain_clear(&merged);
+    return rc;
+}
+
+static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    enum bridge is;
+    int rc = look_at_bridge(m, i, &is, err);
+
+    if (!rc && is == BRIDGE_THERE) {
+        rc = bm_users_other_domains(m->conn, m->job->uuid,
+                                    bm_job_image(plan)->path, err);
+        if (!rc)
+            rc = m->domain->active ? merge_running(m, i, err)
+                                   : merge_off(m, i, err);
+        if (!rc)
+            rc = bm_mover_refresh(m, err);
+        if (!rc && m->domain)
+            rc = look_at_bridge(m, i, &is, err);
+    }
+    if (!rc && is != BRIDGE_MERGED)
+        return misplaced(m, i, err);
+    return rc;
+}
+
+/* Where the tiny overlay is not merged yet. */
+static int again(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &s->m->job->disks[i];
+    struct bm_chain image = bm_staged_image(plan);
+    int at = bm_situation(s->m->domain, bm_mover_disk(s->m, i), plan, err);
+
+    if (at != BM_AT_OVERLAY)
+        return at < 0 ? at : 0;
+    return bm_stage_again(s->stages[i], &image, err);
+}
+
+static int merge_bridges(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = merge_disk(m, i, err);
+    if (!rc)
+        rc = bm_staged_bridge(m, false, err);
+    bm_point("consolidating.merged");
+    return rc;
+}
+
+/* --- all of it --- */
+
+static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int rc = bm_file_remove(plan->bridge, err);
+
+    if (!rc)
+        rc = bm_fronts_remove(m, i, err);
+    if (!rc)
+        rc = bm_stage_forget(bm_job_store_dir(m->store), m->job->id,
+                             plan->target, err);
+    return rc;
+}
+
+int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)
+{
+    bool bridged = m->job->disks[0].dest.n > 1;
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc && bridged)
+        rc = merge_bridges(m, err);
+    if (!rc && !m->job->off)
+        rc = bm_staged_each(m, again, err);
+    if (!rc)
+        rc = bm_commit_overlays(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = remove_rest(m, i, err);
+    return rc;
+}

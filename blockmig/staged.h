@@ -1,0 +1,52 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Steps of the staged move, for strategy-staged.c.
+ */
+#ifndef BM_STAGED_H
+#define BM_STAGED_H
+
+#include "blockmig/mover.h"
+#include "blockmig/stage.h"
+
+/* The stages of all disks, open for one step. */
+struct bm_staged;
+typedef int (*bm_staged_work)(struct bm_staged *s, size_t i,
+                              struct bm_error *err);
+struct bm_staged {
+    struct bm_mover *m;
+    struct bm_stage **stages;
+    struct bm_stage_how *hows;
+    struct bm_throttle *throttle;
+    uint64_t before, total; /* bytes, for the progress */
+    bm_staged_work work;
+    struct bm_error *err;
+};
+
+/* Opens all stages, does the work for one disk after the other, in a thread of
+ * low priority and at the pace of the move, and closes them: QEMU must find
+ * nobody in the new images. */
+int bm_staged_each(struct bm_mover *m, bm_staged_work work,
+                   struct bm_error *err);
+
+/* The guest is off: its images stay as they are while the mover holds them
+ * (bm_mover_unlock). -EBUSY: it was started. */
+int bm_staged_hold(struct bm_mover *m, struct bm_error *err);
+/* All is in the new images: the saved XML names them. The domain was read just
+ * now. -EAGAIN: back to iterating, as the guest runs, or may have run. */
+int bm_staged_switch_off(struct bm_mover *m, struct bm_error *err);
+/* Back to iterating: -EAGAIN, or an error. */
+int bm_staged_again(struct bm_mover *m, struct bm_error *err);
+
+/* The chain of the new image alone; borrowed. */
+struct bm_chain bm_staged_image(const struct bm_job_disk *disk);
+/* With or without the bridge: what every disk's `dest` is; in the journal. */
+int bm_staged_bridge(struct bm_mover *m, bool there, struct bm_error *err);
+
+/* After the switch of a running guest. */
+int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err);
+/* The bridge into the new image, and that proven; then the tiny overlay; then
+ * what is left of the old side's fronts goes. */
+int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err);
+
+#endif

@@ -1,0 +1,333 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The staged move (design.md section 3): freeze, copy the frozen view with our
+ * own engine and prove it, again for what the guest wrote meanwhile until that
+ * is little; only then does QEMU copy, the last front, and the disks switch.
+ */
+#include "blockmig/commit.h"
+#include "blockmig/fronts.h"
+#include "blockmig/pacer.h"
+#include "blockmig/situation.h"
+#include "blockmig/staged.h"
+#include "blockmig/strategy.h"
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Layers that QEMU opens for each write to what is old: enough of them. */
+#define MAX_FRONTS 16
+
+static enum bm_state next(const struct bm_job *job)
+{
+    switch (job->state) {
+    case BM_STATE_PLANNED:
+    case BM_STATE_PREFLIGHT:
+        return BM_STATE_ALLOCATING;
+    case BM_STATE_ALLOCATING:
+        return BM_STATE_FREEZING;
+    case BM_STATE_FREEZING:
+        return BM_STATE_COPYING;
+    case BM_STATE_COPYING:
+        return BM_STATE_PROVING;
+    case BM_STATE_PROVING:
+        return BM_STATE_ITERATING;
+    case BM_STATE_ITERATING:
+        return job->off ? BM_STATE_SWITCHING : BM_STATE_CONVERGING;
+    case BM_STATE_CONVERGING: /* the guest went off */
+        return job->off ? BM_STATE_ITERATING : BM_STATE_READY;
+    case BM_STATE_READY:
+        return BM_STATE_SWITCHING;
+    case BM_STATE_SWITCHING:
+        return job->off ? BM_STATE_CONSOLIDATING : BM_STATE_PROVING_REST;
+    case BM_STATE_PROVING_REST:
+        return BM_STATE_SETTLED;
+    case BM_STATE_SETTLED:
+        return BM_STATE_CONSOLIDATING;
+    case BM_STATE_CONSOLIDATING:
+        return BM_STATE_RELEASING;
+    case BM_STATE_UNDOING:
+        return BM_STATE_ROLLING_BACK;
+    default:
+        return job->state;
+    }
+}
+
+/* --- one view into the new images --- */
+
+static int note_repair(struct bm_mover *m, const struct bm_job_disk *disk,
+                       const struct bm_stage_proof *proof, struct bm_error *err)
+{
+    if (!proof->repaired)
+        return 0;
+    return bm_mover_note(
+        m, err,
+        "%llu bytes of %s did not read back as they were written, the first "
+        "at offset %llu: written again, and proven",
+        (unsigned long long)proof->repaired, bm_job_image(disk)->path,
+        (unsigned long long)proof->repaired_at);
+}
+
+static void keep_time(struct bm_job_disk *disk)
+{
+    struct stat st;
+
+    if (stat(bm_job_image(disk)->path, &st) == 0)
+        disk->image_ns =
+            st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+}
+
+static int prove_view(struct bm_mover *m, struct bm_job_disk *disk,
+                      struct bm_stage *stage, const struct bm_chain *view,
+                      struct bm_error *err)
+{
+    struct bm_stage_proof proof = {0};
+    int rc = bm_stage_prove(stage, view, &proof, err);
+
+    disk->proof_read += proof.bytes;
+    disk->repaired += proof.repaired;
+    if (proof.medium)
+        snprintf(disk->proof_medium, sizeof disk->proof_medium, "%s",
+                 proof.medium);
+    keep_time(disk);
+    return rc ? rc : note_repair(m, disk, &proof, err);
+}
+
+/* --- the states --- */
+
+static int freeze(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && (!m->domain || !m->domain->active))
+        return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
+    if (!rc)
+        rc = bm_fronts_adopt(m, err);
+    /* what the guest's I/O takes before we do anything to it */
+    if (!rc && !m->pacer)
+        m->pacer = bm_pacer_new(m);
+    if (!rc && m->job->disks[0].fronts == 0)
+        rc = bm_fronts_freeze(m, err);
+    return rc;
+}
+
+/* The view number `round`: 0 is the base, n the front n on those below it. */
+static struct bm_chain view_of(const struct bm_job_disk *disk, int round)
+{
+    return bm_fronts_below(disk, disk->fronts - round);
+}
+
+static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_chain view = view_of(&s->m->job->disks[i], s->m->job->rounds);
+
+    return bm_stage_copy(s->stages[i], &view, s->m->job->rounds > 0, err);
+}
+
+static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_chain view = view_of(disk, s->m->job->rounds);
+
+    return prove_view(s->m, disk, s->stages[i], &view, err);
+}
+
+static int copy(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    int rc = bm_staged_each(m, copy_disk, err);
+
+    m->job->copy_ms += bm_now_ms() - start;
+    return rc;
+}
+
+static int prove(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    int rc = bm_staged_each(m, prove_disk, err);
+
+    m->job->prove_ms += bm_now_ms() - start;
+    if (rc)
+        return rc;
+    m->job->rounds = 1;
+    return bm_mover_save(m, NULL, err);
+}
+
+/* --- iterating --- */
+
+static int copy_and_prove(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    int rc = copy_disk(s, i, err);
+
+    return rc ? rc : prove_disk(s, i, err);
+}
+
+/* Fronts that are frozen go into the new images. */
+static int catch_up(struct bm_mover *m, int upto, struct bm_error *err)
+{
+    int rc = 0;
+
+    while (!rc && m->job->rounds < upto) {
+        rc = bm_staged_each(m, copy_and_prove, err);
+        m->job->rounds += rc == 0;
+        if (!rc)
+            rc = bm_mover_save(m, NULL, err);
+    }
+    return rc;
+}
+
+/* The guest is off: what it wrote last is frozen too, as long as we hold it. */
+static int finish_off(struct bm_mover *m, struct bm_error *err)
+{
+    int fronts = m->job->disks[0].fronts;
+    int rc = bm_staged_hold(m, err);
+
+    /* it may have run since that front was copied */
+    if (!rc && m->job->rounds > fronts)
+        m->job->rounds = fronts;
+    if (!rc)
+        rc = catch_up(m, fronts + 1, err);
+    if (!rc)
+        m->job->off = true;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+/* Another front, until the last one is small, or does not get smaller. */
+static int shrink(struct bm_mover *m, struct bm_error *err)
+{
+    uint64_t before = UINT64_MAX;
+    int rc = 0;
+
+    for (;;) {
+        int fronts = m->job->disks[0].fronts;
+        uint64_t bytes;
+
+        if (!rc)
+            rc = catch_up(m, fronts, err);
+        bytes = bm_fronts_bytes(m->job);
+        if (rc || bytes <= m->job->switch_max || bytes > before / 10 * 9 ||
+            fronts >= MAX_FRONTS)
+            return rc;
+        before = bytes;
+        rc = bm_mover_refresh(m, err);
+        if (!rc && (!m->domain || !m->domain->active))
+            return -ESRCH;
+        if (!rc)
+            rc = bm_fronts_freeze(m, err);
+    }
+}
+
+static int iterate(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    m->job->off = false;
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc)
+        rc = bm_fronts_adopt(m, err);
+    if (!rc && m->domain->active) {
+        if (m->job->rounds > m->job->disks[0].fronts)
+            m->job->rounds = m->job->disks[0].fronts;
+        rc = shrink(m, err);
+        if (rc == -ESRCH || (rc && !m->domain))
+            rc = bm_mover_refresh(m, err);
+    }
+    if (!rc && m->domain && !m->domain->active)
+        rc = finish_off(m, err);
+    return rc;
+}
+
+/* --- converging --- */
+
+/* Whether somebody has written to the new image since it was proven. */
+static bool touched(const struct bm_job_disk *disk)
+{
+    struct bm_job_disk now = *disk;
+
+    keep_time(&now);
+    return now.image_ns != disk->image_ns;
+}
+
+static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_chain view = view_of(disk, s->m->job->rounds - 1);
+    int rc;
+
+    if (!touched(disk))
+        return 0;
+    rc = bm_mover_note(s->m, err,
+                       "someone has written to %s: all of it is proven again",
+                       bm_job_image(disk)->path);
+    if (!rc)
+        rc = bm_stage_doubt(s->stages[i], err);
+    return rc ? rc : prove_view(s->m, disk, s->stages[i], &view, err);
+}
+
+static int check_untouched(struct bm_mover *m, struct bm_error *err)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        any |= touched(&m->job->disks[i]);
+    return any ? bm_staged_each(m, doubt_disk, err) : 0;
+}
+
+static int converge(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc)
+        rc = check_untouched(m, err);
+    if (!rc && m->domain->active)
+        rc = bm_step_mirror(m, true, err);
+    if ((rc == -ESRCH || rc == -EIO) && bm_mover_refresh(m, NULL) == 0 &&
+        m->domain && !m->domain->active)
+        rc = 0;
+    m->job->off = !rc && !m->domain->active;
+    return rc;
+}
+
+/* A guest that went off before any disk was switched: the old side is frozen
+ * then, and all of it can be copied. */
+static bool off_at_source(struct bm_mover *m)
+{
+    bool off = !m->domain->active;
+
+    for (size_t i = 0; off && i < m->job->n_disks; i++)
+        off = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                           NULL) == BM_AT_SOURCE;
+    return off;
+}
+
+static int switch_over(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (rc)
+        return rc;
+    if (m->job->off)
+        return bm_staged_switch_off(m, err);
+    return off_at_source(m) ? bm_staged_again(m, err) : bm_step_switch(m, err);
+}
+
+const struct bm_strategy_ops bm_strategy_staged = {
+    .next = next,
+    .freeze = freeze,
+    .copy = copy,
+    .prove = prove,
+    .iterate = iterate,
+    .converge = converge,
+    .switch_over = switch_over,
+    .prove_rest = bm_staged_prove_rest,
+    .consolidate = bm_staged_consolidate,
+    .undo = bm_undo,
+};

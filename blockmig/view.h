@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A frozen view: a chain that nobody writes, open for reading, and held with
+ * QEMU's own "write not shared" lock on every layer, so that nobody changes it
+ * while we read.
+ */
+#ifndef BM_VIEW_H
+#define BM_VIEW_H
+
+#include "nbd/bitmap.h"
+#include "nbd/device.h"
+#include "snapshot/chain.h"
+
+struct bm_view {
+    struct bm_device *device;
+    int *locks;
+    size_t n_locks;
+};
+
+#define BM_VIEW __attribute__((cleanup(bm_view_close))) struct bm_view
+
+/* depth: how many of the uppermost layers BM_MAP_DIRTY tells of; 0: not asked
+ * for. -EBUSY: someone has a layer open for writing. */
+int bm_view_open(const struct bm_chain *chain, unsigned depth,
+                 struct bm_view *out, struct bm_error *err);
+/* Accepts one that is all zero, or was closed. */
+void bm_view_close(struct bm_view *view);
+
+/* Sets, by BM_DIGEST_BLOCK, what the uppermost layers hold. */
+int bm_view_dirty(const struct bm_view *view, struct bm_bitmap *into,
+                  struct bm_error *err);
+
+#endif
