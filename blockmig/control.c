@@ -28,6 +28,7 @@ struct bm_control {
     pthread_mutex_t lock;
     char *json; /* under lock; NULL: nothing published yet */
     atomic_bool cancelled;
+    atomic_int wish; /* enum bm_wish */
 };
 
 /* Ours, or root's: the mode of the folder keeps others out already. */
@@ -58,6 +59,10 @@ static void answer(struct bm_control *control, int fd, const char *line)
         text = status_line(control);
     } else if (strcmp(line, "cancel") == 0) {
         atomic_store(&control->cancelled, true);
+        text = strdup("ok\n");
+    } else if (strcmp(line, "undo") == 0 || strcmp(line, "accept") == 0) {
+        atomic_store(&control->wish,
+                     line[0] == 'u' ? BM_WISH_UNDO : BM_WISH_ACCEPT);
         text = strdup("ok\n");
     } else {
         text = strdup("unknown\n");
@@ -154,6 +159,7 @@ int bm_control_start(const char *dir, const char *id, struct bm_control **out,
     control->listener = control->stop = -1;
     pthread_mutex_init(&control->lock, NULL);
     atomic_init(&control->cancelled, false);
+    atomic_init(&control->wish, BM_WISH_NONE);
     rc = bm_control_address(dir, id, &control->address);
     if (rc == 0)
         rc = start(control);
@@ -194,4 +200,9 @@ void bm_control_publish(struct bm_control *control, const char *json)
 bool bm_control_cancelled(struct bm_control *control)
 {
     return atomic_load(&control->cancelled);
+}
+
+enum bm_wish bm_control_wish(struct bm_control *control)
+{
+    return (enum bm_wish)atomic_load(&control->wish);
 }

@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A running job listens on a private socket DIR/ID.sock; `job watch` and
- * `job cancel` speak to it there. One line asks, one line answers:
- * "status" -> one JSON object of the newest progress; "cancel" -> "ok".
+ * A running job listens on a private socket DIR/ID.sock; `job watch`,
+ * `job cancel` and others speak to it there. One line asks, one line answers:
+ * "status" -> one JSON object of the newest progress; "cancel", "undo",
+ * "accept" -> "ok".
  *
  * Threads: the server has a thread of its own; bm_control_publish and
  * bm_control_cancelled may be called from any.
@@ -24,6 +25,9 @@ void bm_control_stop(struct bm_control *control); /* accepts NULL */
 void bm_control_publish(struct bm_control *control, const char *json);
 /* A client asked for a cancel. */
 bool bm_control_cancelled(struct bm_control *control);
+/* What a client asked of a settled job: the last one counts. */
+enum bm_wish { BM_WISH_NONE, BM_WISH_UNDO, BM_WISH_ACCEPT };
+enum bm_wish bm_control_wish(struct bm_control *control);
 
 /* The client side: *answer (caller frees) within 5 s. -ENOENT: not running. */
 int bm_control_ask(const char *dir, const char *id, const char *line,

@@ -133,6 +133,7 @@ void bm_job_free(struct bm_job *job)
     free(job->disks);
     free(job->domain);
     free(job->uri);
+    free(job->why);
     free(job->host);
     free(job->store);
     free(job->format);

@@ -88,8 +88,10 @@ struct bm_job {
     char uuid[VIR_UUID_STRING_BUFLEN];
     char *domain, *uri, *host, *store;
     enum bm_strategy strategy;
+    char *why; /* this strategy */
     enum bm_state state;
     int64_t created_ms, updated_ms, ended_ms; /* wall clock; 0: not ended */
+    int64_t settled_ms;                       /* wall clock; 0: not yet */
     /* what was asked for */
     bool proof;         /* --proof full */
     bool source_delete; /* --source delete */
@@ -97,6 +99,7 @@ struct bm_job {
     uint64_t bandwidth;   /* bytes/s, 0: none */
     double guest_latency; /* times what it was; 0: not held */
     int max_pause_ms;
+    int64_t settle_ms;   /* how long the way back stays open */
     uint64_t switch_max; /* bytes, staged: of the last front */
     char *format;        /* keep, raw, qcow2 */
     /* staged */

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #define RETRIES 3
+#define SETTLE_LOOK_MS 100
 
 static const struct bm_strategy_ops *strategy(const struct bm_job *job)
 {
@@ -33,6 +34,69 @@ static const struct bm_strategy_ops *strategy(const struct bm_job *job)
 bool bm_move_before_switch(const struct bm_job *job)
 {
     return job->state < BM_STATE_SWITCHING;
+}
+
+/* --- going back --- */
+
+/* In the journal too: a process that resumes must end with the same words and
+ * exit status. */
+static void keep_reason(struct bm_mover *m)
+{
+    char line[2048];
+
+    bm_error_line(&m->reason, line, sizeof line);
+    free(m->job->error);
+    m->job->error = strdup(line);
+    m->job->exit_status = m->reason.status;
+}
+
+static int go_back(struct bm_mover *m, enum bm_state state,
+                   struct bm_error *err)
+{
+    if (err->code == ECANCELED) /* in one wording, whichever tool stopped */
+        bm_fail_errno(err, ECANCELED, "the move of %s stops", m->job->domain);
+    bm_mover_blame(m, err);
+    /* on the way back nothing waits for a person any more */
+    if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
+        m->reason.status = BM_EXIT_FAILED;
+    bm_mover_unlock(m);
+    keep_reason(m);
+    return bm_mover_enter(m, state, err);
+}
+
+/* --- settled --- */
+
+static enum bm_wish wish(struct bm_mover *m)
+{
+    return m->hooks->wish ? m->hooks->wish(m->hooks->opaque) : BM_WISH_NONE;
+}
+
+/* The old images, with what is written since, are the whole disk still: until
+ * the time is over, or the user has decided. */
+static int settle(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_job *job = m->job;
+    int64_t left;
+    int rc = 0;
+
+    if (!job->settled_ms)
+        job->settled_ms = bm_wall_ms();
+    if (job->settle_ms)
+        rc = bm_mover_save(m, NULL, err);
+    for (;;) {
+        enum bm_wish wanted = wish(m);
+
+        if (wanted == BM_WISH_UNDO) {
+            bm_fail(err, EINTR, "the move of %s was undone, as was asked",
+                    job->domain);
+            return go_back(m, BM_STATE_UNDOING, err) ? -err->code : -EAGAIN;
+        }
+        left = job->settled_ms + job->settle_ms - bm_wall_ms();
+        if (rc || wanted == BM_WISH_ACCEPT || left <= 0)
+            return rc;
+        bm_mover_progress(m, 0, 0);
+        bm_sleep_ms(left < SETTLE_LOOK_MS ? (int)left : SETTLE_LOOK_MS);
+    }
 }
 
 /* --- the work of a state --- */
@@ -61,6 +125,8 @@ static int work(struct bm_mover *m, struct bm_error *err)
         return ops->switch_over(m, err);
     case BM_STATE_PROVING_REST:
         return ops->prove_rest(m, err);
+    case BM_STATE_SETTLED:
+        return settle(m, err);
     case BM_STATE_CONSOLIDATING:
         return ops->consolidate(m, err);
     case BM_STATE_UNDOING:
@@ -162,32 +228,6 @@ static bool worth_a_retry(struct bm_mover *m, int rc)
 {
     return (rc == -ECONNRESET || rc == -EIO || rc == -EINVAL) &&
            m->retries++ < RETRIES;
-}
-
-/* In the journal too: a process that resumes must end with the same words and
- * exit status. */
-static void keep_reason(struct bm_mover *m)
-{
-    char line[2048];
-
-    bm_error_line(&m->reason, line, sizeof line);
-    free(m->job->error);
-    m->job->error = strdup(line);
-    m->job->exit_status = m->reason.status;
-}
-
-static int go_back(struct bm_mover *m, enum bm_state state,
-                   struct bm_error *err)
-{
-    if (err->code == ECANCELED) /* in one wording, whichever tool stopped */
-        bm_fail_errno(err, ECANCELED, "the move of %s stops", m->job->domain);
-    bm_mover_blame(m, err);
-    /* on the way back nothing waits for a person any more */
-    if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
-        m->reason.status = BM_EXIT_FAILED;
-    bm_mover_unlock(m);
-    keep_reason(m);
-    return bm_mover_enter(m, state, err);
 }
 
 /* A running guest that stands on its old images altogether can go back. What

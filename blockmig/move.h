@@ -8,6 +8,7 @@
 #ifndef BM_MOVE_H
 #define BM_MOVE_H
 
+#include "blockmig/control.h"
 #include "blockmig/job-store.h"
 #include "blockmig/job.h"
 #include "snapshot/connection.h"
@@ -33,6 +34,8 @@ struct bm_move_hooks {
     void (*event)(void *opaque, const struct bm_job *job, const char *text);
     /* true once the user asked to stop (SIGINT, SIGTERM) */
     bool (*cancelled)(void *opaque);
+    /* what the user asked of a settled job; or NULL */
+    enum bm_wish (*wish)(void *opaque);
 };
 
 /*

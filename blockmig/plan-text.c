@@ -73,8 +73,8 @@ char *bm_plan_text(const struct bm_job *job)
 
     if (!out)
         return NULL;
-    fprintf(out, "move %s to %s, strategy %s:\n", job->domain, job->store,
-            bm_strategy_name(job->strategy));
+    fprintf(out, "move %s to %s, strategy %s (%s):\n", job->domain, job->store,
+            bm_strategy_name(job->strategy), job->why);
     for (size_t i = 0; i < job->n_disks; i++)
         disk_lines(out, &job->disks[i]);
     if (job->strategy == BM_STRATEGY_COLD)

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/plan.h"
 
+#include "blockmig/choose.h"
 #include "blockmig/files.h"
 #include "blockmig/situation.h"
 #include "nbd/cleanup.h"
@@ -293,15 +294,6 @@ static int set_target(struct bm_job *job, size_t i,
 
 /* --- the whole plan --- */
 
-static enum bm_strategy choose_strategy(const struct bm_domain *domain,
-                                        const struct bm_move_options *options)
-{
-    if (!domain->active)
-        return BM_STRATEGY_COLD;
-    return strcmp(options->strategy, "staged") == 0 ? BM_STRATEGY_STAGED
-                                                    : BM_STRATEGY_BLOCKCOPY;
-}
-
 static int set_words(struct bm_job *job, struct bm_connection *conn,
                      const struct bm_domain *domain,
                      const struct bm_store *store,
@@ -316,7 +308,6 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
     job->host = strdup(host);
     job->store = strdup(store->name);
     job->format = strdup(options->format);
-    job->strategy = choose_strategy(domain, options);
     job->state = BM_STATE_PLANNED;
     job->created_ms = bm_wall_ms();
     job->proof = options->proof;
@@ -325,6 +316,7 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
     job->bandwidth = options->bandwidth;
     job->max_pause_ms = options->max_pause_ms;
     job->switch_max = options->switch_max;
+    job->settle_ms = options->settle_ms;
     job->guest_latency = options->guest_latency;
     job->was_active = domain->active;
     return job->domain && job->uri && job->host && job->store && job->format
@@ -363,6 +355,8 @@ int bm_plan_make(struct bm_connection *conn, struct bm_domain *domain,
         return no_memory(err);
     }
     rc = choose_disks(job, domain, options->disks, err);
+    if (!rc)
+        rc = bm_choose_strategy(job, domain, options, err);
     if (!rc)
         rc = check_count(job, store, options, err);
     for (size_t i = 0; !rc && i < job->n_disks; i++)

@@ -25,6 +25,7 @@ struct bm_move_options {
     uint64_t bandwidth;
     int max_pause_ms;
     uint64_t switch_max;  /* bytes */
+    int64_t settle_ms;    /* how long the way back stays open */
     double guest_latency; /* times what it was; 0: not held */
 };
 #define BM_SWITCH_MAX (UINT64_C(64) << 20)

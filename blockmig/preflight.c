@@ -150,6 +150,11 @@ static int check_checkpoints(const struct bm_looking *look)
         raw |= !strcmp(bm_job_image(&look->job->disks[i])->format, "raw");
     if (look->domain->checkpoints == 0)
         return BM_FINE(look, "checkpoints", "", "no checkpoints");
+    if (look->job->strategy == BM_STRATEGY_STAGED)
+        return BM_REFUSED(look, "checkpoints", "", "use --strategy blockcopy",
+                          "the domain has %d checkpoints, whose bitmaps this "
+                          "strategy does not carry over",
+                          look->domain->checkpoints);
     if (raw)
         return BM_REFUSED(look, "checkpoints", "",
                           "use --format qcow2, or delete the checkpoints",

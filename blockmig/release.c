@@ -222,8 +222,8 @@ static bool not_cancelled(void *opaque)
 int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
                     struct bm_job *job, struct bm_error *err)
 {
-    static const struct bm_move_hooks quiet = {NULL, no_progress, no_event,
-                                               not_cancelled};
+    static const struct bm_move_hooks quiet = {
+        .progress = no_progress, .event = no_event, .cancelled = not_cancelled};
     struct bm_mover m = {
         .conn = conn, .store = store, .job = job, .hooks = &quiet};
     int rc = 0;

@@ -10,6 +10,7 @@
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/staged.h"
+#include "blockmig/strategy.h"
 #include "blockmig/users.h"
 #include "nbd/units.h"
 
@@ -40,11 +41,33 @@ static int rest_of_disk(struct bm_staged *s, size_t i, struct bm_error *err)
     return 0;
 }
 
+/* What somebody wrote into the new image behind our back need not be where the
+ * guest wrote. */
+static int compare_touched(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        struct bm_job_disk *disk = &m->job->disks[i];
+
+        if (!bm_staged_touched(disk))
+            continue;
+        rc = bm_mover_note(m, err,
+                           "someone has written to %s: all of it is compared",
+                           bm_job_image(disk)->path);
+        if (!rc)
+            rc = bm_prove_disk(m, disk, err);
+    }
+    return rc;
+}
+
 int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_staged_each(m, rest_of_disk, err);
+    int rc = compare_touched(m, err);
 
+    if (!rc)
+        rc = bm_staged_each(m, rest_of_disk, err);
     m->job->prove_ms += bm_now_ms() - start;
     return rc ? rc : bm_mover_save(m, NULL, err);
 }
@@ -53,7 +76,13 @@ int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err)
 
 /* Where a disk stands on its way from overlay, bridge, image to overlay,
  * image. */
-enum bridge { BRIDGE_THERE, BRIDGE_MERGED, BRIDGE_FOREIGN };
+enum bridge {
+    BRIDGE_THERE,
+    BRIDGE_TOP, /* accepted without a proof: nothing was frozen over it */
+    BRIDGE_MERGED,
+    BRIDGE_GONE, /* merged from the top: the image alone */
+    BRIDGE_FOREIGN
+};
 
 static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
                           struct bm_error *err)
@@ -72,6 +101,10 @@ static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
     rc = bm_situation_chain(m->domain, disk, &found, err);
     if (!rc && bm_chain_equal(&found, &merged))
         *out = BRIDGE_MERGED;
+    else if (!rc && bm_chain_equal(&found, &image))
+        *out = BRIDGE_GONE;
+    else if (!rc && bm_chain_equal(&found, &plan->dest))
+        *out = BRIDGE_TOP;
     else if (!rc && bm_situation(m->domain, disk, plan, err) == BM_AT_OVERLAY)
         *out = BRIDGE_THERE;
     bm_chain_clear(&found);
@@ -125,6 +158,14 @@ static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc;
 }
 
+static int merge_top(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    struct bm_chain image = bm_staged_image(&m->job->disks[i]);
+
+    return m->domain->active ? bm_commit_running(m, i, 1, err)
+                             : bm_commit_off(m, i, &image, err);
+}
+
 static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
@@ -142,7 +183,12 @@ static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         if (!rc && m->domain)
             rc = look_at_bridge(m, i, &is, err);
     }
-    if (!rc && is != BRIDGE_MERGED)
+    if (!rc && is == BRIDGE_TOP) {
+        rc = merge_top(m, i, err);
+        if (!rc)
+            rc = look_at_bridge(m, i, &is, err);
+    }
+    if (!rc && is != BRIDGE_MERGED && is != BRIDGE_GONE)
         return misplaced(m, i, err);
     return rc;
 }
@@ -195,7 +241,7 @@ int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)
         return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc && bridged)
         rc = merge_bridges(m, err);
-    if (!rc && !m->job->off)
+    if (!rc && m->job->proof && !m->job->off)
         rc = bm_staged_each(m, again, err);
     if (!rc)
         rc = bm_commit_overlays(m, err);

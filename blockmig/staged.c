@@ -14,12 +14,15 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int on_progress(void *opaque, uint64_t done, uint64_t total)
 {
     struct bm_staged *s = opaque;
 
     (void)total;
+    if (s->m->job->state == BM_STATE_COPYING)
+        bm_point("copying.started");
     if (s->m->pacer)
         bm_pacer_tick(s->m->pacer, s->m, s->before + done);
     bm_mover_progress(s->m, s->before + done, s->total);
@@ -98,6 +101,27 @@ int bm_staged_each(struct bm_mover *m, bm_staged_work work,
         bm_pacer_take(m->pacer, NULL);
     bm_throttle_free(s.throttle);
     return rc;
+}
+
+/* --- who else writes there --- */
+
+static int64_t written_at(const struct bm_job_disk *disk)
+{
+    struct stat st;
+
+    if (stat(bm_job_image(disk)->path, &st) != 0)
+        return 0;
+    return st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+}
+
+void bm_staged_keep_time(struct bm_job_disk *disk)
+{
+    disk->image_ns = written_at(disk);
+}
+
+bool bm_staged_touched(const struct bm_job_disk *disk)
+{
+    return written_at(disk) != disk->image_ns;
 }
 
 /* --- the guest is off --- */

@@ -29,6 +29,11 @@ struct bm_staged {
 int bm_staged_each(struct bm_mover *m, bm_staged_work work,
                    struct bm_error *err);
 
+/* The new image is as we want it now; and whether somebody has written to it
+ * since. (Its time of change: a block device is never touched.) */
+void bm_staged_keep_time(struct bm_job_disk *disk);
+bool bm_staged_touched(const struct bm_job_disk *disk);
+
 /* The guest is off: its images stay as they are while the mover holds them
  * (bm_mover_unlock). -EBUSY: it was started. */
 int bm_staged_hold(struct bm_mover *m, struct bm_error *err);

@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* Layers that QEMU opens for each write to what is old: enough of them. */
 #define MAX_FRONTS 16
@@ -42,7 +41,8 @@ static enum bm_state next(const struct bm_job *job)
     case BM_STATE_READY:
         return BM_STATE_SWITCHING;
     case BM_STATE_SWITCHING:
-        return job->off ? BM_STATE_CONSOLIDATING : BM_STATE_PROVING_REST;
+        return job->off || !job->proof ? BM_STATE_CONSOLIDATING
+                                       : BM_STATE_PROVING_REST;
     case BM_STATE_PROVING_REST:
         return BM_STATE_SETTLED;
     case BM_STATE_SETTLED:
@@ -71,15 +71,6 @@ static int note_repair(struct bm_mover *m, const struct bm_job_disk *disk,
         (unsigned long long)proof->repaired_at);
 }
 
-static void keep_time(struct bm_job_disk *disk)
-{
-    struct stat st;
-
-    if (stat(bm_job_image(disk)->path, &st) == 0)
-        disk->image_ns =
-            st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
-}
-
 static int prove_view(struct bm_mover *m, struct bm_job_disk *disk,
                       struct bm_stage *stage, const struct bm_chain *view,
                       struct bm_error *err)
@@ -92,7 +83,7 @@ static int prove_view(struct bm_mover *m, struct bm_job_disk *disk,
     if (proof.medium)
         snprintf(disk->proof_medium, sizeof disk->proof_medium, "%s",
                  proof.medium);
-    keep_time(disk);
+    bm_staged_keep_time(disk);
     return rc ? rc : note_repair(m, disk, &proof, err);
 }
 
@@ -243,22 +234,13 @@ static int iterate(struct bm_mover *m, struct bm_error *err)
 
 /* --- converging --- */
 
-/* Whether somebody has written to the new image since it was proven. */
-static bool touched(const struct bm_job_disk *disk)
-{
-    struct bm_job_disk now = *disk;
-
-    keep_time(&now);
-    return now.image_ns != disk->image_ns;
-}
-
 static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
     struct bm_chain view = view_of(disk, s->m->job->rounds - 1);
     int rc;
 
-    if (!touched(disk))
+    if (!bm_staged_touched(disk))
         return 0;
     rc = bm_mover_note(s->m, err,
                        "someone has written to %s: all of it is proven again",
@@ -273,7 +255,7 @@ static int check_untouched(struct bm_mover *m, struct bm_error *err)
     bool any = false;
 
     for (size_t i = 0; i < m->job->n_disks; i++)
-        any |= touched(&m->job->disks[i]);
+        any |= bm_staged_touched(&m->job->disks[i]);
     return any ? bm_staged_each(m, doubt_disk, err) : 0;
 }
 

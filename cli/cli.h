@@ -49,6 +49,8 @@ int cli_job_list(struct cli *cli, struct bm_error *err);
 int cli_job_show(struct cli *cli, struct bm_error *err);
 int cli_job_watch(struct cli *cli, struct bm_error *err);
 int cli_job_cancel(struct cli *cli, struct bm_error *err);
+int cli_job_undo(struct cli *cli, struct bm_error *err);
+int cli_job_accept(struct cli *cli, struct bm_error *err);
 int cli_job_resume(struct cli *cli, struct bm_error *err);
 int cli_job_release(struct cli *cli, struct bm_error *err);
 int cli_job_events(struct cli *cli, struct bm_error *err);

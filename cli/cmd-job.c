@@ -170,68 +170,6 @@ int cli_job_events(struct cli *cli, struct bm_error *err)
     return rc;
 }
 
-/* --- cancel ------------------------------------------------------------- */
-
-static int not_running(const struct bm_job *job, struct bm_error *err)
-{
-    bm_fail(err, ESRCH, "cannot cancel job %s", job->id);
-    if (bm_state_final(job->state)) {
-        bm_cause(err, "it is finished already (%s)", bm_state_name(job->state));
-        bm_status(err, BM_EXIT_REFUSED);
-    } else {
-        bm_cause(err, "nobody runs it; it stopped in state %s",
-                 bm_state_name(job->state));
-        bm_remedy(err, "go back with 'blockmig job resume %s --back'", job->id);
-        bm_status(err, BM_EXIT_HELD);
-    }
-    return -ESRCH;
-}
-
-static int cancel(struct cli *cli, const struct bm_job_store *jobs,
-                  const struct bm_job *job, struct bm_error *err)
-{
-    BM_FREE char *answer = NULL;
-    int rc =
-        bm_control_ask(bm_job_store_dir(jobs), job->id, "cancel", &answer, err);
-
-    if (rc == -ENOENT)
-        return not_running(job, err);
-    if (rc < 0)
-        return rc;
-    if (strcmp(answer, "ok") != 0) {
-        bm_fail(err, EPROTO, "cannot cancel job %s", job->id);
-        bm_cause(err, "it answered '%s'", answer);
-        return -EPROTO;
-    }
-    cli_say("%s: asked to cancel; 'blockmig job watch %s' shows how it ends\n",
-            job->id, job->id);
-    if (cli->options.json) {
-        json_object *o = json_object_new_object();
-
-        if (o) {
-            cli_add_text(o, "job", job->id);
-            cli_add_bool(o, "cancelling", true);
-        }
-        cli_json(o);
-    }
-    return 0;
-}
-
-int cli_job_cancel(struct cli *cli, struct bm_error *err)
-{
-    struct bm_job_store *jobs = NULL;
-    struct bm_job *job = NULL;
-    int rc = cli_open_jobs(&cli->options, true, &jobs, err);
-
-    if (rc == 0)
-        rc = bm_job_store_load(jobs, cli->args[0], &job, err);
-    if (rc == 0)
-        rc = cancel(cli, jobs, job, err);
-    bm_job_free(job);
-    bm_job_store_close(jobs);
-    return rc;
-}
-
 /* --- prune -------------------------------------------------------------- */
 
 struct ids {

@@ -82,6 +82,7 @@ static int make_plan(struct move *m, const struct cli *cli,
         .bandwidth = o->bandwidth,
         .max_pause_ms = (int)o->max_pause,
         .switch_max = o->switch_max,
+        .settle_ms = o->settle,
         .guest_latency = o->guest_latency,
     };
 

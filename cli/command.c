@@ -7,10 +7,10 @@
 
 static const enum cli_option none[] = {CLI_OPTION_NONE};
 static const enum cli_option move_options[] = {
-    CLI_TO,         CLI_STRATEGY,      CLI_FORMAT,     CLI_PROOF,
-    CLI_BANDWIDTH,  CLI_MAX_PAUSE,     CLI_SOURCE,     CLI_NAME,
-    CLI_FORCE,      CLI_DRY_RUN,       CLI_DETACH,     CLI_OVERLAY_DIR,
-    CLI_SWITCH_MAX, CLI_GUEST_LATENCY, CLI_OPTION_NONE};
+    CLI_TO,         CLI_STRATEGY,      CLI_FORMAT, CLI_PROOF,
+    CLI_BANDWIDTH,  CLI_MAX_PAUSE,     CLI_SOURCE, CLI_NAME,
+    CLI_FORCE,      CLI_DRY_RUN,       CLI_DETACH, CLI_OVERLAY_DIR,
+    CLI_SWITCH_MAX, CLI_GUEST_LATENCY, CLI_SETTLE, CLI_OPTION_NONE};
 static const enum cli_option list_options[] = {CLI_KEPT, CLI_ALL,
                                                CLI_OPTION_NONE};
 static const enum cli_option resume_options[] = {CLI_ACCEPT, CLI_BACK,
@@ -70,6 +70,13 @@ const struct cli_command cli_commands[] = {
      none, 1, 1, "ID", true, cli_job_watch},
     {"job cancel", "ID", "ask a running job to stop and go back", NULL, none, 1,
      1, "ID", false, cli_job_cancel},
+    {"job undo", "ID", "a settled job: go back to the old images, in seconds",
+     "While a move waits by --settle, the old images with what was written\n"
+     "since are still the whole disk: no write is lost.\n",
+     none, 1, 1, "ID", false, cli_job_undo},
+    {"job accept", "ID",
+     "a settled job: end the waiting, stay on the new images", NULL, none, 1, 1,
+     "ID", false, cli_job_accept},
     {"job resume", "ID", "go on with an interrupted job, or go back",
      "Looks at what is really there (XML, block jobs, files) and ends the job\n"
      "from there: forwards, or with --back backwards.\n",

@@ -208,6 +208,13 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                      .offset = AT(retries),
                      .min = 0,
                      .max = 1000},
+    [CLI_SETTLE] =
+        {.name = "settle",
+         .kind = CLI_KIND_TIME,
+         .argument = "TIME",
+         .help = "keep the way back open so long after the switch, such as "
+                 "90, 10m or 2h: job undo, job accept (default: 0)",
+         .offset = AT(settle)},
     [CLI_SOURCE] = {.name = "source",
                     .kind = CLI_KIND_WORD,
                     .argument = "keep|delete",

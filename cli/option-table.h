@@ -15,6 +15,7 @@ enum cli_option_kind {
     CLI_KIND_RATE,
     CLI_KIND_SIZE,
     CLI_KIND_FACTOR,
+    CLI_KIND_TIME,
     CLI_KIND_NUMBER,
     CLI_KIND_FILE_NAME
 };

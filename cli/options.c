@@ -66,6 +66,26 @@ static int set_size(const struct cli_option_row *row, const char *value,
                      "(K, M, G, T: powers of 1024)");
 }
 
+/* Seconds, or with s, m, h, d behind it; in milliseconds. */
+static int set_time(const struct cli_option_row *row, const char *value,
+                    int64_t *out, struct bm_error *err)
+{
+    static const char units[] = "smhd";
+    static const int64_t seconds[] = {1, 60, 3600, 86400};
+    char digits[16];
+    size_t n = strspn(value, "0123456789");
+    const char *unit = value[n] ? strchr(units, value[n]) : units;
+    int64_t number;
+
+    snprintf(digits, sizeof digits, "%.*s", (int)n, value);
+    if (n == 0 || n > 9 || !unit || (value[n] && value[n + 1]) ||
+        bm_parse_number(digits, 0, 100000000, &number) != 0)
+        return bad_value(err, row, value, "not a time",
+                         "give seconds, or a number with s, m, h or d");
+    *out = number * seconds[unit - units] * 1000;
+    return 0;
+}
+
 /* "2", "1.5", or "off", which is 0. */
 static int set_factor(const struct cli_option_row *row, const char *value,
                       double *out, struct bm_error *err)
@@ -153,6 +173,8 @@ static int set(const struct cli_option_row *row, const char *value,
         return set_text(row, value, at, err);
     case CLI_KIND_WORD:
         return set_word(row, value, at, err);
+    case CLI_KIND_TIME:
+        return set_time(row, value, at, err);
     case CLI_KIND_FACTOR:
         return set_factor(row, value, at, err);
     case CLI_KIND_SIZE:

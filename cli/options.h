@@ -52,6 +52,7 @@ enum cli_option {
     CLI_QUIET,
     CLI_RESUME,
     CLI_RETRIES,
+    CLI_SETTLE,
     CLI_SOURCE,
     CLI_STATE,
     CLI_STRATEGY,
@@ -78,6 +79,7 @@ struct cli_options {
     const char *cache;                       /* a word */
     uint64_t bandwidth;                      /* bytes/s, 0: not given */
     double guest_latency;                    /* times what it was; 0: off */
+    int64_t settle;                          /* ms */
     uint64_t switch_max;                     /* bytes */
     int64_t max_pause;                       /* ms */
     bool accept, all, back, detach, dry_run, force, kept;

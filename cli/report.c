@@ -79,6 +79,7 @@ static json_object *disk_json(const struct bm_job_disk *disk)
     add_bytes(o, "proof_bytes", disk->proof_bytes);
     add_bytes(o, "proof_read", disk->proof_read);
     add_bytes(o, "proof_different", disk->proof_different);
+    add_bytes(o, "repaired", disk->repaired);
     cli_add_text(o, "proof_medium", disk->proof_medium);
     cli_add_text(o, "digest_source", disk->digest_source);
     cli_add_text(o, "digest_dest", disk->digest_dest);
@@ -170,6 +171,10 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
               cli_source_name(d), cli_dest_name(d),
               bm_format_size(d->capacity, size, sizeof size));
     proof_text(job, d);
+    if (d->repaired)
+        cli_print("  %s did not read back as written, and had to be written "
+                  "again: see 'blockmig job events %s'\n",
+                  bm_format_size(d->repaired, size, sizeof size), job->id);
     if (d->kept && !d->deleted)
         cli_print("  kept %s; delete it with 'blockmig job release %s'\n",
                   cli_source_name(d), job->id);

@@ -119,13 +119,21 @@ static bool on_cancelled(void *opaque)
     return interrupted || (s->control && bm_control_cancelled(s->control));
 }
 
+static enum bm_wish on_wish(void *opaque)
+{
+    struct cli_session *s = opaque;
+
+    return s->control ? bm_control_wish(s->control) : BM_WISH_NONE;
+}
+
 int cli_session_listen(struct cli_session *s, struct bm_move_hooks *hooks,
                        struct bm_error *err)
 {
     *hooks = (struct bm_move_hooks){.opaque = s,
                                     .progress = on_progress,
                                     .event = on_event,
-                                    .cancelled = on_cancelled};
+                                    .cancelled = on_cancelled,
+                                    .wish = on_wish};
     return bm_control_start(bm_job_store_dir(s->jobs), s->job->id, &s->control,
                             err);
 }

@@ -44,6 +44,15 @@ static void resolve(virConnectPtr conn, xmlNodePtr disk)
     bm_xml_set(source, block ? "dev" : "file", path);
 }
 
+/* The element and the layers below it: under an overlay a disk's volume is a
+ * backing file. */
+static void resolve_chain(virConnectPtr conn, xmlNodePtr element)
+{
+    for (; element; element = bm_xml_child(element, "backingStore"))
+        if (bm_xml_attr_is(element, "type", "volume"))
+            resolve(conn, element);
+}
+
 int bm_volumes_to_paths(virConnectPtr conn, char **xml)
 {
     BM_XMLDOC xmlDocPtr doc = NULL;
@@ -57,9 +66,10 @@ int bm_volumes_to_paths(virConnectPtr conn, char **xml)
         return -1;
     disk = bm_xml_child(bm_xml_child(xmlDocGetRootElement(doc), "devices"),
                         "disk");
-    for (; disk; disk = bm_xml_next(disk, "disk"))
-        if (bm_xml_attr_is(disk, "type", "volume"))
-            resolve(conn, disk);
+    for (; disk; disk = bm_xml_next(disk, "disk")) {
+        resolve_chain(conn, disk);
+        resolve_chain(conn, bm_xml_child(disk, "mirror"));
+    }
     text = bm_xml_dump(xmlDocGetRootElement(doc));
     if (!text)
         return -1;

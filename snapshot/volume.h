@@ -15,8 +15,8 @@
 char *bm_volume_path(virConnectPtr conn, const char *pool, const char *volume,
                      bool *block);
 
-/* Rewrites each disk of type='volume' in a domain's XML to the file or block
- * device that it is. What cannot be resolved stays as it is, and preflight
+/* Rewrites each disk, and each layer of a chain, of type='volume' in a domain's
+ * XML to the file or block device that it is. What cannot be resolved stays as it is, and preflight
  * refuses it. *xml is replaced (malloc). -1: not to be parsed. */
 int bm_volumes_to_paths(virConnectPtr conn, char **xml);
 

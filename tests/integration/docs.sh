@@ -47,7 +47,9 @@ fresh() {
         [ "$(lab_virsh domstate "$name")" = "shut off" ] || off "$name"
         lab_virsh -q undefine "$name" --checkpoints-metadata
     fi
-    rm -rf "$LAB_DIR"/ds1/* "$LAB_DIR"/ds2/* "$(state_dir)"
+    # with what jobs that nobody ended have left
+    find "$LAB_DIR"/ds1 "$LAB_DIR"/ds2 -mindepth 1 -delete
+    rm -rf "$(state_dir)"
     lab_guest_bare "$name" --disk size=64M,fill=16M --disk size=16M
 }
 

@@ -14,11 +14,29 @@ BM_LONG=${BM_LONG:-0}
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
 
-points='allocating allocating.created copying copying.started ready switching
+# The strategy, and a point of it from where it can go back.
+strategy=${STRATEGY:-blockcopy}
+options=(--strategy "$strategy")
+case $strategy in
+blockcopy)
+    before='copying copying.started'
+    merging='' back='' turn=copying.started
+    ;;
+staged)
+    before='freezing freezing.sent freezing.frozen copying proving iterating
+        converging converging.started'
+    merging='consolidating.merging consolidating.merged'
+    back=rolling-back.committed turn=converging.started
+    # so that there is something to iterate for
+    options+=(--switch-max 256K)
+    ;;
+esac
+points="allocating allocating.created $before ready switching
     switching.suspended switching.pivot-sent switching.pivoted
     switching.frozen switching.resumed proving-rest settled consolidating
-    consolidating.started consolidating.pivot-sent consolidating.committed
-    releasing rolling-back rolling-back.removed undoing undoing.ready'
+    $merging consolidating.started consolidating.pivot-sent
+    consolidating.committed releasing rolling-back $back rolling-back.removed
+    undoing undoing.ready"
 actions='kill9 kill9-guard libvirtd libvirtd-kill9 qemu poweroff reboot resize
     unplug rename undefine snapshot backup blockcopy sigint sigterm qemu-stop'
 
@@ -83,14 +101,14 @@ flip_byte() {
 reach() {
     case $point in
     rolling-back*)
-        mover_start copying.started move "$name" --to "$LAB_DIR/ds2"
+        mover_start "$turn" move "$name" --to "$LAB_DIR/ds2" "${options[@]}"
         stop_there
         kill_mover
         wait_mover 20 >/dev/null
         mover_start "$point" job resume --back "$job"
         ;;
     undoing*)
-        mover_start proving-rest move "$name" --to "$LAB_DIR/ds2"
+        mover_start proving-rest move "$name" --to "$LAB_DIR/ds2" "${options[@]}"
         stop_there
         kill_mover
         wait_mover 20 >/dev/null
@@ -98,7 +116,7 @@ reach() {
         mover_start "$point" job resume "$job"
         ;;
     *)
-        mover_start "$point" move "$name" --to "$LAB_DIR/ds2"
+        mover_start "$point" move "$name" --to "$LAB_DIR/ds2" "${options[@]}"
         ;;
     esac
     stop_there
@@ -316,4 +334,4 @@ if [ "$BM_LONG" = 1 ]; then
 else
     shard 0 1
 fi
-ok "$count rows of the kill matrix, seed ${BM_SEED:-none}"
+ok "$count rows of the kill matrix of $strategy, seed ${BM_SEED:-none}"

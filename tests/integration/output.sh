@@ -79,7 +79,7 @@ test_json_refused() {
 
 test_dry_run() {
     local before store
-    lab_guest_bare y1 --disk format=qcow2,size=64M
+    lab_guest_bare y1 --disk format=qcow2,size=64M,fill=32M
     store=$LAB_DIR/state2
     before=$(picture y1)
     expect 0 'refused|ok' blockmig --state "$store" move y1 \

@@ -62,7 +62,115 @@ test_formats() {
     ok "raw and qcow2, each to each, with their digests"
 }
 
-tests=${PARTS:-formats}
+is_settled() { [ -n "$(newest_job)" ] && [ "$(result state)" = settled ]; }
+
+# What is written while the move waits is not lost on the way back, and on the
+# way forth.
+test_settle() {
+    local id
+    guest t1 --disk format=raw,size=$size,fill=8M
+    mover_start none move t1 --strategy staged --to "$LAB_DIR/ds2" --settle 1h
+    lab_wait 60 is_settled || fail "never settled: $(mover_said)"
+    id=$(newest_job)
+    lab_hmp_write t1 vda 0x66 5M 64k
+    expect 0 '' blockmig job undo "$id"
+    mover_ends 30 1 'was undone'
+    job_is "$id" state rolled-back
+    check_source t1 vda "$LAB_DIR/ds1/t1-vda.raw"
+    check_clean t1
+    gone "$LAB_DIR/ds2/t1-vda.raw"
+    lab_hmp_read t1 vda 0x5a 3M 64k
+    lab_hmp_read t1 vda 0x66 5M 64k
+    mover_start none move t1 --strategy staged --to "$LAB_DIR/ds2" --settle 1h
+    lab_wait 60 is_settled || fail "never settled: $(mover_said)"
+    id=$(newest_job)
+    lab_hmp_write t1 vda 0x77 6M 64k
+    expect 0 '' blockmig job accept "$id"
+    mover_ends 30 0
+    moved t1 raw
+    lab_hmp_read t1 vda 0x77 6M 64k
+    expect 3 'finished already' blockmig job undo "$id"
+    ok "settled: undone, accepted"
+}
+
+flip() { printf 'bad!' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+
+# damaged POINT TEXT: somebody writes to the new image while the move stands at
+# that point, before the switch: found, written again, proven.
+damaged() {
+    local name=d${1:0:1} point=$1 text=$2
+    guest "$name" --disk format=raw,size=$size,fill=8M
+    mover_start "$point" move "$name" --strategy staged --to "$LAB_DIR/ds2"
+    mover_stands
+    flip "$LAB_DIR/ds2/$name-vda.raw" $((2 << 20))
+    mover_signal CONT
+    mover_ends 30 0 'written again'
+    expect 0 "$text" blockmig job events "$(newest_job)"
+    moved "$name" raw
+    lab_equal repaired "$(result 'disks[0].repaired')" 65536
+    digest_holds "$name" raw
+}
+
+test_damage() {
+    damaged proving 'did not read back as they were written.*offset 2097152'
+    damaged converging 'someone has written to .*proven again'
+    ok "damage before the switch is repaired and proven"
+}
+
+goes_off() {
+    local point=$1 name=o${1:0:1} old=$LAB_DIR/ds1/o${1:0:1}-vda.raw
+    guest "$name" --disk format=raw,size=$size,fill=8M
+    mover_start "$point" move "$name" --strategy staged --to "$LAB_DIR/ds2"
+    mover_stands
+    lab_hmp_write "$name" vda 0x44 7M 64k
+    off "$name"
+    mover_signal CONT
+    mover_ends 60 0
+    check_source_off "$name" "$LAB_DIR/ds2/$name-vda.raw"
+    check_clean "$name"
+    there "$old"
+    lab_virsh -q start "$name" >/dev/null
+    lab_hmp_read "$name" vda 0x5a 3M 64k
+    lab_hmp_read "$name" vda 0x44 7M 64k
+}
+
+check_source_off() {
+    lab_equal "saved XML of $1" "$(disk_source "$1" vda --inactive)" "$2"
+}
+
+# The guest goes off on the way: the move is finished without it.
+test_off() {
+    goes_off copying
+    goes_off iterating
+    goes_off ready
+    ok "a guest that goes off is moved cold"
+}
+
+# A source of two layers becomes one image.
+test_chain() {
+    guest c1 --disk format=qcow2,size=$size,fill=8M
+    lab_virsh -q snapshot-create-as c1 upper --disk-only --no-metadata \
+        --diskspec "vda,file=$LAB_DIR/ds1/c1-upper.qcow2" >/dev/null
+    lab_hmp_write c1 vda 0x31 9M 64k
+    staged c1 --name c1-vda.qcow2
+    moved c1 qcow2
+    lab_hmp_read c1 vda 0x31 9M 64k
+    there "$LAB_DIR/ds1/c1-upper.qcow2"
+    ok "a chain becomes one image"
+}
+
+test_refused() {
+    guest r1 --disk format=raw,size=$size
+    expect 3 'with --proof none' blockmig move r1 --strategy staged \
+        --proof none --to "$LAB_DIR/ds2"
+    expect 2 'not a factor' blockmig move r1 --guest-latency 0.5 \
+        --to "$LAB_DIR/ds2"
+    expect 2 'not a time' blockmig move r1 --settle 5x --to "$LAB_DIR/ds2"
+    check_source r1 vda "$LAB_DIR/ds1/r1-vda.raw"
+    ok "what is refused"
+}
+
+tests=${PARTS:-formats settle damage off chain refused}
 lab_begin
 for one in $tests; do
     "test_$one"

@@ -413,6 +413,7 @@ int main(void)
         mount("devtmpfs", "/dev", "devtmpfs", 0, NULL) < 0)
         return 1;
     console = open_raw("/dev/ttyS0"); /* without it nobody can be told */
+    out("%s", ""); /* a reset may have cut off a line: ours begin a new one */
     read_options();
     if (load_modules(failed, sizeof failed) < 0)
         die("load", failed);

@@ -1,0 +1,122 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The commands that ask something of a job that runs. */
+#include "blockmig/control.h"
+#include "blockmig/job-store.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/report.h"
+#include "cli/session.h"
+#include "nbd/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct question {
+    const char *word;            /* on the socket, and in messages */
+    const char *sign;            /* in the JSON answer */
+    const char *advice, *option; /* of job resume, when nobody runs it */
+    bool settled;                /* only in that state */
+};
+
+static int not_running(const struct question *q, const struct bm_job *job,
+                       struct bm_error *err)
+{
+    bm_fail(err, ESRCH, "cannot %s job %s", q->word, job->id);
+    if (bm_state_final(job->state)) {
+        bm_cause(err, "it is finished already (%s)", bm_state_name(job->state));
+        bm_status(err, BM_EXIT_REFUSED);
+    } else {
+        bm_cause(err, "nobody runs it; it stopped in state %s",
+                 bm_state_name(job->state));
+        bm_remedy(err, "%s with 'blockmig job resume %s%s'", q->advice, job->id,
+                  q->option);
+        bm_status(err, BM_EXIT_HELD);
+    }
+    return -ESRCH;
+}
+
+static int not_settled(const struct question *q, const struct bm_job *job,
+                       struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot %s job %s", q->word, job->id);
+    bm_cause(err, "it is %s, not settled", bm_state_name(job->state));
+    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+}
+
+static void answer_json(const struct question *q, const struct bm_job *job)
+{
+    json_object *o = json_object_new_object();
+
+    if (o) {
+        cli_add_text(o, "job", job->id);
+        cli_add_bool(o, q->sign, true);
+    }
+    cli_json(o);
+}
+
+static int ask(struct cli *cli, const struct bm_job_store *jobs,
+               const struct bm_job *job, const struct question *q,
+               struct bm_error *err)
+{
+    BM_FREE char *answer = NULL;
+    int rc;
+
+    if (bm_job_running(jobs, job->id) && q->settled &&
+        job->state != BM_STATE_SETTLED)
+        return not_settled(q, job, err);
+    rc = bm_control_ask(bm_job_store_dir(jobs), job->id, q->word, &answer, err);
+    if (rc == -ENOENT)
+        return not_running(q, job, err);
+    if (rc < 0)
+        return rc;
+    if (strcmp(answer, "ok") != 0) {
+        bm_fail(err, EPROTO, "cannot %s job %s", q->word, job->id);
+        return bm_cause(err, "it answered '%s'", answer), -EPROTO;
+    }
+    cli_say("%s: asked to %s; 'blockmig job watch %s' shows how it ends\n",
+            job->id, q->word, job->id);
+    if (cli->options.json)
+        answer_json(q, job);
+    return 0;
+}
+
+static int ask_job(struct cli *cli, const struct question *q,
+                   struct bm_error *err)
+{
+    struct bm_job_store *jobs = NULL;
+    struct bm_job *job = NULL;
+    int rc = cli_open_jobs(&cli->options, true, &jobs, err);
+
+    if (rc == 0)
+        rc = bm_job_store_load(jobs, cli->args[0], &job, err);
+    if (rc == 0)
+        rc = ask(cli, jobs, job, q, err);
+    bm_job_free(job);
+    bm_job_store_close(jobs);
+    return rc;
+}
+
+int cli_job_cancel(struct cli *cli, struct bm_error *err)
+{
+    static const struct question cancel = {"cancel", "cancelling", "go back",
+                                           " --back", false};
+
+    return ask_job(cli, &cancel, err);
+}
+
+int cli_job_undo(struct cli *cli, struct bm_error *err)
+{
+    static const struct question undo = {"undo", "undoing", "go back",
+                                         " --back", true};
+
+    return ask_job(cli, &undo, err);
+}
+
+int cli_job_accept(struct cli *cli, struct bm_error *err)
+{
+    static const struct question accept = {"accept", "accepting", "go on", "",
+                                           true};
+
+    return ask_job(cli, &accept, err);
+}
