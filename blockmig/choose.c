@@ -95,10 +95,23 @@ static int without_proof(struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
 }
 
+/* Nothing of these can be undone, so there is nothing to wait for. */
+static int nothing_to_settle(const struct bm_move_options *options,
+                             struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot move %s with --settle", options->domain);
+    bm_cause(err, options->proof ? "it is shut off"
+                                 : "without a proof there is no way back");
+    bm_remedy(err, "leave --settle out");
+    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+}
+
 int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
                        const struct bm_move_options *options,
                        struct bm_error *err)
 {
+    if (options->settle_ms && (!domain->active || !options->proof))
+        return nothing_to_settle(options, err);
     if (!domain->active)
         return choose(job, BM_STRATEGY_COLD, err, "the domain is shut off");
     if (!strcmp(options->strategy, "blockcopy"))

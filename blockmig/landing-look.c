@@ -110,6 +110,17 @@ static int look_at_file(const struct bm_transfer *t, struct bm_landing *l,
     return refused(err);
 }
 
+/* No image is made there. */
+static int check_raw(const struct bm_transfer *t, const char *what,
+                     struct bm_error *err)
+{
+    if (!t->target_format || strcmp(t->target_format, "raw") == 0)
+        return 0;
+    bm_fail(err, EINVAL, "cannot copy to %s", t->target);
+    bm_cause(err, "%s takes the bytes as they are", what);
+    return bm_remedy(err, "leave out -O"), refused(err);
+}
+
 static int look_at_device(const struct bm_transfer *t,
                           const struct bm_landing *l, struct bm_error *err)
 {
@@ -117,11 +128,9 @@ static int look_at_device(const struct bm_transfer *t,
     BM_FREE char *signature = NULL;
     int rc;
 
-    if (t->target_format && strcmp(t->target_format, "raw") != 0) {
-        bm_fail(err, EINVAL, "cannot copy to %s", t->target);
-        bm_cause(err, "a block device takes the bytes as they are");
-        return bm_remedy(err, "leave out -O"), refused(err);
-    }
+    rc = check_raw(t, "a block device", err);
+    if (rc < 0)
+        return rc;
     rc = bm_store_signature(t->target, &signature, err);
     if (rc < 0)
         return rc;
@@ -183,7 +192,9 @@ int bm_landing_look(const struct bm_transfer *t, struct bm_landing *l,
     rc = find_kind(t, l, &exists, err);
     if (rc == 0)
         rc = set_names(t, l, err);
-    if (rc || l->kind == BM_LANDING_SERVER)
+    if (rc == 0 && l->kind == BM_LANDING_SERVER)
+        return check_raw(t, "an NBD server", err);
+    if (rc)
         return rc;
     if (l->kind == BM_LANDING_DEVICE)
         return look_at_device(t, l, err);

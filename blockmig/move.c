@@ -82,7 +82,10 @@ static int settle(struct bm_mover *m, struct bm_error *err)
     if (!job->settled_ms)
         job->settled_ms = bm_wall_ms();
     if (job->settle_ms)
-        rc = bm_mover_save(m, NULL, err);
+        rc = bm_mover_note(m, err,
+                           "waiting for %lld s: `blockmig job undo %s` goes "
+                           "back, `blockmig job accept %s` goes on",
+                           (long long)job->settle_ms / 1000, job->id, job->id);
     for (;;) {
         enum bm_wish wanted = wish(m);
 
@@ -92,7 +95,9 @@ static int settle(struct bm_mover *m, struct bm_error *err)
             return go_back(m, BM_STATE_UNDOING, err) ? -err->code : -EAGAIN;
         }
         left = job->settled_ms + job->settle_ms - bm_wall_ms();
-        if (rc || wanted == BM_WISH_ACCEPT || left <= 0)
+        /* who cancels does not want to wait: but the switch is done */
+        if (rc || wanted == BM_WISH_ACCEPT || left <= 0 ||
+            bm_mover_cancelled(m))
             return rc;
         bm_mover_progress(m, 0, 0);
         bm_sleep_ms(left < SETTLE_LOOK_MS ? (int)left : SETTLE_LOOK_MS);

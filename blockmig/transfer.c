@@ -143,9 +143,9 @@ static int say_unreadable(struct bm_transfer_job *job, struct bm_error *err)
 {
     if (job->result->n_bad == 0)
         return 0;
-    bm_fail(err, EIO, "%s was copied but for %llu bytes in %zu ranges",
+    bm_fail(err, EIO, "%s was copied but for %llu bytes in %zu range%s",
             job->how->source, (unsigned long long)job->result->bad_bytes,
-            job->result->n_bad);
+            job->result->n_bad, job->result->n_bad == 1 ? "" : "s");
     bm_cause(err, "they cannot be read");
     if (job->result->filled_bytes)
         bm_cause(err, "they cannot be read; %llu bytes of them come from %s",

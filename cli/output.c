@@ -366,6 +366,8 @@ void cli_event(const struct bm_job *job, const char *text)
     else if (entered)
         cli_say("%s: %s%s%s\n", job->id, bm_state_name(job->state),
                 text ? ": " : "", text ? text : "");
+    else if (text)
+        cli_say("%s: %s\n", job->id, text);
 }
 
 void cli_result_json_line(json_object *object)
