@@ -44,7 +44,7 @@ actions='kill9 kill9-guard libvirtd libvirtd-kill9 qemu poweroff reboot resize
 # --- the rows ---
 
 choose_rows() {
-    local point action all n=0 skip=0
+    local point action all n=0 skip=$((BM_SEED % 2))
     if [ -n "${ROWS:-}" ]; then
         echo "$ROWS"
         return
@@ -58,9 +58,10 @@ choose_rows() {
             done
         else
             # a random start, then one after the other: all actions occur
-            [ $n -gt 0 ] || n=$((RANDOM % ${#all[@]} + 1)) skip=$((n % 2))
-            [ "$strategy" != staged ] || skip=$((1 - skip))
-            [ $skip = 1 ] || echo "$point:${all[n % ${#all[@]}]}"
+            [ $n -gt 0 ] || n=$((RANDOM % ${#all[@]} + 1))
+            skip=$((1 - skip))
+            [ "$strategy" = staged ] && [ $skip = 1 ] ||
+                echo "$point:${all[n % ${#all[@]}]}"
             n=$((n + 1 + 2 * (RANDOM % 4)))
         fi
     done
