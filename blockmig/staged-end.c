@@ -114,9 +114,13 @@ static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
 
 static int misplaced(struct bm_mover *m, size_t i, struct bm_error *err)
 {
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    char found[400];
+
     bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
             m->job->disks[i].target, m->job->domain);
-    bm_cause(err, "it is on a chain that is not ours");
+    bm_cause(err, "it is on a chain that is not ours: %s",
+             disk ? bm_chain_text(&disk->chain, found, sizeof found) : "none");
     bm_remedy(err, "undo what was changed behind our back");
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
@@ -158,6 +162,14 @@ static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc;
 }
 
+/* The guest went off meanwhile, most likely: worth another try. */
+static int not_merged(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    bm_fail(err, EIO, "the new image of disk %s of %s is not merged",
+            m->job->disks[i].target, m->job->domain);
+    return bm_cause(err, "its block job did not end well"), -EIO;
+}
+
 static int merge_top(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     struct bm_chain image = bm_staged_image(&m->job->disks[i]);
@@ -188,8 +200,10 @@ static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         if (!rc)
             rc = look_at_bridge(m, i, &is, err);
     }
-    if (!rc && is != BRIDGE_MERGED && is != BRIDGE_GONE)
+    if (!rc && is == BRIDGE_FOREIGN)
         return misplaced(m, i, err);
+    if (!rc && is != BRIDGE_MERGED && is != BRIDGE_GONE)
+        return not_merged(m, i, err);
     return rc;
 }
 

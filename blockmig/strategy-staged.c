@@ -288,6 +288,20 @@ static bool off_at_source(struct bm_mover *m)
     return off;
 }
 
+/* Somebody has committed the bridge with what lay over it, and nothing was
+ * frozen: the new images alone, which cannot be proven any more. */
+static bool merged_by_others(struct bm_mover *m)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_chain image = bm_staged_image(&m->job->disks[i]);
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (!disk || !bm_chain_equal(&disk->chain, &image))
+            return false;
+    }
+    return m->domain->active;
+}
+
 static int switch_over(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
@@ -298,6 +312,10 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
         return rc;
     if (m->job->off)
         return bm_staged_switch_off(m, err);
+    if (merged_by_others(m))
+        rc = bm_staged_bridge(m, false, err);
+    if (rc)
+        return rc;
     return off_at_source(m) ? bm_staged_again(m, err) : bm_step_switch(m, err);
 }
 

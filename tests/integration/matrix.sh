@@ -44,7 +44,7 @@ actions='kill9 kill9-guard libvirtd libvirtd-kill9 qemu poweroff reboot resize
 # --- the rows ---
 
 choose_rows() {
-    local point action all n=0 skip=$((BM_SEED % 2))
+    local point action all n=0 skip=$((${BM_SEED:-0} % 2))
     if [ -n "${ROWS:-}" ]; then
         echo "$ROWS"
         return
