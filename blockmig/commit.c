@@ -73,8 +73,8 @@ static int pivot_to_end(struct bm_mover *m, struct bm_blockjob *job,
            -err->code;
 }
 
-static int foreign_job(struct bm_mover *m, const char *target,
-                       struct bm_error *err)
+int bm_commit_foreign(struct bm_mover *m, const char *target,
+                      struct bm_error *err)
 {
     bm_fail(err, EBUSY, "cannot go on with disk %s of %s", target,
             m->job->domain);
@@ -97,7 +97,7 @@ static int start_commit(struct bm_mover *m, size_t i, size_t down,
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
         if (disk->mirror_job && !strcmp(disk->mirror_job, "active-commit"))
             return 0;
-        return foreign_job(m, plan->target, err);
+        return bm_commit_foreign(m, plan->target, err);
     }
     /* an image that backs more than one image is never written */
     rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
@@ -205,7 +205,7 @@ static int start_back(struct bm_mover *m, size_t i, struct bm_blockjob *job,
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
         return bm_disk_copies_to(disk, plan->back)
                    ? 0
-                   : foreign_job(m, plan->target, err);
+                   : bm_commit_foreign(m, plan->target, err);
     }
     /* what a dead run of ours left there; the name bears our job */
     rc = bm_file_remove(plan->back, err);

@@ -134,8 +134,11 @@ static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
                                               .top = plan->bridge,
                                               .base = bm_job_image(plan)->path};
     struct bm_blockjob job;
-    int rc = bm_blockjob_commit(m->conn, m->domain, &request, &job, err);
+    int rc;
 
+    if (bm_mover_disk(m, i)->mirror)
+        return bm_commit_foreign(m, plan->target, err);
+    rc = bm_blockjob_commit(m->conn, m->domain, &request, &job, err);
     if (rc && rc != -EBUSY && rc != -EINVAL)
         return rc;
     bm_point("consolidating.merging");
