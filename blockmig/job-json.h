@@ -12,7 +12,7 @@
 
 #include <json-c/json.h>
 
-#define BM_JOURNAL_VERSION 2
+#define BM_JOURNAL_VERSION 3
 
 enum bm_field_kind {
     BM_FIELD_TEXT,  /* char *, may be null */
