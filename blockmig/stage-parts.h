@@ -29,6 +29,9 @@ struct bm_stage {
 };
 
 int bm_stage_save(struct bm_stage *stage, struct bm_error *err);
+/* Neither done nor proven any more; not saved yet. */
+int bm_stage_unmark(struct bm_stage *stage, const struct bm_bitmap *what,
+                    struct bm_error *err);
 /* The image, for writing or for reading back; around the page cache where
  * that can be. */
 int bm_stage_write(struct bm_stage *stage, struct bm_device **out,

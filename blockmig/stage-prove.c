@@ -21,32 +21,22 @@ static struct bm_bitmap *new_bitmap(const struct bm_stage *stage)
 /* --- what was written, read back --- */
 
 /* Done, and not proven. */
-static void find_todo(const struct bm_stage *stage, struct bm_bitmap *todo)
+static int find_todo(const struct bm_stage *stage, struct bm_bitmap *todo,
+                     struct bm_error *err)
 {
-    uint64_t at = 0, length, size = stage->how->size, end, hole;
+    int rc = bm_bitmap_merge(todo, stage->done, err);
 
-    for (; bm_bitmap_next(stage->done, false, at, size, &at, &length);
-         at += length) {
-        end = at + length;
-        for (uint64_t from = at;
-             bm_bitmap_next(stage->proven, true, from, end, &from, &hole);
-             from += hole)
-            bm_bitmap_set(todo, from, hole);
-    }
+    return rc ? rc : bm_bitmap_subtract(todo, stage->proven, err);
 }
 
 /* All of `todo` but `differ` is proven; what differs is not even done. */
 static int note(struct bm_stage *stage, const struct bm_bitmap *todo,
                 const struct bm_bitmap *differ, struct bm_error *err)
 {
-    uint64_t at = 0, length, size = stage->how->size;
     int rc = bm_bitmap_merge(stage->proven, todo, err);
 
-    for (; !rc && bm_bitmap_next(differ, false, at, size, &at, &length);
-         at += length) {
-        bm_bitmap_clear(stage->proven, at, length);
-        bm_bitmap_clear(stage->done, at, length);
-    }
+    if (!rc)
+        rc = bm_stage_unmark(stage, differ, err);
     if (!rc && bm_bitmap_count(differ))
         rc = bm_stage_save(stage, err);
     return rc ? rc
@@ -110,9 +100,9 @@ int bm_stage_prove(struct bm_stage *stage, const struct bm_chain *view,
 
         if (!todo || !differ)
             return no_memory(stage, err);
-        find_todo(stage, todo);
-        if (bm_bitmap_count(todo) == 0)
-            return 0;
+        rc = find_todo(stage, todo, err);
+        if (rc || bm_bitmap_count(todo) == 0)
+            return rc;
         rc = look(stage, todo, differ, proof, err);
         if (rc || bm_bitmap_count(differ) == 0)
             return rc;

@@ -144,6 +144,14 @@ int bm_stage_save(struct bm_stage *stage, struct bm_error *err)
     return bm_bitmap_save(stage->done, stage->files[BM_STAGE_DONE], err);
 }
 
+int bm_stage_unmark(struct bm_stage *stage, const struct bm_bitmap *what,
+                    struct bm_error *err)
+{
+    int rc = bm_bitmap_subtract(stage->done, what, err);
+
+    return rc ? rc : bm_bitmap_subtract(stage->proven, what, err);
+}
+
 int bm_stage_forget(const char *dir, const char *id, const char *disk,
                     struct bm_error *err)
 {
@@ -254,26 +262,20 @@ int bm_stage_copy_blocks(struct bm_stage *stage, const struct bm_view *view,
 static int take_delta(struct bm_stage *stage, const struct bm_view *view,
                       struct bm_bitmap *only, struct bm_error *err)
 {
-    uint64_t at = 0, length, size = stage->how->size;
     int rc = bm_view_dirty(view, only, err);
 
-    for (; !rc && bm_bitmap_next(only, false, at, size, &at, &length);
-         at += length) {
-        bm_bitmap_clear(stage->done, at, length);
-        bm_bitmap_clear(stage->proven, at, length);
-    }
+    if (!rc)
+        rc = bm_stage_unmark(stage, only, err);
     if (!rc)
         rc = bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
     return rc ? rc : bm_stage_save(stage, err);
 }
 
-static void take_rest(struct bm_stage *stage, struct bm_bitmap *only)
+static int take_rest(struct bm_stage *stage, struct bm_bitmap *only,
+                     struct bm_error *err)
 {
-    uint64_t at = 0, length, size = stage->how->size;
-
-    for (; bm_bitmap_next(stage->done, true, at, size, &at, &length);
-         at += length)
-        bm_bitmap_set(only, at, length);
+    bm_bitmap_invert(only);
+    return bm_bitmap_subtract(only, stage->done, err);
 }
 
 static int check_size(struct bm_stage *stage, const struct bm_view *view,
@@ -301,7 +303,7 @@ int bm_stage_copy(struct bm_stage *stage, const struct bm_chain *chain,
     if (!rc && delta)
         rc = take_delta(stage, &view, only, err);
     else if (!rc)
-        take_rest(stage, only);
+        rc = take_rest(stage, only, err);
     if (rc || bm_bitmap_count(only) == 0)
         return rc;
     return bm_stage_copy_blocks(stage, &view, only, err);

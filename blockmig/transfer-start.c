@@ -67,16 +67,12 @@ void bm_transfer_close_target(struct bm_transfer_job *job)
 /* What is not done yet, in todo. */
 static int plan_rest(struct bm_transfer_job *job, struct bm_error *err)
 {
-    uint64_t size = job->source->size, offset = 0, length;
-
-    job->todo = bm_bitmap_new(size, BM_DIGEST_BLOCK);
+    job->todo = bm_bitmap_new(job->source->size, BM_DIGEST_BLOCK);
     if (!job->todo)
         return bm_fail_errno(err, ENOMEM, "cannot copy %s", job->how->source);
-    for (; bm_bitmap_next(job->done, true, offset, size, &offset, &length);
-         offset += length)
-        bm_bitmap_set(job->todo, offset, length);
+    bm_bitmap_invert(job->todo);
     job->result->kept = bm_bitmap_count(job->done);
-    return 0;
+    return bm_bitmap_subtract(job->todo, job->done, err);
 }
 
 /* A raw file that grew would be given its name with what follows the end. */

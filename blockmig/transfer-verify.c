@@ -9,13 +9,10 @@
 #define ROUNDS 3 /* the first look, and one after each of two repairs */
 
 /* What differs is not done: a --resume must not believe it is. */
-static void forget(struct bm_transfer_job *job, const struct bm_bitmap *differ)
+static int forget(struct bm_transfer_job *job, const struct bm_bitmap *differ,
+                  struct bm_error *err)
 {
-    uint64_t at = 0, length, size = job->result->size;
-
-    for (; job->done && bm_bitmap_next(differ, false, at, size, &at, &length);
-         at += length)
-        bm_bitmap_clear(job->done, at, length);
+    return job->done ? bm_bitmap_subtract(job->done, differ, err) : 0;
 }
 
 /* Sets in `differ` what is not on the target as it was read from the source.
@@ -39,9 +36,7 @@ static int look(struct bm_transfer_job *job, const struct bm_bitmap *only,
     scan.device = dev;
     rc = bm_scan_check(&scan, job->digests, differ, err);
     bm_device_close(dev);
-    if (rc == 0)
-        forget(job, differ);
-    return rc;
+    return rc ? rc : forget(job, differ, err);
 }
 
 static int repair(struct bm_transfer_job *job, const struct bm_bitmap *differ,

@@ -217,17 +217,43 @@ uint64_t bm_bitmap_count(const struct bm_bitmap *map)
     return bits << map->shift;
 }
 
+/* --- whole bitmaps --- */
+
+/* Sets, or clears, in one what the other has. */
+static int change_by(struct bm_bitmap *map, const struct bm_bitmap *other,
+                     bool set, struct bm_error *err)
+{
+    uint64_t end = other->n_words[0];
+
+    if (map->size != other->size || map->block != other->block) {
+        bm_fail(err, EINVAL, "cannot combine two bitmaps");
+        return bm_cause(err, "they are of different sizes"), -EINVAL;
+    }
+    for (uint64_t w = find_set(other, 1, 0); w < end;
+         w = find_set(other, 1, w + 1))
+        change_word(map, w, other->levels[0][w], set);
+    return 0;
+}
+
 int bm_bitmap_merge(struct bm_bitmap *into, const struct bm_bitmap *from,
                     struct bm_error *err)
 {
-    uint64_t end = from->n_words[0];
+    return change_by(into, from, true, err);
+}
 
-    if (into->size != from->size || into->block != from->block) {
-        bm_fail(err, EINVAL, "cannot merge two bitmaps");
-        return bm_cause(err, "they are of different sizes"), -EINVAL;
+int bm_bitmap_subtract(struct bm_bitmap *from, const struct bm_bitmap *what,
+                       struct bm_error *err)
+{
+    return change_by(from, what, false, err);
+}
+
+void bm_bitmap_invert(struct bm_bitmap *map)
+{
+    for (uint64_t w = 0; w * 64 < map->n; w++) {
+        uint64_t end = map->n - w * 64 < 64 ? map->n - w * 64 : 64;
+        uint64_t was = map->levels[0][w], all = mask(0, end);
+
+        change_word(map, w, was, false);
+        change_word(map, w, all & ~was, true);
     }
-    for (uint64_t w = find_set(from, 1, 0); w < end;
-         w = find_set(from, 1, w + 1))
-        change_word(into, w, from->levels[0][w], true);
-    return 0;
 }

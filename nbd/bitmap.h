@@ -47,9 +47,13 @@ bool bm_bitmap_next(const struct bm_bitmap *map, bool clear, uint64_t offset,
                     uint64_t end, uint64_t *run, uint64_t *length);
 uint64_t bm_bitmap_count(const struct bm_bitmap *map); /* bytes that are set */
 
-/* into |= from. Of the same size and block: else -EINVAL. */
+/* into |= from, and from &= ~what. Of the same size and block: else -EINVAL. */
 int bm_bitmap_merge(struct bm_bitmap *into, const struct bm_bitmap *from,
                     struct bm_error *err);
+int bm_bitmap_subtract(struct bm_bitmap *from, const struct bm_bitmap *what,
+                       struct bm_error *err);
+/* Set becomes clear, and clear becomes set. */
+void bm_bitmap_invert(struct bm_bitmap *map);
 
 /* A file, replaced atomically and durably, with a SHA-256 over all of it.
  * load: -EBADMSG when it is damaged, cut off or not a bitmap. */

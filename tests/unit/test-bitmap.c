@@ -228,45 +228,86 @@ Test(bitmap, stays_fast_after_all_was_cleared, .timeout = 5)
     bm_bitmap_free(map);
 }
 
-/* --- merging --- */
+/* --- whole bitmaps --- */
+
+#define RAGGED ((uint64_t)BLOCKS * BLOCK - 7)
+
+/* Two with single blocks here and there, some of them in both. */
+static void scatter(struct bm_bitmap **a, struct bm_bitmap **b)
+{
+    unsigned seed = 8;
+
+    *a = bm_bitmap_new(RAGGED, BLOCK);
+    *b = bm_bitmap_new(RAGGED, BLOCK);
+    for (int i = 0; i < 3000; i++) {
+        uint64_t offset = any(&seed) % RAGGED;
+
+        if (i % 3 != 0)
+            bm_bitmap_set(*a, offset, 1);
+        if (i % 3 != 1)
+            bm_bitmap_set(*b, offset, 1);
+    }
+}
 
 Test(bitmap, merge_is_or)
 {
-    uint64_t size = (uint64_t)BLOCKS * BLOCK - 7;
-    struct bm_bitmap *a = bm_bitmap_new(size, BLOCK);
-    struct bm_bitmap *b = bm_bitmap_new(size, BLOCK);
-    unsigned seed = 8;
+    BM_BITMAP *a = NULL, *b = NULL;
 
-    for (int i = 0; i < 3000; i++) {
-        uint64_t offset = any(&seed) % size;
-
-        bm_bitmap_set(i % 2 ? a : b, offset, 1);
-        model[offset / BLOCK] = 1;
-    }
+    scatter(&a, &b);
+    for (uint64_t i = 0; i < BLOCKS; i++)
+        model[i] = bm_bitmap_get(a, i * BLOCK) || bm_bitmap_get(b, i * BLOCK);
     cr_assert_eq(bm_bitmap_merge(a, b, NULL), 0);
-    compare_all(a, size);
-    bm_bitmap_clear(a, 0, size);
+    compare_all(a, RAGGED);
+    bm_bitmap_clear(a, 0, RAGGED);
     cr_expect_eq(bm_bitmap_count(a), 0);
-    bm_bitmap_free(a);
-    bm_bitmap_free(b);
 }
 
-static void expect_no_merge(uint64_t size, uint32_t block)
+Test(bitmap, subtract_is_and_not)
 {
-    struct bm_bitmap *a = bm_bitmap_new(10 * BLOCK, BLOCK);
-    struct bm_bitmap *b = bm_bitmap_new(size, block);
+    BM_BITMAP *a = NULL, *b = NULL;
+
+    scatter(&a, &b);
+    for (uint64_t i = 0; i < BLOCKS; i++)
+        model[i] = bm_bitmap_get(a, i * BLOCK) && !bm_bitmap_get(b, i * BLOCK);
+    cr_assert_eq(bm_bitmap_subtract(a, b, NULL), 0);
+    compare_all(a, RAGGED);
+    cr_assert_eq(bm_bitmap_subtract(a, a, NULL), 0);
+    cr_expect_eq(bm_bitmap_count(a), 0);
+}
+
+Test(bitmap, invert_is_not)
+{
+    BM_BITMAP *a = NULL, *b = NULL;
+
+    scatter(&a, &b);
+    for (uint64_t i = 0; i < BLOCKS; i++)
+        model[i] = !bm_bitmap_get(a, i * BLOCK);
+    bm_bitmap_invert(a);
+    compare_all(a, RAGGED);
+    bm_bitmap_set(a, 0, RAGGED);
+    bm_bitmap_invert(a);
+    cr_expect_eq(bm_bitmap_count(a), 0);
+    bm_bitmap_invert(a);
+    cr_expect_eq(bm_bitmap_count(a), RAGGED);
+}
+
+static void expect_no_match(uint64_t size, uint32_t block)
+{
+    BM_BITMAP *a = bm_bitmap_new(10 * BLOCK, BLOCK);
+    BM_BITMAP *b = bm_bitmap_new(size, block);
     struct bm_error err = BM_ERROR_INIT;
 
     bm_bitmap_set(b, 0, size);
     cr_expect_eq(bm_bitmap_merge(a, b, &err), -EINVAL);
     cr_expect_eq(err.code, EINVAL);
     cr_expect_eq(bm_bitmap_count(a), 0);
-    bm_bitmap_free(a);
-    bm_bitmap_free(b);
+    bm_bitmap_invert(a);
+    cr_expect_eq(bm_bitmap_subtract(a, b, &err), -EINVAL);
+    cr_expect_eq(bm_bitmap_count(a), 10 * BLOCK);
 }
 
-Test(bitmap, what_does_not_match_is_not_merged)
+Test(bitmap, what_does_not_match_is_not_combined)
 {
-    expect_no_merge(10 * BLOCK + 1, BLOCK);
-    expect_no_merge(10 * BLOCK, 2 * BLOCK);
+    expect_no_match(10 * BLOCK + 1, BLOCK);
+    expect_no_match(10 * BLOCK, 2 * BLOCK);
 }
