@@ -4,6 +4,7 @@
 
 #include "nbd/cleanup.h"
 #include "nbd/device.h"
+#include "nbd/dial-tls.h"
 #include "nbd/units.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <strings.h>
 
 #define GOODBYE_MS 2000
 #define MINIMUM_MAX (64u << 10) /* of a server's minimum: NBD protocol */
@@ -72,59 +72,6 @@ int bm_dial_notify(const struct bm_dial *how, struct nbd_handle *nbd,
                    : bm_dial_trouble(err, "lost the connection to", how->name);
 }
 
-static bool wants_tls(const struct bm_dial *how)
-{
-    return how->tls_certificates || how->tls_psk ||
-           (how->uri && strncasecmp(how->uri, "nbds", 4) == 0);
-}
-
-static int no_trust(const struct bm_dial *how, const char *cause,
-                    struct bm_error *err)
-{
-    bm_fail(err, EACCES, "cannot connect to %s", how->name);
-    return bm_cause(err, "%s", cause), -EACCES;
-}
-
-/* Without a list of authorities libnbd takes any certificate, and without a
- * host name it looks at none: so nobody would know who answers. */
-static int check_trust(const struct bm_dial *how, struct bm_error *err)
-{
-    BM_FREE char *authorities = NULL;
-
-    if (!wants_tls(how) || how->tls_psk)
-        return 0;
-    if (!how->tls_certificates)
-        return no_trust(how,
-                        "TLS needs --tls-certificates or --tls-psk, to "
-                        "know the server by",
-                        err);
-    if (!how->uri || strncasecmp(how->uri, "nbds+unix", 9) == 0)
-        return no_trust(how,
-                        "a certificate is for a host's name, and a Unix "
-                        "socket has none: --tls-psk serves there",
-                        err);
-    if (asprintf(&authorities, "%s/ca-cert.pem", how->tls_certificates) < 0)
-        return bm_fail_errno(err, ENOMEM, "cannot connect to %s", how->name);
-    if (access(authorities, R_OK) == 0)
-        return 0;
-    bm_fail_errno(err, errno, "cannot connect to %s", how->name);
-    return bm_cause(err, "%s: %s", authorities, strerror(err->code)),
-           -err->code;
-}
-
-/* Never "TLS if possible": who stands between could say that it is not. */
-static int set_tls(const struct bm_dial *how, struct nbd_handle *nbd)
-{
-    if (!wants_tls(how))
-        return 0;
-    if (nbd_set_tls(nbd, LIBNBD_TLS_REQUIRE) != 0)
-        return -1;
-    if (how->tls_certificates &&
-        nbd_set_tls_certificates(nbd, how->tls_certificates) != 0)
-        return -1;
-    return how->tls_psk ? nbd_set_tls_psk_file(nbd, how->tls_psk) : 0;
-}
-
 /* Each error is looked at, so buffers need not be zeroed before a read; and
  * alignment is our own affair: the ragged tail of an export is readable at
  * many servers though it breaks their rule. */
@@ -142,14 +89,14 @@ static int set_up(const struct bm_dial *how, struct nbd_handle *nbd)
         return -1;
     if (how->dirty && nbd_add_meta_context(nbd, how->dirty) != 0)
         return -1;
-    return set_tls(how, nbd);
+    return bm_dial_tls(how, nbd);
 }
 
 static int new_handle(const struct bm_dial *how, struct nbd_handle **out,
                       struct bm_error *err)
 {
     OWN_NBD struct nbd_handle *nbd = nbd_create();
-    int rc = check_trust(how, err);
+    int rc = bm_dial_trust(how, err);
 
     if (rc != 0)
         return rc;
