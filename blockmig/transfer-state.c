@@ -11,12 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void free_map(struct bm_mapfile **map)
-{
-    bm_mapfile_free(*map);
-}
-#define MAPFILE __attribute__((cleanup(free_map))) struct bm_mapfile
-
 static const char *const keys[] = {"source",    "target", "source-id",
                                    "target-id", "format", "source-format",
                                    "digest"};
@@ -115,7 +109,7 @@ int bm_transfer_state_load(const char *path,
                            const struct bm_transfer_identity *id,
                            struct bm_bitmap **out, struct bm_error *err)
 {
-    MAPFILE *map = NULL;
+    BM_MAPFILE *map = NULL;
     int rc = bm_mapfile_load(path, id->size, &map, err);
 
     if (rc == -EBADMSG)
@@ -146,7 +140,7 @@ int bm_transfer_state_save(const char *path,
                            const struct bm_transfer_identity *id,
                            const struct bm_bitmap *done, struct bm_error *err)
 {
-    MAPFILE *map = bm_mapfile_new(id->size);
+    BM_MAPFILE *map = bm_mapfile_new(id->size);
     char hex[SUM_HEX];
     int rc = map ? fill(map, id, done) : -ENOMEM;
 

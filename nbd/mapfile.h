@@ -46,6 +46,13 @@ struct bm_mapfile {
 /* All untried. NULL: out of memory. size may be 0. */
 struct bm_mapfile *bm_mapfile_new(uint64_t size);
 void bm_mapfile_free(struct bm_mapfile *map); /* accepts NULL */
+static inline void bm_cleanup_mapfile(struct bm_mapfile **map)
+{
+    bm_mapfile_free(*map);
+}
+/* A local that is freed at the end of its scope. */
+#define BM_MAPFILE                                                             \
+    __attribute__((cleanup(bm_cleanup_mapfile))) struct bm_mapfile
 
 /* Of an image of size bytes. A map that ends early is untried from there on,
  * as is what lies before its first area. -EBADMSG with the line number: it

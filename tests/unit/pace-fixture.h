@@ -42,6 +42,12 @@ static inline struct world world_new(double factor, uint64_t bandwidth)
     return w;
 }
 
+static inline void world_end(struct world *w)
+{
+    bm_pace_free(w->pace);
+}
+#define WORLD __attribute__((cleanup(world_end))) struct world
+
 /* The guest alone keeps one request in flight, so it does less when slow. */
 static inline struct bm_block_sample live(struct world *w, double speed,
                                           int64_t ms)
@@ -86,6 +92,17 @@ static inline double tick(struct world *w, int n)
                             (uint64_t)(w->speed * MIB * TICK / 1000), &sample);
     }
     return (double)rate / MIB;
+}
+
+/* A copy has run for a while, at factor 2. */
+static inline struct world world_at_work(double harm)
+{
+    struct world w = world_new(2, 0);
+
+    w.harm = harm;
+    measure(&w);
+    tick(&w, 40);
+    return w;
 }
 
 static inline struct bm_pace_state state(const struct world *w)

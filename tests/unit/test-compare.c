@@ -5,6 +5,26 @@
 #include "nbd/units.h"
 #include "tests/unit/compare-fixture.h"
 
+static void expect_roots(const char *a, const char *b)
+{
+    cr_expect_str_eq(result.root_a, oracle(a));
+    cr_expect_str_eq(result.root_b, oracle(b));
+}
+
+static void expect_range(size_t i, uint64_t offset, uint64_t length)
+{
+    cr_expect_eq(result.ranges[i].offset, offset);
+    cr_expect_eq(result.ranges[i].length, length);
+}
+
+/* One range, and so a difference. */
+static void expect_one_range(uint64_t offset, uint64_t length)
+{
+    cr_expect_not(result.equal);
+    cr_assert_eq(result.n_ranges, 1);
+    expect_range(0, offset, length);
+}
+
 Test(compare, equal_images)
 {
     sh("head -c 8M /dev/urandom >a && cp a b");
@@ -31,8 +51,7 @@ Test(compare, roots_are_the_blkhash_of_each_side)
     sh("head -c 700K /dev/urandom >>b");
     compare_raw("a", "b");
     cr_expect_not(result.equal);
-    cr_expect_str_eq(result.root_a, oracle("a"));
-    cr_expect_str_eq(result.root_b, oracle("b"));
+    expect_roots("a", "b");
 }
 
 Test(compare, roots_of_equal_images)
@@ -40,8 +59,7 @@ Test(compare, roots_of_equal_images)
     how.digests = true;
     sh("head -c 5000001 /dev/urandom >a && cp a b");
     compare_raw("a", "b");
-    cr_expect_str_eq(result.root_a, oracle("a"));
-    cr_expect_str_eq(result.root_b, oracle("a"));
+    expect_roots("a", "a");
 }
 
 /* Islands of data, many spans, a difference late and a ragged longer side. */
@@ -56,8 +74,7 @@ Test(compare, roots_with_holes)
     compare_raw("a", "b");
     cr_expect_eq(result.n_ranges, 2);
     cr_expect_leq(result.data_read, 16 << 20);
-    cr_expect_str_eq(result.root_a, oracle("a"));
-    cr_expect_str_eq(result.root_b, oracle("b"));
+    expect_roots("a", "b");
 }
 
 /* --- ranges --- */
@@ -83,9 +100,7 @@ Test(compare, neighbours_are_one_range)
     sh("head -c 200000 /dev/urandom | dd of=b bs=64K seek=3 conv=notrunc "
        "2>/dev/null");
     compare_raw("a", "b");
-    cr_assert_eq(result.n_ranges, 1);
-    cr_expect_eq(result.ranges[0].offset, 3 * 65536);
-    cr_expect_eq(result.ranges[0].length, 4 * 65536);
+    expect_one_range(3 * 65536, 4 * 65536);
 }
 
 /* Every other block, more of them than a vector begins with. */
@@ -172,8 +187,7 @@ Test(compare, data_against_a_hole_differs)
     sh("printf x | dd of=b bs=1 seek=500000 conv=notrunc 2>/dev/null");
     compare_raw("a", "b");
     cr_expect_eq(result.n_ranges, 1);
-    cr_expect_str_eq(result.root_a, oracle("a"));
-    cr_expect_str_eq(result.root_b, oracle("b"));
+    expect_roots("a", "b");
 }
 
 Test(compare, a_hole_that_ends_in_a_block)
@@ -182,8 +196,7 @@ Test(compare, a_hole_that_ends_in_a_block)
     sh("truncate -s 3000001 a b");
     compare_raw("a", "b");
     cr_expect(result.equal);
-    cr_expect_str_eq(result.root_a, oracle("a"));
-    cr_expect_str_eq(result.root_b, oracle("a"));
+    expect_roots("a", "a");
 }
 
 /* --- sizes --- */
@@ -192,10 +205,7 @@ Test(compare, holes_of_different_size)
 {
     sh("truncate -s 1M a && truncate -s 3M b");
     compare_raw("a", "b");
-    cr_expect_not(result.equal);
-    cr_assert_eq(result.n_ranges, 1);
-    cr_expect_eq(result.ranges[0].offset, 1 << 20);
-    cr_expect_eq(result.ranges[0].length, 2 << 20);
+    expect_one_range(1 << 20, 2 << 20);
 }
 
 Test(compare, different_sizes_differ_by_their_tail)
@@ -205,11 +215,8 @@ Test(compare, different_sizes_differ_by_their_tail)
     compare_raw("a", "b");
     cr_expect_not(result.equal);
     cr_expect_eq(result.size, 3 << 20);
-    cr_assert_eq(result.n_ranges, 1);
-    cr_expect_eq(result.ranges[0].offset, 1 << 20);
-    cr_expect_eq(result.ranges[0].length, 2 << 20);
-    cr_expect_str_eq(result.root_a, oracle("a"));
-    cr_expect_str_eq(result.root_b, oracle("b"));
+    expect_one_range(1 << 20, 2 << 20);
+    expect_roots("a", "b");
 }
 
 Test(compare, a_tail_that_differs_anyway_is_not_read)
@@ -225,9 +232,7 @@ Test(compare, tail_of_a_size_that_is_no_multiple)
 {
     sh("head -c 1000449 /dev/urandom >a && cp a b && truncate -s 1000963 b");
     compare_raw("a", "b");
-    cr_assert_eq(result.n_ranges, 1);
-    cr_expect_eq(result.ranges[0].offset, 15 * 65536);
-    cr_expect_eq(result.ranges[0].length, 1000963 - 15 * 65536);
+    expect_one_range(15 * 65536, 1000963 - 15 * 65536);
 }
 
 Test(compare, zero_tail_is_as_good_as_none)
@@ -239,8 +244,7 @@ Test(compare, zero_tail_is_as_good_as_none)
     compare_raw("a", "b");
     cr_expect(result.equal);
     cr_expect_eq(result.n_ranges, 0);
-    cr_expect_str_eq(result.root_a, oracle("a"));
-    cr_expect_str_eq(result.root_b, oracle("b"));
+    expect_roots("a", "b");
 }
 
 Test(compare, zero_tail_with_a_byte_in_it)

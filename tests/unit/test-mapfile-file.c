@@ -39,14 +39,13 @@ Test(mapfile, ddrescuelog_takes_ours)
 
 Test(mapfile, ddrescuelog_says_it_is_done)
 {
-    struct bm_mapfile *map = bm_mapfile_new(UINT64_C(1) << 42);
+    BM_MAPFILE *map = bm_mapfile_new(UINT64_C(1) << 42);
 
     must_set(map, 0, map->size, BM_AREA_FINISHED);
     map->phase = '+';
     map->current = map->size;
     must_save(map, "m");
     sh("ddrescuelog --done-status m");
-    bm_mapfile_free(map);
 }
 
 /* Reads 512 bytes at offset by nbdkit's filter over our map: its exit status.
@@ -70,7 +69,7 @@ Test(mapfile, nbdkit_takes_ours)
 
 Test(mapfile, columns_are_aligned_for_large_images)
 {
-    struct bm_mapfile *map = bm_mapfile_new(UINT64_C(1) << 44);
+    BM_MAPFILE *map = bm_mapfile_new(UINT64_C(1) << 44);
 
     must_set(map, UINT64_C(1) << 43, 512, BM_AREA_BAD);
     must_save(map, "m");
@@ -78,102 +77,88 @@ Test(mapfile, columns_are_aligned_for_large_images)
                                   "awk '{print length($0)}' | sort -u | wc -l"),
                      "1");
     sh("ddrescuelog -t m >/dev/null");
-    bm_mapfile_free(map);
 }
 
 /* --- the files of others, by us --- */
 
-Test(mapfile, what_ddrescue_wrote)
+/* Its map of a disk with 1536 bad bytes at 69632. */
+static struct bm_mapfile *left_by_ddrescue(const char *options)
 {
-    struct bm_mapfile *map;
-
     sh("head -c 1M /dev/urandom >disk && printf '%%s\\n' '0 + 1' '0 69632 +' "
        "'69632 1536 -' '71168 977408 +' >truth && "
-       "ddrescue -q -H truth disk out m");
-    map = must_load("m", SIZE);
+       "ddrescue -q %s -H truth disk out m",
+       options);
+    return must_load("m", SIZE);
+}
+
+static struct bm_mapfile *read_as_map(const char *text, uint64_t size)
+{
+    put("m", text);
+    return must_load("m", size);
+}
+
+Test(mapfile, what_ddrescue_wrote)
+{
+    BM_MAPFILE *map = left_by_ddrescue("");
     cr_expect(map->phase == '+' && map->n == 3);
     cr_expect_eq(bm_mapfile_bytes(map, BM_AREA_BAD), 1536);
     cr_expect(map->areas[1].offset == 69632 &&
               map->areas[1].status == BM_AREA_BAD);
-    bm_mapfile_free(map);
 }
 
 Test(mapfile, what_ddrescue_left_half_done)
 {
-    struct bm_mapfile *map;
-
-    sh("head -c 1M /dev/urandom >disk && printf '%%s\\n' '0 + 1' '0 69632 +' "
-       "'69632 1536 -' '71168 977408 +' >truth && "
-       "ddrescue -q -n -N -H truth disk out m");
-    map = must_load("m", SIZE);
+    BM_MAPFILE *map = left_by_ddrescue("-n -N");
     cr_expect_gt(bm_mapfile_bytes(map, BM_AREA_UNTRIMMED), 0);
     cr_expect_eq(bm_mapfile_bytes(map, BM_AREA_BAD), 0);
-    bm_mapfile_free(map);
 }
 
 Test(mapfile, what_ddrescuelog_created)
 {
-    struct bm_mapfile *map;
+    BM_MAPFILE *map = NULL, *inverted = NULL;
 
     sh("printf '3\\n4\\n9\\n' | ddrescuelog -b 512 -s 1Mi -c m");
     map = must_load("m", SIZE);
     cr_expect_eq(bm_mapfile_bytes(map, BM_AREA_FINISHED), 3 * 512);
     cr_expect_eq(bm_mapfile_get(map, 4 * 512), BM_AREA_FINISHED);
     cr_expect_eq(bm_mapfile_get(map, 5 * 512), BM_AREA_BAD);
-    bm_mapfile_free(map);
     sh("ddrescuelog -n m >inverted");
-    map = must_load("inverted", SIZE);
-    cr_expect_eq(bm_mapfile_bytes(map, BM_AREA_FINISHED), SIZE - 3 * 512);
-    bm_mapfile_free(map);
+    inverted = must_load("inverted", SIZE);
+    cr_expect_eq(bm_mapfile_bytes(inverted, BM_AREA_FINISHED), SIZE - 3 * 512);
 }
 
 Test(mapfile, reads_all_forms_of_numbers)
 {
-    struct bm_mapfile *map;
-
-    put("m", "# a comment\n"
-             "\n"
-             "  0x20 * # here too\n"
-             "\t0 010 +\t# octal\n"
-             "8 8 ?\r\n"
-             "0X10 0xF0 -\n");
-    map = must_load("m", 256);
+    BM_MAPFILE *map = read_as_map("# a comment\n"
+                                  "\n"
+                                  "  0x20 * # here too\n"
+                                  "\t0 010 +\t# octal\n"
+                                  "8 8 ?\r\n"
+                                  "0X10 0xF0 -\n",
+                                  256);
     cr_expect(map->current == 32 && map->phase == '*' && map->pass == 1);
     cr_expect_eq(map->n, 3);
     cr_expect_eq(map->areas[1].offset, 8);
     cr_expect_eq(map->areas[2].offset, 16);
     cr_expect_eq(map->areas[2].status, BM_AREA_BAD);
-    bm_mapfile_free(map);
 }
 
 Test(mapfile, reads_the_pass)
 {
-    struct bm_mapfile *map;
-
-    put("m", "0 ? 4\n0 10 +\n");
-    map = must_load("m", 10);
+    BM_MAPFILE *map = read_as_map("0 ? 4\n0 10 +\n", 10);
     cr_expect_eq(map->pass, 4);
-    bm_mapfile_free(map);
 }
 
 Test(mapfile, what_it_does_not_cover_is_untried)
 {
-    struct bm_mapfile *map;
-
-    put("m", "0 + 1\n2 2 +\n4 2 -");
-    map = must_load("m", 8);
+    BM_MAPFILE *map = read_as_map("0 + 1\n2 2 +\n4 2 -", 8);
     cr_expect_str_eq(drawn(map, 1), "\?\?++--\?\?");
-    bm_mapfile_free(map);
 }
 
 Test(mapfile, joins_areas_that_are_alike)
 {
-    struct bm_mapfile *map;
-
-    put("m", "0 + 1\n0 2 +\n2 2 +\n4 4 +\n");
-    map = must_load("m", 8);
+    BM_MAPFILE *map = read_as_map("0 + 1\n0 2 +\n2 2 +\n4 4 +\n", 8);
     cr_expect_eq(map->n, 1);
-    bm_mapfile_free(map);
 }
 
 Test(mapfile, refuses_areas_that_do_not_fit)
@@ -210,7 +195,7 @@ Test(mapfile, refuses_what_was_cut_within_a_line)
 Test(mapfile, refuses_binary_garbage)
 {
     struct bm_error err = BM_ERROR_INIT;
-    struct bm_mapfile *map;
+    BM_MAPFILE *map = NULL;
 
     for (int i = 0; i < 20; i++) {
         sh("head -c 100000 /dev/urandom >bad");
@@ -225,7 +210,7 @@ Test(mapfile, refuses_binary_garbage)
 Test(mapfile, tells_a_missing_file_and_a_fifo)
 {
     struct bm_error err = BM_ERROR_INIT;
-    struct bm_mapfile *map;
+    BM_MAPFILE *map = NULL;
 
     cr_expect_eq(bm_mapfile_load("none", SIZE, &map, &err), -ENOENT);
     sh("mkfifo fifo");
@@ -236,7 +221,7 @@ Test(mapfile, tells_a_missing_file_and_a_fifo)
 
 Test(mapfile, round_trip_keeps_all)
 {
-    struct bm_mapfile *map, *again;
+    BM_MAPFILE *map = NULL, *again = NULL;
 
     make_sample("m");
     map = must_load("m", SIZE);
@@ -246,14 +231,12 @@ Test(mapfile, round_trip_keeps_all)
     again = must_load("n", SIZE);
     same_maps(map, again);
     sh("cmp m n");
-    bm_mapfile_free(map);
-    bm_mapfile_free(again);
 }
 
 Test(mapfile, save_leaves_no_temporary_file)
 {
     struct bm_error err = BM_ERROR_INIT;
-    struct bm_mapfile *map = bm_mapfile_new(SIZE);
+    BM_MAPFILE *map = bm_mapfile_new(SIZE);
 
     must_save(map, "m");
     must_save(map, "m");
@@ -261,5 +244,4 @@ Test(mapfile, save_leaves_no_temporary_file)
     cr_expect_lt(bm_mapfile_save(map, "d", &err), 0);
     cr_expect_eq(bm_mapfile_save(map, "none/m", &err), -ENOENT);
     cr_expect_str_eq(fixture_word("ls -A | wc -l"), "2");
-    bm_mapfile_free(map);
 }

@@ -5,7 +5,7 @@
 
 Test(pace, an_idle_guest_sets_no_limit)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_new(2, 0);
 
     w.iops = 0;
     measure(&w);
@@ -13,14 +13,13 @@ Test(pace, an_idle_guest_sets_no_limit)
     cr_expect_eq(tick(&w, 20), 0);
     cr_expect_eq(state(&w).latency_us, 0);
     cr_expect_float_eq(state(&w).bound_us, 2000, 1e-6);
-    bm_pace_free(w.pace);
     bm_pace_free(NULL);
 }
 
 /* One that wakes up has the assumed baseline: 1 ms. */
 Test(pace, a_guest_that_wakes_up_slow_is_spared)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_new(2, 0);
 
     w.iops = 0;
     measure(&w);
@@ -28,18 +27,16 @@ Test(pace, a_guest_that_wakes_up_slow_is_spared)
     w.iops = 400;
     w.harm = 100;
     cr_expect_lt(tick(&w, 4), 130);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, a_guest_that_does_not_suffer_sets_no_limit_soon)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_new(2, 0);
 
     measure(&w);
     cr_expect_eq(bm_pace_rate(w.pace), 256 * MIB);
     cr_expect_lt(ticks_to_freedom(&w, 20), 3);
     cr_expect_eq(tick(&w, 100), 0);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, the_baseline_is_measured_until_there_is_enough)
@@ -64,7 +61,7 @@ Test(pace, the_baseline_is_measured_until_there_is_enough)
 
 Test(pace, the_state_tells_latency_baseline_and_bound)
 {
-    struct world w = world_new(3, 0);
+    WORLD w = world_new(3, 0);
 
     w.base_us = 800;
     measure(&w);
@@ -78,13 +75,12 @@ Test(pace, the_state_tells_latency_baseline_and_bound)
     cr_expect_float_eq(state(&w).latency_us, 9000, 1e-6);
     cr_expect(state(&w).limited);
     cr_expect_not(state(&w).learned);
-    bm_pace_free(w.pace);
 }
 
 /* Microseconds of a fast disk are noise, not a baseline. */
 Test(pace, a_very_fast_guest_has_a_floor)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_new(2, 0);
 
     w.base_us = 40;
     measure(&w);
@@ -92,41 +88,34 @@ Test(pace, a_very_fast_guest_has_a_floor)
     cr_expect_eq(tick(&w, 20), 0);
     w.base_us = 550;
     cr_expect_gt(tick(&w, 1), 0);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, a_slow_guest_cuts_the_rate_within_a_few_ticks)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_at_work(0);
 
-    measure(&w);
-    tick(&w, 10);
     w.base_us = 20000;
     cr_expect_lt(tick(&w, 1), 120);
     cr_expect_lt(tick(&w, 1), 30);
     cr_expect_eq(tick(&w, 2), 4);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, it_recovers_to_no_limit)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_at_work(0);
 
-    measure(&w);
-    tick(&w, 10);
     w.base_us = 20000;
     tick(&w, 4);
     w.base_us = 1000;
     cr_expect_lt(ticks_to_freedom(&w, 100), 10);
     cr_expect_eq(tick(&w, 20), 0);
-    bm_pace_free(w.pace);
 }
 
 /* Whatever the law, the guest keeps its bound and the copy most of what that
  * allows: the speed `harm`, at which the latency has doubled. */
 static void expect_settled(double harm, int power, double noise, double least)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_new(2, 0);
     double speed = 0, latency = 0;
 
     w.harm = harm;
@@ -144,7 +133,6 @@ static void expect_settled(double harm, int power, double noise, double least)
     cr_expect_gt(speed, harm * least, "%g^%d ~%g: only %g MiB/s", harm, power,
                  noise, speed);
     cr_expect_lt(speed, harm, "%g^%d ~%g: %g MiB/s", harm, power, noise, speed);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, it_settles_near_the_bound)
@@ -165,7 +153,7 @@ Test(pace, it_settles_in_spite_of_noise)
 /* Nearly a cliff: what did harm is tried again, but ever more seldom. */
 Test(pace, it_does_not_try_often_what_did_harm)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_new(2, 0);
     int bad = 0;
 
     w.harm = 200;
@@ -178,12 +166,11 @@ Test(pace, it_does_not_try_often_what_did_harm)
     }
     cr_expect_leq(bad, 12, "%d bad ticks of 240", bad);
     cr_expect_gt(w.speed, 130);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, a_cap_holds_in_any_case)
 {
-    struct world w = world_new(2, 10 * MIB);
+    WORLD w = world_new(2, 10 * MIB);
 
     measure(&w);
     cr_expect_eq(tick(&w, 20), 10);
@@ -195,12 +182,11 @@ Test(pace, a_cap_holds_in_any_case)
     bm_pace_set(w.pace, 2, 0);
     w.base_us = 1000;
     cr_expect_lt(ticks_to_freedom(&w, 100), 20);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, off_sets_no_limit)
 {
-    struct world w = world_new(0, 0);
+    WORLD w = world_new(0, 0);
 
     measure(&w);
     cr_expect_eq(bm_pace_rate(w.pace), 0);
@@ -208,12 +194,11 @@ Test(pace, off_sets_no_limit)
     cr_expect_eq(tick(&w, 20), 0);
     bm_pace_set(w.pace, 0, 30 * MIB);
     cr_expect_eq(tick(&w, 1), 30);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, it_is_switched_on_and_off_while_it_runs)
 {
-    struct world w = world_new(0, 0);
+    WORLD w = world_new(0, 0);
 
     w.harm = 50;
     measure(&w);
@@ -224,12 +209,11 @@ Test(pace, it_is_switched_on_and_off_while_it_runs)
     bm_pace_set(w.pace, 0, 0);
     cr_expect_eq(bm_pace_rate(w.pace), 0);
     cr_expect_eq(tick(&w, 5), 0);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, a_higher_factor_allows_more)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_new(2, 0);
     double two;
 
     w.harm = 50;
@@ -237,45 +221,36 @@ Test(pace, a_higher_factor_allows_more)
     two = tick(&w, 40);
     bm_pace_set(w.pace, 5, 0);
     cr_expect_gt(tick(&w, 40), 2.5 * two);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, a_move_always_goes_on)
 {
-    struct world w = world_new(1.01, 0);
+    WORLD w = world_new(1.01, 0);
 
     cr_expect_float_eq(state(&w).factor, BM_PACE_FACTOR_MIN, 1e-9);
     w.harm = 0.1;
     measure(&w);
     for (int i = 0; i < 100; i++)
         cr_assert_geq(tick(&w, 1), 4);
-    bm_pace_free(w.pace);
 }
 
 /* It waits for its first answer since we became faster. */
 Test(pace, a_guest_that_is_silent_all_at_once_is_not_idle)
 {
-    struct world w = world_new(2, 0);
-    uint64_t rate;
+    WORLD w = world_at_work(40);
+    uint64_t rate = bm_pace_rate(w.pace);
 
-    w.harm = 40;
-    measure(&w);
-    tick(&w, 40);
-    rate = bm_pace_rate(w.pace);
     w.iops = 0;
     w.begun = 0;
     cr_expect_eq(tick(&w, 9), (double)rate / MIB);
     cr_expect_lt(ticks_to_freedom(&w, 100), 30);
-    bm_pace_free(w.pace);
 }
 
 /* The guest's own load, not ours: else a move at 4 MiB/s takes days. */
 Test(pace, a_guest_that_is_slow_by_itself_gets_a_new_baseline)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_at_work(0);
 
-    measure(&w);
-    tick(&w, 10);
     w.base_us = 8000;
     cr_expect_lt(ticks_to_freedom(&w, 40), 25);
     cr_expect_float_eq(state(&w).baseline_us, 8000, 1e-6);
@@ -284,116 +259,90 @@ Test(pace, a_guest_that_is_slow_by_itself_gets_a_new_baseline)
     tick(&w, 130);
     cr_expect_float_eq(state(&w).baseline_us, 1000, 1e-6);
     cr_expect_eq(tick(&w, 1), 0);
-    bm_pace_free(w.pace);
+}
+
+/* A tick of `ms` in which the copy came on by `bytes`, and the guest did this:
+ * the rate afterwards. */
+static uint64_t saw(struct world *w, int64_t ms, uint64_t bytes,
+                    uint64_t requests, double latency_us)
+{
+    struct bm_block_sample sample = {
+        .ms = ms, .requests = requests, .latency_us = latency_us};
+
+    return bm_pace_tick(w->pace, ms, bytes, &sample);
 }
 
 static uint64_t few(struct world *w, uint64_t requests, double latency_us)
 {
-    struct bm_block_sample sample = {
-        .ms = TICK, .requests = requests, .latency_us = latency_us};
-
-    return bm_pace_tick(w->pace, TICK, 250 * MIB, &sample);
+    return saw(w, TICK, 250 * MIB, requests, latency_us);
 }
 
 Test(pace, one_slow_request_is_not_believed)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_at_work(0);
 
-    measure(&w);
-    tick(&w, 10);
     for (int i = 0; i < 20; i++)
         cr_expect_eq(few(&w, 1, 8000), 0);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, few_requests_are_gathered)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_at_work(0);
 
-    measure(&w);
-    tick(&w, 10);
     cr_expect_eq(few(&w, 8, 2600), 0);
     cr_expect_gt(few(&w, 8, 2600), 0);
-    bm_pace_free(w.pace);
 }
 
 /* A guest that waits for its I/O cannot do much of it. */
 Test(pace, few_requests_that_are_very_slow_are_believed_at_once)
 {
-    struct world w = world_new(2, 0);
+    WORLD w = world_at_work(0);
 
-    measure(&w);
-    tick(&w, 10);
     cr_expect_leq(few(&w, 2, 200000), 100 * MIB);
     cr_expect_gt(bm_pace_rate(w.pace), 0);
-    bm_pace_free(w.pace);
 }
 
 Test(pace, short_ticks_are_gathered)
 {
-    struct world w = world_new(2, 0);
-    struct bm_block_sample slow = {
-        .ms = 100, .requests = 50, .latency_us = 9000};
+    WORLD w = world_at_work(0);
 
-    measure(&w);
-    tick(&w, 10);
     for (int i = 0; i < 3; i++)
-        cr_expect_eq(bm_pace_tick(w.pace, 100, 50 * MIB, &slow), 0);
-    cr_expect_gt(bm_pace_tick(w.pace, 100, 50 * MIB, &slow), 0);
-    bm_pace_free(w.pace);
+        cr_expect_eq(saw(&w, 100, 50 * MIB, 50, 9000), 0);
+    cr_expect_gt(saw(&w, 100, 50 * MIB, 50, 9000), 0);
 }
 
 Test(pace, a_guest_that_cannot_be_read_is_not_idle)
 {
-    struct world w = world_new(2, 0);
-    uint64_t rate;
+    WORLD w = world_at_work(40);
+    uint64_t rate = bm_pace_rate(w.pace);
 
-    w.harm = 40;
-    measure(&w);
-    tick(&w, 40);
-    rate = bm_pace_rate(w.pace);
     for (int i = 0; i < 40; i++)
         cr_expect_eq(bm_pace_tick(w.pace, TICK, rate / 2, NULL), rate);
-    bm_pace_free(w.pace);
 }
 
 /* Few big requests in flight: half of the ticks see nothing moved. */
 Test(pace, a_copy_by_fits_and_starts_gets_faster)
 {
-    struct world w = world_new(2, 0);
-    struct bm_block_sample fine = {
-        .ms = TICK, .requests = 100, .latency_us = 900};
+    WORLD w = world_at_work(0);
     uint64_t rate;
 
-    measure(&w);
-    tick(&w, 10);
     w.base_us = 20000;
     tick(&w, 4);
     rate = bm_pace_rate(w.pace);
     cr_expect_eq(rate, BM_PACE_RATE_MIN);
-    bm_pace_tick(w.pace, TICK, 8 * MIB, &fine);
+    saw(&w, TICK, 8 * MIB, 100, 900);
     rate = bm_pace_rate(w.pace);
-    cr_expect_gt(bm_pace_tick(w.pace, TICK, 0, &fine), rate);
-    bm_pace_free(w.pace);
+    cr_expect_gt(saw(&w, TICK, 0, 100, 900), rate);
 }
 
 /* A pause of the copy teaches nothing about the speed that did harm. */
 Test(pace, a_copy_that_stands_still_keeps_its_rate)
 {
-    struct world w = world_new(2, 0);
-    struct bm_block_sample slow = {
-        .ms = TICK, .requests = 100, .latency_us = 9000};
-    struct bm_block_sample fine = {
-        .ms = TICK, .requests = 100, .latency_us = 900};
-    uint64_t rate;
+    WORLD w = world_at_work(40);
+    uint64_t rate = bm_pace_rate(w.pace);
 
-    w.harm = 40;
-    measure(&w);
-    tick(&w, 40);
-    rate = bm_pace_rate(w.pace);
     for (int i = 0; i < 4; i++)
-        cr_expect_eq(bm_pace_tick(w.pace, TICK, 0, &slow), rate);
+        cr_expect_eq(saw(&w, TICK, 0, 100, 9000), rate);
     for (int i = 0; i < 4; i++)
-        cr_expect_eq(bm_pace_tick(w.pace, TICK, 0, &fine), rate);
-    bm_pace_free(w.pace);
+        cr_expect_eq(saw(&w, TICK, 0, 100, 900), rate);
 }
