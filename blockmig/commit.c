@@ -127,19 +127,7 @@ int bm_commit_running(struct bm_mover *m, size_t i, size_t down,
 
 static int misplaced(struct bm_mover *m, size_t i, int at, struct bm_error *err)
 {
-    struct bm_disk *disk = bm_mover_disk(m, i);
-    char found[400];
-
-    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
-            m->job->disks[i].target, m->job->domain);
-    bm_cause(err, "it is %s: %s", bm_situation_name(at),
-             disk ? bm_chain_text(&disk->chain, found, sizeof found)
-                  : "not in the domain");
-    bm_remedy(err,
-              "undo what was changed behind our back (a snapshot that was "
-              "made meanwhile: commit it), then `blockmig job resume %s`",
-              m->job->id);
-    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+    return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
 }
 
 /* qemu-img holds QEMU's locks while it writes, so a guest that starts

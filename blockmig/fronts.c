@@ -4,11 +4,11 @@
 
 #include "blockmig/commit.h"
 #include "blockmig/files.h"
+#include "blockmig/freeze.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/users.h"
 #include "nbd/cleanup.h"
-#include "snapshot/call.h"
 
 #include <errno.h>
 #include <string.h>
@@ -35,38 +35,12 @@ uint64_t bm_fronts_bytes(const struct bm_job *job)
     return bytes;
 }
 
-bool bm_fronts_name(const struct bm_job *job, const struct bm_job_disk *disk,
-                    const char *path)
-{
-    for (int n = 1; disk->front_dir && n <= job->fronts_sent; n++) {
-        BM_FREE char *front = bm_job_front(job, disk, n);
-
-        if (front && !strcmp(front, path))
-            return true;
-    }
-    return false;
-}
-
 static int no_memory(const struct bm_mover *m, struct bm_error *err)
 {
     return bm_fail_errno(err, ENOMEM, "cannot freeze %s", m->job->domain);
 }
 
 /* --- one that was asked for --- */
-
-static int foreign(struct bm_mover *m, size_t i, const struct bm_chain *chain,
-                   struct bm_error *err)
-{
-    char found[400];
-
-    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
-            m->job->disks[i].target, m->job->domain);
-    bm_cause(err, "someone has changed its chain: %s",
-             bm_chain_text(chain, found, sizeof found));
-    bm_remedy(err, "undo what was changed (a snapshot that was made "
-                   "meanwhile: commit it)");
-    return bm_status(err, BM_EXIT_HELD), -ESTALE;
-}
 
 /* Takes the chain over. */
 static void stand_on(struct bm_job_disk *disk, struct bm_chain *chain)
@@ -130,10 +104,10 @@ static int check_stand(struct bm_mover *m, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         struct bm_disk *disk = bm_mover_disk(m, i);
-        static const struct bm_chain nothing;
 
         if (!disk || !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
-            return foreign(m, i, disk ? &disk->chain : &nothing, err);
+            return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
+                                      err);
     }
     return 0;
 }
@@ -153,20 +127,6 @@ static int new_fronts(struct bm_mover *m, char **paths, struct bm_error *err)
     return rc;
 }
 
-static int freeze(struct bm_mover *m, char *const *paths, struct bm_error *err)
-{
-    BM_FREE const char **overlays =
-        calloc(m->domain->n_disks + 1, sizeof *overlays);
-
-    if (!overlays)
-        return no_memory(m, err);
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        bm_file_calm(m->job->disks[i].source.layers[0].path);
-        overlays[bm_mover_disk(m, i) - m->domain->disks] = paths[i];
-    }
-    return bm_domain_freeze(m->domain, overlays, bm_call_ms(), err);
-}
-
 static int ask(struct bm_mover *m, struct bm_error *err)
 {
     BM_FREE char **paths = calloc(m->job->n_disks, sizeof *paths);
@@ -180,7 +140,9 @@ static int ask(struct bm_mover *m, struct bm_error *err)
         rc = new_fronts(m, paths, err);
     if (!rc) {
         bm_point("freezing.sent");
-        rc = freeze(m, paths, err);
+        for (size_t i = 0; i < m->job->n_disks; i++)
+            bm_file_calm(m->job->disks[i].source.layers[0].path);
+        rc = bm_freeze(m->domain, m->job, (const char *const *)paths, err);
     }
     for (size_t i = 0; i < m->job->n_disks; i++)
         free(paths[i]);
@@ -250,7 +212,8 @@ int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
                 bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
     }
     if (!rc && !bm_chain_equal(&found, &origin))
-        rc = foreign(m, i, &found, err);
+        rc = bm_mover_misplaced(m, i, "on a chain that is not ours", &found,
+                                err);
     bm_chain_clear(&found);
     bm_point("rolling-back.committed");
     return rc ? rc : drop(m, i, err);

@@ -25,8 +25,5 @@ struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip);
 int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err);
 /* The way forth: nobody needs them any more. */
 int bm_fronts_remove(struct bm_mover *m, size_t i, struct bm_error *err);
-/* Whether that is the name of one of them. */
-bool bm_fronts_name(const struct bm_job *job, const struct bm_job_disk *disk,
-                    const char *path);
 
 #endif

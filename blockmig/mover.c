@@ -128,6 +128,25 @@ struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i)
                      : NULL;
 }
 
+int bm_mover_misplaced(struct bm_mover *m, size_t i, const char *where,
+                       const struct bm_chain *found, struct bm_error *err)
+{
+    const struct bm_disk *disk = bm_mover_disk(m, i);
+    const struct bm_chain *chain = found ? found : disk ? &disk->chain : NULL;
+    char text[400];
+
+    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
+            m->job->disks[i].target, m->job->domain);
+    bm_cause(err, "it is %s: %s", where,
+             chain ? bm_chain_text(chain, text, sizeof text)
+                   : "not in the domain");
+    bm_remedy(err,
+              "undo what was changed behind our back (a snapshot that was "
+              "made meanwhile: commit it), then `blockmig job resume %s`",
+              m->job->id);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
 /* --- waiting for the block jobs of all disks --- */
 
 static int job_failed(struct bm_mover *m, const struct bm_blockjob *job,

@@ -50,6 +50,10 @@ void bm_mover_unlock(struct bm_mover *m);
 int bm_mover_refresh(struct bm_mover *m, struct bm_error *err);
 /* The live disk of job disk i, or NULL: it is not there any more. */
 struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i);
+/* -ESTALE with BM_EXIT_HELD: disk i is `where`, on the chain `found`; NULL:
+ * on the one that the domain shows. */
+int bm_mover_misplaced(struct bm_mover *m, size_t i, const char *where,
+                       const struct bm_chain *found, struct bm_error *err);
 /* Waits until the job of every disk (jobs[i] with an empty target: none) is
  * `wanted`. ECANCELED when a cancel came and is allowed; EIO when one failed
  * or no byte moved for five minutes; ECONNRESET: the connection is lost. */

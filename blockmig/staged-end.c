@@ -112,19 +112,6 @@ static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
     return rc;
 }
 
-static int misplaced(struct bm_mover *m, size_t i, struct bm_error *err)
-{
-    struct bm_disk *disk = bm_mover_disk(m, i);
-    char found[400];
-
-    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
-            m->job->disks[i].target, m->job->domain);
-    bm_cause(err, "it is on a chain that is not ours: %s",
-             disk ? bm_chain_text(&disk->chain, found, sizeof found) : "none");
-    bm_remedy(err, "undo what was changed behind our back");
-    return bm_status(err, BM_EXIT_HELD), -ESTALE;
-}
-
 /* A commit that a dead process asked for may still run: then ours is refused,
  * and that one is waited for. What counts is the chain it leaves. */
 static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
@@ -204,7 +191,8 @@ static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
             rc = look_at_bridge(m, i, &is, err);
     }
     if (!rc && is == BRIDGE_FOREIGN)
-        return misplaced(m, i, err);
+        return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
+                                  err);
     if (!rc && is != BRIDGE_MERGED && is != BRIDGE_GONE)
         return not_merged(m, i, err);
     return rc;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/switch.h"
 
+#include "blockmig/freeze.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "nbd/cleanup.h"
@@ -65,17 +66,13 @@ static int pivot_ready(struct bm_connection *conn, struct bm_domain *domain,
 static int freeze(struct bm_domain *domain, const struct bm_job *job,
                   struct bm_error *err)
 {
-    BM_FREE const char **overlays =
-        calloc(domain->n_disks + 1, sizeof *overlays);
+    BM_FREE const char **overlays = calloc(job->n_disks, sizeof *overlays);
 
     if (!overlays)
         return bm_fail_errno(err, ENOMEM, "cannot freeze %s", job->domain);
-    for (size_t i = 0; i < job->n_disks; i++) {
-        struct bm_disk *disk = bm_domain_disk(domain, job->disks[i].target);
-
-        overlays[disk - domain->disks] = job->disks[i].overlay;
-    }
-    return bm_domain_freeze(domain, overlays, bm_call_ms(), err);
+    for (size_t i = 0; i < job->n_disks; i++)
+        overlays[i] = job->disks[i].overlay;
+    return bm_freeze(domain, job, overlays, err);
 }
 
 /* Waits for anything to happen to the domain, a little while. */
