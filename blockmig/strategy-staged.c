@@ -87,16 +87,43 @@ static int prove_view(struct bm_mover *m, struct bm_job_disk *disk,
     return rc ? rc : note_repair(m, disk, &proof, err);
 }
 
+/* --- the guest goes off --- */
+
+/* A guest that went off before any disk was switched: the old side is frozen
+ * then, and all of it can be copied. */
+static bool off_at_source(struct bm_mover *m)
+{
+    bool off = m->domain && !m->domain->active;
+
+    for (size_t i = 0; off && i < m->job->n_disks; i++)
+        off = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                           NULL) == BM_AT_SOURCE;
+    return off;
+}
+
+/* A step failed: because the guest went off meanwhile? An abandoned call may
+ * still do something, and who cancels wants no other way. */
+static bool went_off(struct bm_mover *m, int rc)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    return rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EAGAIN &&
+           rc != -BM_UNCLEAN && bm_mover_refresh(m, &ignored) == 0 &&
+           bm_fronts_adopt(m, &ignored) == 0 && off_at_source(m);
+}
+
 /* --- the states --- */
 
 static int freeze(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
 
+    if (!rc && m->domain)
+        rc = bm_fronts_adopt(m, err);
+    if (!rc && m->domain && !m->domain->active && m->job->disks[0].fronts)
+        return 0; /* it went off since: what is frozen is moved */
     if (!rc && (!m->domain || !m->domain->active))
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
-    if (!rc)
-        rc = bm_fronts_adopt(m, err);
     /* what the guest's I/O takes before we do anything to it */
     if (!rc && !m->pacer)
         m->pacer = bm_pacer_new(m);
@@ -183,6 +210,9 @@ static int finish_off(struct bm_mover *m, struct bm_error *err)
         rc = catch_up(m, fronts + 1, err);
     if (!rc)
         m->job->off = true;
+    if (rc == -EBUSY && bm_mover_refresh(m, err) == 0 && m->domain &&
+        m->domain->active)
+        return -EAGAIN; /* it was started: once more, as of a guest that runs */
     return rc ? rc : bm_mover_save(m, NULL, err);
 }
 
@@ -205,7 +235,8 @@ static int shrink(struct bm_mover *m, struct bm_error *err)
         before = bytes;
         rc = bm_mover_refresh(m, err);
         if (!rc && (!m->domain || !m->domain->active))
-            return -ESRCH;
+            return bm_fail_errno(err, ESRCH, "the guest %s went off",
+                                 m->job->domain);
         if (!rc)
             rc = bm_fronts_freeze(m, err);
     }
@@ -224,8 +255,8 @@ static int iterate(struct bm_mover *m, struct bm_error *err)
         if (m->job->rounds > m->job->disks[0].fronts)
             m->job->rounds = m->job->disks[0].fronts;
         rc = shrink(m, err);
-        if (rc == -ESRCH || (rc && !m->domain))
-            rc = bm_mover_refresh(m, err);
+        if (went_off(m, rc))
+            rc = 0;
     }
     if (!rc && m->domain && !m->domain->active)
         rc = finish_off(m, err);
@@ -269,23 +300,10 @@ static int converge(struct bm_mover *m, struct bm_error *err)
         rc = check_untouched(m, err);
     if (!rc && m->domain->active)
         rc = bm_step_mirror(m, true, err);
-    if ((rc == -ESRCH || rc == -EIO) && bm_mover_refresh(m, NULL) == 0 &&
-        m->domain && !m->domain->active)
+    if (went_off(m, rc))
         rc = 0;
     m->job->off = !rc && !m->domain->active;
     return rc;
-}
-
-/* A guest that went off before any disk was switched: the old side is frozen
- * then, and all of it can be copied. */
-static bool off_at_source(struct bm_mover *m)
-{
-    bool off = !m->domain->active;
-
-    for (size_t i = 0; off && i < m->job->n_disks; i++)
-        off = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                           NULL) == BM_AT_SOURCE;
-    return off;
 }
 
 /* Somebody has committed the bridge with what lay over it, and nothing was
@@ -316,7 +334,12 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
         rc = bm_staged_bridge(m, false, err);
     if (rc)
         return rc;
-    return off_at_source(m) ? bm_staged_again(m, err) : bm_step_switch(m, err);
+    if (!off_at_source(m)) {
+        rc = bm_step_switch(m, err);
+        if (!went_off(m, rc))
+            return rc;
+    }
+    return bm_staged_again(m, err);
 }
 
 const struct bm_strategy_ops bm_strategy_staged = {

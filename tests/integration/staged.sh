@@ -117,8 +117,10 @@ test_damage() {
     ok "damage before the switch is repaired and proven"
 }
 
+offs=0
 goes_off() {
-    local point=$1 name=o${1:0:1} old=$LAB_DIR/ds1/o${1:0:1}-vda.raw
+    local point=$1 name=o$((++offs)) old
+    old=$LAB_DIR/ds1/$name-vda.raw
     guest "$name" --disk format=raw,size=$size,fill=8M
     mover_start "$point" move "$name" --strategy staged --to "$LAB_DIR/ds2"
     mover_stands
@@ -143,6 +145,8 @@ test_off() {
     goes_off copying
     goes_off iterating
     goes_off ready
+    # asked to pause, and never heard of again
+    goes_off switching.suspended
     ok "a guest that goes off is moved cold"
 }
 
