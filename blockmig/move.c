@@ -20,17 +20,6 @@
 #define RETRIES 3
 #define SETTLE_LOOK_MS 100
 
-static const struct bm_strategy_ops *strategy(const struct bm_job *job)
-{
-    static const struct bm_strategy_ops *const all[] = {
-        [BM_STRATEGY_BLOCKCOPY] = &bm_strategy_blockcopy,
-        [BM_STRATEGY_STAGED] = &bm_strategy_staged,
-        [BM_STRATEGY_COLD] = &bm_strategy_cold,
-    };
-
-    return all[job->strategy];
-}
-
 bool bm_move_before_switch(const struct bm_job *job)
 {
     return job->state < BM_STATE_SWITCHING;
@@ -108,7 +97,7 @@ static int settle(struct bm_mover *m, struct bm_error *err)
 
 static int work(struct bm_mover *m, struct bm_error *err)
 {
-    const struct bm_strategy_ops *ops = strategy(m->job);
+    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
 
     if (bm_move_before_switch(m->job) && bm_mover_cancelled(m))
         return bm_fail_errno(err, ECANCELED, "the move of %s stops",
@@ -299,7 +288,7 @@ static int step(struct bm_mover *m, struct bm_error *err)
         return released(m, err);
     default:
         rc = work(m, err);
-        return rc ? rc : bm_mover_enter(m, strategy(m->job)->next(m->job), err);
+        return rc ? rc : bm_mover_enter(m, bm_strategy_next(m->job), err);
     }
 }
 

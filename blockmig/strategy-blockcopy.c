@@ -8,31 +8,16 @@
 #include "blockmig/strategy.h"
 #include "nbd/units.h"
 
-static enum bm_state next(const struct bm_job *job)
+static const enum bm_state states[] = {
+    BM_STATE_ALLOCATING,    BM_STATE_COPYING,      BM_STATE_READY,
+    BM_STATE_SWITCHING,     BM_STATE_PROVING_REST, BM_STATE_SETTLED,
+    BM_STATE_CONSOLIDATING, BM_STATE_RELEASING,
+};
+
+static bool skips(const struct bm_job *job, enum bm_state state)
 {
-    switch (job->state) {
-    case BM_STATE_PLANNED:
-    case BM_STATE_PREFLIGHT:
-        return BM_STATE_ALLOCATING;
-    case BM_STATE_ALLOCATING:
-        return BM_STATE_COPYING;
-    case BM_STATE_COPYING:
-        return BM_STATE_READY;
-    case BM_STATE_READY:
-        return BM_STATE_SWITCHING;
-    case BM_STATE_SWITCHING:
-        return job->proof ? BM_STATE_PROVING_REST : BM_STATE_CONSOLIDATING;
-    case BM_STATE_PROVING_REST:
-        return BM_STATE_SETTLED;
-    case BM_STATE_SETTLED:
-        return BM_STATE_CONSOLIDATING;
-    case BM_STATE_CONSOLIDATING:
-        return BM_STATE_RELEASING;
-    case BM_STATE_UNDOING:
-        return BM_STATE_ROLLING_BACK;
-    default:
-        return job->state;
-    }
+    return !job->proof &&
+           (state == BM_STATE_PROVING_REST || state == BM_STATE_SETTLED);
 }
 
 static int copy(struct bm_mover *m, struct bm_error *err)
@@ -45,7 +30,8 @@ static int copy(struct bm_mover *m, struct bm_error *err)
 }
 
 const struct bm_strategy_ops bm_strategy_blockcopy = {
-    .next = next,
+    .states = states,
+    .skips = skips,
     .copy = copy,
     .switch_over = bm_step_switch,
     .prove_rest = bm_step_prove,

@@ -14,23 +14,14 @@
 
 #include <errno.h>
 
-static enum bm_state next(const struct bm_job *job)
+static const enum bm_state states[] = {
+    BM_STATE_ALLOCATING, BM_STATE_COPYING,   BM_STATE_PROVING,
+    BM_STATE_SWITCHING,  BM_STATE_RELEASING,
+};
+
+static bool skips(const struct bm_job *job, enum bm_state state)
 {
-    switch (job->state) {
-    case BM_STATE_PLANNED:
-    case BM_STATE_PREFLIGHT:
-        return BM_STATE_ALLOCATING;
-    case BM_STATE_ALLOCATING:
-        return BM_STATE_COPYING;
-    case BM_STATE_COPYING:
-        return job->proof ? BM_STATE_PROVING : BM_STATE_SWITCHING;
-    case BM_STATE_PROVING:
-        return BM_STATE_SWITCHING;
-    case BM_STATE_SWITCHING:
-        return BM_STATE_RELEASING;
-    default:
-        return job->state;
-    }
+    return !job->proof && state == BM_STATE_PROVING;
 }
 
 /* Off, and each disk where the job found it. */
@@ -169,7 +160,8 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
 }
 
 const struct bm_strategy_ops bm_strategy_cold = {
-    .next = next,
+    .states = states,
+    .skips = skips,
     .copy = copy,
     .prove = bm_step_prove,
     .switch_over = switch_over,

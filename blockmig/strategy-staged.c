@@ -20,40 +20,21 @@
 /* Layers that QEMU opens for each write to what is old: enough of them. */
 #define MAX_FRONTS 16
 
-static enum bm_state next(const struct bm_job *job)
+static const enum bm_state states[] = {
+    BM_STATE_ALLOCATING, BM_STATE_FREEZING,      BM_STATE_COPYING,
+    BM_STATE_PROVING,    BM_STATE_ITERATING,     BM_STATE_CONVERGING,
+    BM_STATE_READY,      BM_STATE_SWITCHING,     BM_STATE_PROVING_REST,
+    BM_STATE_SETTLED,    BM_STATE_CONSOLIDATING, BM_STATE_RELEASING,
+};
+
+/* The guest went off: all it wrote is in the new images. Accepted without a
+ * proof: so is the rest. */
+static bool skips(const struct bm_job *job, enum bm_state state)
 {
-    switch (job->state) {
-    case BM_STATE_PLANNED:
-    case BM_STATE_PREFLIGHT:
-        return BM_STATE_ALLOCATING;
-    case BM_STATE_ALLOCATING:
-        return BM_STATE_FREEZING;
-    case BM_STATE_FREEZING:
-        return BM_STATE_COPYING;
-    case BM_STATE_COPYING:
-        return BM_STATE_PROVING;
-    case BM_STATE_PROVING:
-        return BM_STATE_ITERATING;
-    case BM_STATE_ITERATING:
-        return job->off ? BM_STATE_SWITCHING : BM_STATE_CONVERGING;
-    case BM_STATE_CONVERGING: /* the guest went off */
-        return job->off ? BM_STATE_ITERATING : BM_STATE_READY;
-    case BM_STATE_READY:
-        return BM_STATE_SWITCHING;
-    case BM_STATE_SWITCHING:
-        return job->off || !job->proof ? BM_STATE_CONSOLIDATING
-                                       : BM_STATE_PROVING_REST;
-    case BM_STATE_PROVING_REST:
-        return BM_STATE_SETTLED;
-    case BM_STATE_SETTLED:
-        return BM_STATE_CONSOLIDATING;
-    case BM_STATE_CONSOLIDATING:
-        return BM_STATE_RELEASING;
-    case BM_STATE_UNDOING:
-        return BM_STATE_ROLLING_BACK;
-    default:
-        return job->state;
-    }
+    bool live = state == BM_STATE_CONVERGING || state == BM_STATE_READY;
+    bool rest = state == BM_STATE_PROVING_REST || state == BM_STATE_SETTLED;
+
+    return (job->off && (live || rest)) || (!job->proof && rest);
 }
 
 /* --- one view into the new images --- */
@@ -302,8 +283,7 @@ static int converge(struct bm_mover *m, struct bm_error *err)
         rc = bm_step_mirror(m, true, err);
     if (went_off(m, rc))
         rc = 0;
-    m->job->off = !rc && !m->domain->active;
-    return rc;
+    return !rc && !m->domain->active ? bm_staged_again(m, err) : rc;
 }
 
 /* Somebody has committed the bridge with what lay over it, and nothing was
@@ -343,7 +323,8 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
 }
 
 const struct bm_strategy_ops bm_strategy_staged = {
-    .next = next,
+    .states = states,
+    .skips = skips,
     .freeze = freeze,
     .copy = copy,
     .prove = prove,

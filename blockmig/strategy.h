@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A strategy: the order of its states, and the work of each. The work of a
+ * A strategy: its states in their order, and the work of each. The work of a
  * state looks at what is there and can be done again; it is only started
- * after its state is in the journal.
+ * after its state is in the journal. Work that leads elsewhere than to the next
+ * state enters that itself and returns -EAGAIN.
  */
 #ifndef BM_STRATEGY_H
 #define BM_STRATEGY_H
@@ -11,9 +12,11 @@
 #include "blockmig/mover.h"
 
 struct bm_strategy_ops {
-    /* The state after this one, when its work is done. */
-    enum bm_state (*next)(const struct bm_job *job);
-    /* The work of the states; NULL where next never leads to that one. */
+    /* From allocating on, up to releasing. */
+    const enum bm_state *states;
+    /* Whether this job leaves that one of them out; or NULL. */
+    bool (*skips)(const struct bm_job *job, enum bm_state state);
+    /* The work of the states; NULL where it is none of `states`. */
     int (*freeze)(struct bm_mover *m, struct bm_error *err);
     int (*copy)(struct bm_mover *m, struct bm_error *err);
     int (*prove)(struct bm_mover *m, struct bm_error *err);
@@ -28,6 +31,10 @@ struct bm_strategy_ops {
 extern const struct bm_strategy_ops bm_strategy_blockcopy;
 extern const struct bm_strategy_ops bm_strategy_staged;
 extern const struct bm_strategy_ops bm_strategy_cold;
+
+const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job);
+/* The state after the job's own, when its work is done. */
+enum bm_state bm_strategy_next(const struct bm_job *job);
 
 /* --- work that all strategies share --- */
 

@@ -1,0 +1,33 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/strategy.h"
+
+const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job)
+{
+    static const struct bm_strategy_ops *const all[] = {
+        [BM_STRATEGY_BLOCKCOPY] = &bm_strategy_blockcopy,
+        [BM_STRATEGY_STAGED] = &bm_strategy_staged,
+        [BM_STRATEGY_COLD] = &bm_strategy_cold,
+    };
+
+    return all[job->strategy];
+}
+
+enum bm_state bm_strategy_next(const struct bm_job *job)
+{
+    const struct bm_strategy_ops *ops = bm_strategy_of(job);
+    const enum bm_state *state = ops->states;
+
+    if (job->state < BM_STATE_ALLOCATING)
+        return BM_STATE_ALLOCATING;
+    if (job->state == BM_STATE_UNDOING)
+        return BM_STATE_ROLLING_BACK;
+    while (*state != job->state && *state != BM_STATE_RELEASING)
+        state++;
+    while (*state != BM_STATE_RELEASING) {
+        state++;
+        if (!ops->skips || !ops->skips(job, *state))
+            break;
+    }
+    return *state;
+}
