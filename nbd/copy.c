@@ -18,9 +18,10 @@ struct task {
     size_t step; /* zero runs shorter than this are written */
     atomic_uint_fast64_t data, zeroes;
 
-    pthread_mutex_t mutex; /* of what follows, and of copy->written */
-    int64_t next_ms;       /* when the next checkpoint is due */
-    bool busy;             /* one is being made */
+    pthread_mutex_t mutex;      /* of what follows, and of copy->written */
+    uint64_t unread_at, unread; /* the first piece with a bad sector */
+    int64_t next_ms;            /* when the next checkpoint is due */
+    bool busy;                  /* one is being made */
 };
 
 /* --- writing --- */
@@ -98,20 +99,6 @@ static int on_written(void *opaque, uint64_t offset, uint64_t length,
 
 /* --- zeroes that were not read --- */
 
-static int zero_target(struct bm_device *target, unsigned lane, uint64_t offset,
-                       uint64_t length, struct bm_error *err)
-{
-    struct bm_request req = {.op = BM_ZERO, .offset = offset, .len = length};
-    struct bm_lane lanes[2] = {{target, lane}, {NULL, 0}};
-    int rc = bm_device_submit(target, lane, &req, err);
-
-    if (rc == 0)
-        rc = bm_device_wait(lanes, &req, err);
-    if (rc == 0 && req.error)
-        rc = bm_request_failed(target, &req, err);
-    return rc;
-}
-
 static int on_zeroes(void *opaque, unsigned lane, uint64_t offset,
                      uint64_t length, struct bm_error *err)
 {
@@ -123,10 +110,21 @@ static int on_zeroes(void *opaque, unsigned lane, uint64_t offset,
         rc = bm_manifest_set_zero(task->copy->digests, offset / BLOCK,
                                   (length + BLOCK - 1) / BLOCK, err);
     if (rc == 0 && !task->copy->target->zeroed)
-        rc = zero_target(task->copy->target, lane, offset, length, err);
+        rc = bm_device_zero(task->copy->target, lane, length, offset, err);
     if (rc == 0)
         mark_written(task, offset, length);
     return rc;
+}
+
+static void on_unread(void *opaque, uint64_t offset, uint64_t length)
+{
+    struct task *task = opaque;
+
+    BM_LOCK(&task->mutex);
+    if (task->unread && task->unread_at < offset)
+        return;
+    task->unread_at = offset;
+    task->unread = length;
 }
 
 /* --- checkpoints --- */
@@ -194,6 +192,7 @@ static int run(struct task *task, struct bm_error *err)
         .data = on_data,
         .written = on_written,
         .zeroes = on_zeroes,
+        .unread = on_unread,
         .pause = copy->checkpoint && copy->written ? on_pause : NULL,
         .progress = on_progress,
         .opaque = task,
@@ -229,5 +228,7 @@ int bm_copy_run(const struct bm_copy *copy, struct bm_copy_result *result,
     pthread_mutex_destroy(&task.mutex);
     result->data = task.data;
     result->zeroes = task.zeroes;
+    result->unread_at = task.unread_at;
+    result->unread = task.unread;
     return rc;
 }

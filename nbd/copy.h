@@ -32,6 +32,9 @@ struct bm_copy {
 struct bm_copy_result {
     uint64_t data;   /* bytes written */
     uint64_t zeroes; /* bytes that were zeroed, or were zero already */
+    /* in there the source has a bad sector, which ended the copy; 0 bytes: it
+     * has not */
+    uint64_t unread_at, unread;
 };
 
 /* 0: all was copied, and flushed. Else what is in `written` was written, but

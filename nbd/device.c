@@ -164,6 +164,14 @@ int bm_device_submit(struct bm_device *dev, unsigned lane,
     return rc;
 }
 
+/* A medium error, and one of the checksum, have other names in the kernel
+ * too. */
+bool bm_is_bad_sector(int error)
+{
+    return error == EIO || error == EREMOTEIO || error == ENODATA ||
+           error == EILSEQ || error == EBADMSG;
+}
+
 int bm_request_failed(const struct bm_device *dev, const struct bm_request *req,
                       struct bm_error *err)
 {
@@ -338,6 +346,18 @@ int bm_device_pwrite(struct bm_device *dev, unsigned lane, const void *buf,
     if (!in_range(dev, lane, len, offset))
         return fail_request(dev, &all, EINVAL, err);
     return transfer(dev, lane, all, err);
+}
+
+int bm_device_zero(struct bm_device *dev, unsigned lane, uint64_t len,
+                   uint64_t offset, struct bm_error *err)
+{
+    struct bm_request req = {.op = BM_ZERO, .len = len, .offset = offset};
+    const struct bm_lane lanes[2] = {{dev, lane}, {NULL, 0}};
+    int rc = bm_device_submit(dev, lane, &req, err);
+
+    if (rc == 0)
+        rc = bm_device_wait(lanes, &req, err);
+    return rc == 0 && req.error ? bm_request_failed(dev, &req, err) : rc;
 }
 
 int bm_device_extents(struct bm_device *dev, unsigned lane, enum bm_map map,

@@ -175,6 +175,10 @@ struct bm_lane {
 int bm_device_wait(const struct bm_lane lanes[2], const struct bm_request *req,
                    struct bm_error *err);
 
+/* Whether a read's errno says that a sector cannot be read, unlike of a device
+ * that is gone. */
+bool bm_is_bad_sector(int error);
+
 /* Sets err for a request that failed: what was tried, where, strerror. */
 int bm_request_failed(const struct bm_device *dev, const struct bm_request *req,
                       struct bm_error *err);
@@ -184,6 +188,9 @@ int bm_device_pread(struct bm_device *dev, unsigned lane, void *buf, size_t len,
                     uint64_t offset, struct bm_error *err);
 int bm_device_pwrite(struct bm_device *dev, unsigned lane, const void *buf,
                      size_t len, uint64_t offset, struct bm_error *err);
+
+int bm_device_zero(struct bm_device *dev, unsigned lane, uint64_t len,
+                   uint64_t offset, struct bm_error *err);
 
 /*
  * The runs of [offset, offset+len), ascending, contiguous, clamped to the

@@ -159,6 +159,18 @@ static int wait_for(struct bm_flow_ring *ring, unsigned side,
     return rc;
 }
 
+/* Reads the piece to its end. */
+static int wait_read(struct bm_flow_ring *ring, struct slot *slot,
+                     struct bm_error *err)
+{
+    const struct bm_flow *flow = ring->flow;
+    int rc = wait_for(ring, 0, &slot->read, err);
+
+    if (rc != 0 && flow->unread && bm_is_bad_sector(slot->read.error))
+        flow->unread(flow->opaque, slot->read.offset, slot->read.len);
+    return rc;
+}
+
 /* --- the three steps of a slot --- */
 
 int bm_flow_ring_ask(struct bm_flow_ring *ring, uint64_t offset, size_t len,
@@ -214,7 +226,7 @@ static int take(struct bm_flow_ring *ring, unsigned n, struct bm_error *err)
     int rc = 0;
 
     for (unsigned i = 0; rc == 0 && i < n; i++)
-        rc = wait_for(ring, 0, &slot_at(ring, ring->taken + i)->read, err);
+        rc = wait_read(ring, slot_at(ring, ring->taken + i), err);
     if (rc == 0 && flow->digest && digest(ring, n) != 0)
         rc = bm_fail(err, EIO, "cannot compute %s", flow->digest->name);
     for (unsigned i = 0; rc == 0 && i < n; i++, ring->taken++)

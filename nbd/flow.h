@@ -55,6 +55,8 @@ struct bm_flow {
      * the device may be short). */
     int (*zeroes)(void *opaque, unsigned lane, uint64_t offset, uint64_t length,
                   struct bm_error *err);
+    /* A sector in there cannot be read; the flow fails. Or NULL. */
+    void (*unread)(void *opaque, uint64_t offset, uint64_t length);
     /* Now and then, while nothing of the lane's is being waited for; or NULL.
      * What it does on the lane must leave alone what is in flight there. */
     int (*pause)(void *opaque, unsigned lane, struct bm_error *err);

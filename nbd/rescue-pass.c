@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #define PROGRESS_MS 200
+#define WAIT_MS 100
 
 /* --- where to read next --- */
 
@@ -180,6 +181,21 @@ static int tick(struct bm_rescue_run *run, struct bm_error *err)
     return bm_fail_errno(err, ECANCELED, "cannot rescue %s", how->source->name);
 }
 
+/* Waits for its turn; a cancel or a new rate is seen soon. */
+static int pace(struct bm_rescue_run *run, uint64_t length,
+                struct bm_error *err)
+{
+    struct bm_throttle *throttle = run->how->throttle;
+    int rc = 0, ms = throttle ? bm_throttle_take(throttle, length) : 0;
+
+    while (rc == 0 && ms > 0) {
+        bm_sleep_ms(ms < WAIT_MS ? ms : WAIT_MS);
+        rc = tick(run, err);
+        ms = bm_throttle_take(throttle, 0);
+    }
+    return rc;
+}
+
 static size_t depth(const struct bm_rescue_run *run,
                     const struct bm_rescue_pass *pass)
 {
@@ -199,7 +215,9 @@ static int ask(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
     if (rc <= 0)
         return rc;
     leave(pass, offset, length);
-    rc = bm_pipe_read(run, offset, length, err);
+    rc = pace(run, length, err);
+    if (rc == 0)
+        rc = bm_pipe_read(run, offset, length, err);
     return rc ? rc : 1;
 }
 

@@ -59,20 +59,17 @@ int bm_pipe_read(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
     return rc;
 }
 
-/* What the kernel says of a sector that cannot be read (a medium error and one
- * of the checksum by other names too), unlike of a device that is gone. */
-static bool is_bad_sector(int error)
-{
-    return error == EIO || error == EREMOTEIO || error == ENODATA ||
-           error == EILSEQ || error == EBADMSG;
-}
-
 /* Sends what was read on. A target that reads as zeroes needs none. */
 static int write_on(struct bm_rescue_run *run, struct bm_rescue_slot *slot,
                     struct bm_error *err)
 {
     struct bm_request *req = &slot->req;
+    int rc = run->how->took ? run->how->took(run->how->opaque, req->offset,
+                                             req->len, req->buf, err)
+                            : 0;
 
+    if (rc != 0)
+        return rc;
     req->op = BM_WRITE;
     if (run->how->target->zeroed && bm_is_zero(req->buf, req->len))
         return 0;
@@ -90,7 +87,7 @@ int bm_pipe_take(struct bm_rescue_run *run, struct bm_rescue_outcome *outcome,
     run->rate.ns += now_ns() - start;
     if (rc != 0)
         return rc;
-    if (req->error != 0 && !is_bad_sector(req->error))
+    if (req->error != 0 && !bm_is_bad_sector(req->error))
         return bm_request_failed(run->how->source, req, err);
     *outcome = (struct bm_rescue_outcome){req->offset, req->len, req->error};
     slot->bad = outcome->bad;

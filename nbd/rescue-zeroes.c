@@ -42,6 +42,8 @@ static int finish_run(struct bm_rescue_run *run, const struct bm_extent *zeroes,
            bm_mapfile_next(run->map, BM_AREA_UNTRIED, at, end, &at, &length);
          at += length) {
         rc = zero_target(run, at, length, err);
+        if (rc == 0 && run->how->took)
+            rc = run->how->took(run->how->opaque, at, length, NULL, err);
         if (rc == 0)
             rc = bm_rescue_mark(run, at, length, BM_AREA_FINISHED, err);
     }

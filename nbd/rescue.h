@@ -14,6 +14,7 @@
 
 #include "nbd/device.h"
 #include "nbd/mapfile.h"
+#include "nbd/throttle.h"
 
 struct bm_rescue {
     struct bm_device *source, *target; /* borrowed; lane 0 of each is used */
@@ -21,6 +22,11 @@ struct bm_rescue {
     unsigned retries;                  /* passes over bad sectors, 0: none */
     uint64_t min_rate; /* bytes a second below which an area is slow and is
                         * skipped at first; 0: a tenth of the average */
+    struct bm_throttle *throttle; /* or NULL */
+    /* What was read, before it is written; data NULL: zeroes that were not
+     * read. Or NULL. */
+    int (*took)(void *opaque, uint64_t offset, uint64_t length,
+                const void *data, struct bm_error *err);
     /* After what was rescued was flushed on the target: save the map. Called
      * about every 10 s, and at the end of each phase. */
     int (*save)(void *opaque, struct bm_error *err);
