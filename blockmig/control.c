@@ -19,16 +19,18 @@
 #include <sys/stat.h>
 
 #define CLIENT_MS 1000
-#define LINE_MAX_BYTES 64
+#define LINE_MAX_BYTES BM_STEER_LINE
 
 struct bm_control {
     struct bm_control_address address;
     int listener, stop; /* stop: an eventfd */
     pthread_t thread;
     pthread_mutex_t lock;
-    char *json; /* under lock; NULL: nothing published yet */
+    char *json;            /* under lock; NULL: nothing published yet */
+    struct bm_steer steer; /* under lock */
     atomic_bool cancelled;
     atomic_int wish; /* enum bm_wish */
+    atomic_bool paused;
 };
 
 /* Ours, or root's: the mode of the folder keeps others out already. */
@@ -51,6 +53,17 @@ static char *status_line(struct bm_control *control)
     return line;
 }
 
+static bool steer(struct bm_control *control, const char *line)
+{
+    struct bm_steer asked;
+
+    if (bm_steer_parse(line, &asked))
+        return false;
+    BM_LOCK(&control->lock);
+    bm_steer_add(&control->steer, &asked);
+    return true;
+}
+
 static void answer(struct bm_control *control, int fd, const char *line)
 {
     BM_FREE char *text = NULL;
@@ -64,8 +77,14 @@ static void answer(struct bm_control *control, int fd, const char *line)
         atomic_store(&control->wish,
                      line[0] == 'u' ? BM_WISH_UNDO : BM_WISH_ACCEPT);
         text = strdup("ok\n");
+    } else if (strcmp(line, "pause") == 0) {
+        atomic_store(&control->paused, true);
+        text = strdup("ok\n");
+    } else if (strcmp(line, "resume") == 0) {
+        text = strdup(
+            atomic_exchange(&control->paused, false) ? "ok\n" : "not paused\n");
     } else {
-        text = strdup("unknown\n");
+        text = strdup(steer(control, line) ? "ok\n" : "unknown\n");
     }
     if (text)
         (void)bm_control_send(fd, text, bm_now_ms() + CLIENT_MS);
@@ -160,6 +179,7 @@ int bm_control_start(const char *dir, const char *id, struct bm_control **out,
     pthread_mutex_init(&control->lock, NULL);
     atomic_init(&control->cancelled, false);
     atomic_init(&control->wish, BM_WISH_NONE);
+    atomic_init(&control->paused, false);
     rc = bm_control_address(dir, id, &control->address);
     if (rc == 0)
         rc = start(control);
@@ -205,4 +225,17 @@ bool bm_control_cancelled(struct bm_control *control)
 enum bm_wish bm_control_wish(struct bm_control *control)
 {
     return (enum bm_wish)atomic_load(&control->wish);
+}
+
+bool bm_control_paused(struct bm_control *control)
+{
+    return atomic_load(&control->paused);
+}
+
+bool bm_control_steer(struct bm_control *control, struct bm_steer *out)
+{
+    BM_LOCK(&control->lock);
+    *out = control->steer;
+    control->steer = (struct bm_steer){0};
+    return out->parts != 0;
 }

@@ -55,6 +55,7 @@ const struct bm_field bm_job_fields[] = {
     FIELD(bm_job, STATE, from),
     FIELD(bm_job, BOOL, was_active),
     FIELD(bm_job, BOOL, cancel),
+    FIELD(bm_job, BOOL, paused),
     FIELD(bm_job, INT, exit_status),
     FIELD(bm_job, TEXT, error),
     END,

@@ -117,6 +117,7 @@ struct bm_job {
     enum bm_state from; /* held, needs-recovery: the state it stopped in */
     bool was_active;    /* the guest ran when the job began */
     bool cancel;        /* a cancel was asked for */
+    bool paused;        /* by the user, while the process lives */
     /* how it ended */
     int exit_status;
     char *error; /* one line, NULL: none */

@@ -61,7 +61,9 @@ static int start_copy(struct bm_mover *m, size_t i, bool shallow,
         return not_ours(m, plan, disk, err);
     if (bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
-        return 0;
+        /* the process that died may have been paused */
+        job->speed = m->job->bandwidth;
+        return bm_blockjob_speed(m->domain, plan->target, job->speed, err);
     }
     if (plan->copy_sent && !shallow)
         return vanished(m, plan, err);
@@ -74,6 +76,7 @@ static int start_copy(struct bm_mover *m, size_t i, bool shallow,
     rc = bm_mover_save(m, NULL, err);
     if (!rc)
         rc = bm_blockjob_copy(m->conn, m->domain, &request, job, err);
+    job->speed = request.bandwidth;
     return rc;
 }
 

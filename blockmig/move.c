@@ -6,6 +6,7 @@
  */
 #include "blockmig/move.h"
 
+#include "blockmig/heed.h"
 #include "blockmig/mark.h"
 #include "blockmig/move-machine.h"
 #include "blockmig/pacer.h"
@@ -78,6 +79,7 @@ static int settle(struct bm_mover *m, struct bm_error *err)
     for (;;) {
         enum bm_wish wanted = wish(m);
 
+        bm_heed(m);
         if (wanted == BM_WISH_UNDO) {
             bm_fail(err, EINTR, "the move of %s was undone, as was asked",
                     job->domain);
@@ -85,11 +87,12 @@ static int settle(struct bm_mover *m, struct bm_error *err)
         }
         left = job->settled_ms + job->settle_ms - bm_wall_ms();
         /* who cancels does not want to wait: but the switch is done */
-        if (rc || wanted == BM_WISH_ACCEPT || left <= 0 ||
+        if (rc || wanted == BM_WISH_ACCEPT || (left <= 0 && !job->paused) ||
             bm_mover_cancelled(m))
             return rc;
         bm_mover_progress(m, 0, 0);
-        bm_sleep_ms(left < SETTLE_LOOK_MS ? (int)left : SETTLE_LOOK_MS);
+        bm_sleep_ms(left > 0 && left < SETTLE_LOOK_MS ? (int)left
+                                                      : SETTLE_LOOK_MS);
     }
 }
 
@@ -99,6 +102,10 @@ static int work(struct bm_mover *m, struct bm_error *err)
 {
     const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
 
+    if (bm_move_before_switch(m->job))
+        bm_heed_pause(m);
+    else
+        bm_heed(m);
     if (bm_move_before_switch(m->job) && bm_mover_cancelled(m))
         return bm_fail_errno(err, ECANCELED, "the move of %s stops",
                              m->job->domain);
@@ -185,6 +192,7 @@ static int park(struct bm_mover *m, enum bm_state state, struct bm_error *err)
     bm_status(err, BM_EXIT_HELD);
     job->from = job->state;
     job->state = state;
+    job->paused = false;
     job->exit_status = BM_EXIT_HELD;
     free(job->error);
     bm_error_line(err, line, sizeof line);

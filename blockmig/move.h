@@ -23,6 +23,7 @@ struct bm_progress {
     /* microseconds: the guest's mean latency and what it is held under; 0:
      * not known, not limited */
     double latency_us, bound_us;
+    bool paused; /* by the user: job pause */
 };
 
 /* What cli/ gives to a move. Called from the moving thread. */
@@ -36,6 +37,10 @@ struct bm_move_hooks {
     bool (*cancelled)(void *opaque);
     /* what the user asked of a settled job; or NULL */
     enum bm_wish (*wish)(void *opaque);
+    /* what the user has set since the last call, or false; or NULL */
+    bool (*steer)(void *opaque, struct bm_steer *out);
+    /* true while the user wants it to stand still; or NULL */
+    bool (*paused)(void *opaque);
 };
 
 /*

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/mover.h"
 
+#include "blockmig/heed.h"
 #include "blockmig/pacer.h"
-
 #include "blockmig/point.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
@@ -13,6 +13,7 @@
 
 #define RECONNECT_MS 60000
 #define STALL_MS 300000 /* a copy that moves no byte for so long has failed */
+#define PAUSED_RATE 1   /* bytes a second; 0 would be no limit */
 
 int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err)
 {
@@ -26,6 +27,8 @@ int bm_mover_enter(struct bm_mover *m, enum bm_state state,
     int rc;
 
     m->job->state = state;
+    if (!bm_heed_may_pause(state))
+        bm_heed_pause_over(m);
     m->phase_ms = bm_now_ms();
     rc = bm_mover_save(m, bm_state_name(state), err);
     if (rc) {
@@ -60,6 +63,7 @@ void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
         .bytes_total = total,
         .rate = elapsed > 0 ? done * 1000 / (uint64_t)elapsed : 0,
         .elapsed_ms = elapsed,
+        .paused = m->job->paused,
     };
     struct bm_pace_state pace = {0};
 
@@ -162,6 +166,21 @@ static int job_failed(struct bm_mover *m, const struct bm_blockjob *job,
     return -code;
 }
 
+/* libvirt's jobs know no pause: one that is on its way is held to a crawl, one
+ * that is ready stays in step, and gets little to do. What cannot be asked now
+ * is asked at the next look. */
+static void hold_speed(struct bm_mover *m, struct bm_blockjob *job,
+                       bool on_its_way)
+{
+    uint64_t speed =
+        m->job->paused && on_its_way ? PAUSED_RATE : m->job->bandwidth;
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    if (job->speed != speed &&
+        bm_blockjob_speed(m->domain, job->target, speed, &ignored) == 0)
+        job->speed = speed;
+}
+
 static bool reached(const struct bm_blockjob *job, enum bm_jobstate wanted)
 {
     return job->state == wanted ||
@@ -204,14 +223,19 @@ int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
     bool all;
 
     for (;;) {
-        int rc = poll_all(m, jobs, wanted, &all, &sum, &end, err);
+        int rc;
 
+        bm_heed(m);
+        rc = poll_all(m, jobs, wanted, &all, &sum, &end, err);
+        for (size_t i = 0; !rc && can_cancel && i < m->job->n_disks; i++)
+            if (jobs[i].target[0])
+                hold_speed(m, &jobs[i], !reached(&jobs[i], wanted));
         if (rc || all)
             return rc;
         if (can_cancel && bm_mover_cancelled(m))
             return bm_fail_errno(err, ECANCELED, "the move of %s stops",
                                  m->job->domain);
-        if (sum != before)
+        if (sum != before || m->job->paused)
             moved_ms = bm_now_ms();
         before = sum;
         bm_mover_progress(m, sum, end);

@@ -26,9 +26,11 @@ struct bm_mover {
     struct bm_error reason;   /* why we go back; code 0: no reason */
     int *locks;               /* owned; what a cold move holds */
     size_t n_locks;
-    bool ran;         /* the guest ran in the window, resumed by someone */
-    int retries;      /* of steps that met a change of the world */
-    int64_t phase_ms; /* bm_now_ms when the state was entered */
+    bool ran;          /* the guest ran in the window, resumed by someone */
+    int retries;       /* of steps that met a change of the world */
+    int64_t phase_ms;  /* bm_now_ms when the state was entered, and later by as
+                        * long as it was paused */
+    int64_t paused_ms; /* bm_now_ms when the pause began */
 };
 
 /* Enters a state: writes the journal first, then tells. */

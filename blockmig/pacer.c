@@ -18,6 +18,7 @@ struct bm_pacer {
     struct bm_throttle *throttle; /* borrowed; NULL: between two steps */
     struct bm_block_stats last;
     bool have_last;
+    bool held;
     int64_t tick_ms; /* bm_now_ms of the last tick */
     uint64_t moved;  /* at that time */
 };
@@ -94,8 +95,26 @@ void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
     pacer->throttle = throttle;
     pacer->moved = 0;
     pacer->tick_ms = bm_now_ms();
-    if (throttle)
-        bm_throttle_set(throttle, bm_pace_rate(pacer->pace));
+    if (!throttle)
+        return;
+    bm_throttle_set(throttle, bm_pace_rate(pacer->pace));
+    bm_throttle_hold(throttle, pacer->held);
+}
+
+void bm_pacer_hold(struct bm_pacer *pacer, bool held)
+{
+    pacer->held = held;
+    pacer->have_last = false;
+    pacer->tick_ms = bm_now_ms();
+    if (pacer->throttle)
+        bm_throttle_hold(pacer->throttle, held);
+}
+
+void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth)
+{
+    bm_pace_set(pacer->pace, factor, bandwidth);
+    if (pacer->throttle)
+        bm_throttle_set(pacer->throttle, bm_pace_rate(pacer->pace));
 }
 
 void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved)
@@ -104,7 +123,7 @@ void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved)
     struct bm_block_sample it;
     bool known;
 
-    if (!pacer->throttle || ms < TICK_MS)
+    if (!pacer->throttle || pacer->held || ms < TICK_MS)
         return;
     known = m->job->guest_latency > 0 && sample(pacer, m, &it);
     bm_throttle_set(pacer->throttle,

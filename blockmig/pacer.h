@@ -24,6 +24,12 @@ void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle);
 /* Now and then in that step; moved: bytes since it began. */
 void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved);
+/* While the user has paused the move: the copy stands still, and what the
+ * guest does meanwhile is judged by nobody. */
+void bm_pacer_hold(struct bm_pacer *pacer, bool held);
+/* New limits, as of struct bm_job. A guest that was not watched before has
+ * the baseline of one that was idle. */
+void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth);
 void bm_pacer_state(struct bm_pacer *pacer, struct bm_pace_state *out);
 
 #endif

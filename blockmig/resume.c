@@ -146,7 +146,7 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
     rc = end_old_pause(&m, err);
     if (rc)
         return rc;
-    job->cancel = false;
+    job->cancel = job->paused = false;
     rc = bm_mover_note(&m, err, "resumed in state %s%s",
                        bm_state_name(job->state),
                        how == BM_RESUME_BACK     ? ", going back"

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/staged.h"
 
+#include "blockmig/heed.h"
 #include "blockmig/move-machine.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
@@ -23,6 +24,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     (void)total;
     if (s->m->job->state == BM_STATE_COPYING)
         bm_point("copying.started");
+    bm_heed(s->m);
     if (s->m->pacer)
         bm_pacer_tick(s->m->pacer, s->m, s->before + done);
     bm_mover_progress(s->m, s->before + done, s->total);
@@ -91,9 +93,13 @@ int bm_staged_each(struct bm_mover *m, bm_staged_work work,
                           .throttle = bm_throttle_new(m->job->bandwidth),
                           .work = work,
                           .err = err};
-    int rc = hows && stages && s.throttle
-                 ? take_pace(&s, err)
-                 : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
+    int rc;
+
+    if (bm_move_before_switch(m->job))
+        bm_heed_pause(m);
+    rc = hows && stages && s.throttle
+             ? take_pace(&s, err)
+             : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
 
     if (!rc)
         rc = bm_gently(work_on_all, &s, err);

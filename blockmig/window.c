@@ -55,8 +55,12 @@ static int lift_limits(struct bm_mover *m, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && m->job->bandwidth && i < m->job->n_disks; i++)
-        rc = bm_blockjob_speed(m->domain, m->job->disks[i].target, 0, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (disk && disk->mirror)
+            rc = bm_blockjob_speed(m->domain, disk->target, 0, err);
+    }
     return rc;
 }
 

@@ -48,6 +48,8 @@ int cli_move(struct cli *cli, struct bm_error *err);
 int cli_job_list(struct cli *cli, struct bm_error *err);
 int cli_job_show(struct cli *cli, struct bm_error *err);
 int cli_job_watch(struct cli *cli, struct bm_error *err);
+int cli_job_set(struct cli *cli, struct bm_error *err);
+int cli_job_pause(struct cli *cli, struct bm_error *err);
 int cli_job_cancel(struct cli *cli, struct bm_error *err);
 int cli_job_undo(struct cli *cli, struct bm_error *err);
 int cli_job_accept(struct cli *cli, struct bm_error *err);

@@ -51,7 +51,7 @@ static int list_row(struct list *list, const struct bm_job *job, bool running)
     char created[40];
     const char *cells[] = {job->id,
                            bm_state_name(job->state),
-                           running ? "yes" : "no",
+                           cli_running(job, running),
                            job->domain,
                            disks,
                            job->store,

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The commands that work on a job again: job resume and job release. */
+#include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/report.h"
@@ -67,12 +68,48 @@ static int resume(struct cli *cli, struct cli_session *s, struct bm_error *err)
     return cli_session_report(s, rc, err);
 }
 
+static void tell_pause_ended(const struct cli *cli, const char *id)
+{
+    json_object *o;
+
+    cli_say("%s: goes on; see it with 'blockmig job watch %s'\n", id, id);
+    if (!cli->options.json)
+        return;
+    o = cli_event_json("result", id);
+    if (o) {
+        cli_add_number(o, "exit_status", BM_EXIT_DONE);
+        cli_add_bool(o, "resuming", true);
+    }
+    cli_result_json_line(o);
+}
+
+/* A job that stands still because its user wanted that. false: it is not so,
+ * and what it is else the run lock will say. */
+static bool end_pause(struct cli *cli)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_job_store *jobs = NULL;
+    const char *id = cli->args[0];
+    bool ended = !cli->options.back && !cli->options.accept &&
+                 cli_open_jobs(&cli->options, true, &jobs, &ignored) == 0 &&
+                 bm_job_running(jobs, id) &&
+                 cli_ask(jobs, id, "resume", "resume", &ignored) == 0;
+
+    bm_job_store_close(jobs);
+    if (ended)
+        tell_pause_ended(cli, id);
+    return ended;
+}
+
 int cli_job_resume(struct cli *cli, struct bm_error *err)
 {
     struct cli_session s = CLI_SESSION_INIT(&cli->options);
     BM_FREE char *uri = NULL;
-    int rc = job_uri(cli, &uri, err);
+    int rc;
 
+    if (end_pause(cli))
+        return BM_EXIT_DONE;
+    rc = job_uri(cli, &uri, err);
     if (rc < 0)
         return rc;
     /* the guard first, while we have one thread; the connection may be out

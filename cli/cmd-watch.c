@@ -21,6 +21,14 @@ static uint64_t member(json_object *o, const char *name)
                : 0;
 }
 
+static bool flag(json_object *o, const char *name)
+{
+    json_object *value;
+
+    return json_object_object_get_ex(o, name, &value) &&
+           json_object_get_boolean(value);
+}
+
 /* What the running job published last, as its hook saw it. */
 static int parse_status(const char *text, struct bm_progress *out)
 {
@@ -34,6 +42,7 @@ static int parse_status(const char *text, struct bm_progress *out)
         out->bytes_total = member(o, "bytes_total");
         out->rate = member(o, "rate");
         out->elapsed_ms = (int64_t)member(o, "elapsed_ms");
+        out->paused = flag(o, "paused");
     }
     json_object_put(o);
     return rc;
@@ -76,9 +85,27 @@ static int ended(const struct bm_job *job, struct bm_error *err)
     return -ECANCELED;
 }
 
+/* What the last look has found. */
+struct seen {
+    int state; /* -1: nothing yet */
+    bool paused;
+};
+
+static void tell(const struct bm_job *job, struct seen *seen)
+{
+    bool paused = job->paused;
+
+    if ((int)job->state != seen->state)
+        cli_event(job, NULL);
+    if (paused != seen->paused && (paused || (int)job->state == seen->state))
+        cli_event(job, paused ? "paused" : "goes on");
+    seen->state = (int)job->state;
+    seen->paused = paused;
+}
+
 /* 1: go on; else as a command returns. Whether it runs is asked before its
  * journal is read: the other way round an end in between looks like a death. */
-static int look(struct bm_job_store *jobs, const char *id, int *state,
+static int look(struct bm_job_store *jobs, const char *id, struct seen *seen,
                 struct bm_error *err)
 {
     struct bm_job *job = NULL;
@@ -87,9 +114,9 @@ static int look(struct bm_job_store *jobs, const char *id, int *state,
 
     if (rc < 0)
         return rc;
-    if ((int)job->state != *state)
-        cli_event(job, NULL);
-    *state = (int)job->state;
+    if (!running) /* a pause lives as long as its process */
+        job->paused = false;
+    tell(job, seen);
     if (bm_state_final(job->state)) {
         rc = ended(job, err);
     } else if (!running) {
@@ -106,11 +133,11 @@ static int look(struct bm_job_store *jobs, const char *id, int *state,
 int cli_job_watch(struct cli *cli, struct bm_error *err)
 {
     struct bm_job_store *jobs = NULL;
-    int state = -1;
+    struct seen seen = {.state = -1};
     int rc = cli_open_jobs(&cli->options, true, &jobs, err);
 
     while (rc == 0) {
-        rc = look(jobs, cli->args[0], &state, err);
+        rc = look(jobs, cli->args[0], &seen, err);
         if (rc != 1)
             break;
         bm_sleep_ms(WATCH_MS);

@@ -68,6 +68,16 @@ const struct cli_command cli_commands[] = {
      false, cli_job_show},
     {"job watch", "ID", "follow a job to its end; exits as the job does", NULL,
      none, 1, 1, "ID", true, cli_job_watch},
+    {"job set", "ID NAME=VALUE...", "other limits for a job, at once",
+     "NAME is bandwidth (RATE or none), guest-latency (FACTOR or off),\n"
+     "switch-max, settle or max-pause, with a value as of the option of that\n"
+     "name. A job that nobody runs has them when it is resumed.\n",
+     none, 2, 6, "ID or NAME=VALUE", false, cli_job_set},
+    {"job pause", "ID", "a running job: stand still; job resume goes on",
+     "Before the switch nothing is read or written any more, and a settled\n"
+     "job stays settled. The guest runs on. In the switch and after settled\n"
+     "there is no pause.\n",
+     none, 1, 1, "ID", false, cli_job_pause},
     {"job cancel", "ID", "ask a running job to stop and go back", NULL, none, 1,
      1, "ID", false, cli_job_cancel},
     {"job undo", "ID", "a settled job: go back to the old images, in seconds",
@@ -77,7 +87,10 @@ const struct cli_command cli_commands[] = {
     {"job accept", "ID",
      "a settled job: end the waiting, stay on the new images", NULL, none, 1, 1,
      "ID", false, cli_job_accept},
-    {"job resume", "ID", "go on with an interrupted job, or go back",
+    {"job resume", "ID",
+     "go on with a paused or an interrupted job, or go back",
+     "A job that was paused goes on, and this command ends. An interrupted "
+     "one:\n"
      "Looks at what is really there (XML, block jobs, files) and ends the job\n"
      "from there: forwards, or with --back backwards.\n",
      resume_options, 1, 1, "ID", true, cli_job_resume},

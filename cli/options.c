@@ -190,6 +190,12 @@ static int set(const struct cli_option_row *row, const char *value,
     return 0;
 }
 
+int cli_options_set(struct cli_options *options, enum cli_option id,
+                    const char *value, struct bm_error *err)
+{
+    return set(&cli_option_rows[id], value, options, err);
+}
+
 /* --- parsing ------------------------------------------------------------ */
 
 /* getopt's tables for the allowed options. */

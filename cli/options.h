@@ -108,6 +108,10 @@ int cli_options_parse(struct cli_options *options,
                       bool stop, int argc, char **argv, int *used,
                       struct bm_error *err);
 
+/* Checks and stores one value, as if --OPTION VALUE had been given. */
+int cli_options_set(struct cli_options *options, enum cli_option id,
+                    const char *value, struct bm_error *err);
+
 /* Rules between options and values that the table cannot say. */
 int cli_options_check(const struct cli_options *options, struct bm_error *err);
 

@@ -203,7 +203,7 @@ static const char *time_left(const struct bm_progress *p, char *buf,
     uint64_t seconds;
 
     buf[0] = '\0';
-    if (p->rate == 0 || p->bytes_done >= p->bytes_total)
+    if (p->paused || p->rate == 0 || p->bytes_done >= p->bytes_total)
         return buf;
     seconds = (p->bytes_total - p->bytes_done) / p->rate;
     if (seconds < 360000)
@@ -235,16 +235,18 @@ static int terminal_width(void)
 static void show_line(const char *phase, const struct bm_progress *p)
 {
     char done[32], total[32], rate[32], left[48], guest[64], line[320];
+    const char *paused = p->paused ? ", paused" : "";
 
     if (p->bytes_total > 0)
-        snprintf(line, sizeof line, "%s  %5.1f %%  %s of %s  %s/s%s%s", phase,
-                 percent(p), bm_format_size(p->bytes_done, done, sizeof done),
+        snprintf(line, sizeof line, "%s%s  %5.1f %%  %s of %s  %s/s%s%s", phase,
+                 paused, percent(p),
+                 bm_format_size(p->bytes_done, done, sizeof done),
                  bm_format_size(p->bytes_total, total, sizeof total),
                  bm_format_size(p->rate, rate, sizeof rate),
                  guest_latency(p, guest, sizeof guest),
                  time_left(p, left, sizeof left));
     else
-        snprintf(line, sizeof line, "%s  %.1f s", phase,
+        snprintf(line, sizeof line, "%s%s  %.1f s", phase, paused,
                  (double)p->elapsed_ms / 1000);
     printf("\r\033[K%.*s", terminal_width() - 1, line);
     fflush(stdout);
@@ -266,6 +268,8 @@ static json_object *progress_json(const char *id, const char *phase,
     json_object_object_add(o, "rate", json_object_new_uint64(p->rate));
     json_object_object_add(o, "percent", json_object_new_double(percent(p)));
     cli_add_number(o, "elapsed_ms", p->elapsed_ms);
+    if (p->paused)
+        cli_add_bool(o, "paused", true);
     if (p->bound_us > 0) {
         json_object_object_add(o, "guest_latency_ms",
                                json_object_new_double(p->latency_us / 1000));

@@ -167,10 +167,15 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
 {
     char size[32];
 
-    cli_print("%s of %s: %s -> %s (%s)\n", d->target, job->domain,
-              cli_source_name(d), cli_dest_name(d),
+    bool back = job->state == BM_STATE_ROLLED_BACK;
+
+    cli_print("%s of %s: %s%s%s (%s)\n", d->target, job->domain,
+              cli_source_name(d), back ? ", where it was" : " -> ",
+              back ? "" : cli_dest_name(d),
               bm_format_size(d->capacity, size, sizeof size));
-    proof_text(job, d);
+    /* of a new image that is gone only what was wrong with it is news */
+    if (!back || (!d->proven && d->proof_different))
+        proof_text(job, d);
     if (d->repaired)
         cli_print("  %s did not read back as written, and had to be written "
                   "again: see 'blockmig job events %s'\n",
@@ -217,13 +222,18 @@ static void line_text(const char *name, const char *value)
         cli_print("%-10s %s\n", name, value);
 }
 
+const char *cli_running(const struct bm_job *job, bool running)
+{
+    return !running ? "no" : job->paused ? "paused" : "yes";
+}
+
 void cli_job_text(const struct bm_job *job, bool running)
 {
     char created[40], ended[40];
 
     line_text("job", job->id);
     line_text("state", bm_state_name(job->state));
-    line_text("running", running ? "yes" : "no");
+    line_text("running", cli_running(job, running));
     line_text("domain", job->domain);
     line_text("uuid", job->uuid);
     line_text("uri", job->uri);

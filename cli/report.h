@@ -19,6 +19,9 @@ void cli_result_text(const struct bm_job *job);
 json_object *cli_job_json(const struct bm_job *job, bool running);
 void cli_job_text(const struct bm_job *job, bool running);
 
+/* "yes", "no", or "paused" by its user. */
+const char *cli_running(const struct bm_job *job, bool running);
+
 /* The image that the disk had when the job began, and its new one; "-": has
  * none. */
 const char *cli_source_name(const struct bm_job_disk *disk);

@@ -103,7 +103,8 @@ static void on_progress(void *opaque, const struct bm_job *job,
 
 static void on_event(void *opaque, const struct bm_job *job, const char *text)
 {
-    const struct bm_progress none = {.state = job->state};
+    const struct bm_progress none = {.state = job->state,
+                                     .paused = job->paused};
     struct cli_session *s = opaque;
 
     s->published = 0; /* a new state is told at once */
@@ -126,6 +127,20 @@ static enum bm_wish on_wish(void *opaque)
     return s->control ? bm_control_wish(s->control) : BM_WISH_NONE;
 }
 
+static bool on_steer(void *opaque, struct bm_steer *out)
+{
+    struct cli_session *s = opaque;
+
+    return s->control && bm_control_steer(s->control, out);
+}
+
+static bool on_paused(void *opaque)
+{
+    struct cli_session *s = opaque;
+
+    return s->control && bm_control_paused(s->control);
+}
+
 int cli_session_listen(struct cli_session *s, struct bm_move_hooks *hooks,
                        struct bm_error *err)
 {
@@ -133,7 +148,9 @@ int cli_session_listen(struct cli_session *s, struct bm_move_hooks *hooks,
                                     .progress = on_progress,
                                     .event = on_event,
                                     .cancelled = on_cancelled,
-                                    .wish = on_wish};
+                                    .wish = on_wish,
+                                    .steer = on_steer,
+                                    .paused = on_paused};
     return bm_control_start(bm_job_store_dir(s->jobs), s->job->id, &s->control,
                             err);
 }

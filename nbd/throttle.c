@@ -11,6 +11,7 @@
 #define SECOND INT64_C(1000000000)
 #define BURST (SECOND / 10)
 #define DEBT_MAX (86400 * SECOND) /* and so no sum overflows */
+#define HELD_MS 100               /* before a held one is asked again */
 
 /*
  * Kept as time instead of bytes: `paid` is the moment up to which the bytes
@@ -20,6 +21,7 @@
 struct bm_throttle {
     pthread_mutex_t mutex;
     uint64_t rate;
+    bool held;
     int64_t paid; /* ns, CLOCK_MONOTONIC */
 };
 
@@ -76,11 +78,17 @@ void bm_throttle_set(struct bm_throttle *t, uint64_t rate)
     t->rate = rate;
 }
 
-int bm_throttle_take(struct bm_throttle *t, uint64_t bytes)
+void bm_throttle_hold(struct bm_throttle *t, bool held)
+{
+    BM_LOCK(&t->mutex);
+    t->held = held;
+}
+
+/* In milliseconds, until the bytes are paid for. */
+static int pay(struct bm_throttle *t, uint64_t bytes)
 {
     int64_t now = now_ns(), debt;
 
-    BM_LOCK(&t->mutex);
     if (t->rate == 0)
         return 0;
     debt = t->paid - now;
@@ -89,4 +97,13 @@ int bm_throttle_take(struct bm_throttle *t, uint64_t bytes)
     debt = limited((double)debt + (double)bytes * 1e9 / (double)t->rate);
     t->paid = now + debt;
     return debt > 0 ? (int)((debt + 999999) / 1000000) : 0;
+}
+
+int bm_throttle_take(struct bm_throttle *t, uint64_t bytes)
+{
+    int ms;
+
+    BM_LOCK(&t->mutex);
+    ms = pay(t, bytes);
+    return t->held && ms < HELD_MS ? HELD_MS : ms;
 }

@@ -6,6 +6,7 @@
 #ifndef BM_THROTTLE_H
 #define BM_THROTTLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct bm_throttle;
@@ -16,6 +17,9 @@ struct bm_throttle *bm_throttle_new(uint64_t rate);
 void bm_throttle_free(struct bm_throttle *throttle); /* accepts NULL */
 void bm_throttle_set(struct bm_throttle *throttle, uint64_t rate);
 uint64_t bm_throttle_rate(struct bm_throttle *throttle);
+/* Held, it lets nothing pass, whatever the rate; what was let pass before is
+ * not stopped. */
+void bm_throttle_hold(struct bm_throttle *throttle, bool held);
 
 /* Takes bytes out of the bucket, which may go into debt: the milliseconds that
  * the caller must wait before it does the work (it may look for a cancel or

@@ -31,6 +31,7 @@ struct bm_blockjob {
     uint64_t seq; /* the newest event looked at */
     enum bm_jobstate state;
     uint64_t cur, end; /* progress only: end may exceed the disk */
+    uint64_t speed;    /* the limit in bytes/s that its owner has set last */
 };
 
 struct bm_copy_request {

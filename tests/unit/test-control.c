@@ -96,6 +96,37 @@ Test(control, status_and_cancel)
     expect_nobody(dir);
 }
 
+Test(control, pause_and_resume)
+{
+    struct bm_control *control = start(dir);
+
+    cr_expect_not(bm_control_paused(control));
+    expect(dir, "resume", "not paused");
+    expect(dir, "pause", "ok");
+    cr_expect(bm_control_paused(control));
+    expect(dir, "resume", "ok");
+    cr_expect_not(bm_control_paused(control));
+    bm_control_stop(control);
+}
+
+/* What was set twice before anybody looked: the later one counts. */
+Test(control, limits)
+{
+    struct bm_control *control = start(dir);
+    struct bm_steer got;
+
+    cr_expect_not(bm_control_steer(control, &got));
+    expect(dir, "set bandwidth=5 settle=7", "ok");
+    expect(dir, "set bandwidth=6", "ok");
+    expect(dir, "set bandwidth=x", "unknown");
+    cr_assert(bm_control_steer(control, &got));
+    cr_expect_eq(got.parts, BM_STEER_BANDWIDTH | BM_STEER_SETTLE);
+    cr_expect_eq(got.bandwidth, 6);
+    cr_expect_eq(got.settle_ms, 7);
+    cr_expect_not(bm_control_steer(control, &got), "they are taken once");
+    bm_control_stop(control);
+}
+
 Test(control, nobody_there)
 {
     char *answer = NULL;

@@ -123,6 +123,21 @@ Test(throttle, a_wait_is_a_day_at_most)
     bm_throttle_free(t);
 }
 
+/* What waits already goes on only when it is let go. */
+Test(throttle, held_it_lets_nothing_pass)
+{
+    struct bm_throttle *t = bm_throttle_new(0);
+
+    bm_throttle_hold(t, true);
+    cr_expect_gt(bm_throttle_take(t, 1), 0);
+    cr_expect_gt(bm_throttle_take(t, 0), 0);
+    bm_throttle_set(t, 100 * MIB);
+    cr_expect_gt(bm_throttle_take(t, 0), 0);
+    bm_throttle_hold(t, false);
+    cr_expect_eq(bm_throttle_take(t, 0), 0);
+    bm_throttle_free(t);
+}
+
 static void *worker(void *throttle)
 {
     for (int i = 0; i < 40; i++)

@@ -1,0 +1,237 @@
+#!/bin/bash
+# SPDX-FileCopyrightText: the blockmig authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# A move that is steered while it runs: other limits (job set), a pause (job
+# pause, job resume), and the guest's file systems frozen by its agent
+# (--quiesce). tests/run --long has the rest of them; PARTS="..." just those.
+set -euo pipefail
+. "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/mover.bash"
+
+size=64M
+
+# slow NAME OPTION...: a guest, and a move of it that would take a minute
+slow() {
+    name=$1
+    shift
+    lab_guest_bare "$name" --disk format=raw,size=$size,fill=all
+    lab_hmp_write "$name" vda 0x5a 3M 64k
+    mover_start none move "$name" --to "$LAB_DIR/ds2" --bandwidth 1M "$@"
+    lab_wait 20 in_phase copying || fail "it does not copy: $(mover_said)"
+    id=$(newest_job)
+}
+
+field() { blockmig job show "$id" --json | jq -r ".$1"; }
+field_is() { [ "$(field "$1")" = "$2" ]; }
+
+moved() {
+    mover_ends 60 0
+    check_source "$name" vda "$LAB_DIR/ds2/$name-vda.raw"
+    check_clean "$name"
+    lab_hmp_read "$name" vda 0x5a 3M 64k
+}
+
+stayed() {
+    mover_ends 20 1 'the move of'
+    check_source "$name" vda "$LAB_DIR/ds1/$name-vda.raw"
+    check_clean "$name"
+    gone "$LAB_DIR/ds2/$name-vda.raw"
+    lab_hmp_read "$name" vda 0x5a 3M 64k
+}
+
+pause() {
+    expect 0 'asked to pause' blockmig job pause "$id"
+    lab_wait 10 field_is paused true || fail "not paused: $(mover_said)"
+}
+
+# Bytes that reached the new image.
+arrived() { du -B1 "$LAB_DIR/ds2/$name-vda.raw" | cut -f 1; }
+
+# Nothing arrives, and the guest runs.
+stands_still() {
+    local before
+    sleep 0.3 # what was in flight
+    before=$(arrived)
+    lab_hmp_write "$name" vda 0x66 5M 64k
+    sleep 1.2
+    lab_equal "bytes on the target of the paused $name" "$(arrived)" "$before"
+    lab_is_state "$name" running || fail "$name does not run"
+}
+
+# --- job set ---
+
+test_set() {
+    slow a1 --strategy staged
+    expect 0 'bandwidth none, guest latency off' \
+        blockmig job set "$id" bandwidth=none guest-latency=off settle=2s
+    moved
+    lab_equal bandwidth "$(field bandwidth)" 0
+    lab_equal settle "$(field settle_ms)" 2000
+    expect 0 'set to bandwidth none.*it was bandwidth 1 MiB/s, guest lat' \
+        blockmig job events "$id"
+    expect 3 'finished already' blockmig job set "$id" bandwidth=1M
+    ok "limits are lifted while the move runs"
+}
+
+# libvirt's own copy obeys too.
+test_set_blockcopy() {
+    slow a2 --strategy blockcopy
+    lab_equal "limit of libvirt's job" "$(job_speed)" 1048576
+    expect 0 '' blockmig job set "$id" bandwidth=3M
+    lab_wait 10 speed_is 3145728 || fail "libvirt's job has $(job_speed)"
+    expect 0 '' blockmig job set "$id" bandwidth=none
+    moved
+    ok "libvirt's copy has the new limit"
+}
+
+# In bytes a second; 0: no limit.
+job_speed() {
+    lab_virsh blockjob "$name" vda --raw --bytes 2>/dev/null |
+        sed -n 's/^ *bandwidth=//p'
+}
+speed_is() { [ "$(job_speed)" = "$1" ]; }
+
+# A job that nobody runs has them when it is resumed.
+test_set_dead() {
+    slow a3 --strategy staged
+    mover_signal KILL
+    lab_wait 20 test -s "$LAB_DIR/mover.status"
+    expect 0 'for the next job resume' \
+        blockmig job set "$id" bandwidth=2G guest-latency=3 switch-max=1M
+    lab_equal bandwidth "$(field bandwidth)" 2147483648
+    lab_equal latency "$(field guest_latency)" 3
+    rm "$LAB_DIR/mover.status"
+    mover_start none job resume "$id"
+    moved
+    lab_equal switch-max "$(field switch_max)" 1048576
+    ok "limits for a job that nobody runs"
+}
+
+test_set_refused() {
+    local word
+    for word in bandwidth=5x guest-latency=0.5 max-pause=1 pace=3 bandwidth \
+        bandwidth= settle=never; do
+        expect 2 "job set '$word'" blockmig job set 00000000 "$word"
+    done
+    expect 2 'missing' blockmig job set 00000000
+    expect 3 'job 00000000' blockmig job set 00000000 bandwidth=1M
+    expect 3 'job 00000000' blockmig job pause 00000000
+    ok "what job set refuses"
+}
+
+# --- job pause ---
+
+test_pause() {
+    local watch
+    slow b1 --strategy staged
+    blockmig job watch "$id" >"$LAB_DIR/watch.out" 2>&1 &
+    watch=$!
+    pause
+    stands_still
+    expect 0 'paused' blockmig job list
+    expect 0 'running +paused' blockmig job show "$id"
+    expect 0 'goes on' blockmig job resume "$id"
+    lab_wait 10 field_is paused false || fail "it does not go on"
+    expect 3 'it is running already' blockmig job resume "$id"
+    expect 0 '' blockmig job set "$id" bandwidth=none
+    moved
+    wait $watch || fail "job watch ended with $?"
+    expect 0 "copying $id: paused $id: goes on .*done after" \
+        tr '\n' ' ' <"$LAB_DIR/watch.out"
+    lab_hmp_read "$name" vda 0x66 5M 64k
+    ok "a staged move stands still and goes on"
+}
+
+test_pause_cancel() {
+    slow b2 --strategy staged
+    pause
+    stands_still
+    expect 0 'asked to cancel' blockmig job cancel "$id"
+    stayed
+    ok "cancelled while paused"
+}
+
+# libvirt knows no pause: its job crawls, and is as fast as before after it.
+test_pause_blockcopy() {
+    slow b3 --strategy blockcopy
+    pause
+    lab_wait 10 speed_is 1 || fail "libvirt's job has $(job_speed)"
+    stands_still
+    expect 0 'goes on' blockmig job resume "$id"
+    lab_wait 10 speed_is 1048576 || fail "libvirt's job has $(job_speed)"
+    expect 0 '' blockmig job set "$id" bandwidth=none
+    moved
+    ok "libvirt's copy stands still and goes on"
+}
+
+test_pause_blockcopy_cancel() {
+    slow b4 --strategy blockcopy
+    pause
+    lab_wait 10 speed_is 1 || fail "libvirt's job has $(job_speed)"
+    expect 0 'asked to cancel' blockmig job cancel "$id"
+    stayed
+    ok "libvirt's copy cancelled while paused"
+}
+
+# A pause lives as long as its process.
+pause_killed() {
+    slow "$1" --strategy "$2"
+    pause
+    [ "$2" = staged ] || lab_wait 10 speed_is 1 || fail "it does not crawl"
+    mover_signal KILL
+    lab_wait 20 test -s "$LAB_DIR/mover.status"
+    expect 0 'running +no' blockmig job show "$id"
+    expect 6 'nobody runs it' blockmig job pause "$id"
+    expect 0 '' blockmig job set "$id" bandwidth=none
+    rm "$LAB_DIR/mover.status"
+    mover_start none job resume "$id"
+    moved
+    ok "killed while paused, $2: job resume goes on"
+}
+
+test_pause_killed() { pause_killed b5 staged; }
+test_pause_blockcopy_killed() { pause_killed b6 blockcopy; }
+
+# Settled and paused: no time runs out, and undo is heard.
+test_pause_settled() {
+    slow b7 --strategy staged --settle 1h
+    expect 0 '' blockmig job set "$id" bandwidth=none
+    lab_wait 60 field_is state settled || fail "never settled: $(mover_said)"
+    pause
+    expect 0 '' blockmig job set "$id" settle=0
+    lab_wait 10 field_is settle_ms 0
+    sleep 1
+    lab_equal state "$(field state)" settled
+    lab_hmp_write "$name" vda 0x66 5M 64k
+    expect 0 '' blockmig job undo "$id"
+    mover_ends 30 1 'was undone'
+    check_source "$name" vda "$LAB_DIR/ds1/$name-vda.raw"
+    check_clean "$name"
+    lab_hmp_read "$name" vda 0x66 5M 64k
+    ok "a settled move stands still, and is undone"
+}
+
+# What was asked for in the switch begins when it is over.
+test_pause_switch() {
+    name=b8
+    lab_guest_bare $name --disk format=raw,size=$size,fill=8M
+    lab_hmp_write "$name" vda 0x5a 3M 64k
+    mover_start proving-rest move $name --strategy staged --to "$LAB_DIR/ds2"
+    mover_stands
+    id=$(newest_job)
+    blockmig job pause "$id" >"$LAB_DIR/pause.out" &
+    sleep 0.2 # its control thread stands too: asked while it does
+    mover_signal CONT
+    lab_wait 10 field_is paused true || fail "not paused: $(mover_said)"
+    lab_equal state "$(field state)" settled
+    expect 0 'goes on' blockmig job resume "$id"
+    moved
+    ok "a pause that was asked for in the switch begins in settled"
+}
+
+tests=${PARTS:-set}
+lab_begin
+for one in $tests; do
+    "test_$one"
+done
