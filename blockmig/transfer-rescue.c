@@ -85,8 +85,9 @@ static int list_bad(struct bm_transfer_job *job, struct bm_bad *bad,
     int rc = bm_bad_list(job->map, bad);
 
     for (size_t i = 0; rc == 0 && i < bad->n; i++)
-        rc = bm_transfer_add_bad(job->result, bad->ranges[i].offset,
-                                 bad->ranges[i].length);
+        if (!bad->filled[i])
+            rc = bm_transfer_add_bad(job->result, bad->ranges[i].offset,
+                                     bad->ranges[i].length);
     job->result->filled_bytes = bad->filled_bytes;
     return rc ? bm_fail_errno(err, ENOMEM, "cannot list what is bad") : 0;
 }

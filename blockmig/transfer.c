@@ -94,6 +94,9 @@ int bm_transfer_copy(struct bm_transfer_job *job, const struct bm_bitmap *only,
     rc = bm_copy_run(&copy, &sum, err);
     job->result->data += sum.data;
     job->result->zeroes += sum.zeroes;
+    if (rc && sum.unread)
+        bm_remedy(err, "--on-read-error rescue --mapfile FILE copies all that "
+                       "can be read");
     return rc;
 }
 
@@ -147,10 +150,6 @@ static int say_unreadable(struct bm_transfer_job *job, struct bm_error *err)
             job->how->source, (unsigned long long)job->result->bad_bytes,
             job->result->n_bad, job->result->n_bad == 1 ? "" : "s");
     bm_cause(err, "they cannot be read");
-    if (job->result->filled_bytes)
-        bm_cause(err, "they cannot be read; %llu bytes of them come from %s",
-                 (unsigned long long)job->result->filled_bytes,
-                 job->how->fill_from);
     return bm_status(err, BM_EXIT_UNREADABLE);
 }
 
@@ -235,6 +234,8 @@ int bm_transfer_run(const struct bm_transfer *transfer,
     rc = prepare(&job, err);
     if (rc == 0)
         rc = bm_transfer_start(&job, err);
+    else if (err->status == BM_EXIT_FAILED)
+        bm_status(err, BM_EXIT_REFUSED); /* nothing was touched yet */
     if (rc == 0) {
         rc = copy_all(&job, err);
         if (rc)

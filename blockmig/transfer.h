@@ -50,9 +50,10 @@ struct bm_transfer_result {
     char root[BM_DIGEST_HEX]; /* "": no digests */
     bool partial;             /* the root stands for unknown blocks too */
     int64_t copy_ms, verify_ms;
-    struct bm_range *bad; /* unreadable, ascending; owned */
+    struct bm_range *bad; /* unreadable and not filled, ascending; owned */
     size_t n_bad;
-    uint64_t bad_bytes, filled_bytes;
+    uint64_t bad_bytes;    /* of them */
+    uint64_t filled_bytes; /* that cannot be read, but come from another copy */
 };
 void bm_transfer_result_clear(struct bm_transfer_result *result);
 

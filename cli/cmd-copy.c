@@ -36,6 +36,8 @@ static int check(const struct cli_options *o, struct bm_error *err)
 {
     bool rescue = strcmp(o->on_read_error, "rescue") == 0;
 
+    if (o->verify_from && !o->verify)
+        return usage(err, "--verify-from", "is of use with --verify only");
     if (rescue && !o->mapfile)
         return usage(err, "--on-read-error rescue", "needs --mapfile FILE");
     if (!rescue && (o->mapfile || o->fill_from || o->retries))
@@ -64,7 +66,7 @@ static int ask(const struct cli *cli, struct bm_transfer *t,
         .force = o->force,
         .resume = o->resume,
         .verify = o->verify,
-        .verify_cached = strcmp(o->verify_from, "cache") == 0,
+        .verify_cached = o->verify_from && strcmp(o->verify_from, "cache") == 0,
         .manifest = o->manifest,
         .bandwidth = o->bandwidth,
         .rescue = strcmp(o->on_read_error, "rescue") == 0,
@@ -125,6 +127,10 @@ static void result_text(const struct bm_transfer *t,
     if (r->kept)
         cli_say("; %s were there", bm_format_size(r->kept, kept, sizeof kept));
     cli_say("\n");
+    if (r->filled_bytes)
+        cli_say("%s could not be read and come from %s; %s says which\n",
+                bm_format_size(r->filled_bytes, data, sizeof data),
+                t->fill_from, t->mapfile);
     if (t->verify)
         cli_say("proven by re-reading the target (%s) in %.1f s\n", r->medium,
                 (double)r->verify_ms / 1000);

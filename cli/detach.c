@@ -93,6 +93,9 @@ static int child_run(struct cli *cli, cli_run run, struct bm_error *err)
     signal(SIGHUP, SIG_IGN);
     if (null >= 0)
         (void)dup2(null, STDIN_FILENO);
+    /* what preflight says is no part of the answer: that is the job's ID */
+    if (!cli->options.json)
+        (void)dup2(STDERR_FILENO, STDOUT_FILENO);
     rc = run(cli, err);
     if (cli->report < 0)
         return rc; /* it ran; main says how it ended, into the log */

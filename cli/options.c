@@ -21,7 +21,6 @@ void cli_options_default(struct cli_options *options)
     options->source = "keep";
     options->cache = "writeback";
     options->digest = "sha256";
-    options->verify_from = "medium";
     options->on_read_error = "stop";
     options->max_pause = BM_MAX_PAUSE_MS;
     options->switch_max = BM_SWITCH_MAX;

@@ -84,9 +84,9 @@ struct cli_options {
     int64_t max_pause;                       /* ms */
     bool accept, all, back, detach, dry_run, force, kept;
     bool digests, force_share, strict;
-    const char *output_format, *digest, *verify_from,
-        *on_read_error;                         /* words */
-    const char *manifest, *mapfile, *fill_from; /* files; NULL: none */
+    const char *output_format, *digest, *on_read_error; /* words */
+    const char *verify_from;                            /* NULL: medium */
+    const char *manifest, *mapfile, *fill_from;         /* files; NULL: none */
     const char *check, *update, *dirty, *changed_since;
     const char *tls_certificates, *tls_psk;
     int64_t retries;

@@ -92,7 +92,7 @@ names() {
     trouble 3 'a line break' copy -f raw a $'b\nc'
     long=$(printf '%0240d' 0)
     trouble 3 'File name too long' copy -f raw a "$long"
-    trouble 1 'Unknown driver' copy -f nosuch a b
+    trouble 3 'Unknown driver' copy -f nosuch a b
     ! grep -q json err || fail "QEMU's words show: $(cat err)"
     rm -f a b $'line\nbreak'
     ok "names"

@@ -135,7 +135,7 @@ resume() {
     rm b
     interrupted INT
     grep -q 'resume goes on' err || fail "no way named: $(cat err)"
-    run 0 copy --json --resume --verify-from cache -f raw a b
+    run 0 copy --json --resume -f raw a b
     [ "$(kept)" -gt 4194304 ] || fail "too little was kept: $(cat out)"
     same a b
     nothing_left c
@@ -187,7 +187,7 @@ dead_server() {
 faults() {
     noise a 8M
     by_nbdkit e --filter=error pattern 64M error-pread-rate=0.3
-    trouble 1 'Input/output error' copy "$(uri e)" b
+    trouble 1 'Input/output error.*--on-read-error rescue' copy "$(uri e)" b
     stop e
     by_nbdkit e --filter=error pattern 64M error-extents-rate=1
     # who cannot say what is zero is read
@@ -256,18 +256,19 @@ refused() {
     qemu-img create -q -f qcow2 -b a -F raw top.qcow2
     trouble 3 'what would be read' copy --force -f qcow2 top.qcow2 a
     trouble 3 'names a backing file.*-f' copy top.qcow2 c
-    trouble 1 'No such file' copy none c
+    trouble 3 'No such file' copy none c
     trouble 3 'No such file' copy -f raw a none/c
     trouble 3 'neither a file' copy -f raw a .
     mkfifo pipe
-    trouble 1 'neither a file' copy pipe c
+    trouble 3 'neither a file' copy pipe c
     trouble 2 'needs --mapfile' copy --on-read-error rescue a c
+    trouble 2 'with --verify only' copy --verify-from cache a c
     trouble 2 "unknown digest 'crc'" copy --digest crc a c
     trouble 2 '' copy a
     nothing_left c
     # used by a QEMU: as a target, and as a source
     qemu-nbd -t --fork -k "$tmp/u.sock" --pid-file="$tmp/u.pid" -f raw b
-    trouble 1 'open' copy -f raw b c
+    trouble 3 'open' copy -f raw b c
     run 0 -q copy -U -f raw b c
     stop u
     rm -f a b c hard pipe top.qcow2
@@ -325,7 +326,7 @@ attacks() {
     trouble 3 'is no manifest' copy --manifest c -f raw c e
     trouble 3 'is no manifest' hash --manifest c -f raw c
     same c before
-    trouble 1 'No such file' copy --manifest none/m -f raw c e
+    trouble 3 'No such file' copy --manifest none/m -f raw c e
     [ ! -e e ] || fail "e is there"
     # a rescue without its map
     cp c kept

@@ -113,6 +113,9 @@ test_detach() {
     # a refusal is told by the command, not in a log
     expect 3 'is the source itself' blockmig move y1 --to "$LAB_DIR/ds2" \
         --detach --name y1-vda.qcow2
+    # and stdout has an ID or nothing
+    lab_equal "stdout of a refusal" "$(blockmig move y1 --to "$LAB_DIR/ds2" \
+        --detach --name y1-vda.qcow2 2>/dev/null)" ''
     ok "--detach and job watch"
 }
 

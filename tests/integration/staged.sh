@@ -76,6 +76,8 @@ test_settle() {
     expect 0 '' blockmig job undo "$id"
     mover_ends 30 1 'was undone'
     job_is "$id" state rolled-back
+    expect 0 'vda of t1: [^ ]*/ds1/t1-vda.raw, where it was' \
+        blockmig job show "$id"
     check_source t1 vda "$LAB_DIR/ds1/t1-vda.raw"
     check_clean t1
     gone "$LAB_DIR/ds2/t1-vda.raw"
