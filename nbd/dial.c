@@ -282,6 +282,7 @@ static int read_facts(const struct bm_dial *how, struct nbd_handle *nbd,
         sane_maximum(block_size(nbd, LIBNBD_SIZE_MAXIMUM),
                      facts->minimum ? facts->minimum : BM_SAFE_MINIMUM);
     facts->read_only = nbd_is_read_only(nbd) != 0;
+    facts->whole_reads = !how->uri && nbd_can_df(nbd) == 1;
     facts->can_zero = nbd_can_zero(nbd) == 1;
     facts->can_flush = nbd_can_flush(nbd) == 1;
     facts->multi_conn = nbd_can_multi_conn(nbd) == 1;

@@ -39,6 +39,10 @@ struct bm_facts {
     uint32_t preferred; /* 0: it did not say */
     uint32_t maximum;   /* of a read or write, sane, a multiple of minimum */
     bool read_only, can_zero, can_flush, multi_conn;
+    /* reads are to be answered whole: QEMU 7.2 hangs up where a read fails that
+     * it may answer in fragments (nbd/server.c, nbd_co_send_sparse_read). Only
+     * of a server of ours: others may refuse a large one (EOVERFLOW) */
+    bool whole_reads;
     bool has_zero, has_dirty; /* the maps of extents */
 };
 

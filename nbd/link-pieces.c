@@ -84,6 +84,26 @@ static int on_done(void *opaque, int *error)
     return 1; /* retire it */
 }
 
+/* The buffer is libnbd's to fill. */
+static int on_chunk(void *opaque, const void *data, size_t count,
+                    uint64_t offset, unsigned status, int *error)
+{
+    return 0;
+}
+
+static int64_t send_read(struct bm_link *link, struct bm_piece *piece,
+                         nbd_completion_callback done)
+{
+    nbd_chunk_callback chunk = {.callback = on_chunk};
+
+    return link->facts.whole_reads
+               ? nbd_aio_pread_structured(link->nbd, piece->buf, piece->len,
+                                          piece->offset, chunk, done,
+                                          LIBNBD_CMD_FLAG_DF)
+               : nbd_aio_pread(link->nbd, piece->buf, piece->len, piece->offset,
+                               done, 0);
+}
+
 static int64_t send_command(struct bm_link *link, struct bm_piece *piece)
 {
     nbd_completion_callback done = {.callback = on_done, .user_data = piece};
@@ -92,8 +112,7 @@ static int64_t send_command(struct bm_link *link, struct bm_piece *piece)
 
     switch (piece->command) {
     case BM_COMMAND_READ:
-        return nbd_aio_pread(link->nbd, piece->buf, piece->len, piece->offset,
-                             done, 0);
+        return send_read(link, piece, done);
     case BM_COMMAND_WRITE:
         return nbd_aio_pwrite(link->nbd, piece->buf, piece->len, piece->offset,
                               done, 0);
