@@ -207,6 +207,44 @@ static int read_chain(json_object *disk, const char *disk_where,
     return rc;
 }
 
+static int read_lower(json_object *disk, const char *disk_where,
+                      struct bm_job_disk *into, struct bm_error *err)
+{
+    json_object *array;
+    char where[64];
+    size_t n;
+    int rc = member(disk, disk_where, "lower", json_type_array, &array, err);
+
+    if (rc < 0)
+        return rc;
+    n = json_object_array_length(array);
+    into->lower = calloc(n ? n : 1, sizeof *into->lower);
+    if (!into->lower)
+        return no_memory(err);
+    while (into->n_lower < n && rc == 0) {
+        struct bm_job_layer *layer = &into->lower[into->n_lower];
+
+        snprintf(where, sizeof where, "%slower[%zu].", disk_where,
+                 into->n_lower);
+        rc = read_fields(json_object_array_get_idx(array, into->n_lower++),
+                         bm_lower_fields, layer, where, err);
+    }
+    return rc;
+}
+
+/* What the rest of the program counts on when it goes down the chains. */
+static int check_layers(const struct bm_job_disk *disk, const char *where,
+                        struct bm_error *err)
+{
+    if (disk->below < 0 || (size_t)disk->below >= disk->dest.n ||
+        disk->n_lower > (size_t)disk->below)
+        return bad(err, where, "below", "does not fit dest and lower");
+    if (disk->fronts < 0 ||
+        (size_t)disk->fronts + disk->n_lower >= disk->source.n)
+        return bad(err, where, "fronts", "does not fit source and lower");
+    return 0;
+}
+
 static int read_disk(json_object *object, size_t i, struct bm_job_disk *disk,
                      struct bm_error *err)
 {
@@ -219,7 +257,11 @@ static int read_disk(json_object *object, size_t i, struct bm_job_disk *disk,
         rc = read_chain(object, where, "source", &disk->source, err);
     if (rc == 0)
         rc = read_chain(object, where, "dest", &disk->dest, err);
-    return rc;
+    if (rc == 0)
+        rc = read_lower(object, where, disk, err);
+    return rc || (!disk->below && !disk->n_lower)
+               ? rc
+               : check_layers(disk, where, err);
 }
 
 static int read_disks(json_object *root, struct bm_job *job,

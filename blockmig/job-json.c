@@ -40,6 +40,7 @@ const struct bm_field bm_job_fields[] = {
     FIELD(bm_job, I64, settled_ms),
     FIELD(bm_job, U64, switch_max),
     FIELD(bm_job, TEXT, format),
+    FIELD(bm_job, TEXT, chain),
     FIELD(bm_job, INT, fronts_sent),
     FIELD(bm_job, INT, rounds),
     FIELD(bm_job, BOOL, off),
@@ -66,6 +67,10 @@ const struct bm_field bm_disk_fields[] = {
     FIELD(bm_job_disk, U64, source_dev),
     FIELD(bm_job_disk, U64, source_ino),
     FIELD(bm_job_disk, U64, capacity),
+    FIELD(bm_job_disk, INT, below),
+    FIELD(bm_job_disk, TEXT, shared),
+    FIELD(bm_job_disk, TEXT, create),
+    FIELD(bm_job_disk, BOOL, relative),
     FIELD(bm_job_disk, BOOL, dest_block),
     FIELD(bm_job_disk, U64, dest_dev),
     FIELD(bm_job_disk, U64, dest_ino),
@@ -88,6 +93,15 @@ const struct bm_field bm_disk_fields[] = {
     FIELD(bm_job_disk, BOOL, kept),
     FIELD(bm_job_disk, BOOL, deleted),
     END,
+};
+
+const struct bm_field bm_lower_fields[] = {
+    FIELD(bm_job_layer, U64, size),       FIELD(bm_job_layer, U64, source_dev),
+    FIELD(bm_job_layer, U64, source_ino), FIELD(bm_job_layer, U64, dest_dev),
+    FIELD(bm_job_layer, U64, dest_ino),   FIELD(bm_job_layer, TEXT, create),
+    FIELD(bm_job_layer, BOOL, relative),  FIELD(bm_job_layer, BOOL, make_sent),
+    FIELD(bm_job_layer, I64, image_ns),   FIELD(bm_job_layer, BOOL, kept),
+    FIELD(bm_job_layer, BOOL, deleted),   END,
 };
 
 const struct bm_field bm_chain_fields[] = {
@@ -198,6 +212,22 @@ static int write_chain(json_object *disk, const char *name,
     return write_layers(layers, chain);
 }
 
+static int write_lower(json_object *disk, const struct bm_job_disk *from)
+{
+    json_object *array = json_object_new_array();
+
+    if (add(disk, "lower", array, false) < 0)
+        return -ENOMEM;
+    for (size_t k = 0; k < from->n_lower; k++) {
+        json_object *layer = json_object_new_object();
+
+        if (!layer || append(array, layer) < 0 ||
+            write_fields(layer, bm_lower_fields, &from->lower[k]) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 static int write_disks(json_object *array, const struct bm_job *job)
 {
     for (size_t i = 0; i < job->n_disks; i++) {
@@ -207,7 +237,8 @@ static int write_disks(json_object *array, const struct bm_job *job)
         if (!object || append(array, object) < 0 ||
             write_fields(object, bm_disk_fields, disk) < 0 ||
             write_chain(object, "source", &disk->source) < 0 ||
-            write_chain(object, "dest", &disk->dest) < 0)
+            write_chain(object, "dest", &disk->dest) < 0 ||
+            write_lower(object, disk) < 0)
             return -ENOMEM;
     }
     return 0;

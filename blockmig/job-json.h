@@ -37,6 +37,7 @@ struct bm_field {
 /* Each ends with a field without a name. */
 extern const struct bm_field bm_job_fields[], bm_disk_fields[];
 extern const struct bm_field bm_chain_fields[], bm_layer_fields[];
+extern const struct bm_field bm_lower_fields[];
 
 static inline void bm_cleanup_json(json_object **object)
 {

@@ -63,7 +63,38 @@ const char *bm_strategy_name(enum bm_strategy strategy)
 
 const struct bm_layer *bm_job_image(const struct bm_job_disk *disk)
 {
-    return &disk->dest.layers[disk->dest.n - 1];
+    return &disk->dest.layers[disk->dest.n - 1 - (size_t)disk->below];
+}
+
+struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk)
+{
+    return (struct bm_chain){.layers = (struct bm_layer *)bm_job_image(disk),
+                             .n = (size_t)disk->below + 1,
+                             .complete = true};
+}
+
+const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k)
+{
+    return &disk->source.layers[(size_t)disk->fronts + k];
+}
+
+bool bm_job_chain_kept(const struct bm_job_disk *disk)
+{
+    return disk->source.n == (size_t)disk->fronts + (size_t)disk->below + 1;
+}
+
+bool bm_job_keeps(const struct bm_job_disk *disk)
+{
+    bool any = disk->kept && !disk->deleted;
+
+    for (size_t k = 0; k < disk->n_lower; k++)
+        any |= disk->lower[k].kept && !disk->lower[k].deleted;
+    return any;
+}
+
+bool bm_job_bridged(const struct bm_job_disk *disk)
+{
+    return disk->dest.n > (size_t)disk->below + 1;
 }
 
 /* Numbers from 11 on: the overlays of the other side have one digit. The
@@ -120,6 +151,11 @@ static void disk_clear(struct bm_job_disk *disk)
     free(disk->back);
     free(disk->front_dir);
     free(disk->bridge);
+    for (size_t k = 0; k < disk->n_lower; k++)
+        free(disk->lower[k].create);
+    free(disk->lower);
+    free(disk->shared);
+    free(disk->create);
     bm_chain_clear(&disk->source);
     bm_chain_clear(&disk->dest);
 }
@@ -137,6 +173,7 @@ void bm_job_free(struct bm_job *job)
     free(job->host);
     free(job->store);
     free(job->format);
+    free(job->chain);
     free(job->error);
     free(job);
 }

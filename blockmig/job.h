@@ -54,12 +54,33 @@ const char *bm_strategy_name(enum bm_strategy strategy);
 
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
 
+/* A layer below the top one of a chain that is kept: it gets an image of its
+ * own. */
+struct bm_job_layer {
+    uint64_t size;                   /* bytes, of the image as QEMU sees it */
+    uint64_t source_dev, source_ino; /* of the old one */
+    uint64_t dest_dev, dest_ino;     /* of the file we made; 0: not yet */
+    char *create;       /* how it is made: qemu-img's -o, or NULL */
+    bool relative;      /* it names its backing file without the folder */
+    bool make_sent;     /* journal: before it is made */
+    int64_t image_ns;   /* when it was last written by us (mtime) */
+    bool kept, deleted; /* the old one, after release */
+};
+
 struct bm_job_disk {
     char *target; /* vda */
     /* What it was when the job began; staged: under our fronts. */
     struct bm_chain source;
-    /* The new image; staged: under the bridge, until that is merged. */
+    /* The new image; staged: under the bridge, until that is merged. A chain
+     * that is kept goes on below it: the n_lower new images of `lower`, from
+     * the top, then what stays where it is; `below` of them in all. */
     struct bm_chain dest;
+    int below;
+    struct bm_job_layer *lower;
+    size_t n_lower;
+    char *shared;  /* why the layers below those stay where they are, or NULL */
+    char *create;  /* as of struct bm_job_layer, of the new image itself */
+    bool relative; /* likewise */
     uint64_t source_dev, source_ino; /* of the top image when the job began */
     uint64_t capacity;               /* bytes, guest-visible */
     bool dest_block;             /* an existing block device: never unlinked */
@@ -102,6 +123,7 @@ struct bm_job {
     int64_t settle_ms;   /* how long the way back stays open */
     uint64_t switch_max; /* bytes, staged: of the last front */
     char *format;        /* keep, raw, qcow2 */
+    char *chain;         /* keep, flatten, all: as it was decided */
     /* staged */
     int fronts_sent; /* how many freezes were asked for */
     int rounds;      /* views in the new images: the base, then fronts */
@@ -125,8 +147,21 @@ struct bm_job {
     size_t n_disks;
 };
 
-/* The new image itself: the lowest layer of dest. */
+/* The new image itself, which the guest will write to; what is below it in
+ * `dest` follows it in memory. */
 const struct bm_layer *bm_job_image(const struct bm_job_disk *disk);
+/* The chain that it is the top of; strings borrowed. */
+struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk);
+/* The old layer that the new one number k (0: the image, then disk->lower)
+ * is made from. */
+const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k);
+/* Whether each layer of the old chain is one of the new chain: a single image,
+ * or a chain that is kept. */
+bool bm_job_chain_kept(const struct bm_job_disk *disk);
+/* Whether any of the old layers that have a new image is kept. */
+bool bm_job_keeps(const struct bm_job_disk *disk);
+/* Whether the bridge is on top of the image. */
+bool bm_job_bridged(const struct bm_job_disk *disk);
 /* The name of our overlay number n on the old side, from 1. Caller frees. */
 char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
                    int n);

@@ -16,6 +16,23 @@ static void disk_lines(FILE *out, const struct bm_job_disk *disk)
             bm_format_size(disk->capacity, size, sizeof size));
     fprintf(out, "    to %s (%s)\n", bm_job_image(disk)->path,
             bm_job_image(disk)->format);
+    for (int k = 1; k <= disk->below; k++)
+        fprintf(out, "    on %s (%s)%s\n", bm_job_image(disk)[k].path,
+                bm_job_image(disk)[k].format,
+                (size_t)k > disk->n_lower ? ", which stays where it is" : "");
+    if (disk->shared)
+        fprintf(out, "    %s\n", disk->shared);
+    if (!bm_job_chain_kept(disk))
+        fprintf(out, "    all %zu layers of the chain become that one image\n",
+                disk->source.n);
+}
+
+static bool carries_chain(const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].below)
+            return true;
+    return false;
 }
 
 static void blockcopy_steps(FILE *out, const struct bm_job *job)
@@ -41,8 +58,12 @@ static void staged_steps(FILE *out, const struct bm_job *job)
 
     fprintf(out, "  freeze: an overlay on each disk, in %s\n",
             job->n_disks ? job->disks[0].front_dir : "?");
-    fprintf(out, "  copy the frozen disks, and prove the copies by reading "
-                 "them back\n");
+    if (carries_chain(job))
+        fprintf(out, "  copy the frozen disks layer by layer from the base up, "
+                     "and prove each by reading it back\n");
+    else
+        fprintf(out, "  copy the frozen disks, and prove the copies by reading "
+                     "them back\n");
     fprintf(out,
             "  again for what the guest writes meanwhile, until that is less "
             "than %s\n",

@@ -4,13 +4,13 @@
 
 #include "blockmig/choose.h"
 #include "blockmig/files.h"
+#include "blockmig/plan-chain.h"
 #include "blockmig/situation.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 static int refuse(struct bm_error *err, int code, const char *remedy)
@@ -137,70 +137,6 @@ static int choose_disks(struct bm_job *job, struct bm_domain *domain,
 
 /* --- where to --- */
 
-static const char *extension(const char *format)
-{
-    return !strcmp(format, "qcow2") ? ".qcow2" : ".raw";
-}
-
-/* The length of a name without an image's extension. */
-static size_t stem(const char *name)
-{
-    static const char *const known[] = {".raw", ".img",  ".qcow2", ".qcow",
-                                        ".qed", ".vmdk", ".vdi"};
-    const char *dot = strrchr(name, '.');
-
-    for (size_t i = 0; dot && i < sizeof known / sizeof known[0]; i++)
-        if (!strcasecmp(dot, known[i]))
-            return (size_t)(dot - name);
-    return strlen(name);
-}
-
-static bool taken(const struct bm_job *job, size_t upto, const char *path)
-{
-    for (size_t i = 0; i < upto; i++)
-        if (!strcmp(bm_job_image(&job->disks[i])->path, path))
-            return true;
-    return access(path, F_OK) == 0;
-}
-
-/* The source's base name, extension by format. Caller frees. */
-static char *name_from_source(const struct bm_layer *top, const char *format)
-{
-    const char *slash = top->path ? strrchr(top->path, '/') : NULL;
-    const char *name = slash ? slash + 1 : top->path ? top->path : "disk";
-    bool same = top->format && !strcmp(top->format, format);
-    size_t n = stem(name);
-    char *made;
-
-    if (same && n < strlen(name))
-        return strdup(name);
-    return asprintf(&made, "%.*s%s", (int)n, name, extension(format)) < 0
-               ? NULL
-               : made;
-}
-
-static char *file_target(const struct bm_job *job, size_t i,
-                         const struct bm_store *store,
-                         const struct bm_move_options *options,
-                         const char *format)
-{
-    const struct bm_job_disk *plan = &job->disks[i];
-    BM_FREE char *name =
-        options->name ? strdup(options->name)
-                      : name_from_source(&plan->source.layers[0], format);
-    char *path;
-
-    if (!name || asprintf(&path, "%s/%s", store->path, name) < 0)
-        return NULL;
-    if (options->name || !taken(job, i, path))
-        return path;
-    free(path);
-    return asprintf(&path, "%s/%s-%s%s", store->path, job->domain, plan->target,
-                    extension(format)) < 0
-               ? NULL
-               : path;
-}
-
 /* An overlay of ours in that folder: N is 1 on the new side, 2 on the way
  * back, 3 the bridge. The suffix matters to virt-aa-helper. */
 static char *overlay_path(const struct bm_job *job, const char *target,
@@ -265,28 +201,38 @@ static int overlays(struct bm_job *job, struct bm_job_disk *plan,
     return set_staged(job, plan, forth, back);
 }
 
+static const char *format_for(const struct bm_job_disk *plan,
+                              const struct bm_move_options *options)
+{
+    const char *kept = plan->source.n ? plan->source.layers[0].format : NULL;
+
+    /* of a chain that is kept only the base can be of another format */
+    if (strcmp(options->format, "keep") != 0 && !plan->below)
+        return options->format;
+    return kept ? kept : "raw";
+}
+
 static int set_target(struct bm_job *job, size_t i,
                       const struct bm_store *store,
                       const struct bm_move_options *options,
                       struct bm_error *err)
 {
     struct bm_job_disk *plan = &job->disks[i];
-    const char *kept = plan->source.n ? plan->source.layers[0].format : NULL;
-    const char *format =
-        strcmp(options->format, "keep") ? options->format : kept;
+    const char *format = format_for(plan, options);
     bool block = store->kind == BM_STORE_BLOCK;
     BM_FREE char *path = NULL;
     int rc;
 
-    format = format ? format : "raw";
     path = block ? strdup(store->path)
-                 : file_target(job, i, store, options, format);
+                 : bm_plan_name(job, i, 0, store->path, options->name, format);
     plan->dest_block = block;
     rc = path ? bm_chain_append(&plan->dest,
                                 block ? BM_SOURCE_BLOCK : BM_SOURCE_FILE, path,
                                 format)
               : -ENOMEM;
     plan->dest.complete = true;
+    if (!rc)
+        rc = bm_plan_layers(job, i, store, options);
     if (!rc && plan->source.n)
         rc = overlays(job, plan, options);
     return rc ? no_memory(err) : 0;
@@ -359,6 +305,8 @@ int bm_plan_make(struct bm_connection *conn, struct bm_domain *domain,
         rc = bm_choose_strategy(job, domain, options, err);
     if (!rc)
         rc = check_count(job, store, options, err);
+    if (!rc)
+        rc = bm_plan_chains(conn, domain, job, store, options, err);
     for (size_t i = 0; !rc && i < job->n_disks; i++)
         rc = set_target(job, i, store, options, err);
     if (rc)

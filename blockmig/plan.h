@@ -19,6 +19,8 @@ struct bm_move_options {
     /* auto, staged, blockcopy (a shut-off domain: cold) */
     const char *strategy;
     const char *format;      /* keep, raw, qcow2 */
+    const char *chain;       /* keep, flatten, all; NULL: keep where that can
+                              * be */
     const char *name;        /* --name FILE, for one disk; or NULL */
     const char *overlay_dir; /* or NULL */
     bool proof, source_delete, force;

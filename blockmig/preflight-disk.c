@@ -100,9 +100,10 @@ static int check_layers(const struct bm_looking *look,
                    plan->source.n);
 }
 
+/* stays: the layer is not moved, only read through. */
 static int check_header(const struct bm_looking *look,
                         const struct bm_job_disk *plan,
-                        const struct bm_layer *layer)
+                        const struct bm_layer *layer, bool stays)
 {
     struct bm_error why = BM_ERROR_INIT;
     struct bm_image_info info;
@@ -113,7 +114,7 @@ static int check_header(const struct bm_looking *look,
                           "cannot read the header of "
                           "%s: %s",
                           layer->path, why.cause);
-    if (info.snapshots)
+    if (info.snapshots && !stays)
         rc = BM_REFUSED(look, "internal-snapshots", plan->target,
                         "delete them (qemu-img snapshot -d) with the guest "
                         "off",
@@ -137,7 +138,8 @@ static int check_headers(const struct bm_looking *look,
 
     for (size_t i = 0; !rc && i < plan->source.n; i++)
         if (strcmp(plan->source.layers[i].format, "raw") != 0)
-            rc = check_header(look, plan, &plan->source.layers[i]);
+            rc = check_header(look, plan, &plan->source.layers[i],
+                              plan->below && i > plan->n_lower);
     return rc;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The parts of preflight: the disks that move, and the target. Internal to
+ * The parts of preflight: the disks that move, their chains, the snapshots, and
+ * the target. Internal to
  * preflight.c. Each adds its checks; -ENOMEM or another errno only when the
  * list could not be made.
  */
@@ -29,6 +30,11 @@ struct bm_looking {
 int bm_preflight_disk(const struct bm_looking *look,
                       const struct bm_job_disk *plan, struct bm_disk *disk,
                       struct bm_error *err);
+/* What becomes of its layers, and how they are made. */
+int bm_preflight_chain(const struct bm_looking *look,
+                       const struct bm_job_disk *plan);
+/* libvirt's snapshots of the domain: whether they can be carried over. */
+int bm_preflight_snapshots(const struct bm_looking *look, struct bm_error *err);
 int bm_preflight_target(const struct bm_looking *look, struct bm_error *err);
 
 #endif

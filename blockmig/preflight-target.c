@@ -28,6 +28,19 @@ static int check_writable(const struct bm_looking *look)
                       "cannot write to %s", look->store->path);
 }
 
+/* A frozen layer takes what it takes now; the base may be compressed, which
+ * its copy is not. */
+static uint64_t lower_worst_case(const struct bm_job_disk *plan, size_t k)
+{
+    uint64_t bytes = plan->lower[k - 1].size;
+    struct stat st;
+
+    if (k + 1 < plan->source.n && stat(bm_job_old(plan, k)->path, &st) == 0 &&
+        S_ISREG(st.st_mode))
+        bytes = (uint64_t)st.st_blocks * 512;
+    return bytes + bytes / 6553 + (1 << 20);
+}
+
 /* The most that one target can grow to: a full image, and for qcow2 its
  * tables (8 bytes of L2 and 2 of refcounts a cluster of 64 KiB). */
 static uint64_t worst_case(const struct bm_looking *look,
@@ -37,6 +50,8 @@ static uint64_t worst_case(const struct bm_looking *look,
 
     if (!strcmp(bm_job_image(plan)->format, "qcow2"))
         bytes += plan->capacity / 6553 + (1 << 20);
+    for (size_t k = 1; k <= plan->n_lower; k++)
+        bytes += lower_worst_case(plan, k);
     if (look->job->proof && look->job->strategy != BM_STRATEGY_COLD)
         bytes += OVERLAY_ROOM;
     return bytes;
@@ -77,24 +92,29 @@ static bool is_source(const struct bm_looking *look, const struct stat *st)
     return false;
 }
 
-static bool twice(const struct bm_looking *look, const struct bm_job_disk *plan)
+/* Whether an earlier layer or disk of the job has that name too. */
+static bool twice(const struct bm_looking *look, const struct bm_job_disk *plan,
+                  size_t layer)
 {
-    for (const struct bm_job_disk *d = look->job->disks; d < plan; d++)
-        if (!strcmp(bm_job_image(d)->path, bm_job_image(plan)->path))
-            return true;
+    const char *path = bm_job_image(plan)[layer].path;
+
+    for (const struct bm_job_disk *d = look->job->disks; d <= plan; d++)
+        for (size_t k = 0; k < (d == plan ? layer : d->n_lower + 1); k++)
+            if (!strcmp(bm_job_image(d)[k].path, path))
+                return true;
     return false;
 }
 
 static int check_file(const struct bm_looking *look,
-                      const struct bm_job_disk *plan)
+                      const struct bm_job_disk *plan, size_t layer)
 {
-    const char *path = bm_job_image(plan)->path;
+    const char *path = bm_job_image(plan)[layer].path;
     struct stat st;
 
-    if (twice(look, plan))
+    if (twice(look, plan, layer))
         return BM_REFUSED(look, "target", plan->target,
                           "move the disks one by one, with --name",
-                          "another disk of the job goes to %s too", path);
+                          "another image of the job goes to %s too", path);
     if (lstat(path, &st) == 0) {
         if (is_source(look, &st))
             return BM_REFUSED(look, "target", plan->target,
@@ -108,6 +128,16 @@ static int check_file(const struct bm_looking *look,
         return BM_REFUSED(look, "target", plan->target, NULL,
                           "cannot look at %s: %s", path, strerror(errno));
     return BM_FINE(look, "target", plan->target, "%s is free", path);
+}
+
+static int check_files(const struct bm_looking *look,
+                       const struct bm_job_disk *plan)
+{
+    int rc = 0;
+
+    for (size_t k = 0; !rc && k <= plan->n_lower; k++)
+        rc = check_file(look, plan, k);
+    return rc;
 }
 
 /* A device that is mounted, or part of something, refuses O_EXCL. */
@@ -182,6 +212,14 @@ static bool fits_xml(const char *path)
     return xmlCheckUTF8(BAD_CAST path) == 1;
 }
 
+static int bad_name(const struct bm_looking *look,
+                    const struct bm_job_disk *plan, const char *path)
+{
+    return BM_REFUSED(look, "name", plan->target,
+                      "choose a name in UTF-8 without line breaks",
+                      "libvirt cannot bear the name %s", path);
+}
+
 static int check_names(const struct bm_looking *look,
                        const struct bm_job_disk *plan)
 {
@@ -190,9 +228,10 @@ static int check_names(const struct bm_looking *look,
 
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         if (paths[i] && !fits_xml(paths[i]))
-            return BM_REFUSED(look, "name", plan->target,
-                              "choose a name in UTF-8 without line breaks",
-                              "libvirt cannot bear the name %s", paths[i]);
+            return bad_name(look, plan, paths[i]);
+    for (size_t k = 1; k <= plan->n_lower; k++)
+        if (!fits_xml(bm_job_image(plan)[k].path))
+            return bad_name(look, plan, bm_job_image(plan)[k].path);
     return 0;
 }
 
@@ -238,7 +277,7 @@ int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
 
         rc = check_names(look, plan);
         if (!rc)
-            rc = block ? check_device(look, plan) : check_file(look, plan);
+            rc = block ? check_device(look, plan) : check_files(look, plan);
         if (!rc)
             rc = check_overlays(look, plan);
     }

@@ -129,19 +129,6 @@ static int check_stamp(const struct bm_looking *look)
                       look->domain->stamp);
 }
 
-static int check_snapshots(const struct bm_looking *look)
-{
-    if (look->domain->snapshots == 0)
-        return BM_FINE(look, "snapshots", "", "libvirt knows no snapshots");
-    return bm_preflight_add(
-        look->list, look->job->force ? BM_WARN : BM_REFUSE, "snapshots", "",
-        "delete the snapshots first (virsh snapshot-delete), or --force: "
-        "their metadata will name the old images",
-        "libvirt knows %d snapshots of the domain, which the copy of the "
-        "whole disk makes meaningless",
-        look->domain->snapshots);
-}
-
 static int check_checkpoints(const struct bm_looking *look)
 {
     bool raw = false;
@@ -209,7 +196,7 @@ static int check_domain(const struct bm_looking *look, struct bm_error *err)
     if (!rc)
         rc = check_stamp(look);
     if (!rc)
-        rc = check_snapshots(look);
+        rc = bm_preflight_snapshots(look, err);
     if (!rc)
         rc = check_checkpoints(look);
     if (!rc)
@@ -230,6 +217,8 @@ int bm_preflight_run(struct bm_connection *conn, struct bm_domain *domain,
         rc = disk ? bm_preflight_disk(&look, &job->disks[i], disk, err)
                   : BM_REFUSED(&look, "disk", job->disks[i].target, NULL,
                                "the disk is gone");
+        if (!rc)
+            rc = bm_preflight_chain(&look, &job->disks[i]);
     }
     if (!rc)
         rc = bm_preflight_target(&look, err);

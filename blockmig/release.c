@@ -2,9 +2,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The end of a move: what success means is checked, and the source is kept or
- * deleted. Only the top image of the old chain is ever deleted: whether a
- * backing file serves as somebody's template cannot be known from here.
+ * deleted. Of an old chain only the layers are ever deleted that have a new
+ * image of their own, and that nobody else uses; of one that became one image
+ * the top only: whether a backing file serves as somebody's template cannot be
+ * known from here.
  */
+#include "blockmig/carry.h"
 #include "blockmig/files.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
@@ -105,14 +108,34 @@ static bool born_after(const char *path, int64_t ms)
                ms;
 }
 
+/* An old layer that has a new image: which, and what has become of it. */
+struct old {
+    const struct bm_layer *layer;
+    uint64_t dev, ino;
+    bool *kept, *deleted;
+};
+
+static struct old old_of(struct bm_job_disk *disk, size_t k)
+{
+    struct bm_job_layer *lower = k ? &disk->lower[k - 1] : NULL;
+
+    return (struct old){
+        .layer = bm_job_old(disk, k),
+        .dev = lower ? lower->source_dev : disk->source_dev,
+        .ino = lower ? lower->source_ino : disk->source_ino,
+        .kept = lower ? &lower->kept : &disk->kept,
+        .deleted = lower ? &lower->deleted : &disk->deleted,
+    };
+}
+
 /* Weeks may lie between the move and `job release`: by then another image may
  * bear the name. And a link is not the image that it names. */
-static int still_that_file(const struct bm_job *job,
-                           const struct bm_job_disk *disk, struct bm_error *err)
+static int still_that_file(const struct bm_job *job, const struct old *old,
+                           struct bm_error *err)
 {
-    const char *path = disk->source.layers[0].path;
+    const char *path = old->layer->path;
 
-    if (bm_file_is(path, disk->source_dev, disk->source_ino) &&
+    if (bm_file_is(path, old->dev, old->ino) &&
         !born_after(path, job->created_ms))
         return 0;
     bm_fail(err, EBUSY, "cannot delete %s", path);
@@ -120,30 +143,56 @@ static int still_that_file(const struct bm_job *job,
     return bm_remedy(err, "look what it is, and delete it by hand"), -EBUSY;
 }
 
+static int delete_old(struct bm_mover *m, const struct old *old,
+                      const char *addition, struct bm_error *err)
+{
+    const char *path = old->layer->path;
+    bool there = !*old->deleted && access(path, F_OK) == 0;
+    int rc = there ? still_that_file(m->job, old, err) : 0;
+
+    if (!rc && there)
+        rc = bm_users_none(m->conn, path, err);
+    if (!rc && there)
+        rc = bm_file_remove(path, err);
+    if (rc)
+        return rc;
+    if (there)
+        bm_point("releasing.deleted");
+    *old->deleted = true;
+    *old->kept = false;
+    return there ? bm_mover_note(m, err, "source image %s deleted%s", path,
+                                 addition)
+                 : bm_mover_save(m, NULL, err);
+}
+
+/* From the top, since each is used by the one above it: the first that cannot
+ * be deleted keeps those below it. */
 static int delete_source(struct bm_mover *m, struct bm_job_disk *disk,
                          struct bm_error *err)
 {
-    const struct bm_layer *top = &disk->source.layers[0];
-    int rc;
+    bool more = disk->source.n > disk->n_lower + 1;
+    int rc = 0;
 
-    if (disk->deleted || access(top->path, F_OK) != 0) {
-        disk->deleted = true;
-        disk->kept = false;
-        return bm_mover_save(m, NULL, err);
+    for (size_t k = 0; !rc && k <= disk->n_lower; k++) {
+        struct old old = old_of(disk, k);
+
+        if (old.layer->type == BM_SOURCE_FILE)
+            rc = delete_old(m, &old,
+                            more && k == disk->n_lower
+                                ? ", its backing files are kept"
+                                : "",
+                            err);
     }
-    rc = still_that_file(m->job, disk, err);
-    if (!rc)
-        rc = bm_users_none(m->conn, top->path, err);
-    if (!rc)
-        rc = bm_file_remove(top->path, err);
-    if (rc)
-        return rc;
-    bm_point("releasing.deleted");
-    disk->deleted = true;
-    disk->kept = false;
-    return bm_mover_note(m, err, "source image %s deleted%s", top->path,
-                         disk->source.n > 1 ? ", its backing files are kept"
-                                            : "");
+    return rc;
+}
+
+static void keep_what_is_there(struct bm_job_disk *disk)
+{
+    for (size_t k = 0; k <= disk->n_lower; k++) {
+        struct old old = old_of(disk, k);
+
+        *old.kept = !*old.deleted;
+    }
 }
 
 /* Deleting comes last and may be refused: then the source is kept, and that
@@ -155,9 +204,8 @@ static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
     char line[1024];
     int rc;
 
-    disk->kept = !disk->deleted;
-    if (!m->job->source_delete || !disk->proven ||
-        disk->source.layers[0].type != BM_SOURCE_FILE)
+    keep_what_is_there(disk);
+    if (!m->job->source_delete || !disk->proven)
         return 0;
     rc = delete_source(m, disk, &why);
     if (!rc)
@@ -172,7 +220,7 @@ static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
 static int nobody_left(struct bm_mover *m, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
-        m->job->disks[i].kept = !m->job->disks[i].deleted;
+        keep_what_is_there(&m->job->disks[i]);
     return bm_mover_note(m, err,
                          "domain %s is gone meanwhile; its images were moved, "
                          "and their sources are kept",
@@ -187,6 +235,8 @@ int bm_step_release(struct bm_mover *m, struct bm_error *err)
         return nobody_left(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = check_disk(m, i, err);
+    if (!rc)
+        rc = bm_carry_snapshots(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = keep_or_delete(m, &m->job->disks[i], err);
     if (!rc)
@@ -231,16 +281,13 @@ int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
     if (job->state != BM_STATE_DONE)
         return cannot_release(job, "the move is not done", err);
     for (size_t i = 0; i < job->n_disks; i++)
-        if (job->disks[i].kept && !job->disks[i].proven)
+        if (bm_job_keeps(&job->disks[i]) && !job->disks[i].proven)
             return cannot_release(
                 job, "it was moved without a proof; delete the image by hand",
                 err);
-    for (size_t i = 0; !rc && i < job->n_disks; i++) {
-        struct bm_job_disk *disk = &job->disks[i];
-
-        if (disk->kept && disk->source.layers[0].type == BM_SOURCE_FILE)
-            rc = delete_source(&m, disk, err);
-    }
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        if (bm_job_keeps(&job->disks[i]))
+            rc = delete_source(&m, &job->disks[i], err);
     if (rc == -EBUSY)
         bm_status(err, BM_EXIT_REFUSED);
     return rc;

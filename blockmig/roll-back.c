@@ -10,7 +10,7 @@
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
-#include "blockmig/stage.h"
+#include "blockmig/staged.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 
@@ -81,6 +81,18 @@ static bool named(const struct bm_domain *domain, const char *path)
     return false;
 }
 
+/* Whether it names anything that is to be removed. */
+static bool names_ours(const struct bm_domain *domain,
+                       const struct bm_job_disk *plan)
+{
+    for (size_t k = 0; k <= plan->n_lower; k++)
+        if (named(domain, bm_job_image(plan)[k].path))
+            return true;
+    return (plan->overlay && named(domain, plan->overlay)) ||
+           (plan->back && named(domain, plan->back)) ||
+           (plan->bridge && named(domain, plan->bridge));
+}
+
 static int still_named(struct bm_mover *m, size_t i, int at,
                        struct bm_error *err)
 {
@@ -96,8 +108,9 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
     const struct bm_job_disk *disk = &m->job->disks[i];
     int rc = 0;
 
-    if (!disk->dest_block && bm_target_is_ours(m->job, disk))
-        rc = bm_file_remove(bm_job_image(disk)->path, err);
+    for (size_t k = disk->dest_block; !rc && k <= disk->n_lower; k++)
+        if (bm_target_is_ours(m->job, disk, k))
+            rc = bm_file_remove(bm_job_image(disk)[k].path, err);
     if (!rc && disk->overlay)
         rc = bm_file_remove(disk->overlay, err);
     if (!rc && disk->back)
@@ -105,8 +118,7 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
     if (!rc && disk->bridge)
         rc = bm_file_remove(disk->bridge, err);
     if (!rc && m->job->strategy == BM_STRATEGY_STAGED)
-        rc = bm_stage_forget(bm_job_store_dir(m->store), m->job->id,
-                             disk->target, err);
+        rc = bm_staged_forget(m, disk, err);
     return rc;
 }
 
@@ -137,10 +149,7 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         rc = config_back(m, i, err);
         at = BM_AT_SOURCE;
     }
-    if (!rc && (named(m->domain, bm_job_image(plan)->path) ||
-                (plan->overlay && named(m->domain, plan->overlay)) ||
-                (plan->back && named(m->domain, plan->back)) ||
-                (plan->bridge && named(m->domain, plan->bridge))))
+    if (!rc && names_ours(m->domain, plan))
         return still_named(m, i, at, err);
     if (!rc && plan->fronts && at == BM_AT_NOWHERE)
         return nobody_there(m, i, err);

@@ -40,6 +40,13 @@ int bm_stage_read(struct bm_stage *stage, struct bm_device **out,
                   struct bm_error *err);
 int bm_stage_copy_blocks(struct bm_stage *stage, const struct bm_view *view,
                          const struct bm_bitmap *only, struct bm_error *err);
+/* Of the disk's blocks; NULL: out of memory. */
+struct bm_bitmap *bm_stage_bitmap(const struct bm_stage *stage);
+/* The proof has failed: these blocks of `path` are `why`. -EBADMSG. */
+int bm_stage_failed(const struct bm_stage *stage,
+                    const struct bm_bitmap *differ, const char *path,
+                    const char *why, struct bm_error *err);
+int bm_stage_no_memory(const struct bm_stage *stage, struct bm_error *err);
 /* A scan with the stage's pace and progress. */
 struct bm_scan bm_stage_scan(struct bm_stage *stage, struct bm_device *device,
                              const struct bm_bitmap *only);

@@ -8,12 +8,12 @@
 
 #define ROUNDS 3 /* the first look, and one after each of two repairs */
 
-static int no_memory(const struct bm_stage *stage, struct bm_error *err)
+int bm_stage_no_memory(const struct bm_stage *stage, struct bm_error *err)
 {
     return bm_fail_errno(err, ENOMEM, "cannot prove disk %s", stage->how->disk);
 }
 
-static struct bm_bitmap *new_bitmap(const struct bm_stage *stage)
+struct bm_bitmap *bm_stage_bitmap(const struct bm_stage *stage)
 {
     return bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
 }
@@ -62,8 +62,9 @@ static int look(struct bm_stage *stage, const struct bm_bitmap *todo,
     return rc ? rc : note(stage, todo, differ, err);
 }
 
-static int failed(const struct bm_stage *stage, const struct bm_bitmap *differ,
-                  const char *path, const char *why, struct bm_error *err)
+int bm_stage_failed(const struct bm_stage *stage,
+                    const struct bm_bitmap *differ, const char *path,
+                    const char *why, struct bm_error *err)
 {
     uint64_t at = 0, length = 0;
 
@@ -95,11 +96,12 @@ int bm_stage_prove(struct bm_stage *stage, const struct bm_chain *view,
                    struct bm_stage_proof *proof, struct bm_error *err)
 {
     for (int round = 1;; round++) {
-        BM_BITMAP *todo = new_bitmap(stage), *differ = new_bitmap(stage);
+        BM_BITMAP *todo = bm_stage_bitmap(stage),
+                  *differ = bm_stage_bitmap(stage);
         int rc;
 
         if (!todo || !differ)
-            return no_memory(stage, err);
+            return bm_stage_no_memory(stage, err);
         rc = find_todo(stage, todo, err);
         if (rc || bm_bitmap_count(todo) == 0)
             return rc;
@@ -107,10 +109,11 @@ int bm_stage_prove(struct bm_stage *stage, const struct bm_chain *view,
         if (rc || bm_bitmap_count(differ) == 0)
             return rc;
         if (round == ROUNDS)
-            return failed(stage, differ, stage->how->image->path,
-                          "do not read back as they were written, though "
-                          "written three times",
-                          err);
+            return bm_stage_failed(
+                stage, differ, stage->how->image->path,
+                "do not read back as they were written, though "
+                "written three times",
+                err);
         rc = repair(stage, view, differ, proof, err);
         if (rc)
             return rc;
@@ -141,13 +144,14 @@ static int compare(struct bm_stage *stage, const struct bm_view *view,
                    const struct bm_bitmap *rest, const char *path,
                    struct bm_error *err)
 {
-    BM_BITMAP *differ = new_bitmap(stage);
+    BM_BITMAP *differ = bm_stage_bitmap(stage);
     struct bm_scan scan = bm_stage_scan(stage, view->device, rest);
     int rc = differ ? bm_scan_check(&scan, stage->digests, differ, err)
-                    : no_memory(stage, err);
+                    : bm_stage_no_memory(stage, err);
 
     if (!rc && bm_bitmap_count(differ))
-        rc = failed(stage, differ, path, "are not as on the old image", err);
+        rc = bm_stage_failed(stage, differ, path, "are not as on the old image",
+                             err);
     return rc;
 }
 
@@ -155,11 +159,11 @@ int bm_stage_rest(struct bm_stage *stage, const struct bm_chain *old,
                   const struct bm_chain *new, struct bm_stage_proof *proof,
                   struct bm_error *err)
 {
-    BM_BITMAP *rest = new_bitmap(stage);
+    BM_BITMAP *rest = bm_stage_bitmap(stage);
     BM_VIEW old_view = {0}, new_view = {0};
     struct bm_scan scan;
-    int rc =
-        rest ? bm_view_open(old, 1, &old_view, err) : no_memory(stage, err);
+    int rc = rest ? bm_view_open(old, 1, &old_view, err)
+                  : bm_stage_no_memory(stage, err);
 
     if (!rc)
         rc = bm_view_open(new, 1, &new_view, err);

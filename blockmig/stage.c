@@ -51,22 +51,74 @@ static int make_raw(const struct bm_stage *stage, struct bm_error *err)
     if (fd < 0 || ftruncate(fd, 0) != 0 ||
         ftruncate(fd, (off_t)stage->how->size) != 0)
         return bm_fail_errno(err, errno, "cannot make %s", path);
+    /* preallocated, where the file system can: the rest is written anyway */
+    if (stage->how->create && stage->how->size)
+        (void)fallocate(fd, 0, 0, (off_t)stage->how->size);
     return 0;
+}
+
+/* Where the file system has no such call, glibc would write every block, and
+ * so would qemu-img. */
+static bool can_preallocate(const char *path)
+{
+    BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    return fd >= 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1) == 0;
+}
+
+/* How qemu-img is to make it: its options. Caller frees. */
+static char *create_options(const struct bm_stage_how *how)
+{
+    char *options = strdup(how->create), *found;
+
+    found = options ? strstr(options, "," BM_STAGE_PREALLOCATED) : NULL;
+    if (found && !can_preallocate(how->image->path))
+        *found = '\0'; /* always the last one */
+    return options;
+}
+
+/* How the header names the backing file. */
+static const char *link_to(const struct bm_stage_how *how)
+{
+    const char *slash = strrchr(how->below->path, '/');
+
+    return how->relative && slash ? slash + 1 : how->below->path;
+}
+
+/* The chain below is not opened (-u): its size and format are known. */
+static int make_format(const struct bm_stage_how *how, struct bm_error *err)
+{
+    BM_FREE char *options = how->create ? create_options(how) : NULL;
+    const char *argv[16] = {"qemu-img", "create", "-q",
+                            "-u",       "-f",     how->image->format};
+    char bytes[32];
+    int n = 6;
+
+    if (how->create && !options)
+        return bm_fail_errno(err, ENOMEM, "cannot make %s", how->image->path);
+    if (options) {
+        argv[n++] = "-o";
+        argv[n++] = options;
+    }
+    if (how->below) {
+        argv[n++] = "-b";
+        argv[n++] = link_to(how);
+        argv[n++] = "-F";
+        argv[n++] = how->below->format;
+    }
+    snprintf(bytes, sizeof bytes, "%" PRIu64, how->size);
+    argv[n++] = how->image->path;
+    argv[n] = bytes;
+    return bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
 }
 
 static int make_image(const struct bm_stage *stage, struct bm_error *err)
 {
     const struct bm_layer *image = stage->how->image;
-    char bytes[32];
-    const char *argv[] = {"qemu-img",    "create",    "-q",  "-f",
-                          image->format, image->path, bytes, NULL};
 
-    if (image->type == BM_SOURCE_BLOCK && !strcmp(image->format, "raw"))
-        return 0;
-    if (!strcmp(image->format, "raw"))
-        return make_raw(stage, err);
-    snprintf(bytes, sizeof bytes, "%" PRIu64, stage->how->size);
-    return bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
+    if (strcmp(image->format, "raw") != 0)
+        return make_format(stage->how, err);
+    return image->type == BM_SOURCE_BLOCK ? 0 : make_raw(stage, err);
 }
 
 static int begin(struct bm_stage *stage, struct bm_error *err)
@@ -75,7 +127,9 @@ static int begin(struct bm_stage *stage, struct bm_error *err)
 
     if (rc)
         return rc;
-    stage->fresh = stage->how->image->type != BM_SOURCE_BLOCK;
+    /* with a backing file it reads as that one does */
+    stage->fresh =
+        stage->how->image->type != BM_SOURCE_BLOCK && !stage->how->below;
     stage->done = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
     stage->proven = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
     if (!stage->done || !stage->proven)
@@ -278,6 +332,14 @@ static int take_rest(struct bm_stage *stage, struct bm_bitmap *only,
     return bm_bitmap_subtract(only, stage->done, err);
 }
 
+static int take_own(struct bm_stage *stage, const struct bm_view *view,
+                    struct bm_bitmap *only, struct bm_error *err)
+{
+    int rc = bm_view_dirty(view, only, err);
+
+    return rc ? rc : bm_bitmap_subtract(only, stage->done, err);
+}
+
 static int check_size(struct bm_stage *stage, const struct bm_view *view,
                       struct bm_error *err)
 {
@@ -290,18 +352,20 @@ static int check_size(struct bm_stage *stage, const struct bm_view *view,
 }
 
 int bm_stage_copy(struct bm_stage *stage, const struct bm_chain *chain,
-                  bool delta, struct bm_error *err)
+                  enum bm_stage_part part, struct bm_error *err)
 {
     BM_BITMAP *only = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
     BM_VIEW view = {0};
-    int rc = only ? bm_view_open(chain, delta, &view, err)
+    int rc = only ? bm_view_open(chain, part != BM_STAGE_ALL, &view, err)
                   : bm_fail_errno(err, ENOMEM, "cannot copy disk %s",
                                   stage->how->disk);
 
     if (!rc)
         rc = check_size(stage, &view, err);
-    if (!rc && delta)
+    if (!rc && part == BM_STAGE_DELTA)
         rc = take_delta(stage, &view, only, err);
+    else if (!rc && part == BM_STAGE_OWN)
+        rc = take_own(stage, &view, only, err);
     else if (!rc)
         rc = take_rest(stage, only, err);
     if (rc || bm_bitmap_count(only) == 0)

@@ -16,10 +16,18 @@
 #include "nbd/throttle.h"
 #include "snapshot/chain.h"
 
+/* The last word in `create` when room is to be taken beforehand; alone, for
+ * raw. What that costs the file system decides: it may be left out. */
+#define BM_STAGE_PREALLOCATED "preallocation=falloc"
+
 struct bm_stage_how {
     const char *dir, *id, *disk; /* name its files: DIR/ID-DISK.done, ... */
     const struct bm_layer *image;
     uint64_t size;                /* bytes, guest-visible */
+    const char *create;           /* qemu-img's -o; NULL: its defaults */
+    const struct bm_layer *below; /* its backing file, or NULL */
+    bool relative; /* the backing file is named without its folder, which must
+                    * be the image's */
     struct bm_throttle *throttle; /* or NULL */
     /* About every 200 ms; non-zero cancels. */
     int (*progress)(void *opaque, uint64_t done, uint64_t total);
@@ -43,15 +51,37 @@ int bm_stage_open(const struct bm_stage_how *how, struct bm_stage **out,
                   struct bm_error *err);
 void bm_stage_close(struct bm_stage *stage); /* accepts NULL */
 
-/* Writes what is not there yet of the view; or, delta: what its uppermost
- * layer holds, whatever is there. Durable when it returns 0. */
+enum bm_stage_part {
+    BM_STAGE_ALL,   /* what is not there yet of the view */
+    BM_STAGE_OWN,   /* the same, of what the view's uppermost layer holds: the
+                     * image is a layer too, on images like those below */
+    BM_STAGE_DELTA, /* what the uppermost layer holds, whatever is there */
+};
+/* Writes that part of the view. Durable when it returns 0. */
 int bm_stage_copy(struct bm_stage *stage, const struct bm_chain *view,
-                  bool delta, struct bm_error *err);
+                  enum bm_stage_part part, struct bm_error *err);
 /* Reads back what was written and not proven yet; writes what differs again,
  * from the same view, and reads that back, twice at most: then -EBADMSG with
  * BM_EXIT_PROOF. */
 int bm_stage_prove(struct bm_stage *stage, const struct bm_chain *view,
                    struct bm_stage_proof *proof, struct bm_error *err);
+
+/*
+ * An image that is a layer, when its own part was copied: -EBADMSG with
+ * BM_EXIT_PROOF when it holds anything where the uppermost layer of the view
+ * holds nothing. By blocks of BM_DIGEST_BLOCK.
+ */
+int bm_stage_bounds(struct bm_stage *stage, const struct bm_chain *view,
+                    const struct bm_chain *image, struct bm_error *err);
+/*
+ * The same, when it is proven, and what is below it too: the digests of what
+ * others hold are those of the stage of a layer below; then, of what none of
+ * these holds, those of the view. With them all the disk has its digests.
+ */
+int bm_stage_inherit(struct bm_stage *stage, struct bm_stage *below,
+                     struct bm_error *err);
+int bm_stage_fill(struct bm_stage *stage, const struct bm_chain *view,
+                  struct bm_error *err);
 
 /* Nothing of it is taken for proven any more. */
 int bm_stage_doubt(struct bm_stage *stage, struct bm_error *err);

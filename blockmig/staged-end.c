@@ -50,10 +50,11 @@ static int compare_touched(struct bm_mover *m, struct bm_error *err)
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         struct bm_job_disk *disk = &m->job->disks[i];
 
-        if (!bm_staged_touched(disk))
+        if (!bm_staged_any_touched(disk))
             continue;
         rc = bm_mover_note(m, err,
-                           "someone has written to %s: all of it is compared",
+                           "someone has written to %s, or below it: all of it "
+                           "is compared",
                            bm_job_image(disk)->path);
         if (!rc)
             rc = bm_prove_disk(m, disk, err);
@@ -88,7 +89,7 @@ static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
                           struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_chain image = bm_staged_image(plan), found = {0}, merged = {0};
+    struct bm_chain image = bm_job_new_chain(plan), found = {0}, merged = {0};
     struct bm_disk *disk = bm_mover_disk(m, i);
     int rc;
 
@@ -138,7 +139,7 @@ static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     const struct bm_layer *image = bm_job_image(plan);
-    struct bm_chain merged = {0}, below = bm_staged_image(plan);
+    struct bm_chain merged = {0}, below = bm_job_new_chain(plan);
     int rc = bm_image_commit(plan->bridge, "qcow2", NULL, err);
 
     if (!rc)
@@ -162,7 +163,7 @@ static int not_merged(struct bm_mover *m, size_t i, struct bm_error *err)
 
 static int merge_top(struct bm_mover *m, size_t i, struct bm_error *err)
 {
-    struct bm_chain image = bm_staged_image(&m->job->disks[i]);
+    struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
 
     return m->domain->active ? bm_commit_running(m, i, 1, err)
                              : bm_commit_off(m, i, &image, err);
@@ -202,7 +203,7 @@ static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
 static int again(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &s->m->job->disks[i];
-    struct bm_chain image = bm_staged_image(plan);
+    struct bm_chain image = bm_job_new_chain(plan);
     int at = bm_situation(s->m->domain, bm_mover_disk(s->m, i), plan, err);
 
     if (at != BM_AT_OVERLAY)
@@ -232,14 +233,13 @@ static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
     if (!rc)
         rc = bm_fronts_remove(m, i, err);
     if (!rc)
-        rc = bm_stage_forget(bm_job_store_dir(m->store), m->job->id,
-                             plan->target, err);
+        rc = bm_staged_forget(m, plan, err);
     return rc;
 }
 
 int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)
 {
-    bool bridged = m->job->disks[0].dest.n > 1;
+    bool bridged = bm_job_bridged(&m->job->disks[0]);
     int rc = bm_mover_refresh(m, err);
 
     if (!rc && !m->domain)

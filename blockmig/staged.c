@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/staged.h"
 
+#include "blockmig/fronts.h"
 #include "blockmig/heed.h"
 #include "blockmig/move-machine.h"
 #include "blockmig/pacer.h"
@@ -31,23 +32,75 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     return bm_move_before_switch(s->m->job) && bm_mover_cancelled(s->m);
 }
 
-static int open_stage(struct bm_staged *s, size_t i, struct bm_error *err)
+/* --- layers --- */
+
+struct bm_chain bm_staged_new(const struct bm_job_disk *disk, size_t layer)
+{
+    struct bm_chain chain = bm_job_new_chain(disk);
+
+    chain.layers += layer;
+    chain.n -= layer;
+    return chain;
+}
+
+struct bm_chain bm_staged_old(const struct bm_job_disk *disk, size_t layer)
+{
+    return bm_fronts_below(disk, disk->fronts + (int)layer);
+}
+
+/* Of its stage: vda, and vda.1, vda.2 below it. */
+static void layer_name(const struct bm_job_disk *disk, size_t layer,
+                       char name[64])
+{
+    if (layer)
+        snprintf(name, 64, "%s.%zu", disk->target, layer);
+    else
+        snprintf(name, 64, "%s", disk->target);
+}
+
+int bm_staged_forget(struct bm_mover *m, const struct bm_job_disk *disk,
+                     struct bm_error *err)
+{
+    char name[64];
+    int rc = 0;
+
+    for (size_t k = 0; !rc && k <= disk->n_lower; k++) {
+        layer_name(disk, k, name);
+        rc = bm_stage_forget(bm_job_store_dir(m->store), m->job->id, name, err);
+    }
+    return rc;
+}
+
+static uint64_t layer_size(const struct bm_job_disk *disk, size_t layer)
+{
+    return layer ? disk->lower[layer - 1].size : disk->capacity;
+}
+
+int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
+                   struct bm_staged_how *how, struct bm_stage **out,
+                   struct bm_error *err)
 {
     const struct bm_job_disk *disk = &s->m->job->disks[i];
+    const struct bm_job_layer *lower = layer ? &disk->lower[layer - 1] : NULL;
+    struct bm_chain image = bm_staged_new(disk, layer);
     int rc = bm_target_check(disk, err);
 
     if (rc)
         return rc;
-    s->hows[i] = (struct bm_stage_how){.dir = bm_job_store_dir(s->m->store),
-                                       .id = s->m->job->id,
-                                       .disk = disk->target,
-                                       .image = bm_job_image(disk),
-                                       .size = disk->capacity,
-                                       .throttle = s->throttle,
-                                       .progress = on_progress,
-                                       .opaque = s};
-    s->total += disk->capacity;
-    return bm_stage_open(&s->hows[i], &s->stages[i], err);
+    layer_name(disk, layer, how->name);
+    how->how = (struct bm_stage_how){
+        .dir = bm_job_store_dir(s->m->store),
+        .id = s->m->job->id,
+        .disk = how->name,
+        .image = &image.layers[0],
+        .size = layer_size(disk, layer),
+        .create = lower ? lower->create : disk->create,
+        .below = image.n > 1 ? &image.layers[1] : NULL,
+        .relative = lower ? lower->relative : disk->relative,
+        .throttle = s->throttle,
+        .progress = on_progress,
+        .opaque = s};
+    return bm_stage_open(&how->how, out, err);
 }
 
 /* For bm_gently. */
@@ -57,14 +110,47 @@ static int work_on_all(void *opaque)
     size_t n = s->m->job->n_disks;
     int rc = 0;
 
+    for (size_t i = 0; i < n; i++)
+        s->total += s->m->job->disks[i].capacity;
     for (size_t i = 0; !rc && i < n; i++)
-        rc = open_stage(s, i, s->err);
+        rc = bm_staged_open(s, i, 0, &s->hows[i], &s->stages[i], s->err);
     for (size_t i = 0; !rc && i < n; i++) {
         rc = s->work(s, i, s->err);
         s->before += s->m->job->disks[i].capacity;
     }
     for (size_t i = 0; i < n; i++)
         bm_stage_close(s->stages[i]);
+    return rc;
+}
+
+/* One layer; `below` it all is done. */
+static int work_on_layer(struct bm_staged *s, size_t i, size_t layer)
+{
+    int rc;
+
+    s->layer = layer;
+    rc = bm_staged_open(s, i, layer, &s->hows[i], &s->stages[i], s->err);
+    if (!rc)
+        rc = s->work(s, i, s->err);
+    bm_stage_close(s->stages[i]);
+    s->stages[i] = NULL;
+    s->before += layer_size(&s->m->job->disks[i], layer);
+    return rc;
+}
+
+/* For bm_gently. */
+static int work_on_lower(void *opaque)
+{
+    struct bm_staged *s = opaque;
+    const struct bm_job *job = s->m->job;
+    int rc = 0;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        for (size_t k = 0; k < job->disks[i].n_lower; k++)
+            s->total += job->disks[i].lower[k].size;
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        for (size_t k = job->disks[i].n_lower; !rc && k > 0; k--)
+            rc = work_on_layer(s, i, k);
     return rc;
 }
 
@@ -81,11 +167,11 @@ static int take_pace(struct bm_staged *s, struct bm_error *err)
     return 0;
 }
 
-int bm_staged_each(struct bm_mover *m, bm_staged_work work,
-                   struct bm_error *err)
+static int at_work(struct bm_mover *m, bm_staged_work work,
+                   int (*on)(void *opaque), struct bm_error *err)
 {
     size_t n = m->job->n_disks;
-    BM_FREE struct bm_stage_how *hows = calloc(n, sizeof *hows);
+    BM_FREE struct bm_staged_how *hows = calloc(n, sizeof *hows);
     BM_FREE struct bm_stage **stages = calloc(n, sizeof *stages);
     struct bm_staged s = {.m = m,
                           .stages = stages,
@@ -102,32 +188,60 @@ int bm_staged_each(struct bm_mover *m, bm_staged_work work,
              : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
 
     if (!rc)
-        rc = bm_gently(work_on_all, &s, err);
+        rc = bm_gently(on, &s, err);
     if (m->pacer)
         bm_pacer_take(m->pacer, NULL);
     bm_throttle_free(s.throttle);
     return rc;
 }
 
+int bm_staged_each(struct bm_mover *m, bm_staged_work work,
+                   struct bm_error *err)
+{
+    return at_work(m, work, work_on_all, err);
+}
+
+int bm_staged_lower(struct bm_mover *m, bm_staged_work work,
+                    struct bm_error *err)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        any |= m->job->disks[i].n_lower > 0;
+    return any ? at_work(m, work, work_on_lower, err) : 0;
+}
+
 /* --- who else writes there --- */
 
-static int64_t written_at(const struct bm_job_disk *disk)
+static int64_t written_at(const struct bm_layer *image)
 {
     struct stat st;
 
-    if (stat(bm_job_image(disk)->path, &st) != 0)
+    if (stat(image->path, &st) != 0)
         return 0;
     return st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
 }
 
-void bm_staged_keep_time(struct bm_job_disk *disk)
+void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer)
 {
-    disk->image_ns = written_at(disk);
+    int64_t *time = layer ? &disk->lower[layer - 1].image_ns : &disk->image_ns;
+
+    *time = written_at(&bm_job_image(disk)[layer]);
 }
 
-bool bm_staged_touched(const struct bm_job_disk *disk)
+bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer)
 {
-    return written_at(disk) != disk->image_ns;
+    int64_t time = layer ? disk->lower[layer - 1].image_ns : disk->image_ns;
+
+    return written_at(&bm_job_image(disk)[layer]) != time;
+}
+
+bool bm_staged_any_touched(const struct bm_job_disk *disk)
+{
+    for (size_t k = 0; k <= disk->n_lower; k++)
+        if (bm_staged_touched(disk, k))
+            return true;
+    return false;
 }
 
 /* --- the guest is off --- */
@@ -156,9 +270,9 @@ int bm_staged_bridge(struct bm_mover *m, bool there, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         struct bm_job_disk *disk = &m->job->disks[i];
-        struct bm_chain image = bm_staged_image(disk), wanted = {0};
+        struct bm_chain image = bm_job_new_chain(disk), wanted = {0};
 
-        if (there == (disk->dest.n > 1))
+        if (there == bm_job_bridged(disk))
             continue;
         rc = there ? bm_chain_on_top(disk->bridge, &image, &wanted)
                    : bm_chain_copy(&image, &wanted);
@@ -168,13 +282,6 @@ int bm_staged_bridge(struct bm_mover *m, bool there, struct bm_error *err)
         disk->dest = wanted;
     }
     return bm_mover_save(m, NULL, err);
-}
-
-struct bm_chain bm_staged_image(const struct bm_job_disk *disk)
-{
-    return (struct bm_chain){.layers = (struct bm_layer *)bm_job_image(disk),
-                             .n = 1,
-                             .complete = true};
 }
 
 int bm_staged_again(struct bm_mover *m, struct bm_error *err)

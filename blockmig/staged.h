@@ -13,12 +13,17 @@
 struct bm_staged;
 typedef int (*bm_staged_work)(struct bm_staged *s, size_t i,
                               struct bm_error *err);
+struct bm_staged_how {
+    char name[64];
+    struct bm_stage_how how;
+};
 struct bm_staged {
     struct bm_mover *m;
     struct bm_stage **stages;
-    struct bm_stage_how *hows;
+    struct bm_staged_how *hows;
     struct bm_throttle *throttle;
     uint64_t before, total; /* bytes, for the progress */
+    size_t layer;           /* whose stages these are: 0, the new image's */
     bm_staged_work work;
     struct bm_error *err;
 };
@@ -28,11 +33,39 @@ struct bm_staged {
  * nobody in the new images. */
 int bm_staged_each(struct bm_mover *m, bm_staged_work work,
                    struct bm_error *err);
+/* The same for the layers below the new images, one after the other, from the
+ * base up: s->layer says which. */
+int bm_staged_lower(struct bm_mover *m, bm_staged_work work,
+                    struct bm_error *err);
+/* The stage of one layer of disk i, besides those that are open; `how` must
+ * stay as long as it. The caller closes it. */
+int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
+                   struct bm_staged_how *how, struct bm_stage **out,
+                   struct bm_error *err);
 
-/* The new image is as we want it now; and whether somebody has written to it
- * since. (Its time of change: a block device is never touched.) */
-void bm_staged_keep_time(struct bm_job_disk *disk);
-bool bm_staged_touched(const struct bm_job_disk *disk);
+/* The chain of a new layer, and of the old one that it is made from; both
+ * borrowed. */
+struct bm_chain bm_staged_new(const struct bm_job_disk *disk, size_t layer);
+struct bm_chain bm_staged_old(const struct bm_job_disk *disk, size_t layer);
+/* The files of all the stages of a disk go away. */
+int bm_staged_forget(struct bm_mover *m, const struct bm_job_disk *disk,
+                     struct bm_error *err);
+
+/* --- a chain that is kept (staged-layer.c) --- */
+
+/* For bm_staged_lower: what the old layer holds, into the new one. */
+int bm_staged_copy_layer(struct bm_staged *s, size_t i, struct bm_error *err);
+/* When layer s->layer of disk i is proven: it holds nothing else. */
+int bm_staged_bounds(struct bm_staged *s, size_t i, struct bm_error *err);
+/* When a new image is proven, and all below it: the digests of the whole disk
+ * are in its stage. */
+int bm_staged_fill(struct bm_staged *s, size_t i, struct bm_error *err);
+
+/* The new layer is as we want it now; and whether somebody has written to one
+ * since, or to any. (Its time of change: a block device is never touched.) */
+void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer);
+bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer);
+bool bm_staged_any_touched(const struct bm_job_disk *disk);
 
 /* The guest is off: its images stay as they are while the mover holds them
  * (bm_mover_unlock). -EBUSY: it was started. */
@@ -43,8 +76,6 @@ int bm_staged_switch_off(struct bm_mover *m, struct bm_error *err);
 /* Back to iterating: -EAGAIN, or an error. */
 int bm_staged_again(struct bm_mover *m, struct bm_error *err);
 
-/* The chain of the new image alone; borrowed. */
-struct bm_chain bm_staged_image(const struct bm_job_disk *disk);
 /* With or without the bridge: what every disk's `dest` is; in the journal. */
 int bm_staged_bridge(struct bm_mover *m, bool there, struct bm_error *err);
 

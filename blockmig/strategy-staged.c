@@ -39,7 +39,7 @@ static bool skips(const struct bm_job *job, enum bm_state state)
 
 /* --- one view into the new images --- */
 
-static int note_repair(struct bm_mover *m, const struct bm_job_disk *disk,
+static int note_repair(struct bm_mover *m, const struct bm_layer *image,
                        const struct bm_stage_proof *proof, struct bm_error *err)
 {
     if (!proof->repaired)
@@ -48,24 +48,26 @@ static int note_repair(struct bm_mover *m, const struct bm_job_disk *disk,
         m, err,
         "%llu bytes of %s did not read back as they were written, the first "
         "at offset %llu: written again, and proven",
-        (unsigned long long)proof->repaired, bm_job_image(disk)->path,
+        (unsigned long long)proof->repaired, image->path,
         (unsigned long long)proof->repaired_at);
 }
 
-static int prove_view(struct bm_mover *m, struct bm_job_disk *disk,
-                      struct bm_stage *stage, const struct bm_chain *view,
-                      struct bm_error *err)
+/* The new layer s->layer of disk i. */
+static int prove_view(struct bm_staged *s, size_t i,
+                      const struct bm_chain *view, struct bm_error *err)
 {
+    struct bm_job_disk *disk = &s->m->job->disks[i];
     struct bm_stage_proof proof = {0};
-    int rc = bm_stage_prove(stage, view, &proof, err);
+    int rc = bm_stage_prove(s->stages[i], view, &proof, err);
 
     disk->proof_read += proof.bytes;
     disk->repaired += proof.repaired;
     if (proof.medium)
         snprintf(disk->proof_medium, sizeof disk->proof_medium, "%s",
                  proof.medium);
-    bm_staged_keep_time(disk);
-    return rc ? rc : note_repair(m, disk, &proof, err);
+    bm_staged_keep_time(disk, s->layer);
+    return rc ? rc
+              : note_repair(s->m, &bm_job_image(disk)[s->layer], &proof, err);
 }
 
 /* --- the guest goes off --- */
@@ -121,33 +123,58 @@ static struct bm_chain view_of(const struct bm_job_disk *disk, int round)
 
 static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
-    struct bm_chain view = view_of(&s->m->job->disks[i], s->m->job->rounds);
+    const struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_chain view = view_of(disk, s->m->job->rounds);
+    enum bm_stage_part part = disk->below ? BM_STAGE_OWN : BM_STAGE_ALL;
 
-    return bm_stage_copy(s->stages[i], &view, s->m->job->rounds > 0, err);
+    if (s->m->job->rounds > 0)
+        part = BM_STAGE_DELTA;
+    return bm_stage_copy(s->stages[i], &view, part, err);
 }
 
 static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
-    struct bm_job_disk *disk = &s->m->job->disks[i];
-    struct bm_chain view = view_of(disk, s->m->job->rounds);
+    struct bm_chain view = view_of(&s->m->job->disks[i], s->m->job->rounds);
 
-    return prove_view(s->m, disk, s->stages[i], &view, err);
+    return prove_view(s, i, &view, err);
 }
 
 static int copy(struct bm_mover *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_staged_each(m, copy_disk, err);
+    int rc = bm_staged_lower(m, bm_staged_copy_layer, err);
 
+    if (!rc)
+        rc = bm_staged_each(m, copy_disk, err);
     m->job->copy_ms += bm_now_ms() - start;
     return rc;
+}
+
+static int prove_lower(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_chain view = bm_staged_old(&s->m->job->disks[i], s->layer);
+    int rc = prove_view(s, i, &view, err);
+
+    return rc ? rc : bm_staged_bounds(s, i, err);
+}
+
+/* The base, and on a kept chain what shines through it. */
+static int prove_base(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    int rc = prove_disk(s, i, err);
+
+    if (!rc)
+        rc = bm_staged_bounds(s, i, err);
+    return rc ? rc : bm_staged_fill(s, i, err);
 }
 
 static int prove(struct bm_mover *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_staged_each(m, prove_disk, err);
+    int rc = bm_staged_lower(m, prove_lower, err);
 
+    if (!rc)
+        rc = bm_staged_each(m, prove_base, err);
     m->job->prove_ms += bm_now_ms() - start;
     if (rc)
         return rc;
@@ -246,29 +273,49 @@ static int iterate(struct bm_mover *m, struct bm_error *err)
 
 /* --- converging --- */
 
-static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+/* The new layer s->layer of disk i, made from that view. */
+static int doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
+                 struct bm_error *err)
 {
-    struct bm_job_disk *disk = &s->m->job->disks[i];
-    struct bm_chain view = view_of(disk, s->m->job->rounds - 1);
+    const struct bm_job_disk *disk = &s->m->job->disks[i];
     int rc;
 
-    if (!bm_staged_touched(disk))
+    if (!bm_staged_touched(disk, s->layer))
         return 0;
     rc = bm_mover_note(s->m, err,
                        "someone has written to %s: all of it is proven again",
-                       bm_job_image(disk)->path);
+                       bm_job_image(disk)[s->layer].path);
     if (!rc)
         rc = bm_stage_doubt(s->stages[i], err);
-    return rc ? rc : prove_view(s->m, disk, s->stages[i], &view, err);
+    return rc ? rc : prove_view(s, i, view, err);
+}
+
+static int doubt_lower(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_chain view = bm_staged_old(&s->m->job->disks[i], s->layer);
+    int rc = doubt(s, i, &view, err);
+
+    return rc ? rc : bm_staged_bounds(s, i, err);
+}
+
+static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_chain view = view_of(&s->m->job->disks[i], s->m->job->rounds - 1);
+
+    return doubt(s, i, &view, err);
 }
 
 static int check_untouched(struct bm_mover *m, struct bm_error *err)
 {
     bool any = false;
+    int rc;
 
     for (size_t i = 0; i < m->job->n_disks; i++)
-        any |= bm_staged_touched(&m->job->disks[i]);
-    return any ? bm_staged_each(m, doubt_disk, err) : 0;
+        any |= bm_staged_any_touched(&m->job->disks[i]);
+    if (!any)
+        return 0;
+    rc = bm_staged_lower(m, doubt_lower, err);
+    return rc ? rc : bm_staged_each(m, doubt_disk, err);
 }
 
 static int converge(struct bm_mover *m, struct bm_error *err)
@@ -291,7 +338,7 @@ static int converge(struct bm_mover *m, struct bm_error *err)
 static bool merged_by_others(struct bm_mover *m)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_chain image = bm_staged_image(&m->job->disks[i]);
+        struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
         struct bm_disk *disk = bm_mover_disk(m, i);
 
         if (!disk || !bm_chain_equal(&disk->chain, &image))

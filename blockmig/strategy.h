@@ -40,13 +40,13 @@ enum bm_state bm_strategy_next(const struct bm_job *job);
 
 /* Makes the target files and stamps the domain. */
 int bm_step_allocate(struct bm_mover *m, struct bm_error *err);
-/* Whether the target file was made by this job: by its identity; or, killed
- * between making it and writing that down, an empty one that is younger than
- * the job. */
-bool bm_target_is_ours(const struct bm_job *job,
-                       const struct bm_job_disk *disk);
-/* The target's name still leads to the file that we made, which QEMU may have
- * open: -ESTALE with status BM_EXIT_HELD when it does not. */
+/* Whether the file of the new layer (0: the image) was made by this job: by its
+ * identity; or, killed between making it and writing that down, an empty one
+ * that is younger than the job. */
+bool bm_target_is_ours(const struct bm_job *job, const struct bm_job_disk *disk,
+                       size_t layer);
+/* The names of the new layers still lead to the files that we made, which QEMU
+ * may have open: -ESTALE with status BM_EXIT_HELD when one does not. */
 int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err);
 /* libvirt copies each disk, or (shallow) its uppermost layer, to `dest`: until
  * all copies are ready. */

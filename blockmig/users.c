@@ -3,8 +3,8 @@
 #include "blockmig/users.h"
 
 #include "blockmig/files.h"
+#include "blockmig/wanted.h"
 #include "nbd/cleanup.h"
-#include "nbd/image.h"
 #include "nbd/imagelock.h"
 #include "snapshot/domain.h"
 
@@ -13,66 +13,32 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_LAYERS 200
-
 struct search {
-    const char *path;
+    struct bm_wanted wanted;
     const char *except; /* a domain's UUID, or NULL */
-    struct stat id;
-    bool exists;
-    bool headers; /* look into the images that domains name, too */
+    bool headers;       /* look into the images that domains name, too */
     struct bm_error *err;
 };
 
-static bool same_image(const struct search *search, const char *path)
-{
-    struct stat st;
-
-    if (!strcmp(path, search->path))
-        return true;
-    return search->exists && stat(path, &st) == 0 &&
-           st.st_dev == search->id.st_dev && st.st_ino == search->id.st_ino;
-}
-
 static int used(const struct search *search, const char *kind, const char *name)
 {
-    bm_fail(search->err, EBUSY, "%s is still in use", search->path);
+    bm_fail(search->err, EBUSY, "%s is still in use", search->wanted.path);
     return bm_cause(search->err, "%s %s names it", kind, name), -EBUSY;
 }
 
 /* --- headers --- */
 
-/* What a header says of its backing file need not be a plain name. In json:
- * the base name is enough: rather keep an image too many. */
-static bool names_it(const struct search *search, const char *backing)
+static int is_it(void *opaque, const char *backing)
 {
-    const char *slash = strrchr(search->path, '/');
+    const struct search *search = opaque;
 
-    if (!strncmp(backing, "json:", 5))
-        return strstr(backing, slash ? slash + 1 : search->path) != NULL;
-    return same_image(search,
-                      strncmp(backing, "file:", 5) ? backing : backing + 5);
+    return bm_wanted_named(&search->wanted, backing);
 }
 
-/* Whether the chain below that file leads to our image, by the headers. A
- * file that qemu-img cannot read is no image. */
+/* Whether the chain below that file leads to our image, by the headers. */
 static bool backed_by(const struct search *search, const char *file)
 {
-    BM_FREE char *layer = strdup(file);
-    bool hit = false;
-
-    for (int i = 0; layer && !hit && i < MAX_LAYERS; i++) {
-        struct bm_error ignored = BM_ERROR_INIT;
-        struct bm_image_info info;
-
-        if (bm_image_info(layer, NULL, &info, &ignored) < 0)
-            break;
-        hit = info.backing && names_it(search, info.backing);
-        free(layer);
-        layer = BM_STEAL(info.backing);
-        bm_image_info_clear(&info);
-    }
-    return hit;
+    return bm_wanted_below(file, is_it, (void *)search);
 }
 
 /* libvirt does not know the chain of a domain that is shut off. */
@@ -84,7 +50,7 @@ static int on_user(void *opaque, const char *uuid, const char *name,
 
     if (search->except && !strcmp(uuid, search->except))
         return 0;
-    if (same_image(search, path))
+    if (bm_wanted_is(&search->wanted, path))
         return used(search, "domain", name);
     if (!search->headers || stat(path, &st) < 0 ||
         (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
@@ -96,10 +62,9 @@ static void search_init(struct search *search, const char *path,
                         const char *except, struct bm_error *err)
 {
     memset(search, 0, sizeof *search);
-    search->path = path;
+    bm_wanted_init(&search->wanted, path);
     search->except = except;
     search->err = err;
-    search->exists = stat(path, &search->id) == 0;
 }
 
 int bm_users_other_domains(struct bm_connection *conn, const char *uuid,
@@ -125,21 +90,21 @@ static int look_at_entry(struct search *search, const char *folder,
     }
     /* not regular: nothing that could be opened without harm */
     if (lstat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
-        same_image(search, file))
+        bm_wanted_is(&search->wanted, file))
         return 0;
     return backed_by(search, file) ? used(search, "image", file) : 0;
 }
 
 static int look_at_neighbours(struct search *search)
 {
-    BM_FREE char *folder = bm_file_folder(search->path);
+    BM_FREE char *folder = bm_file_folder(search->wanted.path);
     DIR *dir = folder ? opendir(folder) : NULL;
     struct dirent *entry;
     int rc = 0;
 
     if (!dir)
         return bm_fail_errno(search->err, errno, "cannot read the folder of %s",
-                             search->path);
+                             search->wanted.path);
     while (!rc && (entry = readdir(dir)))
         rc = look_at_entry(search, folder, entry->d_name);
     (void)closedir(dir);

@@ -142,9 +142,15 @@ static int nothing_kept(const struct bm_job *job, struct bm_error *err)
 
 static void print_released(const struct cli *cli, const struct bm_job *job)
 {
-    for (size_t i = 0; i < job->n_disks; i++)
-        if (job->disks[i].deleted)
-            cli_say("deleted %s\n", cli_source_name(&job->disks[i]));
+    for (size_t i = 0; i < job->n_disks; i++) {
+        const struct bm_job_disk *disk = &job->disks[i];
+
+        if (disk->deleted)
+            cli_say("deleted %s\n", cli_source_name(disk));
+        for (size_t k = 1; k <= disk->n_lower; k++)
+            if (disk->lower[k - 1].deleted)
+                cli_say("deleted %s\n", cli_layer_name(disk, k));
+    }
     if (cli->options.json)
         cli_json(cli_result_json(job));
 }

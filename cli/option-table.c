@@ -30,6 +30,13 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                    .help = "none: past the page cache, from the medium "
                            "(default: writeback)",
                    .offset = AT(cache)},
+    [CLI_CHAIN] = {.name = "chain",
+                   .kind = CLI_KIND_WORD,
+                   .argument = "keep|flatten|all",
+                   .help = "a chain of images: keep its layers but leave "
+                           "shared ones where they are, make it one image, or "
+                           "copy shared layers too (default: keep)",
+                   .offset = AT(chain)},
     [CLI_CHANGED_SINCE] = {.name = "changed-since",
                            .kind = CLI_KIND_TEXT,
                            .argument = "BASE",

@@ -21,6 +21,7 @@ enum cli_option {
     CLI_BACK,
     CLI_BANDWIDTH,
     CLI_CACHE,
+    CLI_CHAIN,
     CLI_CHANGED_SINCE,
     CLI_CHECK,
     CLI_COMMANDS, /* hidden */
@@ -75,6 +76,7 @@ struct cli_options {
     bool help, version, long_options, commands;
     const char *to, *strategy, *format, *proof, *source; /* words checked */
     const char *name, *overlay_dir;
+    const char *chain;                       /* a word; NULL: not given */
     const char *image_format, *other_format; /* NULL: probed */
     const char *cache;                       /* a word */
     uint64_t bandwidth;                      /* bytes/s, 0: not given */

@@ -18,13 +18,20 @@ const char *cli_source_name(const struct bm_job_disk *disk)
 
 const char *cli_dest_name(const struct bm_job_disk *disk)
 {
-    return path_of(&disk->dest, disk->dest.n - 1);
+    const struct bm_layer *image = bm_job_image(disk);
+
+    return image->path ? image->path : "-";
+}
+
+const char *cli_layer_name(const struct bm_job_disk *disk, size_t k)
+{
+    return path_of(&disk->source, (size_t)disk->fronts + k);
 }
 
 bool cli_job_keeps(const struct bm_job *job)
 {
     for (size_t i = 0; i < job->n_disks; i++)
-        if (job->disks[i].kept && !job->disks[i].deleted)
+        if (bm_job_keeps(&job->disks[i]))
             return true;
     return false;
 }
@@ -65,6 +72,28 @@ static void add_ms(json_object *o, const char *name, double ms)
     json_object_object_add(o, name, json_object_new_double(ms));
 }
 
+/* The layers below the image that got one of their own, from the top. */
+static json_object *layers_json(const struct bm_job_disk *disk)
+{
+    json_object *array = json_object_new_array();
+
+    for (size_t k = 1; array && k <= disk->n_lower; k++) {
+        const struct bm_job_layer *layer = &disk->lower[k - 1];
+        json_object *o = json_object_new_object();
+
+        if (!o)
+            break;
+        cli_add_text(o, "source", cli_layer_name(disk, k));
+        cli_add_text(o, "dest", bm_job_image(disk)[k].path);
+        cli_add_text(o, "kept",
+                     layer->kept && !layer->deleted ? cli_layer_name(disk, k)
+                                                    : NULL);
+        cli_add_bool(o, "deleted", layer->deleted);
+        json_object_array_add(array, o);
+    }
+    return array;
+}
+
 static json_object *disk_json(const struct bm_job_disk *disk)
 {
     json_object *o = json_object_new_object();
@@ -86,6 +115,7 @@ static json_object *disk_json(const struct bm_job_disk *disk)
     cli_add_text(o, "kept",
                  disk->kept && !disk->deleted ? cli_source_name(disk) : NULL);
     cli_add_bool(o, "deleted", disk->deleted);
+    json_object_object_add(o, "layers", layers_json(disk));
     return o;
 }
 
@@ -109,10 +139,17 @@ static json_object *kept_json(const struct bm_job *job)
 {
     json_object *array = json_object_new_array();
 
-    for (size_t i = 0; i < job->n_disks; i++)
-        if (job->disks[i].kept && !job->disks[i].deleted)
+    for (size_t i = 0; i < job->n_disks; i++) {
+        const struct bm_job_disk *disk = &job->disks[i];
+
+        if (disk->kept && !disk->deleted)
             json_object_array_add(
-                array, json_object_new_string(cli_source_name(&job->disks[i])));
+                array, json_object_new_string(cli_source_name(disk)));
+        for (size_t k = 1; k <= disk->n_lower; k++)
+            if (disk->lower[k - 1].kept && !disk->lower[k - 1].deleted)
+                json_object_array_add(
+                    array, json_object_new_string(cli_layer_name(disk, k)));
+    }
     return array;
 }
 
@@ -163,6 +200,20 @@ static void proof_text(const struct bm_job *job, const struct bm_job_disk *d)
         cli_print("  not proven: --proof none was given\n");
 }
 
+static void layer_text(const struct bm_job *job, const struct bm_job_disk *d,
+                       size_t k)
+{
+    const struct bm_job_layer *layer = &d->lower[k - 1];
+
+    cli_print("  below it: %s -> %s\n", cli_layer_name(d, k),
+              bm_job_image(d)[k].path);
+    if (layer->kept && !layer->deleted)
+        cli_print("  kept %s; 'blockmig job release %s' deletes it too\n",
+                  cli_layer_name(d, k), job->id);
+    if (layer->deleted)
+        cli_print("  deleted %s\n", cli_layer_name(d, k));
+}
+
 static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
 {
     char size[32];
@@ -185,6 +236,8 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
                   cli_source_name(d), job->id);
     if (d->deleted)
         cli_print("  deleted %s\n", cli_source_name(d));
+    for (size_t k = 1; k <= d->n_lower; k++)
+        layer_text(job, d, k);
 }
 
 void cli_result_text(const struct bm_job *job)

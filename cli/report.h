@@ -26,6 +26,8 @@ const char *cli_running(const struct bm_job *job, bool running);
  * none. */
 const char *cli_source_name(const struct bm_job_disk *disk);
 const char *cli_dest_name(const struct bm_job_disk *disk);
+/* The old layer that the new one number k was made from; 0: as above. */
+const char *cli_layer_name(const struct bm_job_disk *disk, size_t k);
 /* A source of the job was kept and is not deleted yet. */
 bool cli_job_keeps(const struct bm_job *job);
 

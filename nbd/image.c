@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -71,6 +72,7 @@ void bm_image_info_clear(struct bm_image_info *info)
     free(info->format);
     free(info->backing);
     free(info->backing_format);
+    free(info->options);
     memset(info, 0, sizeof *info);
 }
 
@@ -103,6 +105,54 @@ static unsigned get_length(struct json_object *json, const char *key)
     return (unsigned)json_object_array_length(value);
 }
 
+/* qemu-img resolves a name against the image's folder. */
+static bool is_relative(struct json_object *json, const char *full)
+{
+    struct json_object *value;
+
+    return full &&
+           json_object_object_get_ex(json, "backing-filename", &value) &&
+           strcmp(json_object_get_string(value), full) != 0;
+}
+
+/* Appends ",OPTION=VALUE" of a qcow2's data, as qemu-img create writes it. */
+static void put_option(FILE *out, struct json_object *data, const char *key,
+                       const char *option)
+{
+    struct json_object *value;
+
+    if (!json_object_object_get_ex(data, key, &value))
+        return;
+    if (json_object_is_type(value, json_type_boolean))
+        fprintf(out, ",%s=%s", option,
+                json_object_get_boolean(value) ? "on" : "off");
+    else
+        fprintf(out, ",%s=%s", option, json_object_get_string(value));
+}
+
+/* compat decides which of the others there can be: qemu-img tells no more. */
+static int get_options(struct json_object *json, struct json_object *data,
+                       char **out)
+{
+    size_t size = 0;
+    FILE *text = open_memstream(out, &size);
+    struct json_object *value;
+
+    if (!text)
+        return -ENOMEM;
+    fprintf(text, "cluster_size=%" PRIu64, get_number(json, "cluster-size"));
+    put_option(text, data, "compat", "compat");
+    /* qemu-img takes these two for compat=1.1 only */
+    if (json_object_object_get_ex(data, "compat", &value) &&
+        strcmp(json_object_get_string(value), "0.10") != 0) {
+        put_option(text, data, "refcount-bits", "refcount_bits");
+        put_option(text, data, "lazy-refcounts", "lazy_refcounts");
+        put_option(text, data, "extended-l2", "extended_l2");
+        put_option(text, data, "compression-type", "compression_type");
+    }
+    return fclose(text) == 0 ? 0 : -ENOMEM;
+}
+
 static int fill_info(struct json_object *json, struct bm_image_info *info)
 {
     struct json_object *specific = NULL, *data = NULL, *value;
@@ -130,7 +180,11 @@ static int fill_info(struct json_object *json, struct bm_image_info *info)
     if (!info->format)
         return -EBADMSG;
     info->encrypted = encrypted || strcmp(info->format, "luks") == 0;
-    return 0;
+    info->relative = is_relative(json, info->backing);
+    info->thick = !info->backing && info->actual_size >= info->virtual_size;
+    return strcmp(info->format, "qcow2") == 0 && data
+               ? get_options(json, data, &info->options)
+               : 0;
 }
 
 int bm_image_info(const char *path, const char *format,

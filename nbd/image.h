@@ -33,6 +33,13 @@ struct bm_image_info {
     unsigned bitmaps;   /* persistent dirty bitmaps */
     bool encrypted;
     bool data_file; /* an external data file */
+    bool relative;  /* the header names the backing file without a folder, or
+                     * from the image's own */
+    /* What another image must be made with (`qemu-img create -o`) to be of the
+     * same kind: cluster size, compat, ...; NULL: nothing is to be said. */
+    char *options;
+    bool thick; /* all of it has room on the host: it was preallocated, or
+                 * written all over, which cannot be told apart */
 };
 void bm_image_info_clear(struct bm_image_info *info);
 

@@ -53,10 +53,20 @@ static void resolve_chain(virConnectPtr conn, xmlNodePtr element)
             resolve(conn, element);
 }
 
-int bm_volumes_to_paths(virConnectPtr conn, char **xml)
+static void resolve_disks(virConnectPtr conn, xmlNodePtr domain)
+{
+    xmlNodePtr disk = bm_xml_child(bm_xml_child(domain, "devices"), "disk");
+
+    for (; disk; disk = bm_xml_next(disk, "disk")) {
+        resolve_chain(conn, disk);
+        resolve_chain(conn, bm_xml_child(disk, "mirror"));
+    }
+}
+
+static int rewrite(virConnectPtr conn, char **xml,
+                   void (*resolve_all)(virConnectPtr conn, xmlNodePtr root))
 {
     BM_XMLDOC xmlDocPtr doc = NULL;
-    xmlNodePtr disk;
     char *text;
 
     if (!strstr(*xml, "'volume'"))
@@ -64,16 +74,27 @@ int bm_volumes_to_paths(virConnectPtr conn, char **xml)
     doc = bm_xml_parse(*xml);
     if (!doc)
         return -1;
-    disk = bm_xml_child(bm_xml_child(xmlDocGetRootElement(doc), "devices"),
-                        "disk");
-    for (; disk; disk = bm_xml_next(disk, "disk")) {
-        resolve_chain(conn, disk);
-        resolve_chain(conn, bm_xml_child(disk, "mirror"));
-    }
+    resolve_all(conn, xmlDocGetRootElement(doc));
     text = bm_xml_dump(xmlDocGetRootElement(doc));
     if (!text)
         return -1;
     free(*xml);
     *xml = text;
     return 0;
+}
+
+int bm_volumes_to_paths(virConnectPtr conn, char **xml)
+{
+    return rewrite(conn, xml, resolve_disks);
+}
+
+static void resolve_domains(virConnectPtr conn, xmlNodePtr snapshot)
+{
+    resolve_disks(conn, bm_xml_child(snapshot, "domain"));
+    resolve_disks(conn, bm_xml_child(snapshot, "inactiveDomain"));
+}
+
+int bm_snapshot_volumes(virConnectPtr conn, char **xml)
+{
+    return rewrite(conn, xml, resolve_domains);
 }

@@ -16,8 +16,11 @@ char *bm_volume_path(virConnectPtr conn, const char *pool, const char *volume,
                      bool *block);
 
 /* Rewrites each disk, and each layer of a chain, of type='volume' in a domain's
- * XML to the file or block device that it is. What cannot be resolved stays as it is, and preflight
- * refuses it. *xml is replaced (malloc). -1: not to be parsed. */
+ * XML to the file or block device that it is. What cannot be resolved stays as
+ * it is, and preflight refuses it. *xml is replaced (malloc). -1: not to be
+ * parsed. */
 int bm_volumes_to_paths(virConnectPtr conn, char **xml);
+/* The same in a snapshot's metadata, which holds the XML of domains. */
+int bm_snapshot_volumes(virConnectPtr conn, char **xml);
 
 #endif

@@ -242,7 +242,8 @@ test_domain() {
     lab_virsh -q snapshot-delete q1 s1 >/dev/null
     lab_virsh -q start q1 >/dev/null
     lab_virsh -q snapshot-create-as q1 s2 --disk-only >/dev/null
-    refused 3 'libvirt knows 1 snapshot' move q1 --to "$LAB_DIR/ds2"
+    refused 3 'libvirt knows 1 snapshot' move q1 --chain flatten \
+        --to "$LAB_DIR/ds2"
     lab_virsh -q snapshot-delete q1 s2 --metadata >/dev/null
     lab_virsh -q managedsave q1 >/dev/null
     refused 3 'managed.save' move q1 --to "$LAB_DIR/ds2"

@@ -158,7 +158,7 @@ test_chain() {
     lab_virsh -q snapshot-create-as c1 upper --disk-only --no-metadata \
         --diskspec "vda,file=$LAB_DIR/ds1/c1-upper.qcow2" >/dev/null
     lab_hmp_write c1 vda 0x31 9M 64k
-    staged c1 --name c1-vda.qcow2
+    staged c1 --chain flatten --name c1-vda.qcow2
     moved c1 qcow2
     lab_hmp_read c1 vda 0x31 9M 64k
     there "$LAB_DIR/ds1/c1-upper.qcow2"

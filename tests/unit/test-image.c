@@ -29,6 +29,52 @@ Test(image, info_of_an_overlay)
     bm_image_info_clear(&info);
 }
 
+/* What another image of the same kind is made with: qemu-img takes it. */
+Test(image, info_says_how_it_was_made)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+    static const char *const made[] = {
+        "cluster_size=2M,compat=1.1,refcount_bits=16,lazy_refcounts=on,"
+        "extended_l2=on,compression_type=zstd",
+        "cluster_size=512,compat=0.10"};
+    static const char *const said[] = {
+        "cluster_size=2097152,compat=1.1,refcount_bits=16,lazy_refcounts=on,"
+        "extended_l2=on,compression_type=zstd",
+        "cluster_size=512,compat=0.10"};
+
+    for (size_t i = 0; i < 2; i++) {
+        sh("qemu-img create -q -f qcow2 -o %s disk 64M", made[i]);
+        ok(bm_image_info("disk", "qcow2", &info, &err), err);
+        cr_expect_str_eq(info.options, said[i]);
+        cr_expect_not(info.thick);
+        sh("qemu-img create -q -f qcow2 -o %s again 64M", info.options);
+        bm_image_info_clear(&info);
+    }
+    sh("qemu-img create -q -f raw -o preallocation=falloc thick 1M");
+    ok(bm_image_info("thick", "raw", &info, &err), err);
+    cr_expect(info.thick);
+    cr_expect_null(info.options);
+    bm_image_info_clear(&info);
+}
+
+Test(image, info_tells_a_relative_link)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    struct bm_image_info info;
+
+    sh("qemu-img create -q -f raw base 1M");
+    sh("qemu-img create -q -f qcow2 -b base -F raw near");
+    sh("qemu-img create -q -f qcow2 -b %s -F raw far", at("base"));
+    ok(bm_image_info(at("near"), "qcow2", &info, &err), err);
+    cr_expect(info.relative);
+    bm_image_info_clear(&info);
+    ok(bm_image_info(at("far"), "qcow2", &info, &err), err);
+    cr_expect_not(info.relative);
+    cr_expect_not(info.thick);
+    bm_image_info_clear(&info);
+}
+
 Test(image, info_sees_an_external_data_file)
 {
     struct bm_error err = BM_ERROR_INIT;

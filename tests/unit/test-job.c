@@ -39,6 +39,7 @@ static struct bm_job *full_job(void)
     job->bandwidth = UINT64_MAX;
     job->max_pause_ms = 60000;
     job->format = strdup("keep");
+    job->chain = strdup("all");
     job->pauses = 2;
     job->pause_ms_total = 0.1 + 0.2;
     job->pause_ms_longest = 1e300;
@@ -58,6 +59,24 @@ static struct bm_job *full_job(void)
     disk->source.layers[1].sliced = true;
     disk->source.complete = true;
     add_layer(&disk->dest, "/b/top.qcow2", 0);
+    add_layer(&disk->dest, "/b/base.qcow2", 0);
+    disk->below = 1;
+    disk->shared = strdup("somebody");
+    disk->create = strdup("cluster_size=512");
+    disk->relative = true;
+    disk->n_lower = 1;
+    disk->lower = calloc(1, sizeof *disk->lower);
+    disk->lower[0] = (struct bm_job_layer){.size = 1,
+                                           .source_dev = 2,
+                                           .source_ino = 3,
+                                           .dest_dev = 4,
+                                           .dest_ino = UINT64_MAX - 3,
+                                           .create = strdup("compat=1.1"),
+                                           .relative = true,
+                                           .make_sent = true,
+                                           .image_ns = INT64_MIN,
+                                           .kept = true,
+                                           .deleted = true};
     disk->capacity = 1ULL << 40;
     disk->dest_block = disk->copy_sent = disk->proven = true;
     disk->kept = disk->deleted = true;
@@ -138,6 +157,14 @@ Test(job, round_trip)
     cr_assert_not(disk->source.layers[0].encrypted);
     cr_assert_eq(disk->source_ino, UINT64_MAX - 2);
     cr_assert_eq(disk->dest_ino, UINT64_MAX - 1);
+    cr_assert_eq(disk->n_lower, 1);
+    cr_assert_eq(disk->lower[0].dest_ino, UINT64_MAX - 3);
+    cr_assert_str_eq(disk->lower[0].create, "compat=1.1");
+    cr_assert_str_eq(bm_job_image(disk)->path, "/b/top.qcow2");
+    cr_assert_str_eq(bm_job_old(disk, 1)->path, "/a/base.qcow2");
+    cr_assert(bm_job_chain_kept(disk));
+    cr_assert_not(bm_job_bridged(disk));
+    cr_assert_not(bm_job_keeps(disk));
     cr_assert_null(back->disks[1].overlay);
     bm_job_free(job);
     bm_job_free(back);

@@ -1,0 +1,19 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What libvirt knows of the domain's snapshots is made true again when the
+ * layers of their disks have moved.
+ */
+#ifndef BM_CARRY_H
+#define BM_CARRY_H
+
+#include "blockmig/mover.h"
+
+/*
+ * When the guest stands on its new images and nothing goes back any more. The
+ * snapshots say themselves what is left to be done, so it can be done again;
+ * what is done is noted. Snapshots that name no moved layer are left alone.
+ */
+int bm_carry_snapshots(struct bm_mover *m, struct bm_error *err);
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/wanted.h"
+
+#include "nbd/cleanup.h"
+#include "nbd/image.h"
+
+#include <string.h>
+
+#define MAX_LAYERS 200
+
+void bm_wanted_init(struct bm_wanted *wanted, const char *path)
+{
+    wanted->path = path;
+    wanted->exists = stat(path, &wanted->id) == 0;
+}
+
+bool bm_wanted_is(const struct bm_wanted *wanted, const char *path)
+{
+    struct stat st;
+
+    if (!strcmp(path, wanted->path))
+        return true;
+    return wanted->exists && stat(path, &st) == 0 &&
+           st.st_dev == wanted->id.st_dev && st.st_ino == wanted->id.st_ino;
+}
+
+/* What a header says of its backing file need not be a plain name. In json:
+ * the base name is enough: rather keep an image too many. */
+bool bm_wanted_named(const struct bm_wanted *wanted, const char *backing)
+{
+    const char *slash = strrchr(wanted->path, '/');
+
+    if (!strncmp(backing, "json:", 5))
+        return strstr(backing, slash ? slash + 1 : wanted->path) != NULL;
+    return bm_wanted_is(wanted,
+                        strncmp(backing, "file:", 5) ? backing : backing + 5);
+}
+
+int bm_wanted_below(const char *file,
+                    int (*fn)(void *opaque, const char *backing), void *opaque)
+{
+    BM_FREE char *layer = strdup(file);
+    int rc = 0;
+
+    for (int i = 0; layer && !rc && i < MAX_LAYERS; i++) {
+        struct bm_error ignored = BM_ERROR_INIT;
+        struct bm_image_info info;
+
+        if (bm_image_info(layer, NULL, &info, &ignored) < 0)
+            break;
+        rc = info.backing ? fn(opaque, info.backing) : 0;
+        free(layer);
+        layer = BM_STEAL(info.backing);
+        bm_image_info_clear(&info);
+    }
+    return rc;
+}

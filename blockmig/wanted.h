@@ -1,0 +1,32 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * An image that is looked for under whatever name: in XML, and in what the
+ * headers of other images say of their backing files.
+ */
+#ifndef BM_WANTED_H
+#define BM_WANTED_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+struct bm_wanted {
+    const char *path; /* borrowed */
+    struct stat id;
+    bool exists;
+};
+
+void bm_wanted_init(struct bm_wanted *wanted, const char *path);
+/* Whether that path is the image: by name, or the same file. */
+bool bm_wanted_is(const struct bm_wanted *wanted, const char *path);
+/* Whether a header that names this backing file means the image. When it
+ * cannot be told: yes. */
+bool bm_wanted_named(const struct bm_wanted *wanted, const char *backing);
+
+/* Calls fn for each backing file below that image, as the headers name them,
+ * until it returns other than 0, which is returned; 0 at the chain's end. A
+ * file that qemu-img cannot read is no image, and has none. */
+int bm_wanted_below(const char *file,
+                    int (*fn)(void *opaque, const char *backing), void *opaque);
+
+#endif

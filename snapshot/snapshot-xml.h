@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Snapshot metadata as text: <domainsnapshot>, with the disks' overlays and the
+ * XML of the domain as it was (<domain>, <inactiveDomain>). No libvirt here.
+ */
+#ifndef BM_SNAPSHOT_XML_H
+#define BM_SNAPSHOT_XML_H
+
+#include "snapshot/chain.h"
+
+/* An image that was moved: whatever names `from` is to name `to`. */
+struct bm_image_moved {
+    const char *from;
+    const struct bm_layer *to;
+};
+
+/*
+ * The same with the images replaced wherever they are named: path, type and
+ * format, also of layers in chains. *out is malloc'd; NULL: none is named, so
+ * nothing is to be done. -EBADMSG: no XML; -ENOMEM.
+ */
+int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
+                            size_t n, char **out);
+
+/* Calls fn for each disk of the snapshot: how ("no", "internal", "external")
+ * and, of an external one, its overlay (else NULL). Non-zero from fn stops. */
+typedef int (*bm_snapshot_disk)(void *opaque, const char *disk, const char *how,
+                                const char *overlay);
+int bm_snapshot_xml_disks(const char *xml, bm_snapshot_disk fn, void *opaque);
+#endif

@@ -1,0 +1,156 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "snapshot/snapshots.h"
+
+#include "nbd/cleanup.h"
+#include "snapshot/call.h"
+#include "snapshot/volume.h"
+#include "snapshot/xml.h"
+
+#include <errno.h>
+#include <libvirt/virterror.h>
+#include <string.h>
+
+void bm_snapshots_clear(struct bm_snapshots *snapshots)
+{
+    for (size_t i = 0; i < snapshots->n; i++) {
+        free(snapshots->list[i].name);
+        free(snapshots->list[i].xml);
+    }
+    free(snapshots->list);
+    memset(snapshots, 0, sizeof *snapshots);
+}
+
+/* --- reading --- */
+
+struct read_call {
+    virDomainPtr dom; /* a reference */
+    struct bm_snapshots found;
+};
+
+static void read_free(void *arg)
+{
+    struct read_call *call = arg;
+
+    virDomainFree(call->dom);
+    bm_snapshots_clear(&call->found);
+    free(call);
+}
+
+static int read_one(struct read_call *call, virDomainSnapshotPtr snapshot,
+                    struct bm_snapshot *into)
+{
+    const char *name = virDomainSnapshotGetName(snapshot);
+    int current = virDomainSnapshotIsCurrent(snapshot, 0);
+
+    into->xml =
+        virDomainSnapshotGetXMLDesc(snapshot, VIR_DOMAIN_SNAPSHOT_XML_SECURE);
+    into->name = name ? strdup(name) : NULL;
+    into->current = current > 0;
+    if (!into->xml || !into->name || current < 0)
+        return -1;
+    return bm_snapshot_volumes(virDomainGetConnect(call->dom), &into->xml);
+}
+
+static int read_fn(void *arg)
+{
+    struct read_call *call = arg;
+    virDomainSnapshotPtr *list = NULL;
+    int n = virDomainListAllSnapshots(call->dom, &list,
+                                      VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL);
+    int rc = 0;
+
+    if (n < 0)
+        return virGetLastErrorCode() == VIR_ERR_NO_SUPPORT ? 0 : -1;
+    call->found.list = calloc((size_t)n + 1, sizeof *call->found.list);
+    for (int i = 0; i < n; i++) {
+        if (!call->found.list)
+            rc = -1;
+        if (!rc)
+            rc = read_one(call, list[i], &call->found.list[call->found.n++]);
+        virDomainSnapshotFree(list[i]);
+    }
+    free(list);
+    return rc;
+}
+
+int bm_snapshots_read(struct bm_domain *domain, struct bm_snapshots *out,
+                      struct bm_error *err)
+{
+    struct read_call *call = calloc(1, sizeof *call);
+    char what[300];
+    int rc;
+
+    memset(out, 0, sizeof *out);
+    snprintf(what, sizeof what, "cannot read the snapshots of %s",
+             domain->name);
+    if (!call)
+        return bm_fail_errno(err, ENOMEM, "%s", what);
+    virDomainRef(domain->dom);
+    call->dom = domain->dom;
+    rc = bm_call(what, bm_call_ms(), read_fn, call, read_free, err);
+    if (rc == -ETIMEDOUT)
+        return rc;
+    if (!rc) {
+        *out = call->found;
+        memset(&call->found, 0, sizeof call->found);
+    }
+    read_free(call);
+    return rc;
+}
+
+/* --- writing --- */
+
+struct redefine_call {
+    virDomainPtr dom; /* a reference */
+    char *xml;
+    unsigned flags;
+};
+
+static void redefine_free(void *arg)
+{
+    struct redefine_call *call = arg;
+
+    virDomainFree(call->dom);
+    free(call->xml);
+    free(call);
+}
+
+static int redefine_fn(void *arg)
+{
+    struct redefine_call *call = arg;
+    virDomainSnapshotPtr snapshot =
+        virDomainSnapshotCreateXML(call->dom, call->xml, call->flags);
+
+    if (!snapshot)
+        return -1;
+    virDomainSnapshotFree(snapshot);
+    return 0;
+}
+
+int bm_snapshot_redefine(struct bm_domain *domain,
+                         const struct bm_snapshot *snapshot, const char *xml,
+                         struct bm_error *err)
+{
+    struct redefine_call *call = calloc(1, sizeof *call);
+    char what[400];
+    int rc;
+
+    snprintf(what, sizeof what,
+             "cannot write the new images into snapshot %s of %s",
+             snapshot->name, domain->name);
+    if (!call || !(call->xml = strdup(xml))) {
+        free(call);
+        return bm_fail_errno(err, ENOMEM, "%s", what);
+    }
+    virDomainRef(domain->dom);
+    call->dom = domain->dom;
+    call->flags = VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE;
+    /* without it libvirt forgets which one is the current one */
+    if (snapshot->current)
+        call->flags |= VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT;
+    rc = bm_call(what, bm_call_ms(), redefine_fn, call, redefine_free, err);
+    if (rc != -ETIMEDOUT)
+        redefine_free(call);
+    return rc;
+}

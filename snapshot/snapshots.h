@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * libvirt's snapshot metadata of a domain: what it says, and making it say the
+ * truth again (libvirt.md pitfalls 42 and 79). A picture of one moment.
+ */
+#ifndef BM_SNAPSHOTS_H
+#define BM_SNAPSHOTS_H
+
+#include "snapshot/domain.h"
+
+struct bm_snapshot {
+    char *name;
+    char *xml; /* with what is secret in it; volumes as the paths they are */
+    bool current;
+};
+
+struct bm_snapshots {
+    struct bm_snapshot *list; /* parents before their children */
+    size_t n;
+};
+
+/* Clear with bm_snapshots_clear. A hypervisor that knows no snapshots has
+ * none. Can be abandoned at its deadline. */
+int bm_snapshots_read(struct bm_domain *domain, struct bm_snapshots *out,
+                      struct bm_error *err);
+void bm_snapshots_clear(struct bm_snapshots *snapshots);
+
+/* Replaces the metadata of that snapshot (REDEFINE); the current one stays it.
+ * Images are not touched. */
+int bm_snapshot_redefine(struct bm_domain *domain,
+                         const struct bm_snapshot *snapshot, const char *xml,
+                         struct bm_error *err);
+
+#endif
