@@ -43,6 +43,10 @@ static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
     if (!xml)
         return 0;
     rc = bm_snapshot_redefine(m->domain, snapshot, xml, err);
+    if (rc && rc != -ETIMEDOUT)
+        bm_remedy(err,
+                  "the guest is well; mend that snapshot's metadata, or delete "
+                  "it (virsh snapshot-delete --metadata)");
     bm_point("releasing.redefined");
     return rc ? rc
               : bm_mover_note(m, err, "snapshot %s names the new images",

@@ -123,6 +123,21 @@ static int check_disk(void *opaque, const char *disk, const char *how,
     return 0;
 }
 
+/* The file has the domain's XML of that time in it. */
+static int check_memory(const struct bm_looking *look,
+                        const struct bm_snapshot *snapshot)
+{
+    BM_FREE char *file = bm_snapshot_xml_memory(snapshot->xml);
+
+    if (!file)
+        return 0;
+    return BM_WARNED(look, "snapshots", "",
+                     "to restore it give virsh restore --xml the new images",
+                     "%s, the guest's memory of snapshot %s, stays where it is "
+                     "and names the old images",
+                     file, snapshot->name);
+}
+
 static int check_each(const struct bm_looking *look, struct bm_error *err)
 {
     struct bm_snapshots snapshots;
@@ -132,6 +147,8 @@ static int check_each(const struct bm_looking *look, struct bm_error *err)
         struct snapshot_look s = {look, &snapshots.list[i]};
 
         rc = bm_snapshot_xml_disks(s.snapshot->xml, check_disk, &s);
+        if (!rc)
+            rc = check_memory(look, s.snapshot);
     }
     bm_snapshots_clear(&snapshots);
     return rc ? rc

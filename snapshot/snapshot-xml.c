@@ -109,3 +109,11 @@ int bm_snapshot_xml_disks(const char *xml, bm_snapshot_disk fn, void *opaque)
     }
     return rc;
 }
+
+char *bm_snapshot_xml_memory(const char *xml)
+{
+    BM_XMLDOC xmlDocPtr doc = bm_xml_parse(xml);
+    xmlNodePtr root = doc ? xmlDocGetRootElement(doc) : NULL;
+
+    return bm_xml_attr(bm_xml_child(root, "memory"), "file");
+}

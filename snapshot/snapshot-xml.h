@@ -28,4 +28,8 @@ int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
 typedef int (*bm_snapshot_disk)(void *opaque, const char *disk, const char *how,
                                 const char *overlay);
 int bm_snapshot_xml_disks(const char *xml, bm_snapshot_disk fn, void *opaque);
+/* Where an external snapshot has put the guest's memory, or NULL. Caller
+ * frees. */
+char *bm_snapshot_xml_memory(const char *xml);
+
 #endif

@@ -85,6 +85,16 @@ static int on_disk(void *opaque, const char *disk, const char *how,
     return 0;
 }
 
+Test(snapshot_xml, memory)
+{
+    BM_FREE char *file = bm_snapshot_xml_memory(
+        "<domainsnapshot><memory snapshot='external' file='/a/m'/>"
+        "</domainsnapshot>");
+
+    cr_assert_str_eq(file, "/a/m");
+    cr_assert_null(bm_snapshot_xml_memory(s1));
+}
+
 Test(snapshot_xml, disks)
 {
     char text[200] = "";
