@@ -7,6 +7,7 @@
 #include "blockmig/switch.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
+#include "snapshot/agent.h"
 #include "snapshot/call.h"
 #include "snapshot/domain.h"
 
@@ -18,6 +19,8 @@
 
 /* How often an armed guard whose bound has passed looks at the domain. */
 #define LOOK_MS 20
+/* The same when there is no mover any more. */
+#define AGAIN_MS 1000
 /* How long a suspend that was under way when the mover died may still land. */
 #define LINGER_MS 10000
 /* How long a QEMU may hang, with the suspend or the resume in it. */
@@ -34,6 +37,7 @@ struct watch {
     char *dir;
     int lock; /* DIR/ID.guard, held while armed */
     bool suspending, pivoting, acted;
+    bool freezing;    /* the file systems */
     bool alone;       /* the mover is gone */
     int64_t bound_ms; /* bm_now_ms at which we act; 0: not yet */
 };
@@ -46,7 +50,7 @@ static void disarm(struct watch *w)
     if (w->lock >= 0)
         (void)close(w->lock);
     w->lock = -1;
-    w->suspending = w->pivoting = w->acted = false;
+    w->suspending = w->pivoting = w->freezing = w->acted = false;
     w->bound_ms = 0;
 }
 
@@ -120,17 +124,38 @@ static bool end_or_mark(struct watch *w)
            (bm_mark_leave(w->dir, w->job->id, &err) == 0 || w->alone);
 }
 
-/* Ends the window: false when the guest is not paused (yet), or libvirt
- * could not be asked: then we look again. */
-static bool act(struct watch *w)
+static bool look(struct watch *w)
 {
     struct bm_error err = BM_ERROR_INIT;
 
     if (bm_connection_lost(w->conn) &&
         bm_connection_reopen(w->conn, 0, &err) < 0)
         return false;
-    if (bm_domain_refresh(w->conn, w->domain, &err) < 0 ||
-        !bm_domain_paused(w->domain))
+    return bm_domain_refresh(w->conn, w->domain, &err) == 0;
+}
+
+/* false: the agent could not be asked, or gave no answer. A domain that is off
+ * has nothing frozen. */
+static bool thaw(struct watch *w, int *count)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    *count = 0;
+    if (!look(w))
+        return false;
+    return !w->domain->active || bm_agent_thaw(w->domain, count, &err) == 0;
+}
+
+/* Ends the window, or the freeze: false when the guest is not paused (yet), or
+ * libvirt could not be asked: then we look again. */
+static bool act(struct watch *w)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    int count;
+
+    if (w->freezing)
+        return thaw(w, &count);
+    if (!look(w) || !bm_domain_paused(w->domain))
         return false;
     if (w->pivoting && !end_or_mark(w))
         return false;
@@ -155,12 +180,28 @@ static bool is_over(struct watch *w)
     return rc != -ETIMEDOUT && rc != -EBUSY && rc != -ECONNRESET;
 }
 
+/* The mover is gone, and may have asked for a freeze that lands only now: when
+ * nothing was frozen, there is a second look. */
+static void end_freeze(struct watch *w)
+{
+    int64_t until = bm_now_ms() + HANG_MS;
+    int looks = 0, count = 0;
+
+    while (looks < 2 && !count && bm_now_ms() < until) {
+        looks += thaw(w, &count);
+        if (looks < 2 && !count)
+            bm_sleep_ms(AGAIN_MS);
+    }
+}
+
 /* The mover is gone: ends its window, or sees that there was none. */
 static void mover_died(struct watch *w)
 {
     int64_t until = bm_now_ms() + LINGER_MS;
 
     w->alone = true;
+    if (w->freezing && !w->acted)
+        end_freeze(w);
     while (w->suspending && !w->acted && bm_now_ms() < until) {
         w->acted = act(w);
         if (!w->acted)
@@ -170,7 +211,7 @@ static void mover_died(struct watch *w)
     while (w->suspending && !w->acted && bm_now_ms() < until) {
         w->acted = act(w) || is_over(w);
         if (!w->acted)
-            bm_sleep_ms(1000);
+            bm_sleep_ms(AGAIN_MS);
     }
 }
 
@@ -194,6 +235,10 @@ static enum bm_guard_word obey(struct watch *w, const char *message,
         w->suspending = true;
         w->bound_ms = bm_now_ms() + w->job->max_pause_ms;
         return BM_GUARD_OK;
+    case BM_GUARD_FREEZING:
+        w->freezing = true;
+        w->bound_ms = bm_now_ms() + bm_agent_ms();
+        return BM_GUARD_OK;
     case BM_GUARD_PIVOTING:
         if (w->acted)
             return BM_GUARD_ACTED;
@@ -216,7 +261,7 @@ static int patience(const struct watch *w)
 {
     int64_t left;
 
-    if (!w->suspending || w->acted)
+    if ((!w->suspending && !w->freezing) || w->acted)
         return -1;
     left = w->bound_ms - bm_now_ms();
     return left > LOOK_MS ? (int)left : LOOK_MS;
@@ -249,7 +294,7 @@ int bm_guard_child(int pipe, const char *uri)
         enum bm_guard_word word;
 
         if (n == -EAGAIN) {
-            if (w.suspending && bm_now_ms() >= w.bound_ms)
+            if ((w.suspending || w.freezing) && bm_now_ms() >= w.bound_ms)
                 w.acted = act(&w);
             continue;
         }

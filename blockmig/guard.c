@@ -172,6 +172,11 @@ int bm_guard_suspending(struct bm_guard *guard, struct bm_error *err)
     return say(guard, BM_GUARD_SUSPENDING, err);
 }
 
+int bm_guard_freezing(struct bm_guard *guard, struct bm_error *err)
+{
+    return say(guard, BM_GUARD_FREEZING, err);
+}
+
 int bm_guard_pivoting(struct bm_guard *guard, struct bm_error *err)
 {
     return say(guard, BM_GUARD_PIVOTING, err);

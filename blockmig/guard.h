@@ -11,7 +11,8 @@
  * be compared any more.
  *
  * It resumes only a pause that came after bm_guard_suspending. A kill -9 of
- * the mover in the window leaves a running guest.
+ * the mover in the window leaves a running guest. In the same way it thaws
+ * file systems, after bm_guard_freezing.
  */
 #ifndef BM_GUARD_H
 #define BM_GUARD_H
@@ -34,10 +35,13 @@ int bm_guard_arm(struct bm_guard *guard, const char *dir,
 /* A suspend is about to be asked for: from now a pause is ours, and ends
  * after job->max_pause_ms. */
 int bm_guard_suspending(struct bm_guard *guard, struct bm_error *err);
+/* A freeze of the guest's file systems is about to be asked for: from now on
+ * they are ours to thaw, after bm_agent_ms at the latest. */
+int bm_guard_freezing(struct bm_guard *guard, struct bm_error *err);
 /* A pivot is about to be asked for. -ETIME: too late, the guest was resumed;
  * do not pivot. */
 int bm_guard_pivoting(struct bm_guard *guard, struct bm_error *err);
-/* -ETIME: the guard had to act (the guest runs already). */
+/* -ETIME: the guard had to act (the guest runs already, or is thawed). */
 int bm_guard_disarm(struct bm_guard *guard, struct bm_error *err);
 
 #endif

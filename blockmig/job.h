@@ -117,6 +117,7 @@ struct bm_job {
     bool proof;         /* --proof full */
     bool source_delete; /* --source delete */
     bool force;
+    bool quiesce;         /* by the guest's agent, for the first freeze */
     uint64_t bandwidth;   /* bytes/s, 0: none */
     double guest_latency; /* times what it was; 0: not held */
     int max_pause_ms;
@@ -133,9 +134,11 @@ struct bm_job {
     double pause_ms_total, pause_ms_longest;
     int64_t copy_ms, prove_ms, total_ms;
     bool window_paused; /* we asked for a suspend and saw no resume yet */
-    bool unclean;       /* the guest may have written to the new image before
-                         * it was frozen: old and new cannot be compared */
-    bool doubt;         /* the window was ended by recovery, unwatched before */
+    bool fs_frozen; /* the same of a freeze of its file systems, and a thaw */
+    bool quiesced;  /* they were frozen for the whole first freeze */
+    bool unclean;   /* the guest may have written to the new image before
+                     * it was frozen: old and new cannot be compared */
+    bool doubt;     /* the window was ended by recovery, unwatched before */
     enum bm_state from; /* held, needs-recovery: the state it stopped in */
     bool was_active;    /* the guest ran when the job began */
     bool cancel;        /* a cancel was asked for */

@@ -56,6 +56,9 @@ static void staged_steps(FILE *out, const struct bm_job *job)
 {
     char small[32];
 
+    if (job->quiesce)
+        fprintf(out, "  the guest's agent freezes its file systems for the "
+                     "freeze\n");
     fprintf(out, "  freeze: an overlay on each disk, in %s\n",
             job->n_disks ? job->disks[0].front_dir : "?");
     if (carries_chain(job))

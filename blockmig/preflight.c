@@ -4,6 +4,7 @@
 
 #include "blockmig/preflight-parts.h"
 #include "nbd/cleanup.h"
+#include "snapshot/agent.h"
 
 #include <errno.h>
 #include <string.h>
@@ -155,6 +156,30 @@ static int check_checkpoints(const struct bm_looking *look)
                      look->domain->checkpoints);
 }
 
+/* The others never freeze the disk of a guest that runs on. */
+static int check_quiesce(const struct bm_looking *look)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    if (!look->job->quiesce)
+        return 0;
+    if (!look->domain->active)
+        return BM_FINE(look, "quiesce", "",
+                       "the guest is off: its file systems are at rest");
+    if (look->job->strategy != BM_STRATEGY_STAGED)
+        return BM_REFUSED(look, "quiesce", "",
+                          "use --strategy staged, or leave --quiesce out",
+                          "the strategy %s has no use for frozen file systems",
+                          bm_strategy_name(look->job->strategy));
+    if (bm_agent_ping(look->domain, &err))
+        return BM_REFUSED(look, "quiesce", "",
+                          "start qemu-guest-agent in the guest, behind a "
+                          "channel org.qemu.guest_agent.0, or leave --quiesce "
+                          "out",
+                          "%s: %.300s", err.what, err.cause);
+    return BM_FINE(look, "quiesce", "", "the guest's agent answers");
+}
+
 static int check_labels(const struct bm_looking *look)
 {
     const char *model = look->domain->seclabel_model;
@@ -201,6 +226,8 @@ static int check_domain(const struct bm_looking *look, struct bm_error *err)
         rc = check_checkpoints(look);
     if (!rc)
         rc = check_labels(look);
+    if (!rc)
+        rc = check_quiesce(look);
     return rc ? rc : check_here(look);
 }
 

@@ -9,6 +9,7 @@
 #include "blockmig/move-machine.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
+#include "blockmig/quiesce.h"
 #include "nbd/units.h"
 
 #include <errno.h>
@@ -144,6 +145,8 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
         return cannot_go_back(job, err);
     recall_reason(&m);
     rc = end_old_pause(&m, err);
+    if (!rc)
+        rc = bm_quiesce_recover(&m, err);
     if (rc)
         return rc;
     job->cancel = job->paused = false;

@@ -8,6 +8,7 @@
 #include "blockmig/commit.h"
 #include "blockmig/fronts.h"
 #include "blockmig/pacer.h"
+#include "blockmig/quiesce.h"
 #include "blockmig/situation.h"
 #include "blockmig/staged.h"
 #include "blockmig/strategy.h"
@@ -97,22 +98,50 @@ static bool went_off(struct bm_mover *m, int rc)
 
 /* --- the states --- */
 
+/* The first freeze. Whatever comes of it, the file systems are thawed. */
+static int freeze_quiesced(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    struct bm_quiesce quiesce;
+    int rc = bm_quiesce_begin(m, &quiesce, err), end;
+
+    if (rc)
+        return rc;
+    rc = bm_fronts_freeze(m, err);
+    end = bm_quiesce_end(m, &quiesce, rc ? &second : err);
+    if (rc && end == -ETIMEDOUT)
+        *err = second;
+    return rc && end != -ETIMEDOUT ? rc : end;
+}
+
+/* A process that died in between cannot say any more how it was. */
+static int check_quiesced(struct bm_mover *m, struct bm_error *err)
+{
+    if (!m->job->quiesce || m->job->quiesced)
+        return 0;
+    bm_fail(err, ESTALE, "cannot go on with the move of %s", m->job->domain);
+    bm_cause(err, "whether its file systems were frozen when its disks were is "
+                  "not known");
+    return bm_remedy(err, "move again, or leave --quiesce out"), -ESTALE;
+}
+
 static int freeze(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
 
     if (!rc && m->domain)
         rc = bm_fronts_adopt(m, err);
-    if (!rc && m->domain && !m->domain->active && m->job->disks[0].fronts)
-        return 0; /* it went off since: what is frozen is moved */
+    /* if it went off since: what is frozen is moved */
+    if (!rc && m->domain && m->job->disks[0].fronts)
+        return check_quiesced(m, err);
     if (!rc && (!m->domain || !m->domain->active))
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
     /* what the guest's I/O takes before we do anything to it */
     if (!rc && !m->pacer)
         m->pacer = bm_pacer_new(m);
-    if (!rc && m->job->disks[0].fronts == 0)
-        rc = bm_fronts_freeze(m, err);
-    return rc;
+    if (rc)
+        return rc;
+    return m->job->quiesce ? freeze_quiesced(m, err) : bm_fronts_freeze(m, err);
 }
 
 /* The view number `round`: 0 is the base, n the front n on those below it. */

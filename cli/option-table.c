@@ -197,6 +197,11 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                    .help = "compare every block before the source is let go "
                            "(default: full)",
                    .offset = AT(proof)},
+    [CLI_QUIESCE] = {.name = "quiesce",
+                     .kind = CLI_KIND_FLAG,
+                     .help = "staged: the guest's agent freezes its file "
+                             "systems while the disks are frozen",
+                     .offset = AT(quiesce)},
     [CLI_QUIET] = {.name = "quiet",
                    .letter = 'q',
                    .kind = CLI_KIND_FLAG,

@@ -50,6 +50,7 @@ enum cli_option {
     CLI_OUTPUT_FORMAT,
     CLI_OVERLAY_DIR,
     CLI_PROOF,
+    CLI_QUIESCE,
     CLI_QUIET,
     CLI_RESUME,
     CLI_RETRIES,
@@ -92,7 +93,7 @@ struct cli_options {
     const char *check, *update, *dirty, *changed_since;
     const char *tls_certificates, *tls_psk;
     int64_t retries;
-    bool resume, verify;
+    bool quiesce, resume, verify;
 };
 
 void cli_options_default(struct cli_options *options);

@@ -172,6 +172,8 @@ json_object *cli_result_json(const struct bm_job *job)
     cli_add_text(o, "error", job->error);
     if (job->state == BM_STATE_DONE && job->cancel)
         cli_add_bool(o, "too_late_to_cancel", true);
+    if (job->quiesce)
+        cli_add_bool(o, "quiesced", job->quiesced);
     for (size_t i = 0; i < job->n_disks; i++)
         json_object_array_add(disks, disk_json(&job->disks[i]));
     json_object_object_add(o, "disks", disks);

@@ -144,6 +144,9 @@ static int map_code(int code)
     case VIR_ERR_NO_STORAGE_VOL:
     case VIR_ERR_NO_DOMAIN_METADATA:
         return ENOENT;
+    case VIR_ERR_AGENT_UNRESPONSIVE:
+    case VIR_ERR_AGENT_UNSYNCED:
+        return EHOSTDOWN;
     case VIR_ERR_BLOCK_COPY_ACTIVE:
     case VIR_ERR_OPERATION_TIMEOUT:
         return EBUSY;

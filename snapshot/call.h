@@ -34,7 +34,8 @@ unsigned bm_calls_abandoned(void);
 /*
  * Fills err from libvirt's last error in this thread. Decides by code and
  * domain, never by text. ENOENT unknown object, EBUSY a job is active or the
- * domain is busy, ENOTSUP unsupported, ECONNRESET connection lost, else EIO.
+ * domain is busy, ENOTSUP unsupported, ECONNRESET connection lost, EHOSTDOWN
+ * the guest's agent does not answer, else EIO.
  */
 int bm_virt_error(struct bm_error *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

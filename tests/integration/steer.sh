@@ -230,8 +230,152 @@ test_pause_switch() {
     ok "a pause that was asked for in the switch begins in settled"
 }
 
-tests=${PARTS:-set}
+# --- --quiesce ---
+
+# quiet_guest NAME: one that writes, with an agent
+quiet_guest() {
+    name=$1
+    lab_guest_os "$name" --agent --disk format=raw,size=$size \
+        --args 'g.rate=200 g.span=32M'
+    lab_wait 20 lab run virsh domtime "$name" >/dev/null 2>&1 ||
+        fail "the agent of $name does not answer"
+}
+
+quiesced() { mover_start "$1" move "$name" --to "$LAB_DIR/ds2" --quiesce; }
+
+writes() { lab_mark "$name" && lab_wait_line "$name" '^S .* writes=[1-9]' 5 >/dev/null; }
+
+wait_said() { lab_wait_line "$name" "$1" "$2" >/dev/null; }
+
+# The guest stands still at that point of the mover, and has a job.
+frozen_at() {
+    lab_mark "$name"
+    quiesced "$1"
+    mover_stands
+    wait_said '^F frozen disks=1' 5
+    id=$(newest_job)
+}
+
+mover_killed() {
+    mover_signal KILL
+    lab_wait 20 test -s "$LAB_DIR/mover.status" || fail "the mover lives"
+    rm "$LAB_DIR/mover.status"
+}
+
+kill_guard() {
+    local pid
+    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move|resume) ?"); do
+        [ "$(cat "/proc/$pid/comm")" != blockmig-guard ] || kill -KILL "$pid"
+    done
+}
+
+resumed() { mover_start none job resume "$id"; }
+
+done_quiesced() {
+    mover_ends 60 0 '1 file system of the guest frozen for'
+    lab_equal quiesced "$(field quiesced)" true
+    lab_verify "$name"
+    check_source "$name" vda "$LAB_DIR/ds2/$name-vda.raw"
+    check_clean "$name"
+}
+
+# not_done TEXT: rolled back, and the guest writes
+not_done() {
+    mover_ends 60 1 "$1"
+    lab_equal state "$(field state)" rolled-back
+    check_source "$name" vda "$LAB_DIR/ds1/$name-vda.raw"
+    check_clean "$name"
+    writes
+}
+
+# Killed while they are frozen: the guard thaws them. The freeze is made again,
+# or, where it was made and nobody saw how, the move goes back.
+test_quiesce() {
+    quiet_guest q1
+    frozen_at freezing.frozen
+    mover_killed
+    wait_said '^F thawed disks=1' 10
+    writes
+    resumed
+    not_done 'whether its file systems were frozen .* is not known'
+    frozen_at freezing.sent
+    mover_killed
+    wait_said '^F thawed disks=1' 10
+    lab_mark "$name"
+    resumed
+    done_quiesced
+    wait_said '^F thawed disks=1' 1
+    ok "the file systems stand still for the freeze, and go on"
+}
+
+test_quiesce_refused() {
+    name=q2
+    lab_guest_bare q2 --disk format=raw,size=$size
+    expect 3 'refused by preflight check quiesce.*agent is not configured.*start qemu-guest-agent' \
+        blockmig move q2 --to "$LAB_DIR/ds2" --quiesce
+    expect 3 'blockcopy has no use for.*--strategy staged' \
+        blockmig move q2 --to "$LAB_DIR/ds2" --quiesce --strategy blockcopy
+    check_source q2 vda "$LAB_DIR/ds1/q2-vda.raw"
+    check_clean q2
+    ok "no agent, another strategy: refused"
+}
+
+# Thawed behind our back, by the guest or because it took too long.
+test_quiesce_thawed() {
+    quiet_guest q3
+    frozen_at freezing.sent
+    lab_tell "$name" agent thaw >/dev/null
+    mover_signal CONT
+    not_done 'thawed too early: somebody else did that'
+    frozen_at freezing.sent
+    # by the guard, at its bound
+    wait_said '^F thawed disks=1' 10
+    mover_signal CONT
+    not_done 'thawed too early: its disks were not frozen within 2000 ms'
+    # nobody is left to thaw them but job resume
+    frozen_at freezing.sent
+    kill_guard
+    mover_killed
+    sleep 3
+    ! lab_line "$name" '^F thawed' || fail "who has thawed $name?"
+    lab_mark "$name"
+    resumed
+    wait_said '^F thawed disks=1' 10
+    done_quiesced
+    ok "thawed too early, and too late"
+}
+
+# An agent that says nothing, from the beginning or after it has frozen.
+test_quiesce_hang() {
+    quiet_guest q4
+    lab_tell "$name" agent dead >/dev/null
+    expect 3 'check quiesce.*agent' \
+        blockmig move "$name" --to "$LAB_DIR/ds2" --quiesce
+    lab_tell "$name" agent hang >/dev/null
+    lab_mark "$name"
+    quiesced none
+    lab_wait 20 lab_line "$name" "^F frozen disks=1" ||
+        fail "it does not freeze: $(mover_said)"
+    mover_ends 60 6 'file systems of q4 may be frozen.*virsh domfsthaw q4'
+    id=$(newest_job)
+    lab_equal state "$(field state)" needs-recovery
+    ! lab_line "$name" '^F thawed' || fail "who has thawed $name?"
+    # the guard has gone on asking
+    lab_tell "$name" agent talk >/dev/null
+    wait_said '^F thawed disks=1' 20
+    writes
+    rm "$LAB_DIR/mover.status"
+    resumed
+    done_quiesced
+    ok "an agent that does not answer"
+}
+
+short='set set_refused pause quiesce quiesce_refused'
+long='set set_blockcopy set_dead set_refused pause pause_cancel pause_blockcopy
+    pause_blockcopy_cancel pause_killed pause_blockcopy_killed pause_settled
+    pause_switch quiesce quiesce_refused quiesce_thawed quiesce_hang'
+[ "${BM_LONG:-0}" = 0 ] || short=$long
 lab_begin
-for one in $tests; do
+for one in ${PARTS:-$short}; do
     "test_$one"
 done

@@ -15,6 +15,7 @@
 #                        file is taken as it is), fill=SIZE|all (random data
 #                        at its start), cache=none, io=native|threads|io_uring,
 #                        iothread, bus=virtio, error_policy=stop
+#     --agent            a channel to the guest's agent (guest-agent.h)
 #     --devices XML      further devices, word for word
 #
 # DIR/NAME.serial has what the guest printed, over all its starts.
@@ -31,6 +32,7 @@ lab_define() {
         --args) args=$2 && shift ;;
         --mem) mem=$2 && shift ;;
         --disk) define_disk "$name" "$2" && shift ;;
+        --agent) devices+=$(agent_channel "$name") ;;
         --devices) devices+=$2 && shift ;;
         *) die "define: not known: $1" ;;
         esac
@@ -45,6 +47,12 @@ lab_define() {
     domain_xml "$name" >"$lab/$name.xml"
     lab_run virsh -q define "$lab/$name.xml" >/dev/null
     keep_capabilities
+}
+
+# By a path of ours: libvirt's own would be too long for a socket.
+agent_channel() {
+    echo "<channel type='unix'><source mode='bind' path='$lab/run/$1.qga'/>
+        <target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 }
 
 # Reads one --disk; adds to $disks and $targets, the caller's.

@@ -26,10 +26,12 @@
  *   V records=.. wrong=..   the answer to `verify`
  * Second serial port: `#TAG COMMAND`, answered by `#TAG TEXT`. Commands:
  *   verify           stop, flush, read all back, say V, go on
- *   pause, go, rate N, status, poweroff, reboot
+ *   pause, go, rate N, status, poweroff, reboot; agent ...: guest-agent.h
  * poweroff and reboot are sudden: nothing is flushed.
  */
+#include "guest-agent.h"
 #include "guest-boot.h"
+#include "guest-gate.h"
 #include "guest-stream.h"
 
 #include <sched.h>
@@ -58,14 +60,6 @@ static struct stream streams[STREAMS_MAX];
 static unsigned stream_count;
 static int console = -1;
 static pthread_mutex_t out_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* The workers' gate, all by gate.lock. */
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    unsigned closed; /* by that many */
-    unsigned inside;
-} gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
 
 static void out(const char *fmt, ...)
 {
@@ -203,35 +197,6 @@ static void add_disks(void)
     }
 }
 
-static void gate_pass(void)
-{
-    pthread_mutex_lock(&gate.lock);
-    gate.inside--;
-    pthread_cond_broadcast(&gate.changed);
-    while (gate.closed > 0)
-        pthread_cond_wait(&gate.changed, &gate.lock);
-    gate.inside++;
-    pthread_mutex_unlock(&gate.lock);
-}
-
-/* Returns when no worker has a request in flight. */
-static void guest_park(void)
-{
-    pthread_mutex_lock(&gate.lock);
-    gate.closed++;
-    while (gate.inside > 0)
-        pthread_cond_wait(&gate.changed, &gate.lock);
-    pthread_mutex_unlock(&gate.lock);
-}
-
-static void guest_go(void)
-{
-    pthread_mutex_lock(&gate.lock);
-    gate.closed -= gate.closed > 0;
-    pthread_cond_broadcast(&gate.changed);
-    pthread_mutex_unlock(&gate.lock);
-}
-
 /* A rate is kept by waiting; what was missed is not made up for. */
 static void wait_turn(struct stream *s)
 {
@@ -366,7 +331,7 @@ static void obey(const char *command, char *answer, size_t size)
     } else if (strcmp(command, "status") == 0) {
         snprintf(answer, size, "streams=%u paused=%d rate=%" PRIu64,
                  stream_count, paused, conf.rate);
-    } else {
+    } else if (!agent_told(command)) {
         snprintf(answer, size, "not known: %s", command);
     }
 }
@@ -423,6 +388,9 @@ int main(void)
     gate.inside = conf.idle ? 0 : stream_count;
     for (i = 0; i < stream_count && !conf.idle; i++)
         start(work, &streams[i]);
+    agent.streams = streams;
+    agent.count = stream_count;
+    start(agent_serve, NULL);
     port = open_raw("/dev/ttyS1");
     if (port >= 0)
         serve(port);

@@ -7,16 +7,21 @@
 
 # in the order in which the guest loads them
 guest_modules=(virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev
-    virtio_pci virtio_blk)
+    virtio_pci virtio_blk virtio_console)
 guest_cache=$lab_root/build/lab/kernel
 
 guest_kernel() {
     mkdir -p "$lab_root/build/lab"
-    [ ! -f "$guest_cache/modules.cpio" ] || return 0
+    ! kernel_is_there || return 0
     (
         flock 9
-        [ -f "$guest_cache/modules.cpio" ] || fetch_kernel
+        kernel_is_there || fetch_kernel
     ) 9>"$lab_root/build/lab/kernel.lock"
+}
+
+# With the modules that are wanted now.
+kernel_is_there() {
+    [ "$(cat "$guest_cache/modules" 2>/dev/null)" = "${guest_modules[*]}" ]
 }
 
 kernel_package() {
@@ -66,6 +71,7 @@ pack_modules() {
         cpio --quiet -o -H newc -R 0:0) >"$to/modules.new"
     rm -r "$to/initrd"
     mv "$to/modules.new" "$to/modules.cpio"
+    echo "${guest_modules[*]}" >"$to/modules"
 }
 
 # The lab gets copies: its user may not reach the checkout. The kernel takes

@@ -47,7 +47,7 @@ static struct bm_job *full_job(void)
     job->prove_ms = INT64_MIN;
     job->total_ms = 7;
     job->window_paused = job->unclean = job->was_active = job->cancel = true;
-    job->paused = true;
+    job->paused = job->quiesce = job->fs_frozen = job->quiesced = true;
     job->exit_status = 6;
     job->n_disks = 2;
     job->disks = calloc(2, sizeof *job->disks);
