@@ -203,8 +203,9 @@ int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
     struct bm_chain origin = bm_fronts_below(plan, plan->fronts), found = {0};
     int rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
 
-    /* a dead process may have come so far */
-    if (!rc && plan->fronts && !bm_chain_equal(&found, &origin)) {
+    /* A dead process may have come so far. And what somebody has put on our
+     * overlays is not ours to commit. */
+    if (!rc && plan->fronts && bm_chain_equal(&found, &plan->source)) {
         bm_chain_clear(&found);
         rc = commit(m, i, err);
         if (!rc)
