@@ -65,6 +65,47 @@ static void obstacle(const struct bm_job_disk *disk,
         snprintf(why, size, "%s has too little room for an overlay", folder);
 }
 
+static int cannot_rescue(const struct bm_move_options *options,
+                         struct bm_error *err, const char *cause,
+                         const char *remedy)
+{
+    bm_fail(err, EINVAL, "cannot move %s with --on-read-error rescue",
+            options->domain);
+    bm_cause(err, "%s", cause);
+    bm_remedy(err, "%s", remedy);
+    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+}
+
+/* Only our own engine reads around a bad sector. */
+static int check_rescue(const struct bm_job *job,
+                        const struct bm_domain *domain,
+                        const struct bm_move_options *options,
+                        struct bm_error *err)
+{
+    char why[512];
+
+    if (!domain->active)
+        return cannot_rescue(options, err, "it is shut off",
+                             "start it, or use 'blockmig copy'");
+    if (!options->proof)
+        return cannot_rescue(options, err,
+                             "what is rescued is proven, but for what cannot "
+                             "be read",
+                             "leave --proof none out");
+    if (strcmp(options->strategy, "auto") &&
+        strcmp(options->strategy, "staged"))
+        return cannot_rescue(options, err, "only --strategy staged can",
+                             "leave --strategy out");
+    for (size_t i = 0; i < job->n_disks; i++) {
+        obstacle(&job->disks[i], options, why, sizeof why);
+        if (why[0])
+            return cannot_rescue(options, err, why,
+                                 "give a folder for the overlays with "
+                                 "--overlay-dir");
+    }
+    return 0;
+}
+
 static int choose_by_itself(struct bm_job *job, const struct bm_domain *domain,
                             const struct bm_move_options *options,
                             struct bm_error *err)
@@ -112,6 +153,11 @@ int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
 {
     if (options->settle_ms && (!domain->active || !options->proof))
         return nothing_to_settle(options, err);
+    if (options->rescue && check_rescue(job, domain, options, err) != 0)
+        return -err->code;
+    if (options->rescue)
+        return choose(job, BM_STRATEGY_STAGED, err,
+                      "it reads around bad sectors");
     if (!domain->active)
         return choose(job, BM_STRATEGY_COLD, err, "the domain is shut off");
     if (!strcmp(options->strategy, "blockcopy"))

@@ -156,6 +156,7 @@ static void disk_clear(struct bm_job_disk *disk)
     free(disk->lower);
     free(disk->shared);
     free(disk->create);
+    free(disk->map);
     bm_chain_clear(&disk->source);
     bm_chain_clear(&disk->dest);
 }
@@ -174,6 +175,7 @@ void bm_job_free(struct bm_job *job)
     free(job->store);
     free(job->format);
     free(job->chain);
+    free(job->fill_from);
     free(job->error);
     free(job);
 }

@@ -94,6 +94,11 @@ struct bm_job_disk {
     char *bridge;      /* the overlay on the new image that QEMU copies into */
     int64_t image_ns;  /* when the new image was last written by us (mtime) */
     uint64_t repaired; /* bytes that had to be written twice */
+    /* a rescue: its map, which is there once a bad sector was met; bytes that
+     * could not be read, that an older copy filled, and in whose blocks nothing
+     * is proven */
+    char *map;
+    uint64_t unreadable_bytes, filled_bytes, unproven_bytes;
     /* journal: set, and written, before the side effect */
     bool make_sent, copy_sent;
     /* the proof */
@@ -125,6 +130,8 @@ struct bm_job {
     uint64_t switch_max; /* bytes, staged: of the last front */
     char *format;        /* keep, raw, qcow2 */
     char *chain;         /* keep, flatten, all: as it was decided */
+    bool rescue;         /* --on-read-error rescue */
+    char *fill_from;     /* an older copy, or NULL */
     /* staged */
     int fronts_sent; /* how many freezes were asked for */
     int rounds;      /* views in the new images: the base, then fronts */

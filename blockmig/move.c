@@ -215,11 +215,33 @@ static int rolled_back(struct bm_mover *m, struct bm_error *err)
     return finish(m, BM_STATE_ROLLED_BACK, m->reason.status, err);
 }
 
+/* What could not be read is the reason for another exit status. */
+static void say_unreadable(struct bm_mover *m)
+{
+    const struct bm_job *job = m->job;
+    unsigned long long bytes = 0;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        bytes += job->disks[i].unreadable_bytes;
+    if (!bytes)
+        return;
+    bm_fail(&m->reason, EIO, "%s was moved but for %llu bytes", job->domain,
+            bytes);
+    bm_cause(&m->reason,
+             "they cannot be read, and are zeroes on the new image");
+    bm_remedy(&m->reason, "'blockmig job show %s' lists them", job->id);
+    bm_status(&m->reason, BM_EXIT_UNREADABLE);
+}
+
 static int released(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_step_release(m, err);
 
-    return rc ? rc : finish(m, BM_STATE_DONE, BM_EXIT_DONE, err);
+    if (rc)
+        return rc;
+    say_unreadable(m);
+    return finish(m, BM_STATE_DONE,
+                  m->reason.code ? BM_EXIT_UNREADABLE : BM_EXIT_DONE, err);
 }
 
 /* --- what an error does --- */
@@ -331,7 +353,7 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err)
         bm_status(err, BM_EXIT_HELD); /* it has not ended */
         return rc;
     }
-    if (m->job->state == BM_STATE_DONE)
+    if (m->job->state == BM_STATE_DONE && !m->reason.code)
         return 0;
     *err = m->reason;
     return -err->code;

@@ -47,7 +47,8 @@ struct bm_move_hooks {
  * The guard must be forked before any thread or connection exists
  * (bm_guard_start, guard.h). The caller holds the job's run lock.
  * Runs the job to a resting state; job->state and job->exit_status say which.
- * Returns 0 when done; rolled back, also on request, returns the reason.
+ * Returns 0 when done; -EIO with BM_EXIT_UNREADABLE: done, but for the bad
+ * sectors of a rescue; rolled back, also on request, returns the reason.
  */
 int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
                 struct bm_job *job, struct bm_guard *guard,

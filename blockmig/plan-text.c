@@ -67,6 +67,9 @@ static void staged_steps(FILE *out, const struct bm_job *job)
     else
         fprintf(out, "  copy the frozen disks, and prove the copies by reading "
                      "them back\n");
+    if (job->rescue)
+        fprintf(out, "  a bad sector: rescue what can be read, list the rest, "
+                     "exit 5\n");
     fprintf(out,
             "  again for what the guest writes meanwhile, until that is less "
             "than %s\n",

@@ -233,6 +233,9 @@ static int set_target(struct bm_job *job, size_t i,
     plan->dest.complete = true;
     if (!rc)
         rc = bm_plan_layers(job, i, store, options);
+    plan->map = options->mapfile ? strdup(options->mapfile) : NULL;
+    if (!rc && options->mapfile && !plan->map)
+        rc = -ENOMEM;
     if (!rc && plan->source.n)
         rc = overlays(job, plan, options);
     return rc ? no_memory(err) : 0;
@@ -265,8 +268,11 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
     job->switch_max = options->switch_max;
     job->settle_ms = options->settle_ms;
     job->guest_latency = options->guest_latency;
+    job->rescue = options->rescue;
+    job->fill_from = options->fill_from ? strdup(options->fill_from) : NULL;
     job->was_active = domain->active;
-    return job->domain && job->uri && job->host && job->store && job->format
+    return job->domain && job->uri && job->host && job->store && job->format &&
+                   (job->fill_from || !options->fill_from)
                ? 0
                : -ENOMEM;
 }
@@ -277,8 +283,12 @@ static int check_count(const struct bm_job *job, const struct bm_store *store,
 {
     if (job->n_disks <= 1)
         return 0;
-    if (options->name) {
-        bm_fail(err, EINVAL, "cannot give --name to %zu disks", job->n_disks);
+    if (options->name || options->mapfile || options->fill_from) {
+        bm_fail(err, EINVAL, "cannot give %s to %zu disks",
+                options->name      ? "--name"
+                : options->mapfile ? "--mapfile"
+                                   : "--fill-from",
+                job->n_disks);
         return refuse(err, EINVAL, "name one disk");
     }
     if (store->kind == BM_STORE_BLOCK) {

@@ -29,6 +29,9 @@ struct bm_move_options {
     uint64_t switch_max;  /* bytes */
     int64_t settle_ms;    /* how long the way back stays open */
     double guest_latency; /* times what it was; 0: not held */
+    bool rescue;          /* read around bad sectors */
+    /* absolute, or a URI; NULL: none */
+    const char *mapfile, *fill_from; /* each for one disk */
 };
 #define BM_SWITCH_MAX (UINT64_C(64) << 20)
 #define BM_MAX_PAUSE_MS 500

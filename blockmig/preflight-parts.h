@@ -35,6 +35,7 @@ int bm_preflight_chain(const struct bm_looking *look,
                        const struct bm_job_disk *plan);
 /* libvirt's snapshots of the domain: whether they can be carried over. */
 int bm_preflight_snapshots(const struct bm_looking *look, struct bm_error *err);
+int bm_preflight_rescue(const struct bm_looking *look);
 int bm_preflight_target(const struct bm_looking *look, struct bm_error *err);
 
 #endif

@@ -247,6 +247,8 @@ int bm_preflight_run(struct bm_connection *conn, struct bm_domain *domain,
         if (!rc)
             rc = bm_preflight_chain(&look, &job->disks[i]);
     }
+    if (!rc && job->rescue)
+        rc = bm_preflight_rescue(&look);
     if (!rc)
         rc = bm_preflight_target(&look, err);
     return rc == -ENOMEM ? bm_fail_errno(err, ENOMEM, "cannot check the move")

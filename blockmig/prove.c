@@ -5,6 +5,7 @@
  * are held with QEMU's own "write not shared" lock meanwhile, so that nobody
  * changes them while we read.
  */
+#include "blockmig/stage.h"
 #include "blockmig/strategy.h"
 #include "blockmig/view.h"
 #include "nbd/compare.h"
@@ -58,6 +59,31 @@ static int mismatch(const struct bm_job_disk *disk,
     return -EBADMSG;
 }
 
+/* One that has bad sectors: what was read of it, by its digests. */
+static int prove_read(struct sum *sum, struct bm_job_disk *disk,
+                      struct bm_error *err)
+{
+    const struct bm_stage_how how = {.dir = bm_job_store_dir(sum->m->store),
+                                     .id = sum->m->job->id,
+                                     .disk = disk->target,
+                                     .image = bm_job_image(disk),
+                                     .size = disk->capacity,
+                                     .map = disk->map,
+                                     .progress = on_progress,
+                                     .opaque = sum};
+    struct bm_stage_proof proof = {0};
+    struct bm_stage *stage = NULL;
+    int rc = bm_target_check(disk, err);
+
+    if (!rc)
+        rc = bm_stage_open(&how, &stage, err);
+    if (!rc)
+        rc = bm_stage_equal(stage, &disk->source, &disk->dest, &proof, err);
+    bm_stage_close(stage);
+    disk->proof_read += proof.bytes;
+    return rc;
+}
+
 static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
                       struct bm_error *err)
 {
@@ -65,8 +91,11 @@ static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
         .digests = true, .progress = on_progress, .opaque = sum};
     struct bm_compare_result result = {0};
     BM_VIEW old = {0}, new = {0};
-    int rc = bm_view_open(&disk->source, 0, &old, err);
+    int rc;
 
+    if (disk->unproven_bytes)
+        return prove_read(sum, disk, err);
+    rc = bm_view_open(&disk->source, 0, &old, err);
     if (!rc)
         rc = bm_target_check(disk, err);
     if (!rc)

@@ -205,6 +205,11 @@ static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
     int rc;
 
     keep_what_is_there(disk);
+    if (m->job->source_delete && disk->unproven_bytes)
+        return bm_mover_note(m, err,
+                             "source of disk %s is kept: not all of it could "
+                             "be read, and proven",
+                             disk->target);
     if (!m->job->source_delete || !disk->proven)
         return 0;
     rc = delete_source(m, disk, &why);
@@ -285,6 +290,12 @@ int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
             return cannot_release(
                 job, "it was moved without a proof; delete the image by hand",
                 err);
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].kept && job->disks[i].unproven_bytes)
+            return cannot_release(job,
+                                  "not all of it could be read, and proven; "
+                                  "delete the image by hand",
+                                  err);
     for (size_t i = 0; !rc && i < job->n_disks; i++)
         if (bm_job_keeps(&job->disks[i]))
             rc = delete_source(&m, &job->disks[i], err);

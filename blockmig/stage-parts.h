@@ -26,6 +26,8 @@ struct bm_stage {
     struct bm_bitmap *proven; /* read back */
     struct bm_manifest *digests;
     bool fresh; /* the image was just made: it reads as zeroes */
+    uint64_t unread_at, unread; /* a bad sector ended the copy in there */
+    uint64_t passed;            /* bytes, as progress was told last */
 };
 
 int bm_stage_save(struct bm_stage *stage, struct bm_error *err);
@@ -47,6 +49,19 @@ int bm_stage_failed(const struct bm_stage *stage,
                     const struct bm_bitmap *differ, const char *path,
                     const char *why, struct bm_error *err);
 int bm_stage_no_memory(const struct bm_stage *stage, struct bm_error *err);
+/* The same from a source that may have bad sectors; how->map is set. */
+int bm_stage_rescue(struct bm_stage *stage, const struct bm_view *view,
+                    const struct bm_bitmap *only, struct bm_error *err);
+/* Whether a rescue has begun. */
+bool bm_stage_has_map(const struct bm_stage *stage);
+/* Of a rescue: the guest has written all of these blocks anew, and they are, or
+ * will be, in the new image: done, and no longer bad. */
+int bm_stage_heal(struct bm_stage *stage, const struct bm_bitmap *blocks,
+                  struct bm_error *err);
+/* Tells the bad sector that ended a copy: -EIO. dev is the view; base: it is
+ * what a rescue could read. */
+int bm_stage_unread(struct bm_stage *stage, const struct bm_chain *chain,
+                    struct bm_device *dev, bool base, struct bm_error *err);
 /* A scan with the stage's pace and progress. */
 struct bm_scan bm_stage_scan(struct bm_stage *stage, struct bm_device *device,
                              const struct bm_bitmap *only);

@@ -89,7 +89,11 @@ static int repair(struct bm_stage *stage, const struct bm_chain *chain,
         bm_bitmap_next(differ, false, 0, stage->how->size, &at, &length))
         proof->repaired_at = at;
     proof->repaired += bm_bitmap_count(differ);
-    return rc ? rc : bm_stage_copy_blocks(stage, &view, differ, err);
+    if (!rc)
+        rc = bm_stage_copy_blocks(stage, &view, differ, err);
+    return rc && stage->unread
+               ? bm_stage_unread(stage, chain, view.device, true, err)
+               : rc;
 }
 
 int bm_stage_prove(struct bm_stage *stage, const struct bm_chain *view,
@@ -128,21 +132,38 @@ int bm_stage_doubt(struct bm_stage *stage, struct bm_error *err)
 
 /* --- after the switch --- */
 
-/* What either view's uppermost layer holds. */
+/* Sets in `gaps` the blocks that a rescue could not read whole. */
+static int find_gaps(const struct bm_stage *stage, struct bm_bitmap *gaps,
+                     struct bm_error *err)
+{
+    if (!bm_stage_has_map(stage))
+        return 0;
+    bm_bitmap_invert(gaps);
+    return bm_bitmap_subtract(gaps, stage->done, err);
+}
+
+/* What either view's uppermost layer holds: of the old one that heals gaps;
+ * with what is still one nothing can be compared. */
 static int find_rest(struct bm_stage *stage, const struct bm_view *old,
                      const struct bm_view *new, struct bm_bitmap *rest,
-                     struct bm_error *err)
+                     struct bm_bitmap *gaps, struct bm_error *err)
 {
     int rc = bm_view_dirty(old, rest, err);
 
     if (!rc)
+        rc = bm_stage_heal(stage, rest, err);
+    if (!rc)
+        rc = find_gaps(stage, gaps, err);
+    if (!rc)
         rc = bm_view_dirty(new, rest, err);
+    if (!rc)
+        rc = bm_bitmap_subtract(rest, gaps, err);
     return rc ? rc : bm_bitmap_save(rest, stage->files[BM_STAGE_REST], err);
 }
 
 static int compare(struct bm_stage *stage, const struct bm_view *view,
                    const struct bm_bitmap *rest, const char *path,
-                   struct bm_error *err)
+                   const char *why, struct bm_error *err)
 {
     BM_BITMAP *differ = bm_stage_bitmap(stage);
     struct bm_scan scan = bm_stage_scan(stage, view->device, rest);
@@ -150,33 +171,42 @@ static int compare(struct bm_stage *stage, const struct bm_view *view,
                     : bm_stage_no_memory(stage, err);
 
     if (!rc && bm_bitmap_count(differ))
-        rc = bm_stage_failed(stage, differ, path, "are not as on the old image",
-                             err);
+        rc = bm_stage_failed(stage, differ, path, why, err);
     return rc;
+}
+
+/* For the digest of the new image. */
+static int hash_blocks(struct bm_stage *stage, const struct bm_view *view,
+                       const struct bm_bitmap *blocks, struct bm_error *err)
+{
+    struct bm_scan scan = bm_stage_scan(stage, view->device, blocks);
+    int rc = bm_scan_hash(&scan, stage->digests, err);
+
+    return rc ? rc : bm_manifest_sync(stage->digests, err);
 }
 
 int bm_stage_rest(struct bm_stage *stage, const struct bm_chain *old,
                   const struct bm_chain *new, struct bm_stage_proof *proof,
                   struct bm_error *err)
 {
-    BM_BITMAP *rest = bm_stage_bitmap(stage);
+    BM_BITMAP *rest = bm_stage_bitmap(stage), *gaps = bm_stage_bitmap(stage);
     BM_VIEW old_view = {0}, new_view = {0};
-    struct bm_scan scan;
-    int rc = rest ? bm_view_open(old, 1, &old_view, err)
-                  : bm_stage_no_memory(stage, err);
+    int rc = rest && gaps ? bm_view_open(old, 1, &old_view, err)
+                          : bm_stage_no_memory(stage, err);
 
     if (!rc)
         rc = bm_view_open(new, 1, &new_view, err);
     if (!rc)
-        rc = find_rest(stage, &old_view, &new_view, rest, err);
+        rc = find_rest(stage, &old_view, &new_view, rest, gaps, err);
+    if (!rc)
+        rc = hash_blocks(stage, &old_view, rest, err);
+    if (!rc)
+        rc = compare(stage, &new_view, rest, new->layers[0].path,
+                     "are not as on the old image", err);
+    if (!rc)
+        rc = hash_blocks(stage, &new_view, gaps, err);
     if (rc)
         return rc;
-    scan = bm_stage_scan(stage, old_view.device, rest);
-    rc = bm_scan_hash(&scan, stage->digests, err);
-    if (!rc)
-        rc = bm_manifest_sync(stage->digests, err);
-    if (!rc)
-        rc = compare(stage, &new_view, rest, new->layers[0].path, err);
     proof->bytes += bm_bitmap_count(rest);
     proof->medium = new_view.device->medium;
     return rc;
@@ -191,5 +221,29 @@ int bm_stage_again(struct bm_stage *stage, const struct bm_chain *image,
 
     if (!rc)
         rc = bm_view_open(image, 0, &view, err);
-    return rc ? rc : compare(stage, &view, rest, image->layers[0].path, err);
+    return rc ? rc
+              : compare(stage, &view, rest, image->layers[0].path,
+                        "are not as on the old image", err);
+}
+
+int bm_stage_equal(struct bm_stage *stage, const struct bm_chain *old,
+                   const struct bm_chain *new, struct bm_stage_proof *proof,
+                   struct bm_error *err)
+{
+    BM_VIEW old_view = {0}, new_view = {0};
+    int rc = bm_view_open(old, 0, &old_view, err);
+
+    if (!rc)
+        rc = bm_view_open(new, 0, &new_view, err);
+    if (!rc)
+        rc = compare(stage, &old_view, stage->done, old->layers[0].path,
+                     "are not as they were when they were copied", err);
+    if (!rc)
+        rc = compare(stage, &new_view, stage->done, new->layers[0].path,
+                     "are not as on the old image", err);
+    if (rc)
+        return rc;
+    proof->bytes += bm_bitmap_count(stage->done);
+    proof->medium = new_view.device->medium;
+    return 0;
 }

@@ -270,8 +270,10 @@ static int checkpoint(void *opaque, const struct bm_bitmap *written,
 
 static int on_progress(void *opaque, uint64_t done, uint64_t total)
 {
-    const struct bm_stage_how *how = ((struct bm_stage *)opaque)->how;
+    struct bm_stage *stage = opaque;
+    const struct bm_stage_how *how = stage->how;
 
+    stage->passed = done;
     return how->progress ? how->progress(how->opaque, done, total) : 0;
 }
 
@@ -283,6 +285,25 @@ struct bm_scan bm_stage_scan(struct bm_stage *stage, struct bm_device *device,
                             .throttle = stage->how->throttle,
                             .progress = on_progress,
                             .opaque = stage};
+}
+
+/* 0, or why it could not be made durable: then it is not the source that
+ * failed. */
+static int keep_written(struct bm_stage *stage, struct bm_device *target,
+                        struct bm_error *err)
+{
+    struct bm_error why = BM_ERROR_INIT;
+    int rc = bm_device_flush(target, &why);
+
+    if (!rc)
+        rc = bm_manifest_sync(stage->digests, &why);
+    if (!rc)
+        rc = bm_stage_save(stage, &why);
+    if (rc) {
+        stage->unread = 0;
+        *err = why;
+    }
+    return rc;
 }
 
 int bm_stage_copy_blocks(struct bm_stage *stage, const struct bm_view *view,
@@ -304,6 +325,13 @@ int bm_stage_copy_blocks(struct bm_stage *stage, const struct bm_view *view,
         return rc;
     copy.target = target;
     rc = bm_copy_run(&copy, &sum, err);
+    stage->unread_at = sum.unread_at;
+    stage->unread = sum.unread;
+    if (rc && sum.unread) { /* what was written counts: a rescue goes on */
+        int kept = keep_written(stage, target, err);
+
+        rc = kept ? kept : rc;
+    }
     bm_device_close(target);
     stage->fresh = false;
     if (!rc)
@@ -370,7 +398,13 @@ int bm_stage_copy(struct bm_stage *stage, const struct bm_chain *chain,
         rc = take_rest(stage, only, err);
     if (rc || bm_bitmap_count(only) == 0)
         return rc;
-    return bm_stage_copy_blocks(stage, &view, only, err);
+    rc = part != BM_STAGE_DELTA && stage->how->map
+             ? bm_stage_rescue(stage, &view, only, err)
+             : bm_stage_copy_blocks(stage, &view, only, err);
+    if (rc && stage->unread)
+        return bm_stage_unread(stage, chain, view.device,
+                               part != BM_STAGE_DELTA, err);
+    return !rc && part == BM_STAGE_DELTA ? bm_stage_heal(stage, only, err) : rc;
 }
 
 int bm_stage_root(struct bm_stage *stage, char hex[BM_DIGEST_HEX],

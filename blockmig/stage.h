@@ -29,6 +29,9 @@ struct bm_stage_how {
     bool relative; /* the backing file is named without its folder, which must
                     * be the image's */
     struct bm_throttle *throttle; /* or NULL */
+    const char
+        *map; /* of a rescue, which a bad sector begins; NULL: it stops */
+    const char *fill_from; /* an older copy, for what cannot be read; or NULL */
     /* About every 200 ms; non-zero cancels. */
     int (*progress)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;
@@ -57,7 +60,8 @@ enum bm_stage_part {
                      * image is a layer too, on images like those below */
     BM_STAGE_DELTA, /* what the uppermost layer holds, whatever is there */
 };
-/* Writes that part of the view. Durable when it returns 0. */
+/* Writes that part of the view. Durable when it returns 0. A bad sector of the
+ * view (of a delta: always) is -EIO, and told by guest offset and image. */
 int bm_stage_copy(struct bm_stage *stage, const struct bm_chain *view,
                   enum bm_stage_part part, struct bm_error *err);
 /* Reads back what was written and not proven yet; writes what differs again,
@@ -83,6 +87,15 @@ int bm_stage_inherit(struct bm_stage *stage, struct bm_stage *below,
 int bm_stage_fill(struct bm_stage *stage, const struct bm_chain *view,
                   struct bm_error *err);
 
+/* What a rescue has left: blocks that could not be read whole are not proven;
+ * in them the unreadable bytes, which are zeroes, and filled ones. */
+struct bm_stage_gaps {
+    size_t ranges;                         /* unreadable or filled */
+    uint64_t unreadable, filled, unproven; /* bytes */
+};
+int bm_stage_gaps(const struct bm_stage *stage, struct bm_stage_gaps *out,
+                  struct bm_error *err);
+
 /* Nothing of it is taken for proven any more. */
 int bm_stage_doubt(struct bm_stage *stage, struct bm_error *err);
 
@@ -99,11 +112,23 @@ int bm_stage_rest(struct bm_stage *stage, const struct bm_chain *old,
 int bm_stage_again(struct bm_stage *stage, const struct bm_chain *image,
                    struct bm_error *err);
 
-/* The digest of the view. */
+/* Whether both views hold what was copied, but for the gaps: for a disk that
+ * cannot be compared whole. -EBADMSG as above. */
+int bm_stage_equal(struct bm_stage *stage, const struct bm_chain *old,
+                   const struct bm_chain *new, struct bm_stage_proof *proof,
+                   struct bm_error *err);
+
+/* The digest of the view; with gaps, after bm_stage_rest: of the new image. */
 int bm_stage_root(struct bm_stage *stage, char hex[BM_DIGEST_HEX],
                   struct bm_error *err);
 
-/* Takes the files away. */
+/* The name of the map where none was asked for. Caller frees; NULL: out of
+ * memory. */
+char *bm_stage_map_name(const char *dir, const char *id, const char *disk);
+/* Takes a map away, if it is that of job `id`, of an image of that size. */
+int bm_stage_forget_map(const char *path, const char *id, uint64_t size,
+                        struct bm_error *err);
+/* Takes the other files away. */
 int bm_stage_forget(const char *dir, const char *id, const char *disk,
                     struct bm_error *err);
 

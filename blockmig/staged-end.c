@@ -15,6 +15,7 @@
 #include "nbd/units.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MERGE_MS 600000
@@ -30,12 +31,16 @@ static int rest_of_disk(struct bm_staged *s, size_t i, struct bm_error *err)
         bm_stage_rest(s->stages[i], &disk->source, &disk->dest, &proof, err);
 
     if (!rc)
+        rc = bm_staged_gaps(s, i, err);
+    if (!rc)
         rc = bm_stage_root(s->stages[i], root, err);
     if (rc)
         return rc;
-    snprintf(disk->digest_source, sizeof disk->digest_source, "%.64s", root);
+    /* of a disk that cannot be read whole nobody knows the digest */
+    snprintf(disk->digest_source, sizeof disk->digest_source, "%.64s",
+             disk->unproven_bytes ? "" : root);
     snprintf(disk->digest_dest, sizeof disk->digest_dest, "%.64s", root);
-    disk->proof_bytes = disk->capacity;
+    disk->proof_bytes = disk->capacity - disk->unproven_bytes;
     disk->proof_read += proof.bytes;
     disk->proven = true;
     return 0;
@@ -65,10 +70,10 @@ static int compare_touched(struct bm_mover *m, struct bm_error *err)
 int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = compare_touched(m, err);
+    int rc = bm_staged_each(m, rest_of_disk, err);
 
     if (!rc)
-        rc = bm_staged_each(m, rest_of_disk, err);
+        rc = compare_touched(m, err);
     m->job->prove_ms += bm_now_ms() - start;
     return rc ? rc : bm_mover_save(m, NULL, err);
 }
@@ -225,16 +230,32 @@ static int merge_bridges(struct bm_mover *m, struct bm_error *err)
 
 /* --- all of it --- */
 
+/* Kept where it lists something. */
+static int remove_map(struct bm_mover *m, struct bm_job_disk *disk,
+                      struct bm_error *err)
+{
+    int rc;
+
+    if (!disk->map || disk->unreadable_bytes || disk->filled_bytes)
+        return 0;
+    rc = bm_stage_forget_map(disk->map, m->job->id, disk->capacity, err);
+    if (rc)
+        return rc;
+    free(disk->map);
+    disk->map = NULL;
+    return 0;
+}
+
 static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_job_disk *plan = &m->job->disks[i];
     int rc = bm_file_remove(plan->bridge, err);
 
     if (!rc)
         rc = bm_fronts_remove(m, i, err);
     if (!rc)
         rc = bm_staged_forget(m, plan, err);
-    return rc;
+    return rc ? rc : remove_map(m, plan, err);
 }
 
 int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)

@@ -97,6 +97,8 @@ int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
         .create = lower ? lower->create : disk->create,
         .below = image.n > 1 ? &image.layers[1] : NULL,
         .relative = lower ? lower->relative : disk->relative,
+        .map = lower ? NULL : disk->map,
+        .fill_from = s->m->job->fill_from,
         .throttle = s->throttle,
         .progress = on_progress,
         .opaque = s};
@@ -209,6 +211,38 @@ int bm_staged_lower(struct bm_mover *m, bm_staged_work work,
     for (size_t i = 0; i < m->job->n_disks; i++)
         any |= m->job->disks[i].n_lower > 0;
     return any ? at_work(m, work, work_on_lower, err) : 0;
+}
+
+/* --- a failing source --- */
+
+int bm_staged_maps(struct bm_mover *m, struct bm_error *err)
+{
+    const char *dir = bm_job_store_dir(m->store);
+
+    for (size_t i = 0; m->job->rescue && i < m->job->n_disks; i++) {
+        struct bm_job_disk *disk = &m->job->disks[i];
+
+        if (disk->map)
+            continue;
+        disk->map = bm_stage_map_name(dir, m->job->id, disk->target);
+        if (!disk->map)
+            return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
+    }
+    return m->job->rescue ? bm_mover_save(m, NULL, err) : 0;
+}
+
+int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_stage_gaps gaps;
+    int rc = disk->map ? bm_stage_gaps(s->stages[i], &gaps, err) : 0;
+
+    if (rc || !disk->map)
+        return rc;
+    disk->unreadable_bytes = gaps.unreadable;
+    disk->filled_bytes = gaps.filled;
+    disk->unproven_bytes = gaps.unproven;
+    return 0;
 }
 
 /* --- who else writes there --- */

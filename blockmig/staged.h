@@ -67,6 +67,11 @@ void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer);
 bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer);
 bool bm_staged_any_touched(const struct bm_job_disk *disk);
 
+/* A rescue: where the map of each disk will be; in the journal. */
+int bm_staged_maps(struct bm_mover *m, struct bm_error *err);
+/* Keeps what a rescue has left of disk i in the job; not saved. */
+int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err);
+
 /* The guest is off: its images stay as they are while the mover holds them
  * (bm_mover_unlock). -EBUSY: it was started. */
 int bm_staged_hold(struct bm_mover *m, struct bm_error *err);

@@ -150,15 +150,32 @@ static struct bm_chain view_of(const struct bm_job_disk *disk, int round)
     return bm_fronts_below(disk, disk->fronts - round);
 }
 
+static int note_gaps(struct bm_mover *m, const struct bm_job_disk *disk,
+                     struct bm_error *err)
+{
+    if (!disk->unreadable_bytes && !disk->filled_bytes)
+        return 0;
+    return bm_mover_note(m, err,
+                         "disk %s: %llu bytes cannot be read, %llu were filled "
+                         "from another copy; %s lists them",
+                         disk->target,
+                         (unsigned long long)disk->unreadable_bytes,
+                         (unsigned long long)disk->filled_bytes, disk->map);
+}
+
 static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &s->m->job->disks[i];
-    struct bm_chain view = view_of(disk, s->m->job->rounds);
+    int rounds = s->m->job->rounds, rc;
+    struct bm_chain view = view_of(disk, rounds);
     enum bm_stage_part part = disk->below ? BM_STAGE_OWN : BM_STAGE_ALL;
 
-    if (s->m->job->rounds > 0)
+    if (rounds > 0)
         part = BM_STAGE_DELTA;
-    return bm_stage_copy(s->stages[i], &view, part, err);
+    rc = bm_stage_copy(s->stages[i], &view, part, err);
+    if (!rc)
+        rc = bm_staged_gaps(s, i, err);
+    return rc || rounds > 0 ? rc : note_gaps(s->m, disk, err);
 }
 
 static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
@@ -171,7 +188,10 @@ static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 static int copy(struct bm_mover *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_staged_lower(m, bm_staged_copy_layer, err);
+    int rc = bm_staged_maps(m, err);
+
+    if (!rc)
+        rc = bm_staged_lower(m, bm_staged_copy_layer, err);
 
     if (!rc)
         rc = bm_staged_each(m, copy_disk, err);

@@ -49,17 +49,21 @@ void cli_add_bytes(json_object *object, const char *name, uint64_t bytes)
     json_object_object_add(object, name, json_object_new_uint64(bytes));
 }
 
+void cli_append_range(json_object *array, const struct bm_range *range)
+{
+    json_object *o = json_object_new_object();
+
+    cli_add_bytes(o, "offset", range->offset);
+    cli_add_bytes(o, "length", range->length);
+    json_object_array_add(array, o);
+}
+
 void cli_add_ranges(json_object *object, const char *name,
                     const struct bm_range *ranges, size_t n)
 {
     json_object *array = json_object_new_array();
 
-    for (size_t i = 0; array && i < n; i++) {
-        json_object *range = json_object_new_object();
-
-        cli_add_bytes(range, "offset", ranges[i].offset);
-        cli_add_bytes(range, "length", ranges[i].length);
-        json_object_array_add(array, range);
-    }
+    for (size_t i = 0; array && i < n; i++)
+        cli_append_range(array, &ranges[i]);
     json_object_object_add(object, name, array);
 }

@@ -8,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/session.h"
 #include "nbd/cleanup.h"
+#include "nbd/device.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct move {
     struct bm_domain *domain;
     struct bm_store *store;
     struct bm_preflight preflight;
-    char *overlay_dir; /* absolute */
+    char *overlay_dir, *mapfile, *fill_from; /* absolute */
 };
 
 static void move_end(struct move *m)
@@ -28,6 +29,8 @@ static void move_end(struct move *m)
     bm_domain_free(m->domain);
     cli_session_end(&m->session);
     free(m->overlay_dir);
+    free(m->mapfile);
+    free(m->fill_from);
 }
 #define MOVE __attribute__((cleanup(move_end))) struct move
 
@@ -45,6 +48,10 @@ static int check_usage(const struct cli *cli, struct bm_error *err)
         return usage(err, "option --to STORE", "missing");
     if (cli->options.name && cli->n_args > 2)
         return usage(err, "option --name", "it names one disk's image only");
+    if (strcmp(cli->options.on_read_error, "rescue") != 0 &&
+        (cli->options.mapfile || cli->options.fill_from))
+        return usage(err, "--mapfile and --fill-from",
+                     "are of use with --on-read-error rescue only");
     return 0;
 }
 
@@ -62,6 +69,31 @@ static int find_overlay_dir(struct move *m, struct bm_error *err)
     bm_remedy(err, "give a folder that exists with --overlay-dir");
     bm_status(err, BM_EXIT_REFUSED);
     return -err->code;
+}
+
+/* Whoever resumes the job may stand elsewhere. The file need not exist. */
+static int make_absolute(const char *path, char **out, struct bm_error *err)
+{
+    BM_FREE char *here = NULL;
+
+    if (!path)
+        return 0;
+    if (path[0] == '/' || bm_is_nbd_uri(path))
+        *out = strdup(path);
+    else if ((here = getcwd(NULL, 0)) == NULL ||
+             asprintf(out, "%s/%s", here, path) < 0)
+        *out = NULL;
+    return *out ? 0 : bm_fail_errno(err, ENOMEM, "cannot use %s", path);
+}
+
+static int find_files(struct move *m, struct bm_error *err)
+{
+    const struct cli_options *o = m->session.options;
+    int rc = find_overlay_dir(m, err);
+
+    if (rc == 0)
+        rc = make_absolute(o->mapfile, &m->mapfile, err);
+    return rc ? rc : make_absolute(o->fill_from, &m->fill_from, err);
 }
 
 static int make_plan(struct move *m, const struct cli *cli,
@@ -86,6 +118,9 @@ static int make_plan(struct move *m, const struct cli *cli,
         .switch_max = o->switch_max,
         .settle_ms = o->settle,
         .guest_latency = o->guest_latency,
+        .rescue = strcmp(o->on_read_error, "rescue") == 0,
+        .mapfile = m->mapfile,
+        .fill_from = m->fill_from,
     };
 
     return bm_plan_make(m->session.conn, m->domain, m->store, &options,
@@ -114,7 +149,7 @@ static int keep_uri(struct move *m, struct bm_error *err)
 /* What dry run and move share, once there is a connection. */
 static int look(struct move *m, const struct cli *cli, struct bm_error *err)
 {
-    int rc = find_overlay_dir(m, err);
+    int rc = find_files(m, err);
 
     if (rc == 0)
         rc = bm_domain_open(m->session.conn, cli->args[0], &m->domain, err);

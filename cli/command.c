@@ -7,11 +7,13 @@
 
 static const enum cli_option none[] = {CLI_OPTION_NONE};
 static const enum cli_option move_options[] = {
-    CLI_TO,         CLI_STRATEGY,      CLI_FORMAT, CLI_PROOF,
-    CLI_BANDWIDTH,  CLI_MAX_PAUSE,     CLI_SOURCE, CLI_NAME,
-    CLI_FORCE,      CLI_DRY_RUN,       CLI_DETACH, CLI_OVERLAY_DIR,
-    CLI_SWITCH_MAX, CLI_GUEST_LATENCY, CLI_SETTLE, CLI_CHAIN,
-    CLI_QUIESCE,    CLI_OPTION_NONE};
+    CLI_TO,         CLI_STRATEGY,      CLI_FORMAT,
+    CLI_PROOF,      CLI_BANDWIDTH,     CLI_MAX_PAUSE,
+    CLI_SOURCE,     CLI_NAME,          CLI_FORCE,
+    CLI_DRY_RUN,    CLI_DETACH,        CLI_OVERLAY_DIR,
+    CLI_SWITCH_MAX, CLI_GUEST_LATENCY, CLI_SETTLE,
+    CLI_CHAIN,      CLI_ON_READ_ERROR, CLI_MAPFILE,
+    CLI_FILL_FROM,  CLI_QUIESCE,       CLI_OPTION_NONE};
 static const enum cli_option list_options[] = {CLI_KEPT, CLI_ALL,
                                                CLI_OPTION_NONE};
 static const enum cli_option resume_options[] = {CLI_ACCEPT, CLI_BACK,
@@ -39,7 +41,9 @@ static const char move_details[] =
     "them) of a domain, by name or UUID, to STORE, and proves block by block\n"
     "that nothing was lost. A running guest keeps running. Exit status 0: the\n"
     "guest runs on the new images; 1: it runs where it ran; 3: refused,\n"
-    "nothing was touched; 4: a proof failed; 6: run 'blockmig job resume'.\n";
+    "nothing was touched; 4: a proof failed; 5: done, but for unreadable "
+    "ranges,\n"
+    "which are listed; 6: run 'blockmig job resume'.\n";
 
 static const char compare_details[] =
     "A and B are paths or NBD URIs, in any format. Prints every range that\n"

@@ -2,9 +2,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/report.h"
 
+#include "blockmig/bad.h"
+#include "cli/bytes.h"
 #include "cli/output.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
+
+#include <inttypes.h>
 
 static const char *path_of(const struct bm_chain *chain, size_t i)
 {
@@ -62,6 +66,11 @@ json_object *cli_error_json(const struct bm_error *err)
     return o;
 }
 
+static bool has_gaps(const struct bm_job_disk *disk)
+{
+    return disk->map && (disk->unreadable_bytes || disk->filled_bytes);
+}
+
 static void add_bytes(json_object *o, const char *name, uint64_t bytes)
 {
     json_object_object_add(o, name, json_object_new_uint64(bytes));
@@ -94,6 +103,21 @@ static json_object *layers_json(const struct bm_job_disk *disk)
     return array;
 }
 
+/* Only the map has the ranges. */
+static void add_gaps(json_object *o, const struct bm_job_disk *disk)
+{
+    json_object *unreadable = json_object_new_array();
+    json_object *filled = json_object_new_array();
+    BM_BAD bad = {0};
+
+    if (has_gaps(disk))
+        (void)bm_bad_load(disk->map, disk->capacity, &bad, NULL);
+    for (size_t i = 0; i < bad.n; i++)
+        cli_append_range(bad.filled[i] ? filled : unreadable, &bad.ranges[i]);
+    json_object_object_add(o, "unreadable", unreadable);
+    json_object_object_add(o, "filled", filled);
+}
+
 static json_object *disk_json(const struct bm_job_disk *disk)
 {
     json_object *o = json_object_new_object();
@@ -109,6 +133,11 @@ static json_object *disk_json(const struct bm_job_disk *disk)
     add_bytes(o, "proof_read", disk->proof_read);
     add_bytes(o, "proof_different", disk->proof_different);
     add_bytes(o, "repaired", disk->repaired);
+    cli_add_text(o, "map", has_gaps(disk) ? disk->map : NULL);
+    add_bytes(o, "unreadable_bytes", disk->unreadable_bytes);
+    add_bytes(o, "filled_bytes", disk->filled_bytes);
+    add_bytes(o, "unproven_bytes", disk->unproven_bytes);
+    add_gaps(o, disk);
     cli_add_text(o, "proof_medium", disk->proof_medium);
     cli_add_text(o, "digest_source", disk->digest_source);
     cli_add_text(o, "digest_dest", disk->digest_dest);
@@ -184,11 +213,61 @@ json_object *cli_result_json(const struct bm_job *job)
 
 /* --- for people --------------------------------------------------------- */
 
+#define RANGES 64 /* that a person is shown */
+
+static void range_text(const struct bm_bad *bad, bool filled)
+{
+    size_t shown = 0, more = 0;
+
+    for (size_t i = 0; i < bad->n; i++) {
+        if (bad->filled[i] != filled)
+            continue;
+        if (shown++ < RANGES)
+            cli_print("    %" PRIu64 " %" PRIu64 "\n", bad->ranges[i].offset,
+                      bad->ranges[i].length);
+        else
+            more++;
+    }
+    if (more)
+        cli_print("    and %zu more\n", more);
+}
+
+/* Guest offset and length of each. */
+static void gaps_text(const struct bm_job *job, const struct bm_job_disk *d)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    BM_BAD bad = {0};
+    char line[2100];
+
+    if (!has_gaps(d))
+        return;
+    if (bm_bad_load(d->map, d->capacity, &bad, &err) != 0) {
+        bm_error_line(&err, line, sizeof line);
+        cli_print("  the list of what is unreadable is lost: %s\n", line);
+    }
+    if (d->unreadable_bytes)
+        cli_print("  UNREADABLE: %" PRIu64 " bytes, zeroes on the new image; "
+                  "offset and length:\n",
+                  d->unreadable_bytes);
+    range_text(&bad, false);
+    if (d->filled_bytes)
+        cli_print("  filled from %s: %" PRIu64 " bytes; offset and length:\n",
+                  job->fill_from, d->filled_bytes);
+    range_text(&bad, true);
+    cli_print("  map: %s\n", d->map);
+}
+
 static void proof_text(const struct bm_job *job, const struct bm_job_disk *d)
 {
     char bytes[32], different[32];
 
-    if (d->proven)
+    if (d->proven && d->unproven_bytes)
+        cli_print(
+            "  proven: all but %s, in whose blocks something is "
+            "unreadable (read from %s); sha256 of the new image %s\n",
+            bm_format_size(d->unproven_bytes, different, sizeof different),
+            d->proof_medium, d->digest_dest);
+    else if (d->proven)
         cli_print("  proven: %s compared, 0 different (read from %s), "
                   "sha256 %s\n",
                   bm_format_size(d->proof_bytes, bytes, sizeof bytes),
@@ -229,11 +308,15 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
     /* of a new image that is gone only what was wrong with it is news */
     if (!back || (!d->proven && d->proof_different))
         proof_text(job, d);
+    gaps_text(job, d);
     if (d->repaired)
         cli_print("  %s did not read back as written, and had to be written "
                   "again: see 'blockmig job events %s'\n",
                   bm_format_size(d->repaired, size, sizeof size), job->id);
-    if (d->kept && !d->deleted)
+    if (d->kept && !d->deleted && d->unproven_bytes)
+        cli_print("  kept %s, of which not all could be read\n",
+                  cli_source_name(d));
+    else if (d->kept && !d->deleted)
         cli_print("  kept %s; delete it with 'blockmig job release %s'\n",
                   cli_source_name(d), job->id);
     if (d->deleted)
@@ -264,10 +347,14 @@ void cli_result_text(const struct bm_job *job)
 json_object *cli_job_json(const struct bm_job *job, bool running)
 {
     BM_FREE char *journal = bm_job_to_json(job);
-    json_object *o = journal ? json_tokener_parse(journal) : NULL;
+    json_object *o = journal ? json_tokener_parse(journal) : NULL, *disks;
 
-    if (o)
-        cli_add_bool(o, "running", running);
+    if (!o)
+        return NULL;
+    cli_add_bool(o, "running", running);
+    json_object_object_get_ex(o, "disks", &disks);
+    for (size_t i = 0; i < job->n_disks; i++)
+        add_gaps(json_object_array_get_idx(disks, i), &job->disks[i]);
     return o;
 }
 

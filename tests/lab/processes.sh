@@ -73,7 +73,7 @@ lab_unmount() {
     local place
     for place in $(awk -v lab="$lab/" 'index($2, lab) == 1 { print $2 }' \
         /proc/mounts | sort -r); do
-        umount "$place"
+        umount "$place" 2>/dev/null || fusermount3 -u -z "$place"
     done
 }
 

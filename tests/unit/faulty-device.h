@@ -45,7 +45,7 @@ static struct faulty *faulty_of(const struct bm_device *dev)
     return (struct faulty *)dev;
 }
 
-static uint64_t faulty_sectors(const struct faulty *f)
+static inline uint64_t faulty_sectors(const struct faulty *f)
 {
     return (f->dev.size + FAULTY_SECTOR - 1) / FAULTY_SECTOR;
 }

@@ -40,6 +40,8 @@ static struct bm_job *full_job(void)
     job->max_pause_ms = 60000;
     job->format = strdup("keep");
     job->chain = strdup("all");
+    job->rescue = true;
+    job->fill_from = strdup("/c/copy.raw");
     job->pauses = 2;
     job->pause_ms_total = 0.1 + 0.2;
     job->pause_ms_longest = 1e300;
@@ -85,6 +87,10 @@ static struct bm_job *full_job(void)
     disk->dest_ino = UINT64_MAX - 1;
     disk->overlay = strdup("/b/o");
     disk->back = strdup("/a/o");
+    disk->map = strdup("/s/1-vda.map");
+    disk->unreadable_bytes = 7;
+    disk->filled_bytes = 8;
+    disk->unproven_bytes = 9;
     disk->proof_bytes = 4;
     disk->proof_read = 5;
     disk->proof_different = 6;

@@ -270,6 +270,58 @@ Test(rescue, writes_no_zeroes_to_a_new_target)
     end(&s);
 }
 
+/* --- what was read, and how fast --- */
+
+/* Notes what it is handed, by sectors. */
+static uint8_t *handed;
+static const struct scene *handed_by;
+
+static int took(void *opaque, uint64_t offset, uint64_t length,
+                const void *data, struct bm_error *err)
+{
+    const uint8_t *truth = handed_by->source->data + offset;
+
+    for (uint64_t i = 0; i < length; i++) {
+        handed[(offset + i) / SECTOR] = 1;
+        cr_assert_eq(data ? ((const uint8_t *)data)[i] : 0, truth[i]);
+    }
+    return 0;
+}
+
+/* All that is finished was handed on, holes too, and nothing else. */
+Test(rescue, hands_on_what_it_took)
+{
+    struct scene s;
+
+    begin(&s, 4 * MIB, 1);
+    memset(s.source->data + MIB, 0, MIB);
+    memset(s.source->hole + MIB / SECTOR, true, MIB / SECTOR);
+    spoil(&s, 7, 1);
+    spoil(&s, 5000, 300);
+    handed = calloc(1, 4 * MIB / SECTOR);
+    handed_by = &s;
+    s.rescue.took = took;
+    must_run(&s);
+    for (uint64_t i = 0; i < 4 * MIB / SECTOR; i++)
+        cr_assert_eq(handed[i], !s.source->failures[i], "sector %lu", i);
+    free(handed);
+    end(&s);
+}
+
+Test(rescue, keeps_a_pace)
+{
+    struct scene s;
+    int64_t start = bm_now_ms();
+
+    begin(&s, 4 * MIB, 1);
+    s.rescue.throttle = bm_throttle_new(8 * MIB);
+    must_run(&s);
+    check_truth(&s);
+    cr_expect_gt(bm_now_ms() - start, 300);
+    bm_throttle_free(s.rescue.throttle);
+    end(&s);
+}
+
 /* --- what does not fit --- */
 
 Test(rescue, refuses_what_does_not_fit)
