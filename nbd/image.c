@@ -3,6 +3,7 @@
 #include "nbd/image.h"
 
 #include "nbd/cleanup.h"
+#include "nbd/image-parts.h"
 #include "nbd/sync.h"
 
 #include <errno.h>
@@ -19,13 +20,6 @@
 #define INFO_MS 30000
 #define CHECK_MS 3600000
 #define COMMIT_MS 86400000
-
-static void put_json(struct json_object **json)
-{
-    if (*json)
-        json_object_put(*json);
-}
-#define OWN_JSON __attribute__((cleanup(put_json)))
 
 int bm_qemu_errno(const char *message)
 {
@@ -49,16 +43,14 @@ int bm_qemu_errno(const char *message)
     return EIO;
 }
 
-/* Gives a failed QEMU tool the errno that its words mean. */
-static int refine(int rc, struct bm_error *err)
+int bm_image_refine(int rc, struct bm_error *err)
 {
     if (rc == -EIO && err)
         err->code = bm_qemu_errno(err->cause);
     return rc == -EIO && err ? -err->code : rc;
 }
 
-/* QEMU takes "x:y" for a protocol and "-x" for an option, not "./x:y". */
-static char *plain_name(const char *path)
+char *bm_image_plain_name(const char *path)
 {
     char *name;
 
@@ -187,11 +179,16 @@ static int fill_info(struct json_object *json, struct bm_image_info *info)
                : 0;
 }
 
-int bm_image_info(const char *path, const char *format,
-                  struct bm_image_info *info, struct bm_error *err)
+static int unreadable(const char *path, int code, struct bm_error *err)
 {
-    BM_FREE char *name = plain_name(path), *text = NULL;
-    OWN_JSON struct json_object *json = NULL;
+    return bm_fail_errno(err, code, "cannot read what qemu-img says of %s",
+                         path);
+}
+
+int bm_image_info_json(const char *path, const char *format,
+                       struct json_object **out, struct bm_error *err)
+{
+    BM_FREE char *name = bm_image_plain_name(path), *text = NULL;
     const char *argv[] = {"qemu-img", "info", "-U", "--output=json",
                           name,       NULL,   NULL, NULL};
     int rc;
@@ -202,17 +199,29 @@ int bm_image_info(const char *path, const char *format,
         argv[5] = "-f";
         argv[6] = format;
     }
-    memset(info, 0, sizeof *info);
-    rc = refine(bm_child_run(argv, INFO_MS, NULL, NULL, NULL, &text, err), err);
+    rc = bm_image_refine(
+        bm_child_run(argv, INFO_MS, NULL, NULL, NULL, &text, err), err);
     if (rc != 0)
         return rc;
-    json = json_tokener_parse(text);
-    rc = json ? fill_info(json, info) : -EBADMSG;
+    *out = json_tokener_parse(text);
+    return *out ? 0 : unreadable(path, EBADMSG, err);
+}
+
+int bm_image_info(const char *path, const char *format,
+                  struct bm_image_info *info, struct bm_error *err)
+{
+    BM_IMAGE_JSON struct json_object *json = NULL;
+    int rc;
+
+    memset(info, 0, sizeof *info);
+    rc = bm_image_info_json(path, format, &json, err);
+    if (rc != 0)
+        return rc;
+    rc = fill_info(json, info);
     if (rc == 0)
         return 0;
     bm_image_info_clear(info);
-    return bm_fail_errno(err, -rc, "cannot read what qemu-img says of %s",
-                         path);
+    return unreadable(path, -rc, err);
 }
 
 /* Adds and owns value; a NULL value is a failed allocation, not a null. */
@@ -221,14 +230,14 @@ static int add(struct json_object *json, const char *key,
 {
     if (value && json_object_object_add(json, key, value) == 0)
         return 0;
-    put_json(&value);
+    bm_image_put_json(&value);
     return -ENOMEM;
 }
 
 static struct json_object *file_spec(const struct bm_image_layer *layer,
                                      bool cache_none)
 {
-    OWN_JSON struct json_object *json = json_object_new_object();
+    BM_IMAGE_JSON struct json_object *json = json_object_new_object();
     const char *driver = layer->block ? "host_device" : "file";
 
     if (!json || add(json, "driver", json_object_new_string(driver)) != 0 ||
@@ -249,10 +258,10 @@ static struct json_object *file_spec(const struct bm_image_layer *layer,
 static struct json_object *chain_spec(const struct bm_image_layer *layers,
                                       size_t n, bool cache_none)
 {
-    OWN_JSON struct json_object *below = NULL;
+    BM_IMAGE_JSON struct json_object *below = NULL;
 
     for (size_t i = n; i-- > 0;) {
-        OWN_JSON struct json_object *json = json_object_new_object();
+        BM_IMAGE_JSON struct json_object *json = json_object_new_object();
         const char *format = layers[i].format;
         bool raw = strcmp(format, "raw") == 0;
 
@@ -272,7 +281,7 @@ static struct json_object *chain_spec(const struct bm_image_layer *layers,
 char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
                     bool cache_none)
 {
-    OWN_JSON struct json_object *json = chain_spec(layers, n, cache_none);
+    BM_IMAGE_JSON struct json_object *json = chain_spec(layers, n, cache_none);
     const char *text;
     char *spec;
 
@@ -319,7 +328,7 @@ static int find_backing(const char *top, const char *format, char **backing,
 int bm_image_commit(const char *top, const char *top_format, const char *base,
                     struct bm_error *err)
 {
-    BM_FREE char *name = plain_name(top), *backing = NULL;
+    BM_FREE char *name = bm_image_plain_name(top), *backing = NULL;
     const char *argv[] = {"qemu-img", "commit", "-q", "-d", "-f",
                           top_format, "-b",     NULL, name, NULL};
     int rc;
@@ -330,15 +339,15 @@ int bm_image_commit(const char *top, const char *top_format, const char *base,
     if (rc != 0)
         return rc;
     argv[7] = base ? base : backing;
-    rc =
-        refine(bm_child_run(argv, COMMIT_MS, NULL, NULL, NULL, NULL, err), err);
+    rc = bm_image_refine(
+        bm_child_run(argv, COMMIT_MS, NULL, NULL, NULL, NULL, err), err);
     return rc == 0 ? bm_sync_file(argv[7], err) : rc;
 }
 
 int bm_image_rebase_unsafe(const char *path, const char *backing,
                            const char *backing_format, struct bm_error *err)
 {
-    BM_FREE char *name = plain_name(path);
+    BM_FREE char *name = bm_image_plain_name(path);
     const char *argv[] = {"qemu-img", "rebase", "-q", "-u",
                           "-f",       "qcow2",  "-b", backing ? backing : "",
                           name,       NULL,     NULL, NULL};
@@ -353,13 +362,14 @@ int bm_image_rebase_unsafe(const char *path, const char *backing,
         argv[9] = "-F";
         argv[10] = backing_format;
     }
-    rc = refine(bm_child_run(argv, INFO_MS, NULL, NULL, NULL, NULL, err), err);
+    rc = bm_image_refine(
+        bm_child_run(argv, INFO_MS, NULL, NULL, NULL, NULL, err), err);
     return rc == 0 ? bm_sync_file(path, err) : rc;
 }
 
 int bm_image_check(const char *path, const char *format, struct bm_error *err)
 {
-    BM_FREE char *name = plain_name(path);
+    BM_FREE char *name = bm_image_plain_name(path);
     const char *argv[] = {"qemu-img", "check", "-q", "-f", format, name, NULL};
     int rc, status = 0;
 
@@ -376,7 +386,7 @@ int bm_image_check(const char *path, const char *format, struct bm_error *err)
     case 2:
         return bm_fail(err, EUCLEAN, "%s has errors by qemu-img check", path);
     default:
-        return refine(-EIO, err);
+        return bm_image_refine(-EIO, err);
     }
 }
 

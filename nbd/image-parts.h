@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * How qemu-img is called, for the files image*.c.
+ */
+#ifndef BM_IMAGE_PARTS_H
+#define BM_IMAGE_PARTS_H
+
+#include "nbd/error.h"
+
+#include <json-c/json.h>
+
+/* QEMU takes "x:y" for a protocol and "-x" for an option, not "./x:y". Caller
+ * frees; NULL: out of memory. */
+char *bm_image_plain_name(const char *path);
+/* Gives a failed QEMU tool the errno that its words mean. */
+int bm_image_refine(int rc, struct bm_error *err);
+/* What `qemu-img info -U` says; format as of bm_image_info. Caller puts. */
+int bm_image_info_json(const char *path, const char *format,
+                       struct json_object **out, struct bm_error *err);
+
+static inline void bm_image_put_json(struct json_object **json)
+{
+    if (*json)
+        json_object_put(*json);
+}
+#define BM_IMAGE_JSON __attribute__((cleanup(bm_image_put_json)))
+
+#endif
