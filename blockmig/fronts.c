@@ -40,6 +40,20 @@ static int no_memory(const struct bm_mover *m, struct bm_error *err)
     return bm_fail_errno(err, ENOMEM, "cannot freeze %s", m->job->domain);
 }
 
+/* A freeze would wait for it, and be abandoned; a commit is refused. */
+static int check_busy(struct bm_mover *m, const char *verb,
+                      struct bm_error *err)
+{
+    bool busy;
+    int rc = bm_domain_busy(m->domain, &busy, err);
+
+    if (rc || !busy)
+        return rc;
+    bm_fail(err, EBUSY, "cannot %s the overlays of %s", verb, m->job->domain);
+    bm_cause(err, "a backup, save, dump or migration of it is under way");
+    return bm_remedy(err, "wait for its end, see virsh domjobinfo"), -EBUSY;
+}
+
 /* --- one that was asked for --- */
 
 /* Takes the chain over. */
@@ -154,6 +168,8 @@ int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
     int rc = check_stand(m, err);
 
     if (!rc)
+        rc = check_busy(m, "make", err);
+    if (!rc)
         rc = ask(m, err);
     if (rc)
         return rc;
@@ -191,10 +207,12 @@ static int commit(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain origin = bm_fronts_below(plan, plan->fronts);
+    int rc;
 
-    return m->domain->active
-               ? bm_commit_running(m, i, (size_t)plan->fronts, err)
-               : bm_commit_off(m, i, &origin, err);
+    if (!m->domain->active)
+        return bm_commit_off(m, i, &origin, err);
+    rc = check_busy(m, "merge", err);
+    return rc ? rc : bm_commit_running(m, i, (size_t)plan->fronts, err);
 }
 
 int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
