@@ -45,17 +45,23 @@ pause() {
     lab_wait 10 field_is paused true || fail "not paused: $(mover_said)"
 }
 
-# Bytes that reached the new image.
-arrived() { du -B1 "$LAB_DIR/ds2/$name-vda.raw" | cut -f 1; }
+# Bytes that were copied, by libvirt's job or by the mover itself.
+copied() {
+    lab_virsh blockjob "$name" vda --raw --bytes 2>/dev/null |
+        sed -n 's/^ *cur=//p' | grep . ||
+        awk '/^[rw]char/ { n += $2 } END { print n }' "/proc/$(mover_pid)/io"
+}
 
-# Nothing arrives, and the guest runs.
+# Nothing is copied (at 1 MiB a second it would be), and the guest runs.
 stands_still() {
-    local before
+    local before after
     sleep 0.3 # what was in flight
-    before=$(arrived)
+    before=$(copied)
     lab_hmp_write "$name" vda 0x66 5M 64k
     sleep 1.2
-    lab_equal "bytes on the target of the paused $name" "$(arrived)" "$before"
+    after=$(copied)
+    [ $((after - before)) -lt 262144 ] ||
+        fail "$name is paused, and $((after - before)) bytes are copied"
     lab_is_state "$name" running || fail "$name does not run"
 }
 
