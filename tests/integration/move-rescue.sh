@@ -126,6 +126,56 @@ test_heal() {
     ok "what the guest writes is healed"
 }
 
+# touched STATUS NAME CHANGE...: somebody changes the new image after the switch,
+# so all of it is compared, but for what nobody could read.
+touched() {
+    local status=$1 file=$LAB_DIR/ds1/$2-vda.raw name=$2
+    shift 2
+    bad_file "$file" $((16 * M)) $((4 * M))
+    lab_guest_bare "$name" --disk size=16M
+    mover_start proving-rest move "$name" --to "$LAB_DIR/ds2" \
+        --on-read-error rescue
+    mover_stands
+    "$@"
+    mover_signal CONT
+    mover_ends 60 "$status" 'all of it is compared'
+    check_clean "$name"
+}
+
+flip() { printf 'bad!' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+
+test_touched() {
+    touched 5 u touch "$LAB_DIR/ds2/u-vda.raw"
+    check_source u vda "$LAB_DIR/ds2/u-vda.raw"
+    touched 4 w flip "$LAB_DIR/ds2/w-vda.raw" $((8 * M))
+    check_source w vda "$LAB_DIR/ds1/w-vda.raw"
+    gone "$LAB_DIR/ds2/w-vda.raw"
+    ok "touched after the switch: compared but for what is unreadable"
+}
+
+# The guest goes off on the way, and whoever held its images is killed: they are
+# compared again, but for what is unreadable.
+test_off() {
+    local file=$LAB_DIR/ds1/o-vda.raw id
+    bad_file "$file" $((16 * M)) $((4 * M))
+    lab_guest_bare o --disk size=16M
+    mover_start iterating move o --to "$LAB_DIR/ds2" --on-read-error rescue
+    mover_stands
+    lab_hmp_write o vda 0x61 8M 64k
+    off o
+    mover_signal KILL
+    id=$(newest_job)
+    mover_start switching job resume "$id"
+    mover_stands
+    mover_signal KILL
+    expect 5 'o was moved but for 4096 bytes' blockmig job resume "$id"
+    lab_equal "saved XML" "$(disk_source o vda --inactive)" "$LAB_DIR/ds2/o-vda.raw"
+    check_clean o
+    lab_virsh -q start o >/dev/null
+    lab_hmp_read o vda 0x61 8M 64k
+    ok "a guest that goes off"
+}
+
 # An older copy has what cannot be read; of two, only what it can read itself.
 test_fill() {
     local file=$LAB_DIR/ds1/f-vda.raw new=$LAB_DIR/ds2/f-vda.raw
@@ -144,7 +194,10 @@ test_fill() {
     ok "filled from an older copy"
 }
 
-has_map() { compgen -G "$(state_dir)/*-vda.map" >/dev/null; }
+# A map that was made after the disk.
+has_map() {
+    [ -n "$(find "$(state_dir)" -name '*-vda.map' -newer "$LAB_DIR/bad.map")" ]
+}
 
 # kill -9 while it rescues: `job resume` reads on by the map.
 test_resume() {
@@ -240,7 +293,9 @@ test_refused() {
     ok "what is refused"
 }
 
-tests=${PARTS:-guest heal fill resume chain refused}
+tests='guest heal fill refused'
+[ "${BM_LONG:-0}" = 0 ] || tests+=' resume chain touched off'
+tests=${PARTS:-$tests}
 lab_begin
 for one in $tests; do
     "test_$one"
