@@ -106,7 +106,7 @@ static int check_rescue(const struct bm_job *job,
     return 0;
 }
 
-static int choose_by_itself(struct bm_job *job, const struct bm_domain *domain,
+static int choose_by_itself(struct bm_job *job,
                             const struct bm_move_options *options,
                             struct bm_error *err)
 {
@@ -114,10 +114,6 @@ static int choose_by_itself(struct bm_job *job, const struct bm_domain *domain,
 
     if (!options->proof)
         return choose(job, BM_STRATEGY_BLOCKCOPY, err, "no proof is asked for");
-    if (domain->checkpoints > 0)
-        return choose(job, BM_STRATEGY_BLOCKCOPY, err,
-                      "libvirt carries the bitmaps of %d checkpoints over",
-                      domain->checkpoints);
     for (size_t i = 0; i < job->n_disks; i++) {
         obstacle(&job->disks[i], options, why, sizeof why);
         if (why[0])
@@ -166,5 +162,5 @@ int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
         return without_proof(err);
     if (!strcmp(options->strategy, "staged"))
         return choose(job, BM_STRATEGY_STAGED, err, "it was asked for");
-    return choose_by_itself(job, domain, options, err);
+    return choose_by_itself(job, options, err);
 }

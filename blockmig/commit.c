@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/commit.h"
 
+#include "blockmig/bitmaps.h"
 #include "blockmig/files.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
@@ -138,10 +139,16 @@ int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
     const struct bm_job_disk *plan = &m->job->disks[i];
     const char *base = result->layers[0].path;
     int rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
+    struct bm_chain found = {0};
 
     if (!rc)
-        rc = bm_image_commit(bm_mover_disk(m, i)->chain.layers[0].path, "qcow2",
-                             base, err);
+        rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+    if (!rc)
+        rc = bm_image_commit(found.layers[0].path, "qcow2", base, err);
+    if (!rc && found.n > result->n)
+        rc = bm_bitmaps_add(&found, found.n - result->n, &result->layers[0],
+                            err);
+    bm_chain_clear(&found);
     if (!rc)
         rc = bm_domain_set_config(m->domain, plan->target, result, err);
     return rc ? rc : bm_mover_refresh(m, err);

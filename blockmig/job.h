@@ -122,9 +122,10 @@ struct bm_job {
     bool proof;         /* --proof full */
     bool source_delete; /* --source delete */
     bool force;
-    bool quiesce;         /* by the guest's agent, for the first freeze */
-    uint64_t bandwidth;   /* bytes/s, 0: none */
-    double guest_latency; /* times what it was; 0: not held */
+    bool quiesce;          /* by the guest's agent, for the first freeze */
+    bool drop_checkpoints; /* those that need a bitmap in a raw image */
+    uint64_t bandwidth;    /* bytes/s, 0: none */
+    double guest_latency;  /* times what it was; 0: not held */
     int max_pause_ms;
     int64_t settle_ms;   /* how long the way back stays open */
     uint64_t switch_max; /* bytes, staged: of the last front */
@@ -136,6 +137,7 @@ struct bm_job {
     int fronts_sent; /* how many freezes were asked for */
     int rounds;      /* views in the new images: the base, then fronts */
     bool off;        /* the guest went off, and all it wrote is there */
+    bool carried;    /* the new images have the bitmaps of those views */
     /* what was measured, host clock */
     int pauses;
     double pause_ms_total, pause_ms_longest;

@@ -110,6 +110,9 @@ char *bm_plan_text(const struct bm_job *job)
         staged_steps(out, job);
     else
         blockcopy_steps(out, job);
+    if (job->drop_checkpoints)
+        fprintf(out, "  forget the checkpoints that a raw image cannot hold, "
+                     "in libvirt's metadata\n");
     fprintf(out, "  the source is %s\n",
             job->source_delete ? "deleted when nobody uses it" : "kept");
     if (fclose(out) != 0) {

@@ -263,6 +263,7 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
     job->source_delete = options->source_delete;
     job->force = options->force;
     job->quiesce = options->quiesce;
+    job->drop_checkpoints = options->drop_checkpoints;
     job->bandwidth = options->bandwidth;
     job->max_pause_ms = options->max_pause_ms;
     job->switch_max = options->switch_max;

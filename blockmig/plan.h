@@ -23,7 +23,7 @@ struct bm_move_options {
                               * be */
     const char *name;        /* --name FILE, for one disk; or NULL */
     const char *overlay_dir; /* or NULL */
-    bool proof, source_delete, force, quiesce;
+    bool proof, source_delete, force, quiesce, drop_checkpoints;
     uint64_t bandwidth;
     int max_pause_ms;
     uint64_t switch_max;  /* bytes */

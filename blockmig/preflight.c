@@ -130,32 +130,6 @@ static int check_stamp(const struct bm_looking *look)
                       look->domain->stamp);
 }
 
-static int check_checkpoints(const struct bm_looking *look)
-{
-    bool raw = false;
-
-    for (size_t i = 0; i < look->job->n_disks; i++)
-        raw |= !strcmp(bm_job_image(&look->job->disks[i])->format, "raw");
-    if (look->domain->checkpoints == 0)
-        return BM_FINE(look, "checkpoints", "", "no checkpoints");
-    if (look->job->strategy == BM_STRATEGY_STAGED)
-        return BM_REFUSED(look, "checkpoints", "", "use --strategy blockcopy",
-                          "the domain has %d checkpoints, whose bitmaps this "
-                          "strategy does not carry over",
-                          look->domain->checkpoints);
-    if (raw)
-        return BM_REFUSED(look, "checkpoints", "",
-                          "use --format qcow2, or delete the checkpoints",
-                          "the domain has %d checkpoints, which a raw image "
-                          "cannot hold",
-                          look->domain->checkpoints);
-    return BM_WARNED(look, "checkpoints", "",
-                     "test the next incremental backup, or make a full one",
-                     "the domain has %d checkpoints; libvirt carries their "
-                     "bitmaps over",
-                     look->domain->checkpoints);
-}
-
 /* The others never freeze the disk of a guest that runs on. */
 static int check_quiesce(const struct bm_looking *look)
 {
@@ -223,7 +197,7 @@ static int check_domain(const struct bm_looking *look, struct bm_error *err)
     if (!rc)
         rc = bm_preflight_snapshots(look, err);
     if (!rc)
-        rc = check_checkpoints(look);
+        rc = bm_preflight_checkpoints(look, err);
     if (!rc)
         rc = check_labels(look);
     if (!rc)

@@ -4,6 +4,7 @@
  * The end of a staged move: the rest is proven, the bridge and the tiny overlay
  * go down into the new image, the old side's fronts go away.
  */
+#include "blockmig/bitmaps.h"
 #include "blockmig/commit.h"
 #include "blockmig/files.h"
 #include "blockmig/fronts.h"
@@ -147,6 +148,8 @@ static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
     struct bm_chain merged = {0}, below = bm_job_new_chain(plan);
     int rc = bm_image_commit(plan->bridge, "qcow2", NULL, err);
 
+    if (!rc)
+        rc = bm_bitmaps_add(&plan->dest, 1, image, err);
     if (!rc)
         rc = bm_image_rebase_unsafe(plan->overlay, image->path, image->format,
                                     err);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/staged.h"
 
+#include "blockmig/bitmaps.h"
 #include "blockmig/fronts.h"
 #include "blockmig/heed.h"
 #include "blockmig/move-machine.h"
@@ -347,6 +348,8 @@ static int switch_disk(struct bm_mover *m, size_t i, bool unproven,
         rc = bm_prove_disk(m, plan, err);
     if (rc == -EBADMSG) /* it ran with one disk here and one there */
         bm_status(err, BM_EXIT_HELD);
+    if (!rc)
+        rc = bm_bitmaps_move(m, i, 0, err);
     return rc ? rc
               : bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
 }

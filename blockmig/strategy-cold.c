@@ -5,6 +5,7 @@
  * lock is held on the source all the while, so the guest cannot start on it;
  * and that it is off is checked again before the XML is changed.
  */
+#include "blockmig/bitmaps.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
@@ -141,7 +142,9 @@ static int switch_disk(struct bm_mover *m, size_t i, bool unproven,
     if (i == 0 && bm_mover_cancelled(m))
         return bm_fail_errno(err, ECANCELED, "the move of %s stops",
                              m->job->domain);
-    return bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+    rc = bm_bitmaps_move(m, i, 0, err);
+    return rc ? rc
+              : bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
 }
 
 static int switch_over(struct bm_mover *m, struct bm_error *err)

@@ -5,9 +5,11 @@
  * own engine and prove it, again for what the guest wrote meanwhile until that
  * is little; only then does QEMU copy, the last front, and the disks switch.
  */
+#include "blockmig/bitmaps.h"
 #include "blockmig/commit.h"
 #include "blockmig/fronts.h"
 #include "blockmig/pacer.h"
+#include "blockmig/point.h"
 #include "blockmig/quiesce.h"
 #include "blockmig/situation.h"
 #include "blockmig/staged.h"
@@ -306,6 +308,10 @@ static int iterate(struct bm_mover *m, struct bm_error *err)
     m->job->off = false;
     if (!rc && !m->domain)
         return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc && m->job->carried) {
+        m->job->carried = false; /* more is written into the images now */
+        rc = bm_mover_save(m, NULL, err);
+    }
     if (!rc)
         rc = bm_fronts_adopt(m, err);
     if (!rc && m->domain->active) {
@@ -367,6 +373,24 @@ static int check_untouched(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : bm_staged_each(m, doubt_disk, err);
 }
 
+/* Of what is in the new images, so that none of our writes is in them too; and
+ * before QEMU opens the images. */
+static int carry(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    if (m->job->carried)
+        return 0;
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        int fronts = m->job->disks[i].fronts;
+
+        rc = bm_bitmaps_move(m, i, fronts - m->job->rounds + 1, err);
+    }
+    bm_point("converging.carried");
+    m->job->carried = rc == 0;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
 static int converge(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
@@ -375,6 +399,8 @@ static int converge(struct bm_mover *m, struct bm_error *err)
         return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc)
         rc = check_untouched(m, err);
+    if (!rc)
+        rc = carry(m, err);
     if (!rc && m->domain->active)
         rc = bm_step_mirror(m, true, err);
     if (went_off(m, rc))

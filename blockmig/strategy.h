@@ -62,6 +62,9 @@ int bm_prove_disk(struct bm_mover *m, struct bm_job_disk *disk,
 /* Sees to it that live and saved XML name the target, deletes the source if
  * asked to and allowed, takes the stamp off. */
 int bm_step_release(struct bm_mover *m, struct bm_error *err);
+/* Forgets the checkpoints that the new images cannot hold, if that was asked
+ * for. */
+int bm_step_forget(struct bm_mover *m, struct bm_error *err);
 /* Before the switch: ends our block jobs, removes what we made. */
 int bm_step_roll_back(struct bm_mover *m, struct bm_error *err);
 

@@ -13,7 +13,8 @@ static const enum cli_option move_options[] = {
     CLI_DRY_RUN,    CLI_DETACH,        CLI_OVERLAY_DIR,
     CLI_SWITCH_MAX, CLI_GUEST_LATENCY, CLI_SETTLE,
     CLI_CHAIN,      CLI_ON_READ_ERROR, CLI_MAPFILE,
-    CLI_FILL_FROM,  CLI_QUIESCE,       CLI_OPTION_NONE};
+    CLI_FILL_FROM,  CLI_QUIESCE,       CLI_DROP_CHECKPOINTS,
+    CLI_OPTION_NONE};
 static const enum cli_option list_options[] = {CLI_KEPT, CLI_ALL,
                                                CLI_OPTION_NONE};
 static const enum cli_option resume_options[] = {CLI_ACCEPT, CLI_BACK,

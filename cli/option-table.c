@@ -82,6 +82,12 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                    .help =
                        "hash anew what this dirty bitmap of the image names",
                    .offset = AT(dirty)},
+    [CLI_DROP_CHECKPOINTS] =
+        {.name = "drop-checkpoints",
+         .kind = CLI_KIND_FLAG,
+         .help = "forget the checkpoints that a raw image cannot keep, when "
+                 "the move is done",
+         .offset = AT(drop_checkpoints)},
     [CLI_DRY_RUN] = {.name = "dry-run",
                      .kind = CLI_KIND_FLAG,
                      .help = "print preflight and plan, change nothing",

@@ -30,6 +30,7 @@ enum cli_option {
     CLI_DIGEST,
     CLI_DIGESTS,
     CLI_DIRTY,
+    CLI_DROP_CHECKPOINTS,
     CLI_DRY_RUN,
     CLI_FILL_FROM,
     CLI_FORCE,
@@ -85,7 +86,7 @@ struct cli_options {
     int64_t settle;                          /* ms */
     uint64_t switch_max;                     /* bytes */
     int64_t max_pause;                       /* ms */
-    bool accept, all, back, detach, dry_run, force, kept;
+    bool accept, all, back, detach, drop_checkpoints, dry_run, force, kept;
     bool digests, force_share, strict;
     const char *output_format, *digest, *on_read_error; /* words */
     const char *verify_from;                            /* NULL: medium */

@@ -36,6 +36,7 @@ static struct bm_job *full_job(void)
     job->from = BM_STATE_PROVING_REST;
     job->ended_ms = 3;
     job->proof = job->source_delete = job->force = true;
+    job->drop_checkpoints = job->carried = true;
     job->bandwidth = UINT64_MAX;
     job->max_pause_ms = 60000;
     job->format = strdup("keep");
