@@ -91,7 +91,10 @@ int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err)
 {
     for (size_t k = disk->dest_block; k <= disk->n_lower; k++) {
         struct made made = made_for((struct bm_job_disk *)disk, k);
+        int rc = bm_file_look(made.path, err);
 
+        if (rc)
+            return rc;
         if (!bm_file_is(made.path, *made.dev, *made.ino))
             return not_ours_any_more(disk, made.path, err);
     }

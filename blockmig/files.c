@@ -37,6 +37,17 @@ bool bm_file_is(const char *path, uint64_t dev, uint64_t ino)
     return ino && lstat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
+int bm_file_look(const char *path, struct bm_error *err)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0 || errno == ENOENT)
+        return 0;
+    bm_fail_errno(err, errno, "cannot look at %s", path);
+    bm_status(err, BM_EXIT_HELD);
+    return -err->code;
+}
+
 int bm_file_remove(const char *path, struct bm_error *err)
 {
     if (unlink(path) < 0 && errno != ENOENT)

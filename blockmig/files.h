@@ -18,6 +18,9 @@ int bm_file_make(const char *path, uint64_t *dev, uint64_t *ino,
                  struct bm_error *err);
 /* Whether path is that very file. ino 0: never. */
 bool bm_file_is(const char *path, uint64_t dev, uint64_t ino);
+/* -errno when its store cannot even tell whether there is such a file, with
+ * BM_EXIT_HELD: what bm_file_is says means nothing then. */
+int bm_file_look(const char *path, struct bm_error *err);
 /* Unlinks; a file that is not there is fine. The removal is durable. */
 int bm_file_remove(const char *path, struct bm_error *err);
 /* The folder part of a path. Caller frees; NULL: out of memory. */

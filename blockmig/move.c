@@ -6,6 +6,7 @@
  */
 #include "blockmig/move.h"
 
+#include "blockmig/answers.h"
 #include "blockmig/heed.h"
 #include "blockmig/mark.h"
 #include "blockmig/move-machine.h"
@@ -277,8 +278,12 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
 
     if (rc == -EAGAIN) /* the step has entered another state */
         return 0;
-    if (rc == -ETIMEDOUT)
+    if (rc == -ETIMEDOUT) {
+        /* who cancelled wants to go back, when that can be */
+        if (bm_move_before_switch(m->job) && m->job->cancel)
+            m->job->state = BM_STATE_ROLLING_BACK;
         return park(m, BM_STATE_NEEDS_RECOVERY, err);
+    }
     if (rc == -BM_UNCLEAN)
         return park(m, BM_STATE_HELD, err);
     if (bm_move_before_switch(m->job) && rc == -ECONNRESET &&
@@ -287,7 +292,7 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
     if (bm_move_before_switch(m->job))
         return go_back(m, BM_STATE_ROLLING_BACK, err);
     if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
-        (rc == -ECANCELED || rc == -ESRCH || rc == -EBUSY ||
+        (rc == -ECANCELED || rc == -ESRCH || rc == -EBUSY || rc == -ESTALE ||
          m->retries >= RETRIES) &&
         nothing_switched(m))
         return go_back(m, BM_STATE_ROLLING_BACK, err);
@@ -315,9 +320,13 @@ static int step(struct bm_mover *m, struct bm_error *err)
     case BM_STATE_ROLLING_BACK:
         return rolled_back(m, err);
     case BM_STATE_RELEASING:
-        return released(m, err);
+        rc = bm_answers_all(m->job, err);
+        return rc ? rc : released(m, err);
     default:
-        rc = work(m, err);
+        rc = m->job->state < BM_STATE_ALLOCATING ? 0
+                                                 : bm_answers_all(m->job, err);
+        if (!rc)
+            rc = work(m, err);
         return rc ? rc : bm_mover_enter(m, bm_strategy_next(m->job), err);
     }
 }

@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/mover.h"
 
+#include "blockmig/answers.h"
 #include "blockmig/heed.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
+#include "snapshot/call.h"
 
 #include <errno.h>
 #include <string.h>
@@ -219,6 +221,7 @@ int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
                        struct bm_error *err)
 {
     int64_t moved_ms = bm_now_ms();
+    struct bm_patience patience = {0};
     uint64_t sum, end, before = 0;
     bool all;
 
@@ -238,6 +241,9 @@ int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
         if (sum != before || m->job->paused)
             moved_ms = bm_now_ms();
         before = sum;
+        rc = bm_patience(&patience, m->job, sum, bm_call_ms(), err);
+        if (rc)
+            return rc;
         bm_mover_progress(m, sum, end);
         if (bm_now_ms() - moved_ms > STALL_MS) {
             bm_fail(err, ETIMEDOUT, "the block jobs of %s stand still",

@@ -58,7 +58,8 @@ int bm_mover_misplaced(struct bm_mover *m, size_t i, const char *where,
                        const struct bm_chain *found, struct bm_error *err);
 /* Waits until the job of every disk (jobs[i] with an empty target: none) is
  * `wanted`. ECANCELED when a cancel came and is allowed; EIO when one failed
- * or no byte moved for five minutes; ECONNRESET: the connection is lost. */
+ * or no byte moved for five minutes; ECONNRESET: the connection is lost;
+ * ETIMEDOUT: a store does not answer. */
 int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
                        enum bm_jobstate wanted, bool can_cancel,
                        struct bm_error *err);

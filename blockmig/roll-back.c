@@ -4,6 +4,7 @@
  * The way back before the switch: the guest runs where it ran, and nothing
  * of ours is left.
  */
+#include "blockmig/answers.h"
 #include "blockmig/files.h"
 #include "blockmig/fronts.h"
 #include "blockmig/mark.h"
@@ -106,8 +107,10 @@ static int still_named(struct bm_mover *m, size_t i, int at,
 static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &m->job->disks[i];
-    int rc = 0;
+    int rc = bm_answers(bm_job_image(disk)->path, err);
 
+    if (!rc)
+        rc = bm_file_look(bm_job_image(disk)->path, err);
     for (size_t k = disk->dest_block; !rc && k <= disk->n_lower; k++)
         if (bm_target_is_ours(m->job, disk, k))
             rc = bm_file_remove(bm_job_image(disk)[k].path, err);
@@ -125,16 +128,31 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
 }
 
 /* The overlays on the old side hold what the guest wrote last. */
-static int nobody_there(struct bm_mover *m, size_t i, struct bm_error *err)
+static int nobody_there(struct bm_mover *m, size_t i, const char *front,
+                        struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
 
     bm_fail(err, ENOENT, "cannot go back with disk %s of %s", plan->target,
             m->job->domain);
     bm_cause(err, "the disk is gone, and what the guest wrote last is in %s",
-             plan->source.layers[0].path);
-    bm_remedy(err, "define the domain again, with that image");
+             front);
+    bm_remedy(err, "define the domain again, or its disk, with that image");
     return bm_status(err, BM_EXIT_HELD), -ENOENT;
+}
+
+/* Also those of a freeze that the journal does not know the end of. */
+static int check_fronts(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    for (int n = m->job->fronts_sent; n > 0; n--) {
+        BM_FREE char *front = bm_job_front(m->job, &m->job->disks[i], n);
+
+        if (!front)
+            return bm_fail_errno(err, ENOMEM, "cannot go back");
+        if (access(front, F_OK) == 0)
+            return nobody_there(m, i, front, err);
+    }
+    return 0;
 }
 
 static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
@@ -153,10 +171,9 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     }
     if (!rc && names_ours(m->domain, plan))
         return still_named(m, i, at, err);
-    if (!rc && plan->fronts && at == BM_AT_NOWHERE)
-        return nobody_there(m, i, err);
-    if (!rc && m->job->fronts_sent && at != BM_AT_NOWHERE)
-        rc = bm_fronts_commit(m, i, err);
+    if (!rc && m->job->fronts_sent)
+        rc = at == BM_AT_NOWHERE ? check_fronts(m, i, err)
+                                 : bm_fronts_commit(m, i, err);
     return rc ? rc : remove_made(m, i, err);
 }
 

@@ -14,23 +14,48 @@
 #include "nbd/gently.h"
 #include "nbd/imagelock.h"
 #include "nbd/units.h"
+#include "snapshot/call.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
+/* Who cancels does not wait long for a store that may hang. */
+#define CANCEL_MS 2000
+
+/* In the thread of the work. */
 static int on_progress(void *opaque, uint64_t done, uint64_t total)
 {
     struct bm_staged *s = opaque;
 
     (void)total;
+    BM_LOCK(&s->lock);
+    while (s->left) /* nobody is there any more for what comes of it */
+        pthread_cond_wait(&s->never, &s->lock);
+    s->moved = s->before + done;
     if (s->m->job->state == BM_STATE_COPYING)
         bm_point("copying.started");
     bm_heed(s->m);
     if (s->m->pacer)
-        bm_pacer_tick(s->m->pacer, s->m, s->before + done);
-    bm_mover_progress(s->m, s->before + done, s->total);
+        bm_pacer_tick(s->m->pacer, s->m, s->moved);
+    bm_mover_progress(s->m, s->moved, s->total);
     return bm_move_before_switch(s->m->job) && bm_mover_cancelled(s->m);
+}
+
+/* In the moving thread, beside the work. */
+static int look(void *opaque, struct bm_error *err)
+{
+    struct bm_staged *s = opaque;
+    const struct bm_move_hooks *hooks = s->m->hooks;
+    int ms = hooks->cancelled(hooks->opaque) ? CANCEL_MS : bm_call_ms();
+    int rc =
+        bm_patience(&s->patience, s->m->job, atomic_load(&s->moved), ms, err);
+
+    if (!rc)
+        return 0;
+    BM_LOCK(&s->lock);
+    s->left = true;
+    return rc;
 }
 
 /* --- layers --- */
@@ -116,9 +141,9 @@ static int work_on_all(void *opaque)
     for (size_t i = 0; i < n; i++)
         s->total += s->m->job->disks[i].capacity;
     for (size_t i = 0; !rc && i < n; i++)
-        rc = bm_staged_open(s, i, 0, &s->hows[i], &s->stages[i], s->err);
+        rc = bm_staged_open(s, i, 0, &s->hows[i], &s->stages[i], &s->error);
     for (size_t i = 0; !rc && i < n; i++) {
-        rc = s->work(s, i, s->err);
+        rc = s->work(s, i, &s->error);
         s->before += s->m->job->disks[i].capacity;
     }
     for (size_t i = 0; i < n; i++)
@@ -132,9 +157,9 @@ static int work_on_layer(struct bm_staged *s, size_t i, size_t layer)
     int rc;
 
     s->layer = layer;
-    rc = bm_staged_open(s, i, layer, &s->hows[i], &s->stages[i], s->err);
+    rc = bm_staged_open(s, i, layer, &s->hows[i], &s->stages[i], &s->error);
     if (!rc)
-        rc = s->work(s, i, s->err);
+        rc = s->work(s, i, &s->error);
     bm_stage_close(s->stages[i]);
     s->stages[i] = NULL;
     s->before += layer_size(&s->m->job->disks[i], layer);
@@ -157,6 +182,38 @@ static int work_on_lower(void *opaque)
     return rc;
 }
 
+static void staged_free(struct bm_staged *s)
+{
+    if (!s)
+        return;
+    bm_throttle_free(s->throttle);
+    pthread_cond_destroy(&s->never);
+    pthread_mutex_destroy(&s->lock);
+    free(s->stages);
+    free(s->hows);
+    free(s);
+}
+
+static struct bm_staged *staged_new(struct bm_mover *m, bm_staged_work work)
+{
+    struct bm_staged *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return NULL;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->never, NULL);
+    s->m = m;
+    s->work = work;
+    s->error = (struct bm_error)BM_ERROR_INIT;
+    s->hows = calloc(m->job->n_disks, sizeof *s->hows);
+    s->stages = calloc(m->job->n_disks, sizeof *s->stages);
+    s->throttle = bm_throttle_new(m->job->bandwidth);
+    if (s->hows && s->stages && s->throttle)
+        return s;
+    staged_free(s);
+    return NULL;
+}
+
 /* A resumed job measures what it finds. */
 static int take_pace(struct bm_staged *s, struct bm_error *err)
 {
@@ -173,28 +230,23 @@ static int take_pace(struct bm_staged *s, struct bm_error *err)
 static int at_work(struct bm_mover *m, bm_staged_work work,
                    int (*on)(void *opaque), struct bm_error *err)
 {
-    size_t n = m->job->n_disks;
-    BM_FREE struct bm_staged_how *hows = calloc(n, sizeof *hows);
-    BM_FREE struct bm_stage **stages = calloc(n, sizeof *stages);
-    struct bm_staged s = {.m = m,
-                          .stages = stages,
-                          .hows = hows,
-                          .throttle = bm_throttle_new(m->job->bandwidth),
-                          .work = work,
-                          .err = err};
+    struct bm_staged *s = staged_new(m, work);
+    struct bm_gently how = {.work = on, .look = look, .opaque = s};
     int rc;
 
     if (bm_move_before_switch(m->job))
         bm_heed_pause(m);
-    rc = hows && stages && s.throttle
-             ? take_pace(&s, err)
-             : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
-
+    rc = s ? take_pace(s, err)
+           : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
     if (!rc)
-        rc = bm_gently(on, &s, err);
+        rc = bm_gently(&how, err);
     if (m->pacer)
         bm_pacer_take(m->pacer, NULL);
-    bm_throttle_free(s.throttle);
+    if (s && s->left)
+        return rc; /* the work hangs in it */
+    if (rc && s && s->error.code)
+        *err = s->error;
+    staged_free(s);
     return rc;
 }
 

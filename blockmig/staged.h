@@ -6,8 +6,12 @@
 #ifndef BM_STAGED_H
 #define BM_STAGED_H
 
+#include "blockmig/answers.h"
 #include "blockmig/mover.h"
 #include "blockmig/stage.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 /* The stages of all disks, open for one step. */
 struct bm_staged;
@@ -25,12 +29,19 @@ struct bm_staged {
     uint64_t before, total; /* bytes, for the progress */
     size_t layer;           /* whose stages these are: 0, the new image's */
     bm_staged_work work;
-    struct bm_error *err;
+    struct bm_error error;
+    /* of the moving thread, which waits beside the work */
+    struct bm_patience patience;
+    atomic_uint_fast64_t moved; /* bytes */
+    pthread_mutex_t lock;       /* guards left */
+    pthread_cond_t never;
+    bool left; /* the work hangs, and was left behind */
 };
 
 /* Opens all stages, does the work for one disk after the other, in a thread of
  * low priority and at the pace of the move, and closes them: QEMU must find
- * nobody in the new images. */
+ * nobody in the new images. -ETIMEDOUT: a store hangs, and the work with it; it
+ * is left behind, and the process can only end. */
 int bm_staged_each(struct bm_mover *m, bm_staged_work work,
                    struct bm_error *err);
 /* The same for the layers below the new images, one after the other, from the

@@ -25,6 +25,14 @@ static void calm(const struct bm_job *job)
     }
 }
 
+static int not_as_left(struct bm_mover *m, const struct bm_job_disk *plan,
+                       const char *cause, struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot switch disk %s of %s", plan->target,
+            m->job->domain);
+    return bm_cause(err, "%s", cause), -ESTALE;
+}
+
 /* Never trust what was true a moment ago. */
 static int check_before(struct bm_mover *m, struct bm_error *err)
 {
@@ -40,13 +48,13 @@ static int check_before(struct bm_mover *m, struct bm_error *err)
         /* without a proof a disk may have pivoted while the guest ran */
         if (disk && !m->job->proof && bm_chain_equal(&disk->chain, &plan->dest))
             continue;
-        if (!disk || !bm_chain_equal(&disk->chain, &plan->source) ||
-            !bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
-            bm_fail(err, ESTALE, "cannot switch disk %s of %s", plan->target,
-                    m->job->domain);
-            return bm_cause(err, "the disk or its copy is not as we left it"),
-                   -ESTALE;
-        }
+        if (!disk || !bm_chain_equal(&disk->chain, &plan->source))
+            return not_as_left(m, plan, "the disk is not as we left it", err);
+        if (!bm_disk_copies_to(disk, plan->dest.layers[0].path))
+            return not_as_left(m, plan,
+                               "its copy has ended: the target gave an error, "
+                               "or someone ended it",
+                               err);
     }
     return rc;
 }

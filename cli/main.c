@@ -4,6 +4,9 @@
 #include "cli/help.h"
 #include "cli/output.h"
 
+#include "nbd/gently.h"
+#include "snapshot/call.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -159,5 +162,9 @@ int main(int argc, char **argv)
         status = (int)err.status;
         cli_output_error(&err, cli.command);
     }
-    return cli_output_end(status);
+    status = cli_output_end(status);
+    /* no handler at the exit shall wait for a thread that hangs */
+    if (bm_gently_left() || bm_calls_abandoned())
+        _exit(status);
+    return status;
 }

@@ -4,6 +4,7 @@
 
 #include "cli/output.h"
 #include "nbd/cleanup.h"
+#include "nbd/gently.h"
 #include "nbd/units.h"
 
 #include <errno.h>
@@ -183,6 +184,8 @@ void cli_session_end(struct cli_session *s)
     bm_connection_close(s->conn);
     if (s->lock >= 0)
         bm_job_run_unlock(s->jobs, s->job ? s->job->id : "", s->lock);
+    if (bm_gently_left()) /* what hangs may still look at the job */
+        s->job = NULL;
     bm_job_free(s->job);
     bm_job_store_close(s->jobs);
 }

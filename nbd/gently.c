@@ -2,40 +2,112 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nbd/gently.h"
 
+#include "nbd/cleanup.h"
+#include "nbd/units.h"
+
+#include <errno.h>
 #include <linux/ioprio.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define LOWEST 19
+#define LOOK_MS 200
 
 struct task {
-    int (*work)(void *opaque);
-    void *opaque;
+    struct bm_gently how;
+    pthread_mutex_t lock; /* guards done */
+    pthread_cond_t ended;
+    bool done;
     int rc;
 };
 
-/* Both only help; a host that forbids them still gets its work done. */
+static atomic_bool left;
+
+bool bm_gently_left(void)
+{
+    return atomic_load(&left);
+}
+
+/* The priorities only help; a host that forbids them still gets its work
+ * done. */
 static void *run(void *opaque)
 {
     struct task *task = opaque;
+    int rc;
 
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOWEST);
     (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
                   IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, IOPRIO_NR_LEVELS - 1));
-    task->rc = task->work(task->opaque);
+    rc = task->how.work(task->how.opaque);
+    BM_LOCK(&task->lock);
+    task->rc = rc;
+    task->done = true;
+    pthread_cond_signal(&task->ended);
     return NULL;
 }
 
-int bm_gently(int (*work)(void *opaque), void *opaque, struct bm_error *err)
+static struct task *task_new(const struct bm_gently *how)
 {
-    struct task task = {.work = work, .opaque = opaque};
-    pthread_t thread;
-    int rc = pthread_create(&thread, NULL, run, &task);
+    struct task *task = calloc(1, sizeof *task);
+    pthread_condattr_t attr;
 
-    if (rc != 0)
+    if (!task)
+        return NULL;
+    task->how = *how;
+    pthread_mutex_init(&task->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&task->ended, &attr);
+    pthread_condattr_destroy(&attr);
+    return task;
+}
+
+static void task_free(struct task *task)
+{
+    pthread_cond_destroy(&task->ended);
+    pthread_mutex_destroy(&task->lock);
+    free(task);
+}
+
+static bool ended(struct task *task)
+{
+    struct timespec until = bm_deadline(LOOK_MS);
+
+    BM_LOCK(&task->lock);
+    while (!task->done)
+        if (pthread_cond_timedwait(&task->ended, &task->lock, &until) ==
+            ETIMEDOUT)
+            break;
+    return task->done;
+}
+
+/* A thread that is left behind keeps its task, and is not cancelled: its own
+ * threads stand on its stack. */
+int bm_gently(const struct bm_gently *how, struct bm_error *err)
+{
+    struct task *task = task_new(how);
+    pthread_t thread;
+    int rc = task ? pthread_create(&thread, NULL, run, task) : ENOMEM;
+
+    if (rc != 0) {
+        if (task)
+            task_free(task);
         return bm_fail_errno(err, rc, "cannot start a thread");
+    }
+    while (!ended(task)) {
+        rc = how->look(how->opaque, err);
+        if (rc) {
+            atomic_store(&left, true);
+            pthread_detach(thread);
+            return rc;
+        }
+    }
     pthread_join(thread, NULL);
-    return task.rc;
+    rc = task->rc;
+    task_free(task);
+    return rc;
 }

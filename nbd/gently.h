@@ -9,12 +9,27 @@
 
 #include "nbd/error.h"
 
+#include <stdbool.h>
+
+struct bm_gently {
+    int (*work)(void *opaque);
+    /* About every 200 ms in the caller's thread while the work runs. Non-zero
+     * leaves the work behind: it may hang in a call that never returns. */
+    int (*look)(void *opaque, struct bm_error *err);
+    void *opaque;
+};
+
 /*
  * Runs work in a thread of the lowest CPU and I/O priority, as will be the
- * threads and processes that it starts, and returns what it returns. The
- * caller waits, so nothing runs beside it. (An unprivileged thread could not
- * get its own priority back.) -EAGAIN: no thread to be had.
+ * threads and processes that it starts, and returns what it returns. (An
+ * unprivileged thread could not get its own priority back.) -EAGAIN: no thread
+ * to be had. When look gave up: what look returned; then `opaque`, and all that
+ * the work uses, is lost to the caller and must stay as it is.
  */
-int bm_gently(int (*work)(void *opaque), void *opaque, struct bm_error *err);
+int bm_gently(const struct bm_gently *how, struct bm_error *err);
+
+/* Whether any work was left behind: the process should just end, and free
+ * nothing. Any thread. */
+bool bm_gently_left(void);
 
 #endif
