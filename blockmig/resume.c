@@ -10,6 +10,7 @@
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/quiesce.h"
+#include "nbd/cleanup.h"
 #include "nbd/units.h"
 
 #include <errno.h>
@@ -98,6 +99,17 @@ static int cannot_go_back(const struct bm_job *job, struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
 }
 
+/* Nothing was touched: the job is as it was found, and its own exit status is
+ * not that of this command. */
+static int refused(struct bm_job *job, enum bm_state found, int rc,
+                   struct bm_error *err)
+{
+    job->state = found;
+    job->exit_status = BM_EXIT_REFUSED;
+    free(BM_STEAL(job->error));
+    return bm_status(err, BM_EXIT_REFUSED), rc;
+}
+
 /* A pause that a dead mover and a dead guard left: in the switch its window
  * can still be brought to its end, elsewhere the guest just runs again. */
 static int end_old_pause(struct bm_mover *m, struct bm_error *err)
@@ -125,6 +137,7 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
                          .guard = guard,
                          .hooks = hooks,
                          .phase_ms = bm_now_ms()};
+    enum bm_state found = job->state;
     int rc;
 
     if (bm_state_final(job->state)) {
@@ -136,13 +149,13 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
     if (rc)
         return rc;
     if (how == BM_RESUME_ACCEPT && !acceptable(job))
-        return cannot_accept(job, err);
+        return refused(job, job->state, cannot_accept(job, err), err);
     choose_start(job, how == BM_RESUME_BACK);
     if (how == BM_RESUME_ACCEPT)
         accept_unproven(&m);
     if (how == BM_RESUME_BACK && job->state != BM_STATE_ROLLING_BACK &&
         job->state != BM_STATE_UNDOING)
-        return cannot_go_back(job, err);
+        return refused(job, found, cannot_go_back(job, err), err);
     recall_reason(&m);
     rc = end_old_pause(&m, err);
     if (!rc)
