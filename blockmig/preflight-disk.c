@@ -72,6 +72,25 @@ static int check_job(const struct bm_looking *look,
     return BM_FINE(look, "block-job", plan->target, "no block job");
 }
 
+/* QEMU pauses the guest when our overlay finds no room, unless it is told not
+ * to: then the guest sees an error. */
+static int check_policy(const struct bm_looking *look,
+                        const struct bm_job_disk *plan,
+                        const struct bm_disk *disk)
+{
+    const char *policy = disk->error_policy;
+
+    if (!policy || (strcmp(policy, "report") && strcmp(policy, "ignore")))
+        return 0;
+    return BM_WARNED(look, "error-policy", plan->target,
+                     "leave it out of the XML, or see to it that there is room",
+                     "error_policy='%s': should our overlay run out of room, "
+                     "the guest is not paused but %s",
+                     policy,
+                     !strcmp(policy, "report") ? "sees an I/O error"
+                                               : "loses what it wrote");
+}
+
 /* Every layer must be a file or device that we can read. */
 static int check_layers(const struct bm_looking *look,
                         const struct bm_job_disk *plan, bool *readable)
@@ -219,6 +238,8 @@ int bm_preflight_disk(const struct bm_looking *look,
     rc = check_kind(look, plan, disk);
     if (!rc && !look->list->refused) {
         rc = check_job(look, plan, disk);
+        if (!rc)
+            rc = check_policy(look, plan, disk);
         if (!rc)
             rc = check_layers(look, plan, &readable);
         if (!rc && readable)

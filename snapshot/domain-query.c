@@ -79,6 +79,61 @@ int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
     return rc && !domain->active ? size_of_image(disk, err) : rc;
 }
 
+/* --- a pause by an error --- */
+
+struct pause_call {
+    virDomainPtr dom; /* a reference */
+    struct bm_io_pause found;
+};
+
+static void pause_free(void *arg)
+{
+    virDomainFree(((struct pause_call *)arg)->dom);
+    free(arg);
+}
+
+static int pause_fn(void *arg)
+{
+    struct pause_call *call = arg;
+    virDomainDiskError errors[BM_IO_FAULTS];
+    int state, reason, n;
+
+    if (virDomainGetState(call->dom, &state, &reason, 0) < 0)
+        return -1;
+    call->found.paused =
+        state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_IOERROR;
+    if (!call->found.paused)
+        return 0;
+    n = virDomainGetDiskErrors(call->dom, errors, BM_IO_FAULTS, 0);
+    for (int i = 0; i < n; i++) {
+        struct bm_io_fault *fault = &call->found.faults[call->found.n++];
+
+        snprintf(fault->target, sizeof fault->target, "%s", errors[i].disk);
+        fault->no_space = errors[i].error == VIR_DOMAIN_DISK_ERROR_NO_SPACE;
+        free(errors[i].disk);
+    }
+    return n < 0 ? -1 : 0;
+}
+
+int bm_domain_io_pause(const struct bm_domain *domain, struct bm_io_pause *out,
+                       struct bm_error *err)
+{
+    struct pause_call *call = calloc(1, sizeof *call);
+    int rc;
+
+    if (!call)
+        return bm_fail_errno(err, ENOMEM, "cannot look at %s", domain->name);
+    virDomainRef(domain->dom);
+    call->dom = domain->dom;
+    rc = bm_call("cannot read the domain's state", bm_call_ms(), pause_fn, call,
+                 pause_free, err);
+    if (rc == -ETIMEDOUT)
+        return rc;
+    *out = call->found;
+    pause_free(call);
+    return rc;
+}
+
 /* --- a job of the whole domain --- */
 
 struct busy_call {

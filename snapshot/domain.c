@@ -133,6 +133,7 @@ static void read_flags(xmlNodePtr element, struct bm_disk *disk)
     disk->cache = bm_xml_attr(driver, "cache");
     disk->iothread = bm_xml_attr(driver, "iothread");
     disk->discard = bm_xml_attr(driver, "discard");
+    disk->error_policy = bm_xml_attr(driver, "error_policy");
     disk->copy_on_read = bm_xml_attr_is(driver, "copy_on_read", "on");
     disk->readonly = has(element, "readonly");
     disk->shareable = has(element, "shareable");
@@ -169,6 +170,7 @@ static void disk_clear(struct bm_disk *disk)
     free(disk->iothread);
     free(disk->discard);
     free(disk->serial);
+    free(disk->error_policy);
     free(disk->mirror_job);
     bm_chain_clear(&disk->chain);
     bm_chain_clear(&disk->inactive);

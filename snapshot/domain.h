@@ -22,7 +22,8 @@ struct bm_disk {
     char *device;             /* disk, cdrom, floppy, lun */
     struct bm_chain chain;    /* live; of the inactive XML when shut off */
     struct bm_chain inactive; /* n == 0: not in the inactive XML */
-    char *cache, *iothread, *discard, *serial; /* NULL: not given */
+    /* NULL: not given */
+    char *cache, *iothread, *discard, *serial, *error_policy;
     bool readonly, shareable, transient, copy_on_read;
     bool encrypted; /* any layer */
     bool sliced;    /* any layer */
@@ -72,6 +73,19 @@ int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
 /* Paused by a call, ours or an administrator's, not by an error. (A libvirtd
  * that was started anew meanwhile does not know the reason any more.) */
 bool bm_domain_paused(const struct bm_domain *domain);
+/* A pause by QEMU, since a request of the guest to some disks failed. */
+#define BM_IO_FAULTS 32
+struct bm_io_pause {
+    bool paused; /* for that reason, now */
+    size_t n;    /* disks, the first BM_IO_FAULTS of them */
+    struct bm_io_fault {
+        char target[32];
+        bool no_space; /* ENOSPC; else another error */
+    } faults[BM_IO_FAULTS];
+};
+/* Asks libvirt afresh, and changes nothing in `domain`. */
+int bm_domain_io_pause(const struct bm_domain *domain, struct bm_io_pause *out,
+                       struct bm_error *err);
 /* Whether a job of the whole domain (backup, save, migration) is under way. */
 int bm_domain_busy(struct bm_domain *domain, bool *busy, struct bm_error *err);
 
