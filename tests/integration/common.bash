@@ -66,3 +66,13 @@ picture() {
         done
     )
 }
+
+# A backup of vda that runs until `virsh domjobabort`.
+pull_backup() {
+    cat >"$LAB_DIR/backup.xml" <<-XML
+	<domainbackup mode='pull'><server transport='unix' socket='$LAB_DIR/run/b'/>
+	<disks><disk name='vda' backup='yes' type='file'>
+	<scratch file='$LAB_DIR/ds1/$1.scratch'/></disk></disks></domainbackup>
+	XML
+    lab_virsh backup-begin "$1" "$LAB_DIR/backup.xml" >/dev/null
+}

@@ -25,7 +25,7 @@ blockcopy)
     ;;
 staged)
     before='freezing freezing.sent freezing.frozen copying proving iterating
-        converging converging.started'
+        converging converging.carried converging.started'
     merging='consolidating.merging consolidating.merged'
     back=rolling-back.committed turn=converging.started
     # so that there is something to iterate for

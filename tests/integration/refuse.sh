@@ -265,13 +265,8 @@ test_checkpoint() {
     lab_guest_bare cp --disk format=qcow2,size=64M
     lab_virsh -q checkpoint-create-as cp c1 >/dev/null
     refused 3 'checkpoint' move cp --to "$LAB_DIR/ds2" --format raw
-    cat >"$LAB_DIR/backup.xml" <<-XML
-	<domainbackup mode='pull'><server transport='unix' socket='$LAB_DIR/run/b'/>
-	<disks><disk name='vda' backup='yes' type='file'>
-	<scratch file='$LAB_DIR/ds1/cp.scratch'/></disk></disks></domainbackup>
-	XML
-    lab_virsh backup-begin cp "$LAB_DIR/backup.xml" >/dev/null
-    refused 3 'domain.job|block.job' move cp --to "$LAB_DIR/ds2"
+    pull_backup cp
+    refused 3 'check domain-job: a backup' move cp --to "$LAB_DIR/ds2"
     lab_virsh domjobabort cp >/dev/null
     ok "a checkpoint on the way to raw, a backup under way"
 }
