@@ -182,7 +182,7 @@ run_blocks() {
 
 # Every --option of the documents that is not behind another program's name.
 options_of() {
-    sed -e 's/`[^`]*\(virsh\|qemu-img\|nbdcopy\|tests\/\|systemd\|lab start\) [^`]*`//g' \
+    sed -e 's/`[^`]*\(virsh\|qemu-img\|nbdcopy\|tests\/\|systemd\|lab start\|lab define\) [^`]*`//g' \
         -e '/^ *\(\$ \)\{0,1\}\(virsh\|systemd-run\|tests\/\|lab_guest\)/d' \
         -e '/^ *--property=/d' "$@" |
         { grep -oE '(^|[^a-z-])--[a-z][a-z-]*' || true; } |
