@@ -11,6 +11,9 @@ mover_start() {
     local point=$1
     shift
     rm -f "$LAB_DIR/mover.status"
+    # what the last one said must not be taken for this one's words
+    : >"$LAB_DIR/mover.out"
+    : >"$LAB_DIR/mover.err"
     lab_program "$B/blockmig"
     (
         status=0
