@@ -305,8 +305,8 @@ test_writing() {
     ok "a guest that writes"
 }
 
-tests='staged back drop broken'
-[ "$BM_LONG" = 0 ] || tests+=' cold off blockcopy chain backup writing'
+tests='staged back drop'
+[ "$BM_LONG" = 0 ] || tests+=' broken cold off blockcopy chain backup writing'
 lab_begin
 for one in ${PARTS:-$tests}; do
     "test_$one"
