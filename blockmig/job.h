@@ -94,6 +94,7 @@ struct bm_job_disk {
     char *bridge;      /* the overlay on the new image that QEMU copies into */
     int64_t image_ns;  /* when the new image was last written by us (mtime) */
     uint64_t repaired; /* bytes that had to be written twice */
+    bool merge_proven; /* the bridge is in the new image: that was read back */
     /* a rescue: its map, which is there once a bad sector was met; bytes that
      * could not be read, that an older copy filled, and in whose blocks nothing
      * is proven */

@@ -29,6 +29,8 @@ static int not_ours(struct bm_mover *m, const struct bm_job_disk *plan,
     else
         bm_cause(err, "its chain is not the one the job began with but %s",
                  bm_chain_text(&disk->chain, found, sizeof found));
+    bm_remedy(err, "undo what was changed (a snapshot that was made "
+                   "meanwhile: commit it)");
     return -ESTALE;
 }
 
@@ -57,8 +59,12 @@ static int start_copy(struct bm_mover *m, size_t i, bool shallow,
     };
     int rc;
 
-    if (!disk || !bm_chain_equal(&disk->chain, &plan->source))
-        return not_ours(m, plan, disk, err);
+    if (!disk || !bm_chain_equal(&disk->chain, &plan->source)) {
+        rc = not_ours(m, plan, disk, err);
+        if (shallow) /* what is on our overlays is in the way back too */
+            bm_status(err, BM_EXIT_HELD);
+        return rc;
+    }
     if (bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
         /* the process that died may have been paused */

@@ -289,6 +289,10 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
     if (bm_move_before_switch(m->job) && rc == -ECONNRESET &&
         worth_a_retry(m, rc))
         return 0;
+    /* somebody's snapshot is in the way back too */
+    if (bm_move_before_switch(m->job) && rc == -ESTALE &&
+        err->status == BM_EXIT_HELD && !nothing_switched(m))
+        return park(m, BM_STATE_HELD, err);
     if (bm_move_before_switch(m->job))
         return go_back(m, BM_STATE_ROLLING_BACK, err);
     if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
@@ -358,8 +362,10 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err)
     bm_mover_unlock(m);
     bm_pacer_free(m->pacer);
     bm_domain_free(m->domain);
-    if (rc) {
-        bm_status(err, BM_EXIT_HELD); /* it has not ended */
+    if (rc) { /* it has not ended, whatever the reason to go back was */
+        name_the_way(m->job, err);
+        bm_status(err, BM_EXIT_HELD);
+        m->job->exit_status = BM_EXIT_HELD;
         return rc;
     }
     if (m->job->state == BM_STATE_DONE && !m->reason.code)

@@ -207,16 +207,22 @@ static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc;
 }
 
-/* Where the tiny overlay is not merged yet. */
+/* Before anything of the tiny overlay is merged, and only then: what the guest
+ * wrote since is not what was seen. */
 static int again(struct bm_staged *s, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &s->m->job->disks[i];
+    struct bm_job_disk *plan = &s->m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(s->m, i);
     struct bm_chain image = bm_job_new_chain(plan);
-    int at = bm_situation(s->m->domain, bm_mover_disk(s->m, i), plan, err);
+    int at = bm_situation(s->m->domain, disk, plan, err);
 
-    if (at != BM_AT_OVERLAY)
+    if (plan->merge_proven || at != BM_AT_OVERLAY)
         return at < 0 ? at : 0;
-    return bm_stage_again(s->stages[i], &image, err);
+    if (disk->mirror)
+        return bm_commit_foreign(s->m, plan->target, err);
+    at = bm_stage_again(s->stages[i], &image, err);
+    plan->merge_proven = !at;
+    return at;
 }
 
 static int merge_bridges(struct bm_mover *m, struct bm_error *err)
@@ -272,6 +278,8 @@ int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)
         rc = merge_bridges(m, err);
     if (!rc && m->job->proof && !m->job->off)
         rc = bm_staged_each(m, again, err);
+    if (!rc)
+        rc = bm_mover_save(m, NULL, err);
     if (!rc)
         rc = bm_commit_overlays(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

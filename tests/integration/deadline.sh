@@ -111,11 +111,18 @@ lab_guest_bare vm1 --disk size=64M,fill=32M
 lab_hmp_write vm1 vda 0x5a 3M 64k
 hangs copying.started QEMU --bandwidth 8M
 points='switching.suspended proving-rest consolidating.started'
-[ "$BM_LONG" = 0 ] || points="ready switching $points"
+[ "$BM_LONG" = 0 ] || points="freezing.sent proving iterating converging
+    converging.started ready switching settled consolidating.merging
+    consolidating.merged releasing $points"
 for point in $points; do
     hangs $point QEMU
 done
 hangs copying.started libvirtd --bandwidth 8M
 hangs switching.suspended libvirtd
-[ "$BM_LONG" = 0 ] || hangs consolidating.started libvirtd
+if [ "$BM_LONG" = 1 ]; then
+    for point in freezing.sent converging.started consolidating.merging \
+        consolidating.started releasing; do
+        hangs $point libvirtd
+    done
+fi
 hangs_cold

@@ -9,6 +9,7 @@
 set -euo pipefail
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
+BM_LONG=${BM_LONG:-0}
 
 guest() { lab_guest_bare "$1" --disk size=64M,fill=8M; }
 ds1() { echo "$LAB_DIR/ds1/$1"; }
@@ -177,8 +178,46 @@ test_names() {
     ok "names that libvirt's XML would change"
 }
 
+# A snapshot of somebody else, by virsh, while a staged move stands at the point:
+# it is named, and left as it is with all that is in it; when he has merged it,
+# the job goes on, or back.
+# snapped POINT WAY: on or back
+snapped() {
+    local point=$1 job name=f${#1}${1:0:2} upper back=() state='done' status=0
+    upper=$(ds1 "$name.upper")
+    [ "$2" = on ] || back=(--back) state=rolled-back status=1
+    guest "$name"
+    mover_start "$point" move "$name" --strategy staged --to "$LAB_DIR/ds2"
+    mover_stands
+    job=$(newest_job)
+    lab_virsh -q snapshot-create-as "$name" theirs --disk-only --no-metadata \
+        --diskspec "vda,file=$upper" >/dev/null
+    lab_hmp_write "$name" vda 0x99 12M 64k
+    mover_signal CONT
+    mover_ends 60 6 "$upper.*job resume"
+    expect 6 "$upper" blockmig job resume "$job" "${back[@]}"
+    lab_equal "$name still stands on" "$(disk_source "$name" vda)" "$upper"
+    keeps_write "$name" vda
+    lab_virsh -q blockcommit "$name" vda --active --pivot --shallow >/dev/null
+    expect $status '' blockmig job resume "$job" "${back[@]}"
+    job_is "$job" state $state
+    keeps_write "$name" vda
+    rm "$upper"
+    check_clean "$name"
+}
+
+test_snapped() {
+    snapped copying back
+    [ "$BM_LONG" = 0 ] || {
+        snapped iterating on
+        snapped converging back
+        snapped settled on
+    }
+    ok "a snapshot in the middle of a staged move"
+}
+
 lab_begin
 for one in ${TESTS:-resumed_in_window resumed_by_hand started_between_disks \
-    no_mark replaced_source users replaced_target names}; do
+    no_mark replaced_source users replaced_target names snapped}; do
     "test_$one"
 done
