@@ -131,6 +131,30 @@ static int misplaced(struct bm_mover *m, size_t i, int at, struct bm_error *err)
     return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
 }
 
+/* A slice has no path in the headers that name it: layer by layer, each into
+ * the one below it. */
+static int commit_files(const struct bm_chain *found,
+                        const struct bm_chain *result, struct bm_error *err)
+{
+    int rc = 0;
+
+    if (!result->layers[0].slice)
+        return bm_image_commit(found->layers[0].path, "qcow2",
+                               result->layers[0].path, err);
+    for (size_t l = 0; !rc && l + result->n < found->n; l++)
+        rc = bm_image_commit(found->layers[l].path, "qcow2", NULL, err);
+    return rc;
+}
+
+int bm_commit_rebase(const char *overlay, const struct bm_layer *below,
+                     struct bm_error *err)
+{
+    BM_FREE char *name = bm_chain_backing_name(below);
+
+    return name ? bm_image_rebase_unsafe(overlay, name, below->format, err)
+                : bm_fail_errno(err, ENOMEM, "cannot rebase %s", overlay);
+}
+
 /* qemu-img holds QEMU's locks while it writes, so a guest that starts
  * meanwhile fails to, and the XML is changed only after that. */
 int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
@@ -144,7 +168,7 @@ int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
     if (!rc)
         rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
     if (!rc)
-        rc = bm_image_commit(found.layers[0].path, "qcow2", base, err);
+        rc = commit_files(&found, result, err);
     if (!rc && found.n > result->n)
         rc = bm_bitmaps_add(&found, found.n - result->n, &result->layers[0],
                             err);
@@ -240,9 +264,8 @@ static int all_back(struct bm_mover *m, struct bm_error *err)
 static int back_off(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    const struct bm_layer *top = &plan->source.layers[0];
 
-    return bm_image_rebase_unsafe(plan->overlay, top->path, top->format, err);
+    return bm_commit_rebase(plan->overlay, &plan->source.layers[0], err);
 }
 
 static int undo_disk(struct bm_mover *m, size_t i, struct bm_error *err)

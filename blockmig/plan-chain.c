@@ -184,7 +184,7 @@ static void examine(struct bm_job_disk *plan, size_t k)
     *(lower ? &lower->relative : &plan->relative) =
         info.relative && k < plan->n_lower;
     if (lower)
-        lower->size = info.virtual_size;
+        lower->size = old->slice ? old->slice : info.virtual_size;
     bm_image_info_clear(&info);
 }
 
@@ -213,9 +213,7 @@ int bm_plan_layers(struct bm_job *job, size_t i, const struct bm_store *store,
     for (size_t k = 1; !rc && k <= plan->n_lower; k++)
         rc = add_lower(job, i, k, store, options);
     for (size_t k = plan->n_lower + 1; !rc && k <= (size_t)plan->below; k++)
-        rc = bm_chain_append(&plan->dest, plan->source.layers[k].type,
-                             plan->source.layers[k].path,
-                             plan->source.layers[k].format);
+        rc = bm_chain_add(&plan->dest, &plan->source.layers[k]);
     for (size_t k = 0; !rc && job->strategy == BM_STRATEGY_STAGED &&
                        readable(&plan->source) && k <= plan->n_lower;
          k++)

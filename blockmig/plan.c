@@ -231,6 +231,12 @@ static int set_target(struct bm_job *job, size_t i,
                                 format)
               : -ENOMEM;
     plan->dest.complete = true;
+    /* of a larger device the guest must not see more than it had */
+    if (!rc && block && !strcmp(format, "raw") &&
+        store->capacity > plan->capacity) {
+        plan->dest.layers[0].slice = plan->capacity;
+        plan->dest.layers[0].sliced = true;
+    }
     if (!rc)
         rc = bm_plan_layers(job, i, store, options);
     plan->map = options->mapfile ? strdup(options->mapfile) : NULL;

@@ -39,7 +39,8 @@ static const char *impossible(const struct bm_disk *disk, const char **name,
                "the disk is encrypted and no secret for the target is known: "
                "the copy would be plain";
     if (disk->sliced)
-        return *name = "slice", "the image is a slice of a larger file";
+        return *name = "slice", "the image is a slice in the middle of a "
+                                "larger file";
     if (disk->copy_on_read) {
         *remedy = "set copy_on_read='off' and start the guest anew";
         return *name = "copy-on-read",

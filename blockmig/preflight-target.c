@@ -164,14 +164,13 @@ static int check_device_size(const struct bm_looking *look,
                           "%s has %llu bytes, the disk %llu", look->store->path,
                           (unsigned long long)size,
                           (unsigned long long)plan->capacity);
-    if (!strcmp(bm_job_image(plan)->format, "raw") && size != plan->capacity)
-        return BM_REFUSED(look, "size", plan->target,
-                          "use --format qcow2, or a device of the same size",
-                          "%s has %llu bytes, the raw disk %llu: the guest "
-                          "would see the disk grow",
-                          look->store->path, (unsigned long long)size,
-                          (unsigned long long)plan->capacity);
-    return 0;
+    if (!bm_job_image(plan)->slice)
+        return 0;
+    return BM_FINE(look, "size", plan->target,
+                   "%s has %llu bytes, of which the guest will see the first "
+                   "%llu (a slice)",
+                   look->store->path, (unsigned long long)size,
+                   (unsigned long long)plan->capacity);
 }
 
 static int check_signature(const struct bm_looking *look,

@@ -24,8 +24,7 @@ int bm_chain_on_top(const char *overlay, const struct bm_chain *below,
     int rc = bm_chain_append(&chain, BM_SOURCE_FILE, overlay, "qcow2");
 
     for (size_t i = 0; !rc && i < below->n; i++)
-        rc = bm_chain_append(&chain, below->layers[i].type,
-                             below->layers[i].path, below->layers[i].format);
+        rc = bm_chain_add(&chain, &below->layers[i]);
     if (rc) {
         bm_chain_clear(&chain);
         return rc;

@@ -30,6 +30,8 @@ struct bm_stage {
     uint64_t passed;            /* bytes, as progress was told last */
 };
 
+/* The file is there, and whatever is in it goes. */
+int bm_stage_make(const struct bm_stage *stage, struct bm_error *err);
 int bm_stage_save(struct bm_stage *stage, struct bm_error *err);
 /* Neither done nor proven any more; not saved yet. */
 int bm_stage_unmark(struct bm_stage *stage, const struct bm_bitmap *what,

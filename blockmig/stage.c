@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define CREATE_MS 30000
 /* Few requests in flight is what spares a live guest most (lab.md): two lanes
  * hurt it more than one that is twice as fast. */
 #define LANES 1
@@ -43,87 +42,9 @@ void bm_stage_close(struct bm_stage *stage)
 
 /* --- beginning, and going on --- */
 
-static int make_raw(const struct bm_stage *stage, struct bm_error *err)
-{
-    const char *path = stage->how->image->path;
-    BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-
-    if (fd < 0 || ftruncate(fd, 0) != 0 ||
-        ftruncate(fd, (off_t)stage->how->size) != 0)
-        return bm_fail_errno(err, errno, "cannot make %s", path);
-    /* preallocated, where the file system can: the rest is written anyway */
-    if (stage->how->create && stage->how->size)
-        (void)fallocate(fd, 0, 0, (off_t)stage->how->size);
-    return 0;
-}
-
-/* Where the file system has no such call, glibc would write every block, and
- * so would qemu-img. */
-static bool can_preallocate(const char *path)
-{
-    BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-
-    return fd >= 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1) == 0;
-}
-
-/* How qemu-img is to make it: its options. Caller frees. */
-static char *create_options(const struct bm_stage_how *how)
-{
-    char *options = strdup(how->create), *found;
-
-    found = options ? strstr(options, "," BM_STAGE_PREALLOCATED) : NULL;
-    if (found && !can_preallocate(how->image->path))
-        *found = '\0'; /* always the last one */
-    return options;
-}
-
-/* How the header names the backing file. */
-static const char *link_to(const struct bm_stage_how *how)
-{
-    const char *slash = strrchr(how->below->path, '/');
-
-    return how->relative && slash ? slash + 1 : how->below->path;
-}
-
-/* The chain below is not opened (-u): its size and format are known. */
-static int make_format(const struct bm_stage_how *how, struct bm_error *err)
-{
-    BM_FREE char *options = how->create ? create_options(how) : NULL;
-    const char *argv[16] = {"qemu-img", "create", "-q",
-                            "-u",       "-f",     how->image->format};
-    char bytes[32];
-    int n = 6;
-
-    if (how->create && !options)
-        return bm_fail_errno(err, ENOMEM, "cannot make %s", how->image->path);
-    if (options) {
-        argv[n++] = "-o";
-        argv[n++] = options;
-    }
-    if (how->below) {
-        argv[n++] = "-b";
-        argv[n++] = link_to(how);
-        argv[n++] = "-F";
-        argv[n++] = how->below->format;
-    }
-    snprintf(bytes, sizeof bytes, "%" PRIu64, how->size);
-    argv[n++] = how->image->path;
-    argv[n] = bytes;
-    return bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
-}
-
-static int make_image(const struct bm_stage *stage, struct bm_error *err)
-{
-    const struct bm_layer *image = stage->how->image;
-
-    if (strcmp(image->format, "raw") != 0)
-        return make_format(stage->how, err);
-    return image->type == BM_SOURCE_BLOCK ? 0 : make_raw(stage, err);
-}
-
 static int begin(struct bm_stage *stage, struct bm_error *err)
 {
-    int rc = make_image(stage, err);
+    int rc = bm_stage_make(stage, err);
 
     if (rc)
         return rc;

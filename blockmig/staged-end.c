@@ -13,6 +13,7 @@
 #include "blockmig/staged.h"
 #include "blockmig/strategy.h"
 #include "blockmig/users.h"
+#include "nbd/cleanup.h"
 #include "nbd/units.h"
 
 #include <errno.h>
@@ -151,8 +152,7 @@ static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
     if (!rc)
         rc = bm_bitmaps_add(&plan->dest, 1, image, err);
     if (!rc)
-        rc = bm_image_rebase_unsafe(plan->overlay, image->path, image->format,
-                                    err);
+        rc = bm_commit_rebase(plan->overlay, image, err);
     if (!rc && bm_chain_on_top(plan->overlay, &below, &merged) < 0)
         rc = bm_fail_errno(err, ENOMEM, "cannot merge");
     if (!rc)

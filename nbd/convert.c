@@ -102,7 +102,8 @@ static int convert(const struct bm_image_layer *layers, size_t n,
 
 static bool target_direct(const struct target *to)
 {
-    struct bm_image_layer layer = {to->path, to->format, to->block};
+    struct bm_image_layer layer = {
+        .path = to->path, .format = to->format, .block = to->block};
 
     return bm_image_direct(&layer, 1);
 }

@@ -20,6 +20,8 @@ struct bm_image_layer {
     const char *path;
     const char *format; /* "raw", "qcow2", ... */
     bool block;         /* a host block device */
+    uint64_t slice;     /* bytes: of raw the first so many are the image; 0:
+                         * all of them */
 };
 
 /* What `qemu-img info -U` says. Free with bm_image_info_clear. */
@@ -81,6 +83,10 @@ int bm_image_convert(const struct bm_image_layer *layers, size_t n,
  * stay. All by explicit format. */
 int bm_image_commit(const char *top, const char *top_format, const char *base,
                     struct bm_error *err);
+
+/* What a header says for that layer, as libvirt has it written: the path, or of
+ * a slice a json: name. Caller frees; NULL: out of memory. */
+char *bm_image_backing_name(const struct bm_image_layer *layer);
 
 /* `qemu-img rebase -u`: rewrites the backing link of a qcow2, nothing else. */
 int bm_image_rebase_unsafe(const char *path, const char *backing,

@@ -6,6 +6,7 @@
 #include "snapshot/xml.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_LAYERS 200 /* libvirt's own limit */
@@ -76,21 +77,27 @@ int bm_chain_append(struct bm_chain *chain, enum bm_source_type type,
     return 0;
 }
 
+int bm_chain_add(struct bm_chain *chain, const struct bm_layer *layer)
+{
+    int rc = bm_chain_append(chain, layer->type, layer->path, layer->format);
+    struct bm_layer *made = rc ? NULL : &chain->layers[chain->n - 1];
+
+    if (rc)
+        return rc;
+    made->index = layer->index;
+    made->encrypted = layer->encrypted;
+    made->sliced = layer->sliced;
+    made->slice = layer->slice;
+    return 0;
+}
+
 int bm_chain_copy(const struct bm_chain *from, struct bm_chain *to)
 {
     int rc = 0;
 
     memset(to, 0, sizeof *to);
-    for (size_t i = 0; !rc && i < from->n; i++) {
-        const struct bm_layer *layer = &from->layers[i];
-
-        rc = bm_chain_append(to, layer->type, layer->path, layer->format);
-        if (rc)
-            break;
-        to->layers[i].index = layer->index;
-        to->layers[i].encrypted = layer->encrypted;
-        to->layers[i].sliced = layer->sliced;
-    }
+    for (size_t i = 0; !rc && i < from->n; i++)
+        rc = bm_chain_add(to, &from->layers[i]);
     to->complete = from->complete;
     if (rc)
         bm_chain_clear(to);
@@ -105,7 +112,7 @@ static bool same(const char *a, const char *b)
 static bool layer_equal(const struct bm_layer *a, const struct bm_layer *b)
 {
     return a->type == b->type && same(a->path, b->path) &&
-           same(a->format, b->format);
+           same(a->format, b->format) && a->slice == b->slice;
 }
 
 bool bm_chain_ends_with(const struct bm_chain *chain, size_t skip,
@@ -137,6 +144,17 @@ const char *bm_chain_text(const struct bm_chain *chain, char *buf, size_t size)
     return buf;
 }
 
+char *bm_chain_backing_name(const struct bm_layer *layer)
+{
+    const struct bm_image_layer image = {.path = layer->path,
+                                         .format = layer->format,
+                                         .block =
+                                             layer->type == BM_SOURCE_BLOCK,
+                                         .slice = layer->slice};
+
+    return bm_image_backing_name(&image);
+}
+
 int bm_chain_images(const struct bm_chain *chain, struct bm_image_layer **out,
                     struct bm_error *err)
 {
@@ -160,6 +178,7 @@ int bm_chain_images(const struct bm_chain *chain, struct bm_image_layer **out,
         images[i].path = layer->path;
         images[i].format = layer->format;
         images[i].block = layer->type == BM_SOURCE_BLOCK;
+        images[i].slice = layer->slice;
     }
     *out = images;
     return 0;
@@ -258,6 +277,17 @@ static char *layer_format(xmlNodePtr element)
     return bm_xml_attr(format, "type");
 }
 
+/* <slices><slice type='storage' offset= size=/></slices>, libvirt knows one. */
+static uint64_t read_slice(xmlNodePtr source)
+{
+    xmlNodePtr slice = bm_xml_child(bm_xml_child(source, "slices"), "slice");
+    BM_FREE char *size = bm_xml_attr(slice, "size");
+
+    return size && bm_xml_attr_is(slice, "offset", "0")
+               ? strtoull(size, NULL, 10)
+               : 0;
+}
+
 static int read_layer(xmlNodePtr element, struct bm_chain *out)
 {
     xmlNodePtr source = bm_xml_child(element, "source");
@@ -274,6 +304,8 @@ static int read_layer(xmlNodePtr element, struct bm_chain *out)
     layer->encrypted = bm_xml_child(source, "encryption") ||
                        bm_xml_child(element, "encryption");
     layer->sliced = bm_xml_child(source, "slices") != NULL;
+    if (layer->format && !strcmp(layer->format, "raw"))
+        layer->slice = read_slice(source);
     if ((layer->type == BM_SOURCE_FILE || layer->type == BM_SOURCE_BLOCK) &&
         !layer->path)
         layer->type = BM_SOURCE_NONE;

@@ -33,6 +33,8 @@ struct bm_layer {
     char *format; /* raw, qcow2, ...; NULL when the XML does not say */
     int index;    /* of the live XML, vda[index]; 0 when it has none */
     bool encrypted, sliced;
+    uint64_t slice; /* bytes: only the first so many of a raw image are the
+                     * disk; 0: all, or a slice that begins elsewhere */
 };
 
 struct bm_chain {
@@ -45,13 +47,19 @@ void bm_chain_clear(struct bm_chain *chain);
 int bm_chain_copy(const struct bm_chain *from, struct bm_chain *to);
 int bm_chain_append(struct bm_chain *chain, enum bm_source_type type,
                     const char *path, const char *format);
-/* Same types, paths and formats in the same order (indexes do not count). */
+/* A copy of a layer, at the end. */
+int bm_chain_add(struct bm_chain *chain, const struct bm_layer *layer);
+/* Same types, paths, formats and slices in the same order (indexes do not
+ * count). */
 bool bm_chain_equal(const struct bm_chain *a, const struct bm_chain *b);
 /* Whether chain is `tail` below its first `skip` layers. */
 bool bm_chain_ends_with(const struct bm_chain *chain, size_t skip,
                         const struct bm_chain *tail);
 /* "a.qcow2 <- b.raw" for messages, into buf; returns buf. */
 const char *bm_chain_text(const struct bm_chain *chain, char *buf, size_t size);
+/* What the header of an image on that layer says, as libvirt has it written:
+ * the path, or of a slice a json: name. Caller frees; NULL: out of memory. */
+char *bm_chain_backing_name(const struct bm_layer *layer);
 /* Layers for nbd/, strings borrowed; caller frees the array. ENOTSUP when a
  * layer is neither file nor block. */
 int bm_chain_images(const struct bm_chain *chain, struct bm_image_layer **out,

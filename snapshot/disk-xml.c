@@ -5,14 +5,25 @@
 #include "nbd/cleanup.h"
 #include "snapshot/xml.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 /* <source file='…'/> or <source dev='…'/>, and the type on the element. */
 static xmlNodePtr add_source(xmlNodePtr element, const struct bm_layer *layer)
 {
-    xmlNodePtr source = bm_xml_add(element, "source", NULL);
+    xmlNodePtr source = bm_xml_add(element, "source", NULL), slice;
+    char size[24];
 
     bm_xml_set(element, "type", bm_source_type_name(layer->type));
     bm_xml_set(source, layer->type == BM_SOURCE_BLOCK ? "dev" : "file",
                layer->path);
+    if (!layer->slice)
+        return source;
+    slice = bm_xml_add(bm_xml_add(source, "slices", NULL), "slice", NULL);
+    snprintf(size, sizeof size, "%" PRIu64, layer->slice);
+    bm_xml_set(slice, "type", "storage");
+    bm_xml_set(slice, "offset", "0");
+    bm_xml_set(slice, "size", size);
     return source;
 }
 

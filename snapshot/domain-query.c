@@ -76,7 +76,12 @@ int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
         disk->allocation = call->info.allocation;
     }
     size_free(call);
-    return rc && !domain->active ? size_of_image(disk, err) : rc;
+    if (rc && !domain->active)
+        rc = size_of_image(disk, err);
+    /* of a domain that is shut off libvirt tells the size of the device */
+    if (!rc && disk->chain.n && disk->chain.layers[0].slice)
+        disk->capacity = disk->chain.layers[0].slice;
+    return rc;
 }
 
 /* --- a pause by an error --- */

@@ -140,7 +140,8 @@ static void read_flags(xmlNodePtr element, struct bm_disk *disk)
     disk->transient = has(element, "transient");
     for (size_t i = 0; i < disk->chain.n; i++) {
         disk->encrypted |= disk->chain.layers[i].encrypted;
-        disk->sliced |= disk->chain.layers[i].sliced;
+        disk->sliced |=
+            disk->chain.layers[i].sliced && !disk->chain.layers[i].slice;
     }
 }
 

@@ -26,7 +26,7 @@ struct bm_disk {
     char *cache, *iothread, *discard, *serial, *error_policy;
     bool readonly, shareable, transient, copy_on_read;
     bool encrypted; /* any layer */
-    bool sliced;    /* any layer */
+    bool sliced;    /* any layer, in a way that struct bm_layer cannot say */
     /* the block job libvirt shows in <mirror> */
     bool mirror, mirror_ready;
     char *mirror_job;             /* copy, active-commit */

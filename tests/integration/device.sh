@@ -114,9 +114,11 @@ ok "shut off, onto a device"
 device small 32M
 refused 'small has 33554432 bytes, the disk 67108864' --to "$dev"
 device large 96M
-refused 'would see the disk grow' --to "$dev"
+slice='100663296 bytes, of which the guest will see the first 67108864'
+expect 0 "$slice" blockmig move dev1 --to "$dev" --dry-run
 lab_virsh -q start dev1 >/dev/null
-refused 'would see the disk grow' --to "$dev"
+expect 0 "$slice" blockmig move dev1 --to "$dev" --dry-run \
+    --overlay-dir "$LAB_DIR/ds1"
 refused 'small has 33554432 bytes' --to "$LAB_DIR/small"
 refused 'give --overlay-dir' --to "$dev" --format qcow2
 taken qcow2 --format qcow2 --overlay-dir "$LAB_DIR/ds1"

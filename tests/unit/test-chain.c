@@ -63,6 +63,36 @@ Test(chain, encryption_and_slices_are_seen)
     bm_chain_clear(&chain);
 }
 
+/* Written, read, copied and compared; one that begins elsewhere has no size
+ * that could be kept. */
+Test(chain, a_slice_at_the_start_is_kept)
+{
+    struct bm_chain chain = {0}, back, copy;
+    char *xml;
+
+    cr_assert_eq(bm_chain_append(&chain, BM_SOURCE_BLOCK, "/dev/x", "raw"), 0);
+    chain.layers[0].slice = 4096;
+    chain.complete = true;
+    xml = bm_disk_xml_copy_target(&chain);
+    read_chain(xml, &back);
+    cr_assert_eq(back.layers[0].slice, 4096);
+    cr_assert_eq(bm_chain_copy(&back, &copy), 0);
+    cr_assert(bm_chain_equal(&copy, &chain));
+    copy.layers[0].slice = 0;
+    cr_assert_not(bm_chain_equal(&copy, &chain));
+    bm_chain_clear(&chain);
+    bm_chain_clear(&back);
+    bm_chain_clear(&copy);
+    free(xml);
+    read_chain("<disk type='block'><driver type='raw'/><source dev='/dev/x'>"
+               "<slices><slice type='storage' offset='512' size='512'/>"
+               "</slices></source></disk>",
+               &chain);
+    cr_assert(chain.layers[0].sliced);
+    cr_assert_eq(chain.layers[0].slice, 0);
+    bm_chain_clear(&chain);
+}
+
 Test(chain, another_format_is_another_chain)
 {
     struct bm_chain a = {0}, b = {0};

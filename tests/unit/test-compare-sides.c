@@ -25,9 +25,9 @@ Test(compare, roots_by_nbd)
 
 Test(compare, chain_against_its_flat_copy)
 {
-    const struct bm_image_layer chain[] = {{at("top"), "qcow2", false},
-                                           {at("base"), "qcow2", false}};
-    const struct bm_image_layer flat = {at("flat"), "raw", false};
+    const struct bm_image_layer chain[] = {{at("top"), "qcow2", false, 0},
+                                           {at("base"), "qcow2", false, 0}};
+    const struct bm_image_layer flat = {at("flat"), "raw", false, 0};
 
     how.digests = true;
     sh("qemu-img create -q -f qcow2 base 150M && "

@@ -13,7 +13,7 @@ TestSuite(device, .init = fixture_setup, .fini = fixture_teardown);
 
 static struct bm_device *must_open(const char *name, const char *format)
 {
-    const struct bm_image_layer layer = {at(name), format, false};
+    const struct bm_image_layer layer = {at(name), format, false, 0};
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev = NULL;
 
@@ -61,8 +61,8 @@ Test(device, reads_a_chain_without_its_headers)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev = NULL;
-    const struct bm_image_layer layers[] = {{at("top"), "qcow2", false},
-                                            {at("base"), "raw", false}};
+    const struct bm_image_layer layers[] = {{at("top"), "qcow2", false, 0},
+                                            {at("base"), "raw", false, 0}};
     char buf[2];
 
     sh("printf 'x%%.0s' $(seq 1024) >base && truncate -s 1M base");
@@ -163,7 +163,7 @@ Test(device, out_of_range_is_refused)
 
 Test(device, missing_image_is_enoent)
 {
-    const struct bm_image_layer layer = {at("none"), "raw", false};
+    const struct bm_image_layer layer = {at("none"), "raw", false, 0};
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev = NULL;
 
@@ -172,7 +172,7 @@ Test(device, missing_image_is_enoent)
 
 Test(device, wrong_format_speaks_qemus_words)
 {
-    const struct bm_image_layer layer = {at("disk"), "qcow2", false};
+    const struct bm_image_layer layer = {at("disk"), "qcow2", false, 0};
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev = NULL;
 
@@ -183,7 +183,7 @@ Test(device, wrong_format_speaks_qemus_words)
 
 Test(device, image_open_for_writing_is_ebusy)
 {
-    const struct bm_image_layer layer = {at("disk"), "qcow2", false};
+    const struct bm_image_layer layer = {at("disk"), "qcow2", false, 0};
     struct bm_process holder = BM_PROCESS_INIT;
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev = NULL;

@@ -137,8 +137,8 @@ Test(image, missing_file_is_enoent)
 
 Test(image, spec_names_every_layer)
 {
-    const struct bm_image_layer layers[] = {{"/t", "qcow2", false},
-                                            {"/b", "qcow2", true}};
+    const struct bm_image_layer layers[] = {{"/t", "qcow2", false, 0},
+                                            {"/b", "qcow2", true, 0}};
     char *spec = bm_image_spec(layers, 2, true);
 
     cr_assert_str_eq(
@@ -153,7 +153,7 @@ Test(image, spec_names_every_layer)
 
 Test(image, spec_of_one_raw_file)
 {
-    const struct bm_image_layer layer = {"/a \"b\"", "raw", false};
+    const struct bm_image_layer layer = {"/a \"b\"", "raw", false, 0};
     char *spec = bm_image_spec(&layer, 1, false);
 
     cr_assert_str_eq(spec, "json:{\"driver\":\"raw\",\"file\":{\"driver\":"
@@ -175,8 +175,8 @@ static int convert(const char *target, const char *format,
                    bm_image_progress progress, void *opaque,
                    struct bm_error *err)
 {
-    const struct bm_image_layer layers[] = {{at("top"), "qcow2", false},
-                                            {at("base"), "qcow2", false}};
+    const struct bm_image_layer layers[] = {{at("top"), "qcow2", false, 0},
+                                            {at("base"), "qcow2", false, 0}};
 
     return bm_image_convert(layers, 2, at(target), format, false, 0, progress,
                             opaque, err);
@@ -251,7 +251,7 @@ Test(image, convert_can_be_cancelled)
 
 Test(image, convert_keeps_its_rate)
 {
-    const struct bm_image_layer layer = {at("disk"), "raw", false};
+    const struct bm_image_layer layer = {at("disk"), "raw", false, 0};
     struct bm_error err = BM_ERROR_INIT;
     const char *before;
     double start;
@@ -267,7 +267,7 @@ Test(image, convert_keeps_its_rate)
 
 Test(image, convert_onto_a_block_device_writes_zeroes_too)
 {
-    const struct bm_image_layer layer = {at("disk"), "raw", false};
+    const struct bm_image_layer layer = {at("disk"), "raw", false, 0};
     struct bm_error err = BM_ERROR_INIT;
     char loop[256];
 
@@ -285,7 +285,7 @@ Test(image, convert_onto_a_block_device_writes_zeroes_too)
 
 Test(image, convert_of_a_locked_image_is_ebusy)
 {
-    const struct bm_image_layer layer = {at("disk"), "qcow2", false};
+    const struct bm_image_layer layer = {at("disk"), "qcow2", false, 0};
     struct bm_process holder = BM_PROCESS_INIT;
     struct bm_error err = BM_ERROR_INIT;
 

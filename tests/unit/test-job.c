@@ -60,6 +60,7 @@ static struct bm_job *full_job(void)
     add_layer(&disk->source, "/a/base.qcow2", 2);
     disk->source.layers[1].encrypted = true;
     disk->source.layers[1].sliced = true;
+    disk->source.layers[1].slice = 512;
     disk->source.complete = true;
     add_layer(&disk->dest, "/b/top.qcow2", 0);
     add_layer(&disk->dest, "/b/base.qcow2", 0);
@@ -161,6 +162,7 @@ Test(job, round_trip)
     cr_assert_eq(disk->source.layers[1].index, 2);
     cr_assert(disk->source.layers[1].encrypted);
     cr_assert(disk->source.layers[1].sliced);
+    cr_assert_eq(disk->source.layers[1].slice, 512);
     cr_assert_not(disk->source.layers[0].encrypted);
     cr_assert_eq(disk->source_ino, UINT64_MAX - 2);
     cr_assert_eq(disk->dest_ino, UINT64_MAX - 1);
