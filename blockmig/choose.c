@@ -2,17 +2,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/choose.h"
 
-#include "blockmig/files.h"
-#include "nbd/cleanup.h"
+#include "blockmig/place.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
-
-/* What the overlays of a guest with little to do should find at least. */
-#define ROOM (UINT64_C(512) << 20)
 
 static int choose(struct bm_job *job, enum bm_strategy strategy,
                   struct bm_error *err, const char *why, ...)
@@ -28,41 +23,22 @@ static int choose(struct bm_job *job, enum bm_strategy strategy,
     n = vasprintf(&job->why, why, ap);
     va_end(ap);
     job->strategy = strategy;
+    job->on_target &= strategy == BM_STRATEGY_STAGED;
     if (n >= 0)
         return 0;
     job->why = NULL;
     return bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
-/* The folder for a disk's overlays on the old side. Caller frees. */
-static char *front_folder(const struct bm_job_disk *disk,
-                          const struct bm_move_options *options)
+/* A disk whose image is a device stays on it until the switch: QEMU's own copy
+ * needs no overlay elsewhere. */
+static const char *on_device(const struct bm_job *job)
 {
-    const struct bm_layer *top = disk->source.n ? disk->source.layers : NULL;
-
-    if (options->overlay_dir)
-        return strdup(options->overlay_dir);
-    return top && top->type == BM_SOURCE_FILE && top->path
-               ? bm_file_folder(top->path)
-               : NULL;
-}
-
-/* Why this disk cannot be frozen under an overlay; "" if it can. */
-static void obstacle(const struct bm_job_disk *disk,
-                     const struct bm_move_options *options, char *why,
-                     size_t size)
-{
-    BM_FREE char *folder = front_folder(disk, options);
-    struct statvfs fs;
-
-    why[0] = '\0';
-    if (!folder)
-        snprintf(why, size, "%s stands in no folder that could hold an overlay",
-                 disk->target);
-    else if (access(folder, W_OK | X_OK) != 0 || statvfs(folder, &fs) != 0)
-        snprintf(why, size, "no overlay can be made in %s", folder);
-    else if ((uint64_t)fs.f_bavail * fs.f_frsize < ROOM)
-        snprintf(why, size, "%s has too little room for an overlay", folder);
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].source.n &&
+            job->disks[i].source.layers[0].type != BM_SOURCE_FILE)
+            return job->disks[i].target;
+    return NULL;
 }
 
 static int cannot_rescue(const struct bm_move_options *options,
@@ -77,13 +53,10 @@ static int cannot_rescue(const struct bm_move_options *options,
 }
 
 /* Only our own engine reads around a bad sector. */
-static int check_rescue(const struct bm_job *job,
-                        const struct bm_domain *domain,
+static int check_rescue(const struct bm_domain *domain,
                         const struct bm_move_options *options,
                         struct bm_error *err)
 {
-    char why[512];
-
     if (!domain->active)
         return cannot_rescue(options, err, "it is shut off",
                              "start it, or use 'blockmig copy'");
@@ -96,29 +69,25 @@ static int check_rescue(const struct bm_job *job,
         strcmp(options->strategy, "staged"))
         return cannot_rescue(options, err, "only --strategy staged can",
                              "leave --strategy out");
-    for (size_t i = 0; i < job->n_disks; i++) {
-        obstacle(&job->disks[i], options, why, sizeof why);
-        if (why[0])
-            return cannot_rescue(options, err, why,
-                                 "give a folder for the overlays with "
-                                 "--overlay-dir");
-    }
     return 0;
 }
 
+/* obstacle: to an overlay on the old side; "" for none. */
 static int choose_by_itself(struct bm_job *job,
                             const struct bm_move_options *options,
-                            struct bm_error *err)
+                            const char *obstacle, struct bm_error *err)
 {
-    char why[512];
+    const char *device = on_device(job);
 
     if (!options->proof)
         return choose(job, BM_STRATEGY_BLOCKCOPY, err, "no proof is asked for");
-    for (size_t i = 0; i < job->n_disks; i++) {
-        obstacle(&job->disks[i], options, why, sizeof why);
-        if (why[0])
-            return choose(job, BM_STRATEGY_BLOCKCOPY, err, "%s", why);
-    }
+    if (obstacle[0])
+        return choose(job, BM_STRATEGY_BLOCKCOPY, err, "%s", obstacle);
+    if (device && !options->overlay_dir &&
+        strcmp(options->overlay_on, "target"))
+        return choose(job, BM_STRATEGY_BLOCKCOPY, err,
+                      "%s stands in no folder that could hold an overlay",
+                      device);
     return choose(job, BM_STRATEGY_STAGED, err,
                   "the disks can be frozen under an overlay, copied and proven "
                   "before the switch");
@@ -144,23 +113,32 @@ static int nothing_to_settle(const struct bm_move_options *options,
 }
 
 int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
+                       const struct bm_store *store,
                        const struct bm_move_options *options,
                        struct bm_error *err)
 {
+    char obstacle[512];
+
     if (options->settle_ms && (!domain->active || !options->proof))
         return nothing_to_settle(options, err);
-    if (options->rescue && check_rescue(job, domain, options, err) != 0)
+    if (options->rescue && check_rescue(domain, options, err) != 0)
         return -err->code;
-    if (options->rescue)
-        return choose(job, BM_STRATEGY_STAGED, err,
-                      "it reads around bad sectors");
     if (!domain->active)
         return choose(job, BM_STRATEGY_COLD, err, "the domain is shut off");
     if (!strcmp(options->strategy, "blockcopy"))
         return choose(job, BM_STRATEGY_BLOCKCOPY, err, "it was asked for");
     if (!strcmp(options->strategy, "staged") && !options->proof)
         return without_proof(err);
+    if (bm_place_choose(job, store, options, obstacle, sizeof obstacle, err))
+        return -err->code;
+    if (options->rescue && obstacle[0])
+        return cannot_rescue(options, err, obstacle,
+                             "give a folder for the overlays with "
+                             "--overlay-dir");
+    if (options->rescue)
+        return choose(job, BM_STRATEGY_STAGED, err,
+                      "it reads around bad sectors");
     if (!strcmp(options->strategy, "staged"))
         return choose(job, BM_STRATEGY_STAGED, err, "it was asked for");
-    return choose_by_itself(job, options, err);
+    return choose_by_itself(job, options, obstacle, err);
 }

@@ -8,8 +8,10 @@
 
 #include "blockmig/plan.h"
 
-/* Sets job->strategy and job->why; the job's disks are chosen. -ENOMEM. */
+/* Sets job->strategy and job->why, and for staged where the fronts stand; the
+ * job's disks are chosen. -ENOMEM. */
 int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
+                       const struct bm_store *store,
                        const struct bm_move_options *options,
                        struct bm_error *err);
 

@@ -6,6 +6,7 @@
 #include "blockmig/files.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
+#include "blockmig/room.h"
 #include "blockmig/situation.h"
 #include "blockmig/users.h"
 #include "nbd/cleanup.h"
@@ -19,13 +20,14 @@
 
 /* --- one active commit --- */
 
-int bm_commit_wait(struct bm_blockjob *job, int timeout_ms,
+int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,
                    struct bm_error *err)
 {
     int64_t until = bm_now_ms() + timeout_ms;
     int rc = 0;
 
     while (!rc && job->state != BM_JOB_COMPLETED && bm_now_ms() < until) {
+        bm_room_tick(m);
         rc = bm_blockjob_poll(job, 50, err);
         if (!rc && job->state != BM_JOB_READY && job->state != BM_JOB_RUNNING &&
             job->state != BM_JOB_COMPLETED)
@@ -45,7 +47,7 @@ static int complete_paused(struct bm_mover *m, struct bm_blockjob *job,
 
     if (rc)
         return rc;
-    rc = bm_commit_wait(job, m->job->max_pause_ms, err);
+    rc = bm_commit_wait(m, job, m->job->max_pause_ms, err);
     if (rc == -ETIMEDOUT)
         return rc;
     end = bm_pause_resume(m, err);
@@ -63,7 +65,7 @@ static int pivot_to_end(struct bm_mover *m, struct bm_blockjob *job,
     if (rc && rc != -EINVAL && rc != -EBUSY)
         return rc;
     bm_point("consolidating.pivot-sent");
-    rc = bm_commit_wait(job, PIVOT_MS, err);
+    rc = bm_commit_wait(m, job, PIVOT_MS, err);
     for (int i = 0; !rc && job->state == BM_JOB_READY && i < 5; i++)
         rc = complete_paused(m, job, err);
     if (rc || job->state == BM_JOB_COMPLETED)

@@ -31,7 +31,7 @@ int bm_commit_foreign(struct bm_mover *m, const char *target,
                       struct bm_error *err);
 /* Waits until a job of libvirt's has COMPLETED; 0 also when it did not in
  * time, or ended otherwise: look at its state. */
-int bm_commit_wait(struct bm_blockjob *job, int timeout_ms,
+int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,
                    struct bm_error *err);
 
 #endif

@@ -171,6 +171,7 @@ void bm_job_free(struct bm_job *job)
     free(job->domain);
     free(job->uri);
     free(job->why);
+    free(job->place_why);
     free(job->host);
     free(job->store);
     free(job->format);

@@ -128,17 +128,23 @@ struct bm_job {
     uint64_t bandwidth;    /* bytes/s, 0: none */
     double guest_latency;  /* times what it was; 0: not held */
     int max_pause_ms;
-    int64_t settle_ms;   /* how long the way back stays open */
-    uint64_t switch_max; /* bytes, staged: of the last front */
-    char *format;        /* keep, raw, qcow2 */
-    char *chain;         /* keep, flatten, all: as it was decided */
-    bool rescue;         /* --on-read-error rescue */
-    char *fill_from;     /* an older copy, or NULL */
+    int64_t settle_ms;    /* how long the way back stays open */
+    uint64_t switch_max;  /* bytes, staged: of the last front */
+    uint64_t overlay_max; /* bytes, of our overlays on one disk; 0: any */
+    char *format;         /* keep, raw, qcow2 */
+    char *chain;          /* keep, flatten, all: as it was decided */
+    bool rescue;          /* --on-read-error rescue */
+    char *fill_from;      /* an older copy, or NULL */
     /* staged */
-    int fronts_sent; /* how many freezes were asked for */
-    int rounds;      /* views in the new images: the base, then fronts */
-    bool off;        /* the guest went off, and all it wrote is there */
-    bool carried;    /* the new images have the bitmaps of those views */
+    int fronts_sent;  /* how many freezes were asked for */
+    int rounds;       /* views in the new images: the base, then fronts */
+    bool off;         /* the guest went off, and all it wrote is there */
+    bool carried;     /* the new images have the bitmaps of those views */
+    bool on_target;   /* the fronts stand there: the guest needs both stores */
+    char *place_why;  /* why the fronts stand where they do */
+    bool ballast;     /* files that hold a reserve of room are, or were, made */
+    bool room_paused; /* QEMU has paused the guest since our overlay ran out of
+                       * room, and we have not seen it run again */
     /* what was measured, host clock */
     int pauses;
     double pause_ms_total, pause_ms_longest;

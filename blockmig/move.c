@@ -11,6 +11,7 @@
 #include "blockmig/mark.h"
 #include "blockmig/move-machine.h"
 #include "blockmig/pacer.h"
+#include "blockmig/room.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
@@ -25,6 +26,46 @@
 bool bm_move_before_switch(const struct bm_job *job)
 {
     return job->state < BM_STATE_SWITCHING;
+}
+
+/* --- stopping --- */
+
+/* Whatever else is to be done, this ends it. */
+static void name_the_way(const struct bm_job *job, struct bm_error *err)
+{
+    char first[sizeof err->remedy];
+
+    if (strstr(err->remedy, "job resume"))
+        return;
+    snprintf(first, sizeof first, "%s", err->remedy);
+    if (first[0])
+        bm_remedy(err, "%.200s, then `blockmig job resume %s`", first, job->id);
+    else
+        bm_remedy(err,
+                  "`blockmig job resume %s` when that is mended, or "
+                  "with --back to go back",
+                  job->id);
+}
+
+/* Stops where it is, with everything kept, for `job resume`. */
+static int park(struct bm_mover *m, enum bm_state state, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    struct bm_job *job = m->job;
+    char line[2048];
+
+    name_the_way(job, err);
+    bm_status(err, BM_EXIT_HELD);
+    job->from = job->state;
+    job->state = state;
+    job->paused = false;
+    job->exit_status = BM_EXIT_HELD;
+    free(job->error);
+    bm_error_line(err, line, sizeof line);
+    job->error = strdup(line);
+    if (bm_mover_save(m, bm_state_name(state), &second) == 0)
+        m->hooks->event(m->hooks->opaque, job, NULL);
+    return -err->code;
 }
 
 /* --- going back --- */
@@ -44,8 +85,19 @@ static void keep_reason(struct bm_mover *m)
 static int go_back(struct bm_mover *m, enum bm_state state,
                    struct bm_error *err)
 {
-    if (err->code == ECANCELED) /* in one wording, whichever tool stopped */
+    struct bm_error shut = BM_ERROR_INIT;
+
+    if (m->room == BM_ROOM_STOP && m->job->state <= BM_STATE_SWITCHING &&
+        !m->job->cancel && err->status != BM_EXIT_PROOF)
+        *err = m->room_why;
+    else if (err->code ==
+             ECANCELED) /* in one wording, whichever tool stopped */
         bm_fail_errno(err, ECANCELED, "the move of %s stops", m->job->domain);
+    if (bm_room_way_back(m->job, &shut)) {
+        bm_cause(err, "%.500s: %.200s", shut.what, shut.cause);
+        bm_remedy(err, "%s", shut.remedy);
+        return park(m, BM_STATE_HELD, err);
+    }
     bm_mover_blame(m, err);
     /* on the way back nothing waits for a person any more */
     if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
@@ -81,6 +133,8 @@ static int settle(struct bm_mover *m, struct bm_error *err)
         enum bm_wish wanted = wish(m);
 
         bm_heed(m);
+        if (wanted == BM_WISH_UNDO && bm_room_way_back(job, err))
+            return -err->code;
         if (wanted == BM_WISH_UNDO) {
             bm_fail(err, EINTR, "the move of %s was undone, as was asked",
                     job->domain);
@@ -165,44 +219,6 @@ static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
     return 0;
 }
 
-/* Whatever else is to be done, this ends it. */
-static void name_the_way(const struct bm_job *job, struct bm_error *err)
-{
-    char first[sizeof err->remedy];
-
-    if (strstr(err->remedy, "job resume"))
-        return;
-    snprintf(first, sizeof first, "%s", err->remedy);
-    if (first[0])
-        bm_remedy(err, "%.200s, then `blockmig job resume %s`", first, job->id);
-    else
-        bm_remedy(err,
-                  "`blockmig job resume %s` when that is mended, or "
-                  "with --back to go back",
-                  job->id);
-}
-
-/* Stops where it is, with everything kept, for `job resume`. */
-static int park(struct bm_mover *m, enum bm_state state, struct bm_error *err)
-{
-    struct bm_error second = BM_ERROR_INIT;
-    struct bm_job *job = m->job;
-    char line[2048];
-
-    name_the_way(job, err);
-    bm_status(err, BM_EXIT_HELD);
-    job->from = job->state;
-    job->state = state;
-    job->paused = false;
-    job->exit_status = BM_EXIT_HELD;
-    free(job->error);
-    bm_error_line(err, line, sizeof line);
-    job->error = strdup(line);
-    if (bm_mover_save(m, bm_state_name(state), &second) == 0)
-        m->hooks->event(m->hooks->opaque, job, NULL);
-    return -err->code;
-}
-
 static int rolled_back(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_step_roll_back(m, err);
@@ -284,7 +300,8 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
             m->job->state = BM_STATE_ROLLING_BACK;
         return park(m, BM_STATE_NEEDS_RECOVERY, err);
     }
-    if (rc == -BM_UNCLEAN)
+    if (rc == -BM_UNCLEAN ||
+        ((rc == -ENOSPC || rc == -EROFS) && err->status == BM_EXIT_HELD))
         return park(m, BM_STATE_HELD, err);
     if (bm_move_before_switch(m->job) && rc == -ECONNRESET &&
         worth_a_retry(m, rc))
@@ -309,6 +326,12 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
     if ((state == BM_STATE_PROVING_REST || state == BM_STATE_CONSOLIDATING) &&
         rc == -EBADMSG)
         return go_back(m, BM_STATE_UNDOING, err);
+    if (state > BM_STATE_SWITCHING && (rc == -EIO || rc == -ENOSPC)) {
+        int waited = bm_room_wait(m, err);
+
+        if (waited != -ENOENT)
+            return waited ? park(m, BM_STATE_HELD, err) : 0;
+    }
     if (err->status != BM_EXIT_HELD && worth_a_retry(m, rc))
         return bm_mover_note(m, err, "trying again: %s", err->what);
     return park(m, BM_STATE_NEEDS_RECOVERY, err);
@@ -341,7 +364,10 @@ static int hear_too_late(struct bm_mover *m, struct bm_error *err)
     enum bm_state state = m->job->state;
 
     if (state < BM_STATE_PROVING_REST || state > BM_STATE_RELEASING ||
-        m->job->cancel || !bm_mover_cancelled(m))
+        m->job->cancel)
+        return 0;
+    (void)bm_mover_cancelled(m);
+    if (!m->job->cancel)
         return 0;
     return bm_mover_note(m, err, "too late to cancel: the pivot was requested");
 }

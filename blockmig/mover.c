@@ -6,6 +6,7 @@
 #include "blockmig/heed.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
+#include "blockmig/room.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 #include "snapshot/call.h"
@@ -38,6 +39,7 @@ int bm_mover_enter(struct bm_mover *m, enum bm_state state,
         return rc;
     }
     m->hooks->event(m->hooks->opaque, m->job, NULL);
+    m->room_ms = 0; /* a quick move has no second */
     bm_mover_progress(m, 0, 0);
     bm_point(bm_state_name(state));
     return 0;
@@ -69,6 +71,7 @@ void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
     };
     struct bm_pace_state pace = {0};
 
+    bm_room_tick(m);
     if (m->pacer)
         bm_pacer_state(m->pacer, &pace);
     progress.latency_us = pace.factor > 0 ? pace.latency_us : 0;
@@ -81,7 +84,8 @@ bool bm_mover_cancelled(struct bm_mover *m)
 {
     if (m->hooks->cancelled(m->hooks->opaque))
         m->job->cancel = true;
-    return m->job->cancel;
+    return m->job->cancel || m->room == BM_ROOM_STOP ||
+           (m->room == BM_ROOM_FORWARD && m->job->state > BM_STATE_SWITCHING);
 }
 
 void bm_mover_blame(struct bm_mover *m, const struct bm_error *err)

@@ -15,6 +15,13 @@
 
 struct bm_pacer;
 
+/* What the watch over the room of our overlays has found (room.h). */
+enum bm_room {
+    BM_ROOM_WATCHED,
+    BM_ROOM_STOP,    /* too little: back, or on without any waiting */
+    BM_ROOM_FORWARD, /* too little, and there is no way back */
+};
+
 struct bm_mover {
     struct bm_connection *conn; /* borrowed */
     struct bm_job_store *store; /* borrowed */
@@ -31,6 +38,10 @@ struct bm_mover {
     int64_t phase_ms;  /* bm_now_ms when the state was entered, and later by as
                         * long as it was paused */
     int64_t paused_ms; /* bm_now_ms when the pause began */
+    enum bm_room room;
+    struct bm_error room_why; /* unless it is watched still */
+    int64_t room_ms;          /* bm_now_ms of the last look; 0: none yet */
+    int room_pauses;          /* of the guest, for want of it, that we ended */
 };
 
 /* Enters a state: writes the journal first, then tells. */
@@ -42,7 +53,8 @@ int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err);
 int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
                   ...) __attribute__((format(printf, 3, 4)));
 void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total);
-/* A cancel was asked for. */
+/* The move shall stop: a cancel was asked for (job->cancel), or room is
+ * short. */
 bool bm_mover_cancelled(struct bm_mover *m);
 /* Keeps the first reason for going back. */
 void bm_mover_blame(struct bm_mover *m, const struct bm_error *err);

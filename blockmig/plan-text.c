@@ -59,8 +59,11 @@ static void staged_steps(FILE *out, const struct bm_job *job)
     if (job->quiesce)
         fprintf(out, "  the guest's agent freezes its file systems for the "
                      "freeze\n");
-    fprintf(out, "  freeze: an overlay on each disk, in %s\n",
-            job->n_disks ? job->disks[0].front_dir : "?");
+    fprintf(out, "  freeze: an overlay on each disk, in %s (%s)\n",
+            job->n_disks ? job->disks[0].front_dir : "?", job->place_why);
+    if (job->on_target)
+        fprintf(out, "  from then to the end the guest needs both stores, and "
+                     "the way out is forward\n");
     if (carries_chain(job))
         fprintf(out, "  copy the frozen disks layer by layer from the base up, "
                      "and prove each by reading it back\n");

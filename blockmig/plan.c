@@ -189,7 +189,8 @@ static int overlays(struct bm_job *job, struct bm_job_disk *plan,
     const struct bm_layer *source = &plan->source.layers[0];
     const struct bm_layer *dest = bm_job_image(plan);
     BM_FREE char *forth = folder_for(dest, source, options);
-    BM_FREE char *back = folder_for(source, dest, options);
+    BM_FREE char *back = job->on_target ? folder_for(dest, source, options)
+                                        : folder_for(source, dest, options);
 
     if (job->strategy == BM_STRATEGY_COLD || !job->proof)
         return 0;
@@ -273,6 +274,7 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
     job->bandwidth = options->bandwidth;
     job->max_pause_ms = options->max_pause_ms;
     job->switch_max = options->switch_max;
+    job->overlay_max = options->overlay_max;
     job->settle_ms = options->settle_ms;
     job->guest_latency = options->guest_latency;
     job->rescue = options->rescue;
@@ -320,7 +322,7 @@ int bm_plan_make(struct bm_connection *conn, struct bm_domain *domain,
     }
     rc = choose_disks(job, domain, options->disks, err);
     if (!rc)
-        rc = bm_choose_strategy(job, domain, options, err);
+        rc = bm_choose_strategy(job, domain, store, options, err);
     if (!rc)
         rc = check_count(job, store, options, err);
     if (!rc)

@@ -23,6 +23,8 @@ struct bm_move_options {
                               * be */
     const char *name;        /* --name FILE, for one disk; or NULL */
     const char *overlay_dir; /* or NULL */
+    const char *overlay_on;  /* auto, source, target */
+    uint64_t overlay_max;    /* bytes; 0: any */
     bool proof, source_delete, force, quiesce, drop_checkpoints;
     uint64_t bandwidth;
     int max_pause_ms;

@@ -1,10 +1,9 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The parts of preflight: the disks that move, their chains, the snapshots, and
- * the target. Internal to
- * preflight.c. Each adds its checks; -ENOMEM or another errno only when the
- * list could not be made.
+ * The parts of preflight: the disks that move, their chains, the snapshots, the
+ * room and the target. Internal to preflight.c. Each adds its checks; -ENOMEM
+ * or another errno only when the list could not be made.
  */
 #ifndef BM_PREFLIGHT_PARTS_H
 #define BM_PREFLIGHT_PARTS_H
@@ -38,6 +37,9 @@ int bm_preflight_snapshots(const struct bm_looking *look, struct bm_error *err);
 int bm_preflight_rescue(const struct bm_looking *look);
 int bm_preflight_checkpoints(const struct bm_looking *look,
                              struct bm_error *err);
+/* Room for the worst case on each file system: images and overlays; and where
+ * the overlays stand. */
+int bm_preflight_room(const struct bm_looking *look, struct bm_error *err);
 int bm_preflight_target(const struct bm_looking *look, struct bm_error *err);
 
 #endif

@@ -1,21 +1,17 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Preflight of the target: room for the worst case, names, devices.
+ * Preflight of the target: names, devices.
  */
 #include "blockmig/files.h"
 #include "blockmig/preflight-parts.h"
 #include "nbd/cleanup.h"
-#include "nbd/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libxml/xmlstring.h>
 #include <string.h>
 #include <sys/stat.h>
-
-/* For the tiny overlay while the proof runs, each disk. */
-#define OVERLAY_ROOM (64ULL << 20)
 
 static int check_writable(const struct bm_looking *look)
 {
@@ -26,53 +22,6 @@ static int check_writable(const struct bm_looking *look)
     return BM_REFUSED(look, "store", "",
                       "mount it read-write, or run as a user who may write",
                       "cannot write to %s", look->store->path);
-}
-
-/* A frozen layer takes what it takes now; the base may be compressed, which
- * its copy is not. */
-static uint64_t lower_worst_case(const struct bm_job_disk *plan, size_t k)
-{
-    uint64_t bytes = plan->lower[k - 1].size;
-    struct stat st;
-
-    if (k + 1 < plan->source.n && stat(bm_job_old(plan, k)->path, &st) == 0 &&
-        S_ISREG(st.st_mode))
-        bytes = (uint64_t)st.st_blocks * 512;
-    return bytes + bytes / 6553 + (1 << 20);
-}
-
-/* The most that one target can grow to: a full image, and for qcow2 its
- * tables (8 bytes of L2 and 2 of refcounts a cluster of 64 KiB). */
-static uint64_t worst_case(const struct bm_looking *look,
-                           const struct bm_job_disk *plan)
-{
-    uint64_t bytes = plan->capacity;
-
-    if (!strcmp(bm_job_image(plan)->format, "qcow2"))
-        bytes += plan->capacity / 6553 + (1 << 20);
-    for (size_t k = 1; k <= plan->n_lower; k++)
-        bytes += lower_worst_case(plan, k);
-    if (look->job->proof && look->job->strategy != BM_STRATEGY_COLD)
-        bytes += OVERLAY_ROOM;
-    return bytes;
-}
-
-static int check_room(const struct bm_looking *look)
-{
-    uint64_t need = 0;
-    char needs[32], has[32];
-
-    for (size_t i = 0; i < look->job->n_disks; i++)
-        need += worst_case(look, &look->job->disks[i]);
-    bm_format_size(need, needs, sizeof needs);
-    bm_format_size(look->store->available, has, sizeof has);
-    if (need > look->store->available)
-        return BM_REFUSED(look, "room", "",
-                          "make room, or choose another "
-                          "store",
-                          "%s needs up to %s and has %s free",
-                          look->store->path, needs, has);
-    return BM_FINE(look, "room", "", "up to %s of %s free", needs, has);
 }
 
 static bool is_source(const struct bm_looking *look, const struct stat *st)
@@ -268,9 +217,8 @@ int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
     bool block = look->store->kind == BM_STORE_BLOCK;
     int rc = check_writable(look);
 
-    (void)err;
-    if (!rc && !block)
-        rc = check_room(look);
+    if (!rc)
+        rc = bm_preflight_room(look, err);
     for (size_t i = 0; !rc && i < look->job->n_disks; i++) {
         const struct bm_job_disk *plan = &look->job->disks[i];
 

@@ -7,9 +7,11 @@
  * the top only: whether a backing file serves as somebody's template cannot be
  * known from here.
  */
+#include "blockmig/ballast.h"
 #include "blockmig/carry.h"
 #include "blockmig/files.h"
 #include "blockmig/point.h"
+#include "blockmig/room.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "blockmig/users.h"
@@ -240,6 +242,10 @@ int bm_step_release(struct bm_mover *m, struct bm_error *err)
         return nobody_left(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = check_disk(m, i, err);
+    if (!rc)
+        rc = bm_ballast_remove(m, err);
+    if (!rc)
+        rc = bm_room_let_run(m, err);
     if (!rc)
         rc = bm_carry_snapshots(m, err);
     if (!rc)

@@ -10,6 +10,7 @@
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/quiesce.h"
+#include "blockmig/room.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
@@ -156,6 +157,9 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
     if (how == BM_RESUME_BACK && job->state != BM_STATE_ROLLING_BACK &&
         job->state != BM_STATE_UNDOING)
         return refused(job, found, cannot_go_back(job, err), err);
+    rc = how == BM_RESUME_BACK ? bm_room_way_back(job, err) : 0;
+    if (rc)
+        return refused(job, found, rc, err);
     recall_reason(&m);
     rc = end_old_pause(&m, err);
     if (!rc)

@@ -5,11 +5,13 @@
  * of ours is left.
  */
 #include "blockmig/answers.h"
+#include "blockmig/ballast.h"
 #include "blockmig/files.h"
 #include "blockmig/fronts.h"
 #include "blockmig/mark.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
+#include "blockmig/room.h"
 #include "blockmig/situation.h"
 #include "blockmig/staged.h"
 #include "blockmig/strategy.h"
@@ -196,9 +198,13 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
         rc = let_run(m, err);
     if (!rc)
         rc = bm_fronts_adopt(m, err);
+    if (!rc) /* what is merged may need that room */
+        rc = bm_ballast_remove(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = roll_back_disk(m, i, err);
     bm_point("rolling-back.removed");
+    if (!rc)
+        rc = bm_room_let_run(m, err);
     if (!rc && m->domain)
         rc = bm_domain_stamp(m->domain, NULL, err);
     return rc;

@@ -137,7 +137,7 @@ static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
     if (rc && rc != -EBUSY && rc != -EINVAL)
         return rc;
     bm_point("consolidating.merging");
-    rc = bm_commit_wait(&job, MERGE_MS, err);
+    rc = bm_commit_wait(m, &job, MERGE_MS, err);
     return rc;
 }
 

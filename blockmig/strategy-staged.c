@@ -5,6 +5,7 @@
  * own engine and prove it, again for what the guest wrote meanwhile until that
  * is little; only then does QEMU copy, the last front, and the disks switch.
  */
+#include "blockmig/ballast.h"
 #include "blockmig/bitmaps.h"
 #include "blockmig/commit.h"
 #include "blockmig/fronts.h"
@@ -141,6 +142,8 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
     /* what the guest's I/O takes before we do anything to it */
     if (!rc && !m->pacer)
         m->pacer = bm_pacer_new(m);
+    if (!rc)
+        rc = bm_ballast_make(m, err);
     if (rc)
         return rc;
     return m->job->quiesce ? freeze_quiesced(m, err) : bm_fronts_freeze(m, err);

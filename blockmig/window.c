@@ -7,6 +7,7 @@
 #include "blockmig/mover.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
+#include "blockmig/room.h"
 #include "blockmig/switch.h"
 #include "blockmig/mark.h"
 #include "nbd/units.h"
@@ -176,7 +177,8 @@ static int attempt(struct bm_mover *m, struct bm_error *err)
 
     calm(m->job);
     rc = check_before(m, err);
-    if (!rc && bm_domain_paused(m->domain)) {
+    /* for whatever reason: our resume would end that pause too */
+    if (!rc && m->domain->state == VIR_DOMAIN_PAUSED) {
         bm_fail(err, EAGAIN, "%s is paused by someone", m->job->domain);
         return -EAGAIN;
     }
@@ -215,6 +217,7 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
         if (rc)
             return rc;
         bm_sleep_ms(1000 << i);
+        bm_room_tick(m);
     }
     bm_fail(err, EBUSY, "cannot pause %s within --max-pause %d ms",
             m->job->domain, m->job->max_pause_ms);

@@ -7,14 +7,12 @@
 
 static const enum cli_option none[] = {CLI_OPTION_NONE};
 static const enum cli_option move_options[] = {
-    CLI_TO,         CLI_STRATEGY,      CLI_FORMAT,
-    CLI_PROOF,      CLI_BANDWIDTH,     CLI_MAX_PAUSE,
-    CLI_SOURCE,     CLI_NAME,          CLI_FORCE,
-    CLI_DRY_RUN,    CLI_DETACH,        CLI_OVERLAY_DIR,
-    CLI_SWITCH_MAX, CLI_GUEST_LATENCY, CLI_SETTLE,
-    CLI_CHAIN,      CLI_ON_READ_ERROR, CLI_MAPFILE,
-    CLI_FILL_FROM,  CLI_QUIESCE,       CLI_DROP_CHECKPOINTS,
-    CLI_OPTION_NONE};
+    CLI_TO,          CLI_STRATEGY,   CLI_FORMAT,           CLI_PROOF,
+    CLI_BANDWIDTH,   CLI_MAX_PAUSE,  CLI_SOURCE,           CLI_NAME,
+    CLI_FORCE,       CLI_DRY_RUN,    CLI_DETACH,           CLI_OVERLAY_DIR,
+    CLI_OVERLAY_MAX, CLI_OVERLAY_ON, CLI_SWITCH_MAX,       CLI_GUEST_LATENCY,
+    CLI_SETTLE,      CLI_CHAIN,      CLI_ON_READ_ERROR,    CLI_MAPFILE,
+    CLI_FILL_FROM,   CLI_QUIESCE,    CLI_DROP_CHECKPOINTS, CLI_OPTION_NONE};
 static const enum cli_option list_options[] = {CLI_KEPT, CLI_ALL,
                                                CLI_OPTION_NONE};
 static const enum cli_option resume_options[] = {CLI_ACCEPT, CLI_BACK,

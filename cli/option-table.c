@@ -197,6 +197,19 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                          .argument = "DIR",
                          .help = "the folder for the temporary overlays",
                          .offset = AT(overlay_dir)},
+    [CLI_OVERLAY_MAX] =
+        {.name = "overlay-max",
+         .kind = CLI_KIND_SIZE,
+         .argument = "SIZE",
+         .help = "staged: go back rather than hold more than SIZE bytes of a "
+                 "disk in overlays (default: any)",
+         .offset = AT(overlay_max)},
+    [CLI_OVERLAY_ON] = {.name = "overlay-on",
+                        .kind = CLI_KIND_WORD,
+                        .argument = "auto|source|target",
+                        .help = "staged: the store of the overlays until the "
+                                "switch (default: auto)",
+                        .offset = AT(overlay_on)},
     [CLI_PROOF] = {.name = "proof",
                    .kind = CLI_KIND_WORD,
                    .argument = "full|none",

@@ -17,6 +17,7 @@ void cli_options_default(struct cli_options *options)
     memset(options, 0, sizeof *options);
     options->strategy = "auto";
     options->format = "keep";
+    options->overlay_on = "auto";
     options->proof = "full";
     options->source = "keep";
     options->cache = "writeback";
@@ -310,6 +311,10 @@ int cli_options_check(const struct cli_options *o, struct bm_error *err)
                         "a source is deleted only when a proof shows that "
                         "nothing was lost",
                         "leave one of them out");
+    if (o->overlay_dir && strcmp(o->overlay_on, "auto") != 0)
+        return conflict(err, "options --overlay-dir and --overlay-on",
+                        "the folder says already where the overlays stand",
+                        "give one of them");
     if (o->dry_run && o->detach)
         return conflict(err, "options --dry-run and --detach",
                         "they exclude each other", "give one of them");

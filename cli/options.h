@@ -50,6 +50,8 @@ enum cli_option {
     CLI_OTHER_FORMAT,
     CLI_OUTPUT_FORMAT,
     CLI_OVERLAY_DIR,
+    CLI_OVERLAY_MAX,
+    CLI_OVERLAY_ON,
     CLI_PROOF,
     CLI_QUIESCE,
     CLI_QUIET,
@@ -77,7 +79,7 @@ struct cli_options {
     bool json, quiet, verbose;
     bool help, version, long_options, commands;
     const char *to, *strategy, *format, *proof, *source; /* words checked */
-    const char *name, *overlay_dir;
+    const char *name, *overlay_dir, *overlay_on;
     const char *chain;                       /* a word; NULL: not given */
     const char *image_format, *other_format; /* NULL: probed */
     const char *cache;                       /* a word */
@@ -85,6 +87,7 @@ struct cli_options {
     double guest_latency;                    /* times what it was; 0: off */
     int64_t settle;                          /* ms */
     uint64_t switch_max;                     /* bytes */
+    uint64_t overlay_max;                    /* bytes, 0: not given */
     int64_t max_pause;                       /* ms */
     bool accept, all, back, detach, drop_checkpoints, dry_run, force, kept;
     bool digests, force_share, strict;

@@ -43,6 +43,9 @@ static struct bm_job *full_job(void)
     job->chain = strdup("all");
     job->rescue = true;
     job->fill_from = strdup("/c/copy.raw");
+    job->overlay_max = 1ULL << 41;
+    job->on_target = job->ballast = job->room_paused = true;
+    job->place_why = strdup("the source is full");
     job->pauses = 2;
     job->pause_ms_total = 0.1 + 0.2;
     job->pause_ms_longest = 1e300;
@@ -154,6 +157,9 @@ Test(job, round_trip)
     cr_assert_eq(back->prove_ms, INT64_MIN);
     cr_assert_eq(back->pause_ms_total, job->pause_ms_total);
     cr_assert_eq(back->from, BM_STATE_PROVING_REST);
+    cr_assert_eq(back->overlay_max, 1ULL << 41);
+    cr_assert(back->on_target && back->ballast && back->room_paused);
+    cr_assert_str_eq(back->place_why, "the source is full");
     cr_assert_null(back->error);
     cr_assert_eq(back->n_disks, 2);
     disk = &back->disks[0];
