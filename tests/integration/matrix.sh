@@ -24,8 +24,8 @@ blockcopy)
     merging='' back='' turn=copying.started
     ;;
 staged)
-    before='freezing freezing.sent freezing.frozen copying proving iterating
-        converging converging.carried converging.started'
+    before='freezing freezing.ballast freezing.sent freezing.frozen copying
+        proving iterating converging converging.carried converging.started'
     merging='consolidating.merging consolidating.merged'
     back=rolling-back.committed turn=converging.started
     # so that there is something to iterate for
