@@ -93,6 +93,7 @@ struct bm_job_disk {
     int fronts;
     char *bridge;      /* the overlay on the new image that QEMU copies into */
     int64_t image_ns;  /* when the new image was last written by us (mtime) */
+    int64_t source_ns; /* cold: when the chain was last changed; 0: unknown */
     uint64_t repaired; /* bytes that had to be written twice */
     bool merge_proven; /* the bridge is in the new image: that was read back */
     /* a rescue: its map, which is there once a bad sector was met; bytes that

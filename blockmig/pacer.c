@@ -32,7 +32,7 @@ static bool sample(struct bm_pacer *pacer, struct bm_mover *m,
     struct bm_block_stats now;
     bool known;
 
-    if (!targets || !m->domain)
+    if (!targets || !m->domain || !m->domain->active)
         return false;
     for (size_t i = 0; i < m->job->n_disks; i++)
         targets[i] = m->job->disks[i].target;

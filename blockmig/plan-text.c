@@ -89,9 +89,8 @@ static void staged_steps(FILE *out, const struct bm_job *job)
 static void cold_steps(FILE *out, const struct bm_job *job)
 {
     fprintf(out, "  the domain is shut off and cannot be started meanwhile\n");
-    fprintf(out, "  copy each disk by qemu-img\n");
-    if (job->proof)
-        fprintf(out, "  prove: compare every byte of both images\n");
+    fprintf(out, "  copy each disk%s\n",
+            job->proof ? ", and prove the copies by reading them back" : "");
     fprintf(out, "  write the new images into the saved XML\n");
 }
 

@@ -14,11 +14,10 @@
 #include <errno.h>
 #include <string.h>
 
-/* Progress over all disks, and the ear for a cancel. */
+/* Progress over all disks. */
 struct sum {
     struct bm_mover *m;
     uint64_t before, total;
-    bool can_cancel;
 };
 
 static int on_progress(void *opaque, uint64_t done, uint64_t total)
@@ -27,7 +26,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
 
     (void)total;
     bm_mover_progress(sum->m, sum->before + done, sum->total);
-    return sum->can_cancel && bm_mover_cancelled(sum->m);
+    return 0;
 }
 
 static void record(struct bm_job_disk *disk,
@@ -123,7 +122,7 @@ int bm_prove_disk(struct bm_mover *m, struct bm_job_disk *disk,
 
 int bm_step_prove(struct bm_mover *m, struct bm_error *err)
 {
-    struct sum sum = {.m = m, .can_cancel = m->job->state == BM_STATE_PROVING};
+    struct sum sum = {.m = m};
     int64_t start = bm_now_ms();
     int rc = 0;
 

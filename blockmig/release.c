@@ -13,6 +13,7 @@
 #include "blockmig/point.h"
 #include "blockmig/room.h"
 #include "blockmig/situation.h"
+#include "blockmig/staged.h"
 #include "blockmig/strategy.h"
 #include "blockmig/users.h"
 #include "nbd/cleanup.h"
@@ -238,6 +239,8 @@ int bm_step_release(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
 
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = bm_staged_forget(m, &m->job->disks[i], err);
     if (!rc && !m->domain)
         return nobody_left(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

@@ -122,7 +122,7 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
         rc = bm_file_remove(disk->back, err);
     if (!rc && disk->bridge)
         rc = bm_file_remove(disk->bridge, err);
-    if (!rc && m->job->strategy == BM_STRATEGY_STAGED)
+    if (!rc)
         rc = bm_staged_forget(m, disk, err);
     if (!rc && disk->map)
         rc = bm_stage_forget_map(disk->map, m->job->id, disk->capacity, err);

@@ -29,19 +29,26 @@ static int find_todo(const struct bm_stage *stage, struct bm_bitmap *todo,
     return rc ? rc : bm_bitmap_subtract(todo, stage->proven, err);
 }
 
-/* All of `todo` but `differ` is proven; what differs is not even done. */
-static int note(struct bm_stage *stage, const struct bm_bitmap *todo,
-                const struct bm_bitmap *differ, struct bm_error *err)
+/* What differs is neither proven nor even done. */
+static int undo(struct bm_stage *stage, const struct bm_bitmap *differ,
+                struct bm_error *err)
 {
-    int rc = bm_bitmap_merge(stage->proven, todo, err);
+    int rc = bm_stage_unmark(stage, differ, err);
 
-    if (!rc)
-        rc = bm_stage_unmark(stage, differ, err);
     if (!rc && bm_bitmap_count(differ))
         rc = bm_stage_save(stage, err);
     return rc ? rc
               : bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN],
                                err);
+}
+
+/* All of `todo` but `differ` is proven. */
+static int note(struct bm_stage *stage, const struct bm_bitmap *todo,
+                const struct bm_bitmap *differ, struct bm_error *err)
+{
+    int rc = bm_bitmap_merge(stage->proven, todo, err);
+
+    return rc ? rc : undo(stage, differ, err);
 }
 
 static int look(struct bm_stage *stage, const struct bm_bitmap *todo,
@@ -128,6 +135,24 @@ int bm_stage_doubt(struct bm_stage *stage, struct bm_error *err)
 {
     bm_bitmap_clear(stage->proven, 0, stage->how->size);
     return bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
+}
+
+int bm_stage_recheck(struct bm_stage *stage, const struct bm_chain *chain,
+                     struct bm_error *err)
+{
+    BM_BITMAP *differ = bm_stage_bitmap(stage);
+    BM_VIEW view = {0};
+    struct bm_scan scan;
+    int rc = differ ? 0 : bm_stage_no_memory(stage, err);
+
+    if (rc || bm_bitmap_count(stage->done) == 0)
+        return rc;
+    rc = bm_view_open(chain, 0, &view, err);
+    if (rc)
+        return rc;
+    scan = bm_stage_scan(stage, view.device, stage->done);
+    rc = bm_scan_check(&scan, stage->digests, differ, err);
+    return rc ? rc : undo(stage, differ, err);
 }
 
 /* --- after the switch --- */

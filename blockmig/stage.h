@@ -96,6 +96,10 @@ struct bm_stage_gaps {
 int bm_stage_gaps(const struct bm_stage *stage, struct bm_stage_gaps *out,
                   struct bm_error *err);
 
+/* The view may have changed since parts of it were written: what is not as
+ * then counts as not written. */
+int bm_stage_recheck(struct bm_stage *stage, const struct bm_chain *view,
+                     struct bm_error *err);
 /* Nothing of it is taken for proven any more. */
 int bm_stage_doubt(struct bm_stage *stage, struct bm_error *err);
 

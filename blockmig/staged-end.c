@@ -28,24 +28,13 @@ static int rest_of_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
     struct bm_stage_proof proof = {0};
-    char root[BM_DIGEST_HEX];
     int rc =
         bm_stage_rest(s->stages[i], &disk->source, &disk->dest, &proof, err);
 
-    if (!rc)
-        rc = bm_staged_gaps(s, i, err);
-    if (!rc)
-        rc = bm_stage_root(s->stages[i], root, err);
     if (rc)
         return rc;
-    /* of a disk that cannot be read whole nobody knows the digest */
-    snprintf(disk->digest_source, sizeof disk->digest_source, "%.64s",
-             disk->unproven_bytes ? "" : root);
-    snprintf(disk->digest_dest, sizeof disk->digest_dest, "%.64s", root);
-    disk->proof_bytes = disk->capacity - disk->unproven_bytes;
     disk->proof_read += proof.bytes;
-    disk->proven = true;
-    return 0;
+    return bm_staged_record(s, i, err);
 }
 
 /* What somebody wrote into the new image behind our back need not be where the
@@ -262,8 +251,6 @@ static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
 
     if (!rc)
         rc = bm_fronts_remove(m, i, err);
-    if (!rc)
-        rc = bm_staged_forget(m, plan, err);
     return rc ? rc : remove_map(m, plan, err);
 }
 

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/staged.h"
 
-#include "blockmig/bitmaps.h"
 #include "blockmig/fronts.h"
 #include "blockmig/heed.h"
 #include "blockmig/move-machine.h"
@@ -10,9 +9,9 @@
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
+#include "blockmig/switch-off.h"
 #include "nbd/cleanup.h"
 #include "nbd/gently.h"
-#include "nbd/imagelock.h"
 #include "nbd/units.h"
 #include "snapshot/call.h"
 
@@ -331,25 +330,7 @@ bool bm_staged_any_touched(const struct bm_job_disk *disk)
     return false;
 }
 
-/* --- the guest is off --- */
-
-int bm_staged_hold(struct bm_mover *m, struct bm_error *err)
-{
-    bm_mover_unlock(m);
-    m->locks = calloc(m->job->n_disks, sizeof *m->locks);
-    if (!m->locks)
-        return bm_fail_errno(err, ENOMEM, "cannot lock the images");
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        int fd = bm_frozen_lock(m->job->disks[i].source.layers[0].path, err);
-
-        if (fd < 0) {
-            bm_mover_unlock(m);
-            return fd;
-        }
-        m->locks[m->n_locks++] = fd;
-    }
-    return 0;
-}
+/* --- the bridge --- */
 
 int bm_staged_bridge(struct bm_mover *m, bool there, struct bm_error *err)
 {
@@ -383,63 +364,15 @@ int bm_staged_again(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : -EAGAIN;
 }
 
-/* unproven: the lock was let go since this disk was copied. */
-static int switch_disk(struct bm_mover *m, size_t i, bool unproven,
-                       struct bm_error *err)
-{
-    struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
-    int rc = 0;
-
-    if (at < 0 || at == BM_AT_DEST)
-        return at < 0 ? at : 0;
-    if (at != BM_AT_SOURCE)
-        return bm_fail(err, ESTALE, "disk %s of %s was changed meanwhile",
-                       plan->target, m->job->domain);
-    if (unproven)
-        rc = bm_prove_disk(m, plan, err);
-    if (rc == -EBADMSG) /* it ran with one disk here and one there */
-        bm_status(err, BM_EXIT_HELD);
-    if (!rc)
-        rc = bm_bitmaps_move(m, i, 0, err);
-    return rc ? rc
-              : bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
-}
-
-static int count_at_source(struct bm_mover *m, size_t *n, struct bm_error *err)
-{
-    *n = 0;
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
-
-        if (at < 0)
-            return at;
-        *n += at == BM_AT_SOURCE;
-    }
-    return 0;
-}
-
 int bm_staged_switch_off(struct bm_mover *m, struct bm_error *err)
 {
-    bool held = m->locks;
-    size_t at_source;
-    int rc = count_at_source(m, &at_source, err);
+    bool again;
+    int rc = bm_off_look(m, &again, err);
 
     /* it runs, or may have run: what it wrote is copied again */
-    if (!rc && at_source == m->job->n_disks && (m->domain->active || !held))
+    if (!rc && again)
         return bm_staged_again(m, err);
-    if (!rc && m->domain->active) {
-        bm_fail(err, EBUSY, "cannot switch the disks of %s", m->job->domain);
-        bm_cause(err, "it was started, with one disk here and one there");
-        return bm_status(err, BM_EXIT_HELD), -EBUSY;
-    }
     if (!rc)
         rc = bm_staged_bridge(m, false, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        rc = switch_disk(m, i, !held, err);
-        bm_point("switching.redefined");
-    }
-    bm_mover_unlock(m);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_off_switch(m, err);
 }

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Steps of the staged move, for strategy-staged.c.
+ * Steps of the staged move, for strategy-staged.c; the first half is for every
+ * strategy that copies with our own engine (stage.h).
  */
 #ifndef BM_STAGED_H
 #define BM_STAGED_H
@@ -83,11 +84,21 @@ int bm_staged_maps(struct bm_mover *m, struct bm_error *err);
 /* Keeps what a rescue has left of disk i in the job; not saved. */
 int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err);
 
-/* The guest is off: its images stay as they are while the mover holds them
- * (bm_mover_unlock). -EBUSY: it was started. */
-int bm_staged_hold(struct bm_mover *m, struct bm_error *err);
-/* All is in the new images: the saved XML names them. The domain was read just
- * now. -EAGAIN: back to iterating, as the guest runs, or may have run. */
+/* Proves what is written of the new layer s->layer of disk i, and repairs it
+ * from the view; fills what the report says of that, and keeps the time. */
+int bm_staged_prove(struct bm_staged *s, size_t i, const struct bm_chain *view,
+                    struct bm_error *err);
+/* All of the disk's proof is made: the report's digests. */
+int bm_staged_record(struct bm_staged *s, size_t i, struct bm_error *err);
+/* If somebody has written to that layer, all of it is proven again. */
+int bm_staged_doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
+                    struct bm_error *err);
+
+/* --- staged alone --- */
+
+/* The guest is off, and all is in the new images: the saved XML names them. The
+ * domain was read just now. -EAGAIN: back to iterating, as the guest runs, or
+ * may have run. */
 int bm_staged_switch_off(struct bm_mover *m, struct bm_error *err);
 /* Back to iterating: -EAGAIN, or an error. */
 int bm_staged_again(struct bm_mover *m, struct bm_error *err);

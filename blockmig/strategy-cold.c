@@ -1,19 +1,19 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A domain that is shut off: copy by qemu-img, prove, redefine. QEMU's own
- * lock is held on the source all the while, so the guest cannot start on it;
- * and that it is off is checked again before the XML is changed.
+ * A domain that is shut off: copied and proven by our own engine, redefined.
+ * QEMU's own lock is held on the images all the while, so the guest cannot
+ * start on them; and that it is off is checked again before the XML is changed.
  */
-#include "blockmig/bitmaps.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
+#include "blockmig/staged.h"
 #include "blockmig/strategy.h"
-#include "nbd/cleanup.h"
-#include "nbd/imagelock.h"
+#include "blockmig/switch-off.h"
 #include "nbd/units.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 static const enum bm_state states[] = {
     BM_STATE_ALLOCATING, BM_STATE_COPYING,   BM_STATE_PROVING,
@@ -42,130 +42,133 @@ static int check_off(struct bm_mover *m, struct bm_error *err)
     return 0;
 }
 
-/* From before the copy until the XML is changed nobody may write the old
- * image: held by the process, so a kill lets go, and then what was copied or
- * proven before counts for nothing. */
-static int hold_sources(struct bm_mover *m, struct bm_error *err)
+static int check_stand(struct bm_mover *m, struct bm_error *err)
 {
-    if (m->locks)
-        return 0;
-    m->locks = calloc(m->job->n_disks, sizeof *m->locks);
-    if (!m->locks)
-        return bm_fail_errno(err, ENOMEM, "cannot lock the images");
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        int fd = bm_frozen_lock(m->job->disks[i].source.layers[0].path, err);
+        const struct bm_job_disk *plan = &m->job->disks[i];
+        int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
 
-        if (fd < 0) {
-            bm_mover_unlock(m);
-            return fd;
-        }
-        m->locks[m->n_locks++] = fd;
+        if (at != BM_AT_SOURCE)
+            return at < 0 ? at
+                          : bm_fail(err, ESTALE,
+                                    "disk %s of %s was changed meanwhile",
+                                    plan->target, m->job->domain);
     }
     return 0;
 }
 
-struct ear {
-    struct bm_mover *m;
-    uint64_t before, total;
-};
+/* --- copying --- */
 
-static int on_progress(void *opaque, uint64_t done, uint64_t total)
+/* When any layer was changed last: nobody can set that back. 0: a device does
+ * not tell. */
+static int64_t changed_at(const struct bm_chain *chain)
 {
-    struct ear *ear = opaque;
+    int64_t newest = 0;
+    struct stat st;
 
-    (void)total;
-    bm_mover_progress(ear->m, ear->before + done, ear->total);
-    return bm_mover_cancelled(ear->m);
+    for (size_t i = 0; i < chain->n; i++) {
+        int64_t ns;
+
+        if (stat(chain->layers[i].path, &st) != 0 || !S_ISREG(st.st_mode))
+            return 0;
+        ns = st.st_ctim.tv_sec * INT64_C(1000000000) + st.st_ctim.tv_nsec;
+        newest = ns > newest ? ns : newest;
+    }
+    return newest;
 }
 
-static int copy_disk(struct ear *ear, const struct bm_job_disk *disk,
-                     struct bm_error *err)
+/* What an earlier process copied counts only if it is still so: it held the
+ * images, but let go of them when it died. */
+static int look_again(struct bm_staged *s, size_t i, struct bm_error *err)
 {
-    BM_FREE struct bm_image_layer *images = NULL;
-    int at =
-        bm_situation(ear->m->domain,
-                     bm_domain_disk(ear->m->domain, disk->target), disk, err);
-    int rc;
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    int64_t changed = changed_at(&disk->source);
+    int rc = 0;
 
-    if (at < 0)
-        return at;
-    if (at != BM_AT_SOURCE)
-        return bm_fail(err, ESTALE, "disk %s of %s was changed meanwhile",
-                       disk->target, ear->m->job->domain);
-    rc = bm_target_check(disk, err);
+    if (bm_staged_touched(disk, 0))
+        rc = bm_stage_doubt(s->stages[i], err);
+    if (rc || (changed && changed == disk->source_ns))
+        return rc;
+    rc = bm_stage_recheck(s->stages[i], &disk->source, err);
+    disk->source_ns = changed;
+    return rc ? rc : bm_mover_save(s->m, NULL, err);
+}
+
+static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    int rc = look_again(s, i, err);
+
     if (!rc)
-        rc = bm_chain_images(&disk->source, &images, err);
+        rc = bm_stage_copy(s->stages[i], &disk->source, BM_STAGE_ALL, err);
     if (!rc)
-        rc = bm_image_convert(images, disk->source.n, bm_job_image(disk)->path,
-                              bm_job_image(disk)->format, disk->dest_block,
-                              ear->m->job->bandwidth, on_progress, ear, err);
-    ear->before += disk->capacity;
+        bm_staged_keep_time(disk, 0);
     return rc;
 }
 
 static int copy(struct bm_mover *m, struct bm_error *err)
 {
-    struct ear ear = {.m = m};
     int64_t start = bm_now_ms();
     int rc = check_off(m, err);
 
-    for (size_t i = 0; i < m->job->n_disks; i++)
-        ear.total += m->job->disks[i].capacity;
     if (!rc)
-        rc = hold_sources(m, err);
+        rc = check_stand(m, err);
     if (!rc)
+        rc = bm_off_hold(m, err);
+    if (!rc) {
         bm_point("copying.started");
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = copy_disk(&ear, &m->job->disks[i], err);
+        rc = bm_staged_each(m, copy_disk, err);
+    }
     m->job->copy_ms += bm_now_ms() - start;
     return rc;
 }
 
-/* unproven: the lock was let go by a kill since this disk was proven. */
-static int switch_disk(struct bm_mover *m, size_t i, bool unproven,
-                       struct bm_error *err)
-{
-    struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
-    int rc = 0;
+/* --- proving --- */
 
-    if (at < 0 || at == BM_AT_DEST)
-        return at < 0 ? at : 0;
-    if (at != BM_AT_SOURCE)
-        return bm_fail(err, ESTALE, "disk %s of %s was changed meanwhile",
-                       plan->target, m->job->domain);
-    if (unproven)
-        rc = bm_prove_disk(m, plan, err);
-    if (rc)
-        return rc;
-    /* the last moment: as long as the XML names none of the new images */
-    if (i == 0 && bm_mover_cancelled(m))
-        return bm_fail_errno(err, ECANCELED, "the move of %s stops",
-                             m->job->domain);
-    rc = bm_bitmaps_move(m, i, 0, err);
-    return rc ? rc
-              : bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    int rc = bm_staged_prove(s, i, &s->m->job->disks[i].source, err);
+
+    return rc ? rc : bm_staged_record(s, i, err);
 }
+
+static int prove(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    int rc = bm_staged_each(m, prove_disk, err);
+
+    m->job->prove_ms += bm_now_ms() - start;
+    return rc;
+}
+
+static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    return bm_staged_doubt(s, i, &s->m->job->disks[i].source, err);
+}
+
+/* --- switching --- */
 
 static int switch_over(struct bm_mover *m, struct bm_error *err)
 {
-    bool unproven = !m->locks;
+    bool again;
     int rc = check_off(m, err);
 
     if (!rc)
-        rc = hold_sources(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        rc = switch_disk(m, i, unproven, err);
-        bm_point("switching.redefined");
+        rc = bm_off_look(m, &again, err);
+    if (!rc && again) {
+        rc = bm_mover_enter(m, BM_STATE_COPYING, err);
+        return rc ? rc : -EAGAIN;
     }
-    bm_mover_unlock(m);
-    return rc ? rc : bm_mover_refresh(m, err);
+    /* held: no guest has run on the new images */
+    if (!rc && m->locks && m->job->proof)
+        rc = bm_staged_each(m, doubt_disk, err);
+    return rc ? rc : bm_off_switch(m, err);
 }
 
 const struct bm_strategy_ops bm_strategy_cold = {
     .states = states,
     .skips = skips,
     .copy = copy,
-    .prove = bm_step_prove,
+    .prove = prove,
     .switch_over = switch_over,
 };

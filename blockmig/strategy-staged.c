@@ -15,6 +15,7 @@
 #include "blockmig/situation.h"
 #include "blockmig/staged.h"
 #include "blockmig/strategy.h"
+#include "blockmig/switch-off.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
@@ -39,39 +40,6 @@ static bool skips(const struct bm_job *job, enum bm_state state)
     bool rest = state == BM_STATE_PROVING_REST || state == BM_STATE_SETTLED;
 
     return (job->off && (live || rest)) || (!job->proof && rest);
-}
-
-/* --- one view into the new images --- */
-
-static int note_repair(struct bm_mover *m, const struct bm_layer *image,
-                       const struct bm_stage_proof *proof, struct bm_error *err)
-{
-    if (!proof->repaired)
-        return 0;
-    return bm_mover_note(
-        m, err,
-        "%llu bytes of %s did not read back as they were written, the first "
-        "at offset %llu: written again, and proven",
-        (unsigned long long)proof->repaired, image->path,
-        (unsigned long long)proof->repaired_at);
-}
-
-/* The new layer s->layer of disk i. */
-static int prove_view(struct bm_staged *s, size_t i,
-                      const struct bm_chain *view, struct bm_error *err)
-{
-    struct bm_job_disk *disk = &s->m->job->disks[i];
-    struct bm_stage_proof proof = {0};
-    int rc = bm_stage_prove(s->stages[i], view, &proof, err);
-
-    disk->proof_read += proof.bytes;
-    disk->repaired += proof.repaired;
-    if (proof.medium)
-        snprintf(disk->proof_medium, sizeof disk->proof_medium, "%s",
-                 proof.medium);
-    bm_staged_keep_time(disk, s->layer);
-    return rc ? rc
-              : note_repair(s->m, &bm_job_image(disk)[s->layer], &proof, err);
 }
 
 /* --- the guest goes off --- */
@@ -187,7 +155,7 @@ static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_chain view = view_of(&s->m->job->disks[i], s->m->job->rounds);
 
-    return prove_view(s, i, &view, err);
+    return bm_staged_prove(s, i, &view, err);
 }
 
 static int copy(struct bm_mover *m, struct bm_error *err)
@@ -207,7 +175,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
 static int prove_lower(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_chain view = bm_staged_old(&s->m->job->disks[i], s->layer);
-    int rc = prove_view(s, i, &view, err);
+    int rc = bm_staged_prove(s, i, &view, err);
 
     return rc ? rc : bm_staged_bounds(s, i, err);
 }
@@ -263,7 +231,7 @@ static int catch_up(struct bm_mover *m, int upto, struct bm_error *err)
 static int finish_off(struct bm_mover *m, struct bm_error *err)
 {
     int fronts = m->job->disks[0].fronts;
-    int rc = bm_staged_hold(m, err);
+    int rc = bm_off_hold(m, err);
 
     /* it may have run since that front was copied */
     if (!rc && m->job->rounds > fronts)
@@ -331,27 +299,10 @@ static int iterate(struct bm_mover *m, struct bm_error *err)
 
 /* --- converging --- */
 
-/* The new layer s->layer of disk i, made from that view. */
-static int doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
-                 struct bm_error *err)
-{
-    const struct bm_job_disk *disk = &s->m->job->disks[i];
-    int rc;
-
-    if (!bm_staged_touched(disk, s->layer))
-        return 0;
-    rc = bm_mover_note(s->m, err,
-                       "someone has written to %s: all of it is proven again",
-                       bm_job_image(disk)[s->layer].path);
-    if (!rc)
-        rc = bm_stage_doubt(s->stages[i], err);
-    return rc ? rc : prove_view(s, i, view, err);
-}
-
 static int doubt_lower(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_chain view = bm_staged_old(&s->m->job->disks[i], s->layer);
-    int rc = doubt(s, i, &view, err);
+    int rc = bm_staged_doubt(s, i, &view, err);
 
     return rc ? rc : bm_staged_bounds(s, i, err);
 }
@@ -360,7 +311,7 @@ static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_chain view = view_of(&s->m->job->disks[i], s->m->job->rounds - 1);
 
-    return doubt(s, i, &view, err);
+    return bm_staged_doubt(s, i, &view, err);
 }
 
 static int check_untouched(struct bm_mover *m, struct bm_error *err)

@@ -65,19 +65,6 @@ int bm_image_walk(const char *path, const char *format, bm_image_visit visit,
 char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
                     bool cache_none);
 
-/*
- * Copies the guest's view of the chain into path (absolute; created by the
- * caller, or here with mode 0600; truncated), durable when it returns.
- * bandwidth is in bytes a second, 0: no limit. progress may be NULL; non-zero
- * from it cancels (ECANCELED). A raw file is sparse. After an error the
- * target is garbage, and left where it is.
- */
-typedef int (*bm_image_progress)(void *opaque, uint64_t done, uint64_t total);
-int bm_image_convert(const struct bm_image_layer *layers, size_t n,
-                     const char *path, const char *format, bool target_block,
-                     uint64_t bandwidth, bm_image_progress progress,
-                     void *opaque, struct bm_error *err);
-
 /* `qemu-img commit -d`: the top layer, and all between, into base, which must
  * be named as the headers name it; NULL: into the one below it. The files
  * stay. All by explicit format. */
