@@ -112,6 +112,43 @@ static int nothing_to_settle(const struct bm_move_options *options,
     return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
 }
 
+static int not_by_pull(const char *option, const char *cause,
+                       struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot move by pull with %s", option);
+    bm_cause(err, "%s", cause);
+    bm_remedy(err, "use --strategy staged, or leave %s out", option);
+    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+}
+
+/* Never by itself: what can be pulled, blockcopy can copy; and that can be
+ * proven, and needs the source no longer than to its switch. */
+static int choose_pull(struct bm_job *job,
+                       const struct bm_move_options *options,
+                       struct bm_error *err)
+{
+    if (options->proof_asked)
+        return not_by_pull("--proof full",
+                           "a disk is pulled while the guest writes to it, and "
+                           "nothing remains to compare it with",
+                           err);
+    if (options->source_delete)
+        return not_by_pull("--source delete",
+                           "what is pulled is not proven, and a source is "
+                           "deleted only after a proof",
+                           err);
+    if (options->settle_ms)
+        return not_by_pull("--settle", "without a proof there is no way back",
+                           err);
+    if (!strcmp(options->format, "raw"))
+        return not_by_pull("--format raw",
+                           "the new image begins as an overlay, which only a "
+                           "qcow2 can be",
+                           err);
+    job->proof = false;
+    return choose(job, BM_STRATEGY_PULL, err, "it was asked for");
+}
+
 int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
                        const struct bm_store *store,
                        const struct bm_move_options *options,
@@ -125,6 +162,8 @@ int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
         return -err->code;
     if (!domain->active)
         return choose(job, BM_STRATEGY_COLD, err, "the domain is shut off");
+    if (!strcmp(options->strategy, "pull"))
+        return choose_pull(job, options, err);
     if (!strcmp(options->strategy, "blockcopy"))
         return choose(job, BM_STRATEGY_BLOCKCOPY, err, "it was asked for");
     if (!strcmp(options->strategy, "staged") && !options->proof)

@@ -56,7 +56,7 @@ bool bm_state_final(enum bm_state state)
 
 const char *bm_strategy_name(enum bm_strategy strategy)
 {
-    static const char *const names[] = {"blockcopy", "staged", "cold"};
+    static const char *const names[] = {"blockcopy", "staged", "cold", "pull"};
 
     return names[strategy];
 }

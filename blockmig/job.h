@@ -20,7 +20,7 @@ enum bm_state {
     BM_STATE_PLANNED,
     BM_STATE_PREFLIGHT,
     BM_STATE_ALLOCATING,
-    BM_STATE_FREEZING, /* staged */
+    BM_STATE_FREEZING, /* staged, pull */
     BM_STATE_COPYING,
     BM_STATE_PROVING,    /* before the switch: staged, cold */
     BM_STATE_ITERATING,  /* staged */
@@ -47,9 +47,10 @@ bool bm_state_final(enum bm_state state);
 enum bm_strategy {
     BM_STRATEGY_BLOCKCOPY,
     BM_STRATEGY_STAGED,
-    BM_STRATEGY_COLD
+    BM_STRATEGY_COLD,
+    BM_STRATEGY_PULL
 };
-#define BM_STRATEGY_COUNT (BM_STRATEGY_COLD + 1)
+#define BM_STRATEGY_COUNT (BM_STRATEGY_PULL + 1)
 const char *bm_strategy_name(enum bm_strategy strategy);
 
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */

@@ -300,7 +300,7 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
             m->job->state = BM_STATE_ROLLING_BACK;
         return park(m, BM_STATE_NEEDS_RECOVERY, err);
     }
-    if (rc == -BM_UNCLEAN ||
+    if (rc == -BM_STUCK ||
         ((rc == -ENOSPC || rc == -EROFS) && err->status == BM_EXIT_HELD))
         return park(m, BM_STATE_HELD, err);
     if (bm_move_before_switch(m->job) && rc == -ECONNRESET &&
@@ -369,7 +369,8 @@ static int hear_too_late(struct bm_mover *m, struct bm_error *err)
     (void)bm_mover_cancelled(m);
     if (!m->job->cancel)
         return 0;
-    return bm_mover_note(m, err, "too late to cancel: the pivot was requested");
+    return bm_mover_note(m, err,
+                         "too late to cancel: the guest is on its new image");
 }
 
 int bm_move_machine(struct bm_mover *m, struct bm_error *err)

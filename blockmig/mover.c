@@ -178,10 +178,13 @@ static int job_failed(struct bm_mover *m, const struct bm_blockjob *job,
 static void hold_speed(struct bm_mover *m, struct bm_blockjob *job,
                        bool on_its_way)
 {
-    uint64_t speed =
-        m->job->paused && on_its_way ? PAUSED_RATE : m->job->bandwidth;
     struct bm_error ignored = BM_ERROR_INIT;
+    uint64_t speed = m->job->bandwidth;
 
+    if (m->pacer)
+        bm_pacer_share(m->pacer, m->job->n_disks, &speed);
+    if (m->job->paused && on_its_way)
+        speed = PAUSED_RATE;
     if (job->speed != speed &&
         bm_blockjob_speed(m->domain, job->target, speed, &ignored) == 0)
         job->speed = speed;
@@ -193,12 +196,13 @@ static bool reached(const struct bm_blockjob *job, enum bm_jobstate wanted)
            (wanted == BM_JOB_READY && job->state == BM_JOB_COMPLETED);
 }
 
-/* One look at every job; *moved: some state or number changed. */
+/* One look at every job. */
 static int poll_all(struct bm_mover *m, struct bm_blockjob *jobs,
-                    enum bm_jobstate wanted, bool *all, uint64_t *sum,
-                    uint64_t *end, struct bm_error *err)
+                    enum bm_jobstate wanted, bool *all, bool *any,
+                    uint64_t *sum, uint64_t *end, struct bm_error *err)
 {
     *all = true;
+    *any = false;
     *sum = *end = 0;
     for (size_t i = 0; i < m->job->n_disks; i++) {
         struct bm_blockjob *job = &jobs[i];
@@ -214,30 +218,31 @@ static int poll_all(struct bm_mover *m, struct bm_blockjob *jobs,
             !reached(job, wanted))
             return job_failed(m, job, err);
         *all &= reached(job, wanted);
+        *any |= reached(job, wanted);
         *sum += job->cur;
         *end += job->end;
     }
     return 0;
 }
 
-int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
-                       enum bm_jobstate wanted, bool can_cancel,
-                       struct bm_error *err)
+static int wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
+                     enum bm_jobstate wanted, bool first, bool can_cancel,
+                     struct bm_error *err)
 {
     int64_t moved_ms = bm_now_ms();
     struct bm_patience patience = {0};
     uint64_t sum, end, before = 0;
-    bool all;
+    bool all, any, held = can_cancel || wanted == BM_JOB_COMPLETED;
 
     for (;;) {
         int rc;
 
         bm_heed(m);
-        rc = poll_all(m, jobs, wanted, &all, &sum, &end, err);
-        for (size_t i = 0; !rc && can_cancel && i < m->job->n_disks; i++)
+        rc = poll_all(m, jobs, wanted, &all, &any, &sum, &end, err);
+        for (size_t i = 0; !rc && held && i < m->job->n_disks; i++)
             if (jobs[i].target[0])
                 hold_speed(m, &jobs[i], !reached(&jobs[i], wanted));
-        if (rc || all)
+        if (rc || all || (first && any))
             return rc;
         if (can_cancel && bm_mover_cancelled(m))
             return bm_fail_errno(err, ECANCELED, "the move of %s stops",
@@ -248,6 +253,8 @@ int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
         rc = bm_patience(&patience, m->job, sum, bm_call_ms(), err);
         if (rc)
             return rc;
+        if (m->pacer)
+            bm_pacer_tick(m->pacer, m, sum);
         bm_mover_progress(m, sum, end);
         if (bm_now_ms() - moved_ms > STALL_MS) {
             bm_fail(err, ETIMEDOUT, "the block jobs of %s stand still",
@@ -256,4 +263,17 @@ int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
                    -EIO;
         }
     }
+}
+
+int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
+                       enum bm_jobstate wanted, bool can_cancel,
+                       struct bm_error *err)
+{
+    return wait_jobs(m, jobs, wanted, false, can_cancel, err);
+}
+
+int bm_mover_wait_first(struct bm_mover *m, struct bm_blockjob *jobs,
+                        struct bm_error *err)
+{
+    return wait_jobs(m, jobs, BM_JOB_COMPLETED, true, true, err);
 }

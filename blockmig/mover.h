@@ -75,5 +75,8 @@ int bm_mover_misplaced(struct bm_mover *m, size_t i, const char *where,
 int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
                        enum bm_jobstate wanted, bool can_cancel,
                        struct bm_error *err);
+/* The same until one of them has completed; a cancel is allowed. */
+int bm_mover_wait_first(struct bm_mover *m, struct bm_blockjob *jobs,
+                        struct bm_error *err);
 
 #endif

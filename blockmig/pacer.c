@@ -15,7 +15,8 @@
 
 struct bm_pacer {
     struct bm_pace *pace;
-    struct bm_throttle *throttle; /* borrowed; NULL: between two steps */
+    struct bm_throttle *throttle; /* borrowed; NULL: none */
+    bool jobs;                    /* the step is one of block jobs */
     struct bm_block_stats last;
     bool have_last;
     bool held;
@@ -93,12 +94,27 @@ void bm_pacer_free(struct bm_pacer *pacer)
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
 {
     pacer->throttle = throttle;
+    pacer->jobs = false;
     pacer->moved = 0;
     pacer->tick_ms = bm_now_ms();
     if (!throttle)
         return;
     bm_throttle_set(throttle, bm_pace_rate(pacer->pace));
     bm_throttle_hold(throttle, pacer->held);
+}
+
+void bm_pacer_take_jobs(struct bm_pacer *pacer)
+{
+    bm_pacer_take(pacer, NULL);
+    pacer->jobs = true;
+}
+
+void bm_pacer_share(struct bm_pacer *pacer, size_t n, uint64_t *share)
+{
+    uint64_t rate = bm_pace_rate(pacer->pace);
+
+    if (pacer->jobs)
+        *share = rate && rate < n ? 1 : rate / n;
 }
 
 void bm_pacer_hold(struct bm_pacer *pacer, bool held)
@@ -121,14 +137,16 @@ void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved)
 {
     int64_t ms = bm_now_ms() - pacer->tick_ms;
     struct bm_block_sample it;
+    uint64_t rate;
     bool known;
 
-    if (!pacer->throttle || pacer->held || ms < TICK_MS)
+    if ((!pacer->throttle && !pacer->jobs) || pacer->held || ms < TICK_MS)
         return;
     known = m->job->guest_latency > 0 && sample(pacer, m, &it);
-    bm_throttle_set(pacer->throttle,
-                    bm_pace_tick(pacer->pace, ms, moved - pacer->moved,
-                                 known ? &it : NULL));
+    rate =
+        bm_pace_tick(pacer->pace, ms, moved - pacer->moved, known ? &it : NULL);
+    if (pacer->throttle)
+        bm_throttle_set(pacer->throttle, rate);
     pacer->tick_ms += ms;
     pacer->moved = moved;
 }

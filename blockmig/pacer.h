@@ -20,8 +20,13 @@ struct bm_pacer;
 struct bm_pacer *bm_pacer_new(struct bm_mover *m);
 void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
 
-/* A step begins: its copy is held by this throttle. */
+/* A step begins: its copy is held by this throttle; NULL: it has ended. */
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle);
+/* The same for libvirt's block jobs; each gets its share. */
+void bm_pacer_take_jobs(struct bm_pacer *pacer);
+/* In such a step: the share of one of n jobs in bytes/s, 0: no limit; in others
+ * *share stays. */
+void bm_pacer_share(struct bm_pacer *pacer, size_t n, uint64_t *share);
 /* Now and then in that step; moved: bytes since it began. */
 void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved);
 /* While the user has paused the move: the copy stands still, and what the

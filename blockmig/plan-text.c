@@ -86,6 +86,20 @@ static void staged_steps(FILE *out, const struct bm_job *job)
     fprintf(out, "  merge the overlays into the new image, and prove that\n");
 }
 
+static void pull_steps(FILE *out, const struct bm_job *job)
+{
+    fprintf(out, "  freeze: the new image is put on each disk as an overlay, "
+                 "and gets all writes from then on\n");
+    fprintf(out, "  pull what the source holds up into it%s\n",
+            job->n_disks && job->disks[0].source.n > 1
+                ? "; the chain becomes one image"
+                : "");
+    fprintf(out, "  until that has ended the guest needs both stores; given "
+                 "up before, what was written goes back into the source\n");
+    fprintf(out, "  NOT proven: nothing remains to compare the new image "
+                 "with\n");
+}
+
 static void cold_steps(FILE *out, const struct bm_job *job)
 {
     fprintf(out, "  the domain is shut off and cannot be started meanwhile\n");
@@ -110,6 +124,8 @@ char *bm_plan_text(const struct bm_job *job)
         cold_steps(out, job);
     else if (job->strategy == BM_STRATEGY_STAGED)
         staged_steps(out, job);
+    else if (job->strategy == BM_STRATEGY_PULL)
+        pull_steps(out, job);
     else
         blockcopy_steps(out, job);
     if (job->drop_checkpoints)

@@ -202,11 +202,14 @@ static int overlays(struct bm_job *job, struct bm_job_disk *plan,
     return set_staged(job, plan, forth, back);
 }
 
-static const char *format_for(const struct bm_job_disk *plan,
+static const char *format_for(const struct bm_job *job,
+                              const struct bm_job_disk *plan,
                               const struct bm_move_options *options)
 {
     const char *kept = plan->source.n ? plan->source.layers[0].format : NULL;
 
+    if (job->strategy == BM_STRATEGY_PULL)
+        return "qcow2"; /* it begins as an overlay */
     /* of a chain that is kept only the base can be of another format */
     if (strcmp(options->format, "keep") != 0 && !plan->below)
         return options->format;
@@ -219,7 +222,7 @@ static int set_target(struct bm_job *job, size_t i,
                       struct bm_error *err)
 {
     struct bm_job_disk *plan = &job->disks[i];
-    const char *format = format_for(plan, options);
+    const char *format = format_for(job, plan, options);
     bool block = store->kind == BM_STORE_BLOCK;
     BM_FREE char *path = NULL;
     int rc;

@@ -16,7 +16,7 @@ struct bm_move_options {
     const char *const *disks; /* target names or paths; NULL-terminated;
                                * NULL: all movable disks */
     const char *store;
-    /* auto, staged, blockcopy (a shut-off domain: cold) */
+    /* auto, staged, blockcopy, pull (a shut-off domain: cold) */
     const char *strategy;
     const char *format;      /* keep, raw, qcow2 */
     const char *chain;       /* keep, flatten, all; NULL: keep where that can
@@ -26,6 +26,7 @@ struct bm_move_options {
     const char *overlay_on;  /* auto, source, target */
     uint64_t overlay_max;    /* bytes; 0: any */
     bool proof, source_delete, force, quiesce, drop_checkpoints;
+    bool proof_asked; /* --proof full was given, and is not just the default */
     uint64_t bandwidth;
     int max_pause_ms;
     uint64_t switch_max;  /* bytes */

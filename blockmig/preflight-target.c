@@ -212,6 +212,46 @@ static int check_overlays(const struct bm_looking *look,
     return rc ? rc : check_overlay_folder(look, plan, plan->back);
 }
 
+/* What is true of every pull is said before it. */
+static int check_pull(const struct bm_looking *look)
+{
+    int rc;
+
+    if (look->job->strategy != BM_STRATEGY_PULL)
+        return 0;
+    if (look->store->kind == BM_STORE_BLOCK)
+        return BM_REFUSED(look, "pull", "", "use --strategy staged",
+                          "a pull begins with an overlay, which is a file, and "
+                          "not on a device such as %s",
+                          look->store->path);
+    if (look->domain->checkpoints)
+        return BM_REFUSED(look, "pull", "", "use --strategy blockcopy",
+                          "the domain has %d checkpoints, whose bitmaps a pull "
+                          "does not carry over",
+                          look->domain->checkpoints);
+    rc = BM_WARNED(look, "both-stores", "", NULL,
+                   "until the pull has ended the guest needs both stores: "
+                   "without either of them its I/O fails");
+    return rc ? rc
+              : BM_WARNED(look, "proof", "", "use --strategy staged",
+                          "what is pulled is not proven");
+}
+
+/* The way back of a pull is a commit into the source. */
+static int check_way_back(const struct bm_looking *look,
+                          const struct bm_job_disk *plan)
+{
+    const char *path = plan->source.n ? plan->source.layers[0].path : NULL;
+
+    if (look->job->strategy != BM_STRATEGY_PULL || !path ||
+        access(path, W_OK) == 0)
+        return 0;
+    return BM_WARNED(look, "way-back", plan->target, NULL,
+                     "%s takes no writes, so the move cannot be given up once "
+                     "it is frozen",
+                     path);
+}
+
 int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
 {
     bool block = look->store->kind == BM_STORE_BLOCK;
@@ -219,6 +259,8 @@ int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
 
     if (!rc)
         rc = bm_preflight_room(look, err);
+    if (!rc)
+        rc = check_pull(look);
     for (size_t i = 0; !rc && i < look->job->n_disks; i++) {
         const struct bm_job_disk *plan = &look->job->disks[i];
 
@@ -227,6 +269,8 @@ int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
             rc = block ? check_device(look, plan) : check_files(look, plan);
         if (!rc)
             rc = check_overlays(look, plan);
+        if (!rc)
+            rc = check_way_back(look, plan);
     }
     return rc;
 }

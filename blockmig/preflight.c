@@ -130,7 +130,7 @@ static int check_stamp(const struct bm_looking *look)
                       look->domain->stamp);
 }
 
-/* The others never freeze the disk of a guest that runs on. */
+/* Of those that freeze the disk of a guest, staged alone asks its agent. */
 static int check_quiesce(const struct bm_looking *look)
 {
     struct bm_error err = BM_ERROR_INIT;

@@ -11,6 +11,7 @@
 #include "blockmig/mark.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
+#include "blockmig/pull.h"
 #include "blockmig/room.h"
 #include "blockmig/situation.h"
 #include "blockmig/staged.h"
@@ -200,6 +201,8 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
         rc = bm_fronts_adopt(m, err);
     if (!rc) /* what is merged may need that room */
         rc = bm_ballast_remove(m, err);
+    if (!rc && m->job->strategy == BM_STRATEGY_PULL)
+        rc = bm_pull_back(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = roll_back_disk(m, i, err);
     bm_point("rolling-back.removed");

@@ -11,6 +11,7 @@ const char *bm_situation_name(enum bm_situation situation)
                                         "on the target",
                                         "on the target under our overlay",
                                         "on the source under our overlay",
+                                        "on the target above the source",
                                         "gone",
                                         "on a chain that is not ours"};
 
@@ -71,6 +72,8 @@ static enum bm_situation place(const struct bm_chain *chain,
     if (is_on(chain, plan->back, &plan->source) ||
         is_on(chain, plan->overlay, &plan->source))
         return BM_AT_BACK;
+    if (is_on(chain, bm_job_image(plan)->path, &plan->source))
+        return BM_AT_PULL;
     return BM_AT_FOREIGN;
 }
 

@@ -16,6 +16,7 @@ enum bm_situation {
     BM_AT_DEST,    /* the new image alone */
     BM_AT_OVERLAY, /* our overlay on the new image */
     BM_AT_BACK,    /* our overlay on the old chain */
+    BM_AT_PULL,    /* the new image on the old chain */
     BM_AT_NOWHERE, /* the disk or the domain is gone */
     BM_AT_FOREIGN, /* someone else changed it: a person must look */
 };

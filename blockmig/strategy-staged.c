@@ -63,7 +63,7 @@ static bool went_off(struct bm_mover *m, int rc)
     struct bm_error ignored = BM_ERROR_INIT;
 
     return rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EAGAIN &&
-           rc != -BM_UNCLEAN && bm_mover_refresh(m, &ignored) == 0 &&
+           rc != -BM_STUCK && bm_mover_refresh(m, &ignored) == 0 &&
            bm_fronts_adopt(m, &ignored) == 0 && off_at_source(m);
 }
 

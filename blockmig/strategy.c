@@ -8,6 +8,7 @@ const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job)
         [BM_STRATEGY_BLOCKCOPY] = &bm_strategy_blockcopy,
         [BM_STRATEGY_STAGED] = &bm_strategy_staged,
         [BM_STRATEGY_COLD] = &bm_strategy_cold,
+        [BM_STRATEGY_PULL] = &bm_strategy_pull,
     };
 
     return all[job->strategy];

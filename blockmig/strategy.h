@@ -31,6 +31,7 @@ struct bm_strategy_ops {
 extern const struct bm_strategy_ops bm_strategy_blockcopy;
 extern const struct bm_strategy_ops bm_strategy_staged;
 extern const struct bm_strategy_ops bm_strategy_cold;
+extern const struct bm_strategy_ops bm_strategy_pull;
 
 const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job);
 /* The state after the job's own, when its work is done. */
@@ -68,7 +69,8 @@ int bm_step_forget(struct bm_mover *m, struct bm_error *err);
 /* Before the switch: ends our block jobs, removes what we made. */
 int bm_step_roll_back(struct bm_mover *m, struct bm_error *err);
 
-/* The switch left the two sides of different instants: HELD, see the error. */
-#define BM_UNCLEAN EUCLEAN
+/* HELD, see the error: the switch left the two sides of different instants; or
+ * there is no way back for now, and job->state is where to go on. */
+#define BM_STUCK EUCLEAN
 
 #endif

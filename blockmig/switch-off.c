@@ -78,6 +78,7 @@ static int switch_disk(struct bm_mover *m, size_t i, struct bm_error *err)
                        plan->target, m->job->domain);
     if (!m->locks)
         rc = bm_prove_disk(m, plan, err);
+    /* the last moment: as long as the XML names none of the new images */
     if (!rc && i == 0 && bm_mover_cancelled(m))
         return bm_fail_errno(err, ECANCELED, "the move of %s stops",
                              m->job->domain);

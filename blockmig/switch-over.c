@@ -21,7 +21,7 @@
 
 static int unclean(struct bm_mover *m, struct bm_error *err)
 {
-    bm_fail(err, BM_UNCLEAN, "cannot prove the move of %s any more",
+    bm_fail(err, BM_STUCK, "cannot prove the move of %s any more",
             m->job->domain);
     bm_cause(err, "the guest ran on the new image before it was frozen, so "
                   "the old and the new one are of different instants; "
@@ -31,7 +31,7 @@ static int unclean(struct bm_mover *m, struct bm_error *err)
               "and keeps the source",
               m->job->id);
     bm_status(err, BM_EXIT_HELD);
-    return -BM_UNCLEAN;
+    return -BM_STUCK;
 }
 
 struct count {

@@ -261,7 +261,7 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
          .global = true},
     [CLI_STRATEGY] = {.name = "strategy",
                       .kind = CLI_KIND_WORD,
-                      .argument = "auto|staged|blockcopy",
+                      .argument = "auto|staged|blockcopy|pull",
                       .help = "how to move (default: auto)",
                       .offset = AT(strategy)},
     [CLI_STRICT] = {.name = "strict",

@@ -18,7 +18,6 @@ void cli_options_default(struct cli_options *options)
     options->strategy = "auto";
     options->format = "keep";
     options->overlay_on = "auto";
-    options->proof = "full";
     options->source = "keep";
     options->cache = "writeback";
     options->digest = "sha256";
@@ -306,7 +305,8 @@ int cli_options_check(const struct cli_options *o, struct bm_error *err)
         return conflict(err, "option --state",
                         "this version keeps its jobs in a directory only",
                         "give a path");
-    if (strcmp(o->proof, "none") == 0 && strcmp(o->source, "delete") == 0)
+    if (o->proof && strcmp(o->proof, "none") == 0 &&
+        strcmp(o->source, "delete") == 0)
         return conflict(err, "options --proof none and --source delete",
                         "a source is deleted only when a proof shows that "
                         "nothing was lost",

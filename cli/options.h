@@ -78,7 +78,8 @@ struct cli_options {
     const char *connect, *state; /* NULL: the default */
     bool json, quiet, verbose;
     bool help, version, long_options, commands;
-    const char *to, *strategy, *format, *proof, *source; /* words checked */
+    const char *to, *strategy, *format, *source; /* words checked */
+    const char *proof;                           /* a word; NULL: not given */
     const char *name, *overlay_dir, *overlay_on;
     const char *chain;                       /* a word; NULL: not given */
     const char *image_format, *other_format; /* NULL: probed */

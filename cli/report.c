@@ -277,6 +277,9 @@ static void proof_text(const struct bm_job *job, const struct bm_job_disk *d)
             "  NOT proven: %s of %s differ\n",
             bm_format_size(d->proof_different, different, sizeof different),
             bm_format_size(d->proof_bytes, bytes, sizeof bytes));
+    else if (job->strategy == BM_STRATEGY_PULL)
+        cli_print("  NOT proven: a pull cannot be; until its end the guest "
+                  "needed both stores\n");
     else if (!job->proof)
         cli_print("  not proven: --proof none was given\n");
 }
@@ -338,7 +341,7 @@ void cli_result_text(const struct bm_job *job)
                   job->pauses > 1 ? " at the longest" : "");
     cli_print("\n");
     if (job->state == BM_STATE_DONE && job->cancel)
-        cli_print("too late to cancel: the pivot had been requested\n");
+        cli_print("too late to cancel: the guest was on its new image\n");
     if (job->state == BM_STATE_DONE)
         for (size_t i = 0; i < job->n_disks; i++)
             disk_text(job, &job->disks[i]);

@@ -79,6 +79,13 @@ char *bm_image_backing_name(const struct bm_image_layer *layer);
 int bm_image_rebase_unsafe(const char *path, const char *backing,
                            const char *backing_format, struct bm_error *err);
 
+/* `qemu-img rebase` onto nothing: a qcow2 gets all that its backing files hold,
+ * and has none any more. Killed or cancelled, it is as good as before. progress
+ * may be NULL; it gets parts of `total`, and non-zero from it cancels. */
+typedef int (*bm_image_progress)(void *opaque, uint64_t done, uint64_t total);
+int bm_image_flatten(const char *path, bm_image_progress progress, void *opaque,
+                     struct bm_error *err);
+
 /* `qemu-img check`: 0 clean (leaks are clean), -EUCLEAN not, other errors. A
  * format that has nothing to check (raw) is clean. */
 int bm_image_check(const char *path, const char *format, struct bm_error *err);

@@ -181,6 +181,27 @@ int bm_blockjob_commit(struct bm_connection *conn, struct bm_domain *domain,
                NULL, err);
 }
 
+static int pull_fn(void *arg)
+{
+    struct job_call *call = arg;
+
+    return virDomainBlockPull(call->dom, call->target, call->bandwidth,
+                              VIR_DOMAIN_BLOCK_PULL_BANDWIDTH_BYTES);
+}
+
+int bm_blockjob_pull(struct bm_connection *conn, struct bm_domain *domain,
+                     const char *target, uint64_t bandwidth,
+                     struct bm_blockjob *job, struct bm_error *err)
+{
+    struct job_call *call = call_new(domain, target);
+
+    bm_blockjob_adopt(conn, domain, target, job);
+    if (call)
+        call->bandwidth = bandwidth;
+    return run(call, domain, "start the pull of", pull_fn, bm_call_ms(), NULL,
+               err);
+}
+
 /* --- watch --- */
 
 static void take_event(struct bm_blockjob *job, const struct bm_event *event)
@@ -252,6 +273,18 @@ static int info_fn(void *arg)
         virDomainGetBlockJobInfo(call->dom, call->target, &call->info,
                                  VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES);
     return call->found < 0 ? -1 : 0;
+}
+
+int bm_blockjob_kind(struct bm_domain *domain, const char *target, int *kind,
+                     struct bm_error *err)
+{
+    struct job_call answer;
+    int rc = run(call_new(domain, target), domain, "read the block job of",
+                 info_fn, bm_call_ms(), &answer, err);
+
+    if (!rc)
+        *kind = answer.found ? (int)answer.info.type : 0;
+    return rc;
 }
 
 /* READY by the XML, for an event that came before we listened. */

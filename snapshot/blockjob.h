@@ -62,6 +62,15 @@ struct bm_commit_request {
 int bm_blockjob_commit(struct bm_connection *conn, struct bm_domain *domain,
                        const struct bm_commit_request *request,
                        struct bm_blockjob *job, struct bm_error *err);
+/* All that is below the active layer goes up into it; ends by itself, and
+ * never becomes READY. bandwidth in bytes/s, 0: no limit. */
+int bm_blockjob_pull(struct bm_connection *conn, struct bm_domain *domain,
+                     const char *target, uint64_t bandwidth,
+                     struct bm_blockjob *job, struct bm_error *err);
+/* Which job is on the disk, a virDomainBlockJobType; 0: none. The XML shows
+ * only those that have a <mirror>. */
+int bm_blockjob_kind(struct bm_domain *domain, const char *target, int *kind,
+                     struct bm_error *err);
 /* Watches a job that is already there (recovery). */
 void bm_blockjob_adopt(struct bm_connection *conn, struct bm_domain *domain,
                        const char *target, struct bm_blockjob *job);

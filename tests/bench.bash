@@ -11,6 +11,7 @@
 #   full    the same with --proof full: what the proof adds
 #   staged  blockmig move as it is: staged, proven, yielding to the guest
 #   hasty   the same with --guest-latency off
+#   pull    blockmig move --strategy pull, into a qcow2; the others make raw
 
 name=vm1
 
@@ -28,13 +29,17 @@ way_blockmig() {
         [ "${PIPESTATUS[*]}" = '0 0 1' ]
 }
 
-way_none() { way_blockmig "$1" --strategy blockcopy --proof none; }
+way_raw() { way_blockmig "$@" --format raw; }
 
-way_full() { way_blockmig "$1" --strategy blockcopy --proof full; }
+way_none() { way_raw "$1" --strategy blockcopy --proof none; }
 
-way_staged() { way_blockmig "$1" --strategy staged; }
+way_full() { way_raw "$1" --strategy blockcopy --proof full; }
 
-way_hasty() { way_blockmig "$1" --strategy staged --guest-latency off; }
+way_staged() { way_raw "$1" --strategy staged; }
+
+way_hasty() { way_raw "$1" --strategy staged --guest-latency off; }
+
+way_pull() { way_blockmig "$1" --strategy pull --name "${1##*/}"; }
 
 # other PATH: the same disk in the other datastore
 other() {

@@ -8,7 +8,8 @@
 # right, live and saved XML name an image that exists, nothing of ours is left.
 #
 # In `make check` a sample: each point once (of staged, which has more of them,
-# every other one), with an action by the seed; in `make check-long` all of it.
+# every other one; of pull just one), with an action by the seed; in `make
+# check-long` all of it.
 # ROWS="point:action ..." runs just those.
 set -euo pipefail
 BM_LONG=${BM_LONG:-0}
@@ -18,33 +19,42 @@ BM_LONG=${BM_LONG:-0}
 # The strategy, and a point of it from where it can go back.
 strategy=${STRATEGY:-blockcopy}
 options=(--strategy "$strategy")
+format=raw every=1
+switch='ready switching switching.suspended switching.pivot-sent
+    switching.pivoted switching.frozen switching.resumed proving-rest settled'
+merging='consolidating.started consolidating.pivot-sent consolidating.committed'
+undo='undoing undoing.ready'
 case $strategy in
 blockcopy)
     before='copying copying.started'
-    merging='' back='' turn=copying.started
+    back='' turn=copying.started
     ;;
 staged)
     before='freezing freezing.ballast freezing.sent freezing.frozen copying
         proving iterating converging converging.carried converging.started'
-    merging='consolidating.merging consolidating.merged'
-    back=rolling-back.committed turn=converging.started
+    merging="consolidating.merging consolidating.merged $merging"
+    back=rolling-back.committed turn=converging.started every=2
     # so that there is something to iterate for
     options+=(--switch-max 256K)
     ;;
+pull)
+    before='freezing freezing.sent freezing.frozen copying copying.started
+        copying.pulled'
+    switch='' merging='' undo='' format=qcow2
+    back=rolling-back.committed turn=copying.started every=13
+    # so that there is something to go back for
+    options+=(--bandwidth 24M)
+    ;;
 esac
-points="allocating allocating.created $before ready switching
-    switching.suspended switching.pivot-sent switching.pivoted
-    switching.frozen switching.resumed proving-rest settled consolidating
-    $merging consolidating.started consolidating.pivot-sent
-    consolidating.committed releasing rolling-back $back rolling-back.removed
-    undoing undoing.ready"
+points="allocating allocating.created $before $switch consolidating $merging
+    releasing rolling-back $back rolling-back.removed $undo"
 actions='kill9 kill9-guard libvirtd libvirtd-kill9 qemu poweroff reboot resize
     unplug rename undefine snapshot backup blockcopy sigint sigterm qemu-stop'
 
 # --- the rows ---
 
 choose_rows() {
-    local point action all n=0 skip=$((${BM_SEED:-0} % 2))
+    local point action all n=0 skip=$((${BM_SEED:-0} % every))
     if [ -n "${ROWS:-}" ]; then
         echo "$ROWS"
         return
@@ -59,9 +69,8 @@ choose_rows() {
         else
             # a random start, then one after the other: all actions occur
             [ $n -gt 0 ] || n=$((RANDOM % ${#all[@]} + 1))
-            skip=$((1 - skip))
-            [ "$strategy" = staged ] && [ $skip = 1 ] ||
-                echo "$point:${all[n % ${#all[@]}]}"
+            skip=$(((skip + 1) % every))
+            [ $skip != 0 ] || echo "$point:${all[n % ${#all[@]}]}"
             n=$((n + 1 + 2 * (RANDOM % 4)))
         fi
     done
@@ -267,13 +276,13 @@ check_end() {
     local state path
     state=$(job_field state)
     path=$LAB_DIR/ds1/$name-vda.raw
-    [ "$state" != done ] || path=$LAB_DIR/ds2/$name-vda.raw
+    [ "$state" != done ] || path=$LAB_DIR/ds2/$name-vda.$format
     lab_equal "$row: live XML" "$(disk_source "$name" vda)" "$path"
     # what was undefined has been defined again as it was before the move
     [ "$action" = undefine ] ||
         lab_equal "$row: saved XML" "$(disk_source "$name" vda --inactive)" "$path"
     [ -f "$path" ] || fail "$row: $path does not exist"
-    [ "$state" = done ] || [ ! -e "$LAB_DIR/ds2/$name-vda.raw" ] ||
+    [ "$state" = done ] || [ ! -e "$LAB_DIR/ds2/$name-vda.$format" ] ||
         fail "$row: rolled back, and the target is still there"
     check_clean "$name"
     echo "    $state, $path"

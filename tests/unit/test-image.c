@@ -182,6 +182,43 @@ Test(image, commit_merges_down)
     sh("qemu-img compare -q -f qcow2 -F raw top expected");
 }
 
+static int note(void *opaque, uint64_t done, uint64_t total)
+{
+    uint64_t *seen = opaque;
+
+    cr_expect(done >= *seen && done <= total);
+    *seen = done;
+    return 0;
+}
+
+Test(image, flatten_needs_no_backing_file)
+{
+    struct bm_error err = BM_ERROR_INIT;
+    uint64_t seen = 0;
+
+    make_chain();
+    sh("qemu-img convert -f qcow2 -O raw top expected");
+    ok(bm_image_flatten(at("top"), note, &seen, &err), err);
+    cr_expect_eq(seen, 10000);
+    sh("rm base && qemu-img compare -q -f qcow2 -F raw top expected");
+    sh("qemu-img check -q -f qcow2 top");
+}
+
+static int refuse(void *opaque, uint64_t done, uint64_t total)
+{
+    return 1;
+}
+
+Test(image, flatten_cancelled_is_as_good_as_before)
+{
+    struct bm_error err = BM_ERROR_INIT;
+
+    make_chain();
+    sh("qemu-img convert -f qcow2 -O raw top expected");
+    cr_expect_eq(bm_image_flatten(at("top"), refuse, NULL, &err), -ECANCELED);
+    sh("qemu-img compare -q -f qcow2 -F raw top expected");
+}
+
 Test(image, commit_needs_a_backing_format)
 {
     struct bm_error err = BM_ERROR_INIT;

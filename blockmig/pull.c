@@ -1,0 +1,356 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/pull.h"
+
+#include "blockmig/commit.h"
+#include "blockmig/pacer.h"
+#include "blockmig/pause.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
+#include "blockmig/strategy.h"
+#include "nbd/cleanup.h"
+#include "nbd/imagelock.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define ABORT_MS 60000
+
+static int at_of(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    return bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i], err);
+}
+
+int bm_pull_look(struct bm_mover *m, struct bm_pull_stand *stand,
+                 struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    memset(stand, 0, sizeof *stand);
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        int at = at_of(m, i, err);
+
+        stand->at_source += at == BM_AT_SOURCE;
+        stand->pulling += at == BM_AT_PULL;
+        stand->at_dest += at == BM_AT_DEST;
+        if (at < 0)
+            rc = at;
+        else if (at != BM_AT_SOURCE && at != BM_AT_PULL && at != BM_AT_DEST)
+            rc = bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
+    }
+    return rc;
+}
+
+/* --- the guest runs --- */
+
+/* Asks for the job of each disk before its chain is looked at, so that one that
+ * ends in between shows by the chain. */
+static int find_jobs(struct bm_mover *m, int *kinds, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        if (bm_mover_disk(m, i))
+            rc = bm_blockjob_kind(m->domain, m->job->disks[i].target, &kinds[i],
+                                  err);
+    return rc;
+}
+
+static int start_pull(struct bm_mover *m, size_t i, int kind,
+                      struct bm_blockjob *job, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    uint64_t speed = 0;
+    int rc;
+
+    if (kind == VIR_DOMAIN_BLOCK_JOB_TYPE_PULL) {
+        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
+        job->speed = UINT64_MAX; /* not known */
+        return 0;
+    }
+    if (kind)
+        return bm_commit_foreign(m, plan->target, err);
+    bm_pacer_share(m->pacer, m->job->n_disks, &speed);
+    rc = bm_target_check(plan, err);
+    if (!rc)
+        rc =
+            bm_blockjob_pull(m->conn, m->domain, plan->target, speed, job, err);
+    job->speed = speed;
+    return rc;
+}
+
+static int start_all(struct bm_mover *m, struct bm_blockjob *jobs, bool to_end,
+                     bool *more, struct bm_error *err)
+{
+    BM_FREE int *kinds = calloc(m->job->n_disks, sizeof *kinds);
+    struct bm_pull_stand stand;
+    int rc = kinds ? find_jobs(m, kinds, err)
+                   : bm_fail_errno(err, ENOMEM, "cannot pull");
+
+    if (!rc)
+        rc = bm_pull_look(m, &stand, err);
+    *more = !rc && stand.pulling > 0 && (to_end || stand.at_dest == 0);
+    for (size_t i = 0; !rc && *more && i < m->job->n_disks; i++) {
+        int at = at_of(m, i, err);
+
+        if (at < 0)
+            rc = at;
+        else if (at == BM_AT_PULL)
+            rc = start_pull(m, i, kinds[i], &jobs[i], err);
+    }
+    return rc;
+}
+
+/* A resumed job measures what it finds. */
+static int take_pace(struct bm_mover *m, struct bm_error *err)
+{
+    if (!m->pacer)
+        m->pacer = bm_pacer_new(m);
+    if (!m->pacer)
+        return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
+    bm_pacer_take_jobs(m->pacer);
+    return 0;
+}
+
+static int pull_running(struct bm_mover *m, bool to_end, struct bm_error *err)
+{
+    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    bool more = false;
+    int rc =
+        jobs ? take_pace(m, err) : bm_fail_errno(err, ENOMEM, "cannot pull");
+
+    if (!rc)
+        rc = start_all(m, jobs, to_end, &more, err);
+    if (!rc && more) {
+        bm_point("copying.started");
+        rc = to_end ? bm_mover_wait_jobs(m, jobs, BM_JOB_COMPLETED, false, err)
+                    : bm_mover_wait_first(m, jobs, err);
+    }
+    if (m->pacer)
+        bm_pacer_take(m->pacer, NULL);
+    return rc;
+}
+
+/* --- the guest is off --- */
+
+struct ear {
+    struct bm_mover *m;
+    uint64_t before, capacity, total;
+    bool can_cancel;
+};
+
+static int on_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    struct ear *ear = opaque;
+    double part = (double)done / (double)total;
+
+    bm_mover_progress(ear->m,
+                      ear->before + (uint64_t)((double)ear->capacity * part),
+                      ear->total);
+    return ear->can_cancel && bm_mover_cancelled(ear->m);
+}
+
+/* qemu-img holds QEMU's lock, so no guest starts meanwhile. */
+static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
+{
+    struct bm_mover *m = ear->m;
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int at = at_of(m, i, err);
+    int rc = at < 0 ? at : 0;
+
+    ear->capacity = plan->capacity;
+    if (at == BM_AT_PULL) {
+        rc = bm_image_flatten(bm_job_image(plan)->path, on_progress, ear, err);
+        if (!rc)
+            rc =
+                bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+    }
+    ear->before += plan->capacity;
+    return rc;
+}
+
+static int pull_off(struct bm_mover *m, bool to_end, struct bm_error *err)
+{
+    struct ear ear = {.m = m, .can_cancel = !to_end};
+    int rc = 0;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        ear.total += m->job->disks[i].capacity;
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        rc = pull_off_disk(&ear, i, err);
+        ear.can_cancel = false;
+    }
+    return rc;
+}
+
+/* --- either --- */
+
+static bool went_off(struct bm_mover *m)
+{
+    return bm_mover_refresh(m, NULL) == 0 && m->domain && !m->domain->active;
+}
+
+int bm_pull_run(struct bm_mover *m, bool to_end, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    struct bm_pull_stand stand;
+    int rc = bm_pull_look(m, &stand, err);
+
+    if (!rc && stand.at_source) {
+        bm_fail(err, ESTALE, "cannot pull the disks of %s", m->job->domain);
+        bm_cause(err, "%zu of them are on the source again", stand.at_source);
+        rc = -ESTALE;
+    }
+    if (!rc && m->domain->active) {
+        rc = pull_running(m, to_end, err);
+        if (rc && rc != -ETIMEDOUT && went_off(m))
+            rc = pull_off(m, to_end, err);
+    } else if (!rc) {
+        rc = pull_off(m, to_end, err);
+    }
+    m->job->copy_ms += bm_now_ms() - start;
+    return rc;
+}
+
+/* --- the way back --- */
+
+static int end_pull(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    struct bm_blockjob job;
+    int kind = 0, rc = 0;
+
+    if (bm_mover_disk(m, i))
+        rc = bm_blockjob_kind(m->domain, m->job->disks[i].target, &kind, err);
+    if (rc || kind != VIR_DOMAIN_BLOCK_JOB_TYPE_PULL)
+        return rc;
+    bm_blockjob_adopt(m->conn, m->domain, m->job->disks[i].target, &job);
+    return bm_blockjob_abort(&job, ABORT_MS, err);
+}
+
+static int too_late(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_note(m, err,
+                           "too late to go back: a disk is on its new image "
+                           "alone already, so the move goes on");
+
+    memset(&m->reason, 0, sizeof m->reason);
+    if (!rc)
+        rc = bm_mover_enter(m, BM_STATE_CONSOLIDATING, err);
+    return rc ? rc : -EAGAIN;
+}
+
+/* What was pulled is safe, and `job resume` goes on with it. */
+static int stuck(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const char *path = m->job->disks[i].source.layers[0].path;
+    char why[sizeof err->cause];
+
+    snprintf(why, sizeof why, "%s", err->cause);
+    bm_fail(err, BM_STUCK, "cannot go back with disk %s of %s",
+            m->job->disks[i].target, m->job->domain);
+    bm_cause(err, "%s takes no writes: %.300s", path, why);
+    bm_remedy(err,
+              "`blockmig job resume %s` pulls on; with --back it goes back, "
+              "when that can be written to",
+              m->job->id);
+    bm_status(err, BM_EXIT_HELD);
+    m->job->state = BM_STATE_COPYING;
+    return -BM_STUCK;
+}
+
+static int go_down(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    bool active = m->domain->active;
+    int rc;
+
+    if (access(plan->source.layers[0].path, W_OK) != 0) {
+        bm_cause(err, "%s", strerror(errno));
+        return stuck(m, i, err);
+    }
+    rc = active ? bm_commit_running(m, i, 1, err)
+                : bm_commit_off(m, i, &plan->source, err);
+    /* one that went off meanwhile is tried again */
+    if (rc == -EIO && went_off(m) == !active)
+        return stuck(m, i, err);
+    return rc;
+}
+
+/* A target that was full has paused the guest. */
+static int let_run(struct bm_mover *m, struct bm_error *err)
+{
+    if (m->domain->state != VIR_DOMAIN_PAUSED ||
+        m->domain->reason != VIR_DOMAIN_PAUSED_IOERROR)
+        return 0;
+    return bm_pause_resume(m, err);
+}
+
+/* A QEMU that libvirt lost sight of in the freeze would still have it open. */
+static int check_unused(const struct bm_job_disk *plan, struct bm_error *err)
+{
+    const char *path = bm_job_image(plan)->path;
+    int fd;
+
+    if (access(path, F_OK) != 0)
+        return 0;
+    fd = bm_frozen_lock(path, err);
+    if (fd < 0)
+        return bm_status(err, BM_EXIT_HELD), fd;
+    (void)close(fd);
+    return 0;
+}
+
+/* Without a domain nobody can tell where its disks stood: an image that was
+ * never formatted was never written to. */
+static int nobody_there(struct bm_mover *m, struct bm_error *err)
+{
+    struct stat st;
+
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        const struct bm_job_disk *plan = &m->job->disks[i];
+
+        if (stat(bm_job_image(plan)->path, &st) != 0 || st.st_size == 0)
+            continue;
+        bm_fail(err, ENOENT, "cannot go back with disk %s of %s", plan->target,
+                m->job->domain);
+        bm_cause(err,
+                 "the domain is gone, and what the guest wrote last is "
+                 "in %s",
+                 bm_job_image(plan)->path);
+        bm_remedy(err, "define the domain again, with that image");
+        return bm_status(err, BM_EXIT_HELD), -ENOENT;
+    }
+    return 0;
+}
+
+int bm_pull_back(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_pull_stand stand;
+    int rc = 0;
+
+    if (!m->domain)
+        return nobody_there(m, err);
+    for (size_t i = 0; !rc && m->domain->active && i < m->job->n_disks; i++)
+        rc = end_pull(m, i, err);
+    if (!rc)
+        rc = bm_pull_look(m, &stand, err);
+    if (!rc && stand.at_dest)
+        return too_late(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        int at = at_of(m, i, err);
+
+        rc = at < 0 ? at : at == BM_AT_PULL ? go_down(m, i, err) : 0;
+    }
+    if (!rc)
+        rc = bm_pull_look(m, &stand, err);
+    bm_point("rolling-back.committed");
+    if (!rc)
+        rc = let_run(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = check_unused(&m->job->disks[i], err);
+    return rc;
+}
