@@ -142,17 +142,17 @@ test_keep() {
     ok "a chain is kept, its snapshot too, and the base of others stays"
 }
 
-# Killed when the base and the middle layer are there: they are not copied
-# again. Then once more, from where libvirt's metadata is half done.
+# Killed when the base is there: it is not copied again. Then once more, where
+# libvirt's metadata is half done.
 test_kill() {
     local id base=$LAB_DIR/ds2/k1-base.qcow2 mid=$LAB_DIR/ds2/k1-mid.qcow2 times
     guest k1
     snapshot k1 s2
-    mover_start proving move k1 --to "$LAB_DIR/ds2"
+    mover_start copying.layer move k1 --to "$LAB_DIR/ds2"
     mover_stands
     mover_signal KILL
     mover_ends 10 137
-    times=$(stat -c '%i %y' "$base" "$mid")
+    times=$(stat -c '%i %y' "$base")
     id=$(newest_job)
     mover_start releasing.redefined job resume "$id"
     mover_stands
@@ -161,7 +161,7 @@ test_kill() {
     expect 0 '' blockmig job resume "$id"
     chain_is k1 "$LAB_DIR/ds2/k1-s2.qcow2" "$LAB_DIR/ds2/k1-s1.qcow2" \
         "$mid" "$base"
-    lab_equal "the lower images" "$(stat -c '%i %y' "$base" "$mid")" "$times"
+    lab_equal "the base" "$(stat -c '%i %y' "$base")" "$times"
     lab_equal "link of the middle one" \
         "$(option "$mid" '"backing-filename"')" k1-base.qcow2
     new_layer k1-base.qcow2
@@ -177,6 +177,24 @@ test_kill() {
     lab_equal digest "$(blockmig hash -f qcow2 "$LAB_DIR/ds2/k1-s2.qcow2" |
         cut -d ' ' -f 1)" "$(result 'disks[0].digest_dest')"
     ok "killed in the copy and in the metadata: nothing is copied again"
+}
+
+# The same for a layer that has another one below it.
+test_again() {
+    local mid=$LAB_DIR/ds2/g1-mid.qcow2 times
+    guest g1
+    share g1
+    mover_start copying.layer move g1 --to "$LAB_DIR/ds2"
+    mover_stands
+    mover_signal KILL
+    mover_ends 10 137
+    times=$(stat -c '%i %y' "$mid")
+    expect 0 '' blockmig job resume "$(newest_job)"
+    lab_equal "the middle layer" "$(stat -c '%i %y' "$mid")" "$times"
+    new_layer g1-mid.qcow2
+    reads g1
+    check_clean g1
+    ok "a layer that was copied is not copied again"
 }
 
 # Back from the middle of the copy, and from after the switch.
@@ -313,7 +331,7 @@ test_refused() {
 }
 
 default='keep kill'
-long='keep kill back flatten all branch damage off refused'
+long='keep kill again back flatten all branch damage off refused'
 tests=${PARTS:-$([ "$BM_LONG" = 1 ] && echo "$long" || echo "$default")}
 lab_begin
 for one in $tests; do
