@@ -108,7 +108,7 @@ test_others() {
 }
 
 [ "$(id -u)" = 0 ] || skip "loop devices need root"
-tests=${PARTS:-staged off $([ "$BM_LONG" = 0 ] || echo back others)}
+tests=${PARTS:-staged $([ "$BM_LONG" = 0 ] || echo off back others)}
 lab_begin
 for one in $tests; do
     "test_$one"
