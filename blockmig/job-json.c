@@ -93,6 +93,7 @@ const struct bm_field bm_disk_fields[] = {
     FIELD(bm_job_disk, TEXT, bridge),
     FIELD(bm_job_disk, I64, image_ns),
     FIELD(bm_job_disk, I64, source_ns),
+    FIELD(bm_job_disk, I64, changed_ns),
     FIELD(bm_job_disk, U64, repaired),
     FIELD(bm_job_disk, BOOL, merge_proven),
     FIELD(bm_job_disk, TEXT, map),
@@ -114,12 +115,19 @@ const struct bm_field bm_disk_fields[] = {
 };
 
 const struct bm_field bm_lower_fields[] = {
-    FIELD(bm_job_layer, U64, size),       FIELD(bm_job_layer, U64, source_dev),
-    FIELD(bm_job_layer, U64, source_ino), FIELD(bm_job_layer, U64, dest_dev),
-    FIELD(bm_job_layer, U64, dest_ino),   FIELD(bm_job_layer, TEXT, create),
-    FIELD(bm_job_layer, BOOL, relative),  FIELD(bm_job_layer, BOOL, make_sent),
-    FIELD(bm_job_layer, I64, image_ns),   FIELD(bm_job_layer, BOOL, kept),
-    FIELD(bm_job_layer, BOOL, deleted),   END,
+    FIELD(bm_job_layer, U64, size),
+    FIELD(bm_job_layer, U64, source_dev),
+    FIELD(bm_job_layer, U64, source_ino),
+    FIELD(bm_job_layer, U64, dest_dev),
+    FIELD(bm_job_layer, U64, dest_ino),
+    FIELD(bm_job_layer, TEXT, create),
+    FIELD(bm_job_layer, BOOL, relative),
+    FIELD(bm_job_layer, BOOL, make_sent),
+    FIELD(bm_job_layer, I64, image_ns),
+    FIELD(bm_job_layer, I64, changed_ns),
+    FIELD(bm_job_layer, BOOL, kept),
+    FIELD(bm_job_layer, BOOL, deleted),
+    END,
 };
 
 const struct bm_field bm_chain_fields[] = {

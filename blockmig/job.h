@@ -65,6 +65,7 @@ struct bm_job_layer {
     bool relative;      /* it names its backing file without the folder */
     bool make_sent;     /* journal: before it is made */
     int64_t image_ns;   /* when it was last written by us (mtime) */
+    int64_t changed_ns; /* and its ctime then, which nobody can set back */
     bool kept, deleted; /* the old one, after release */
 };
 
@@ -92,11 +93,12 @@ struct bm_job_disk {
      * many of source's uppermost layers they are */
     char *front_dir;
     int fronts;
-    char *bridge;      /* the overlay on the new image that QEMU copies into */
-    int64_t image_ns;  /* when the new image was last written by us (mtime) */
-    int64_t source_ns; /* cold: when the chain was last changed; 0: unknown */
-    uint64_t repaired; /* bytes that had to be written twice */
-    bool merge_proven; /* the bridge is in the new image: that was read back */
+    char *bridge;       /* the overlay on the new image that QEMU copies into */
+    int64_t image_ns;   /* when the new image was last written by us (mtime) */
+    int64_t changed_ns; /* and its ctime then, which nobody can set back */
+    int64_t source_ns;  /* cold: when the chain was last changed; 0: unknown */
+    uint64_t repaired;  /* bytes that had to be written twice */
+    bool merge_proven;  /* the bridge is in the new image: that was read back */
     /* a rescue: its map, which is there once a bad sector was met; bytes that
      * could not be read, that an older copy filled, and in whose blocks nothing
      * is proven */

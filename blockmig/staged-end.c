@@ -46,7 +46,7 @@ static int compare_touched(struct bm_mover *m, struct bm_error *err)
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         struct bm_job_disk *disk = &m->job->disks[i];
 
-        if (!bm_staged_any_touched(disk))
+        if (!bm_staged_any_touched(disk, false))
             continue;
         rc = bm_mover_note(m, err,
                            "someone has written to %s, or below it: all of it "

@@ -62,7 +62,7 @@ int bm_staged_doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
     const struct bm_job_disk *disk = &s->m->job->disks[i];
     int rc;
 
-    if (!bm_staged_touched(disk, s->layer))
+    if (!bm_staged_touched(disk, s->layer, true))
         return 0;
     rc = bm_mover_note(s->m, err,
                        "someone has written to %s: all of it is proven again",

@@ -74,10 +74,12 @@ int bm_staged_bounds(struct bm_staged *s, size_t i, struct bm_error *err);
 int bm_staged_fill(struct bm_staged *s, size_t i, struct bm_error *err);
 
 /* The new layer is as we want it now; and whether somebody has written to one
- * since, or to any. (Its time of change: a block device is never touched.) */
+ * since, or to any. A block device is never touched. ours: nobody but us knows
+ * of it yet, so not even a time that was set back goes unseen; later libvirt
+ * changes owners and labels. */
 void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer);
-bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer);
-bool bm_staged_any_touched(const struct bm_job_disk *disk);
+bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer, bool ours);
+bool bm_staged_any_touched(const struct bm_job_disk *disk, bool ours);
 
 /* A rescue: where the map of each disk will be; in the journal. */
 int bm_staged_maps(struct bm_mover *m, struct bm_error *err);

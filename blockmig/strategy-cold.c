@@ -85,7 +85,7 @@ static int look_again(struct bm_staged *s, size_t i, struct bm_error *err)
     int64_t changed = changed_at(&disk->source);
     int rc = 0;
 
-    if (bm_staged_touched(disk, 0))
+    if (bm_staged_touched(disk, 0, true))
         rc = bm_stage_doubt(s->stages[i], err);
     if (rc || (changed && changed == disk->source_ns))
         return rc;

@@ -320,7 +320,7 @@ static int check_untouched(struct bm_mover *m, struct bm_error *err)
     int rc;
 
     for (size_t i = 0; i < m->job->n_disks; i++)
-        any |= bm_staged_any_touched(&m->job->disks[i]);
+        any |= bm_staged_any_touched(&m->job->disks[i], true);
     if (!any)
         return 0;
     rc = bm_staged_lower(m, doubt_lower, err);

@@ -95,7 +95,12 @@ test_settle() {
     ok "settled: undone, accepted"
 }
 
-flip() { printf 'bad!' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+# And sets the time of the last write back.
+flip() {
+    touch -r "$1" "$LAB_DIR/time"
+    printf 'bad!' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+    touch -r "$LAB_DIR/time" "$1"
+}
 
 # damaged POINT TEXT: somebody writes to the new image while the move stands at
 # that point, before the switch: found, written again, proven.
