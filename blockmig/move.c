@@ -18,6 +18,7 @@
 #include "nbd/units.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #define RETRIES 3
@@ -287,6 +288,30 @@ static bool nothing_switched(struct bm_mover *m)
     return true;
 }
 
+/* What QEMU had not written yet when it let go of the old images is missing
+ * there if nothing could be written: the new ones are right then. For good. */
+static bool old_side_fails(struct bm_mover *m, struct bm_error *err)
+{
+    for (size_t i = 0; !m->job->doubt && i < m->job->n_disks; i++) {
+        const char *path = m->job->disks[i].source.layers[0].path;
+        BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        if (fd >= 0)
+            continue;
+        m->job->doubt = true;
+        bm_cause(err,
+                 "%s cannot be written (%s) and may miss what the guest "
+                 "wrote last",
+                 path, strerror(errno));
+    }
+    if (m->job->doubt)
+        bm_remedy(err,
+                  "`blockmig job resume %s --accept` stays on the new "
+                  "image",
+                  m->job->id);
+    return m->job->doubt;
+}
+
 /* 0: the machine goes on (the state may have changed). */
 static int mend(struct bm_mover *m, int rc, struct bm_error *err)
 {
@@ -321,7 +346,8 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
     if (state == BM_STATE_SWITCHING && rc == -EBADMSG)
         return go_back(m, BM_STATE_ROLLING_BACK, err);
     /* going back would lose what the guest may have written meanwhile */
-    if (state == BM_STATE_PROVING_REST && rc == -EBADMSG && m->job->doubt)
+    if (state == BM_STATE_PROVING_REST && rc == -EBADMSG &&
+        old_side_fails(m, err))
         return park(m, BM_STATE_HELD, err);
     if ((state == BM_STATE_PROVING_REST || state == BM_STATE_CONSOLIDATING) &&
         rc == -EBADMSG)
