@@ -15,4 +15,9 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err);
 /* Nothing was switched yet: going back is ending our copies. */
 bool bm_move_before_switch(const struct bm_job *job);
 
+/* Enters a state of the way back, and keeps the reason. */
+int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err);
+/* The state settled: waits as long as the way back stays open. */
+int bm_settle(struct bm_mover *m, struct bm_error *err);
+
 #endif

@@ -22,7 +22,6 @@
 #include <string.h>
 
 #define RETRIES 3
-#define SETTLE_LOOK_MS 100
 
 bool bm_move_before_switch(const struct bm_job *job)
 {
@@ -83,8 +82,7 @@ static void keep_reason(struct bm_mover *m)
     m->job->exit_status = m->reason.status;
 }
 
-static int go_back(struct bm_mover *m, enum bm_state state,
-                   struct bm_error *err)
+int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
 {
     struct bm_error shut = BM_ERROR_INIT;
 
@@ -106,50 +104,6 @@ static int go_back(struct bm_mover *m, enum bm_state state,
     bm_mover_unlock(m);
     keep_reason(m);
     return bm_mover_enter(m, state, err);
-}
-
-/* --- settled --- */
-
-static enum bm_wish wish(struct bm_mover *m)
-{
-    return m->hooks->wish ? m->hooks->wish(m->hooks->opaque) : BM_WISH_NONE;
-}
-
-/* The old images, with what is written since, are the whole disk still: until
- * the time is over, or the user has decided. */
-static int settle(struct bm_mover *m, struct bm_error *err)
-{
-    struct bm_job *job = m->job;
-    int64_t left;
-    int rc = 0;
-
-    if (!job->settled_ms)
-        job->settled_ms = bm_wall_ms();
-    if (job->settle_ms)
-        rc = bm_mover_note(m, err,
-                           "waiting for %lld s: `blockmig job undo %s` goes "
-                           "back, `blockmig job accept %s` goes on",
-                           (long long)job->settle_ms / 1000, job->id, job->id);
-    for (;;) {
-        enum bm_wish wanted = wish(m);
-
-        bm_heed(m);
-        if (wanted == BM_WISH_UNDO && bm_room_way_back(job, err))
-            return -err->code;
-        if (wanted == BM_WISH_UNDO) {
-            bm_fail(err, EINTR, "the move of %s was undone, as was asked",
-                    job->domain);
-            return go_back(m, BM_STATE_UNDOING, err) ? -err->code : -EAGAIN;
-        }
-        left = job->settled_ms + job->settle_ms - bm_wall_ms();
-        /* who cancels does not want to wait: but the switch is done */
-        if (rc || wanted == BM_WISH_ACCEPT || (left <= 0 && !job->paused) ||
-            bm_mover_cancelled(m))
-            return rc;
-        bm_mover_progress(m, 0, 0);
-        bm_sleep_ms(left > 0 && left < SETTLE_LOOK_MS ? (int)left
-                                                      : SETTLE_LOOK_MS);
-    }
 }
 
 /* --- the work of a state --- */
@@ -183,7 +137,7 @@ static int work(struct bm_mover *m, struct bm_error *err)
     case BM_STATE_PROVING_REST:
         return ops->prove_rest(m, err);
     case BM_STATE_SETTLED:
-        return settle(m, err);
+        return bm_settle(m, err);
     case BM_STATE_CONSOLIDATING:
         return ops->consolidate(m, err);
     case BM_STATE_UNDOING:
@@ -336,22 +290,22 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
         err->status == BM_EXIT_HELD && !nothing_switched(m))
         return park(m, BM_STATE_HELD, err);
     if (bm_move_before_switch(m->job))
-        return go_back(m, BM_STATE_ROLLING_BACK, err);
+        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
     if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
         (rc == -ECANCELED || rc == -ESRCH || rc == -EBUSY || rc == -ESTALE ||
          m->retries >= RETRIES) &&
         nothing_switched(m))
-        return go_back(m, BM_STATE_ROLLING_BACK, err);
+        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
     /* a cold move that proved again after a kill */
     if (state == BM_STATE_SWITCHING && rc == -EBADMSG)
-        return go_back(m, BM_STATE_ROLLING_BACK, err);
+        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
     /* going back would lose what the guest may have written meanwhile */
     if (state == BM_STATE_PROVING_REST && rc == -EBADMSG &&
         old_side_fails(m, err))
         return park(m, BM_STATE_HELD, err);
     if ((state == BM_STATE_PROVING_REST || state == BM_STATE_CONSOLIDATING) &&
         rc == -EBADMSG)
-        return go_back(m, BM_STATE_UNDOING, err);
+        return bm_move_back(m, BM_STATE_UNDOING, err);
     if (state > BM_STATE_SWITCHING && (rc == -EIO || rc == -ENOSPC)) {
         int waited = bm_room_wait(m, err);
 
