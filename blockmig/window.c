@@ -8,6 +8,7 @@
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
+#include "blockmig/strategy.h"
 #include "blockmig/switch.h"
 #include "blockmig/mark.h"
 #include "nbd/units.h"
@@ -56,6 +57,8 @@ static int check_before(struct bm_mover *m, struct bm_error *err)
                                "its copy has ended: the target gave an error, "
                                "or someone ended it",
                                err);
+        /* QEMU may not have met the error yet, and the freeze would */
+        rc = bm_target_check(plan, err);
     }
     return rc;
 }
