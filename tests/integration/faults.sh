@@ -18,30 +18,11 @@
 set -euo pipefail
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
+. "$(dirname "$0")/bad-store.bash"
 BM_LONG=${BM_LONG:-0}
 
 CALL_MS=3000
 bound=90 # seconds, for whatever a fault takes to be seen
-
-# --- a store that goes wrong ---
-
-bad_store() {
-    local options=default_permissions,max_threads=64
-    [ "$(id -u)" != 0 ] || options+=,allow_other
-    mkdir "$LAB_DIR/under" "$LAB_DIR/bad"
-    chmod 777 "$LAB_DIR/under"
-    fault ok
-    lab_program "$B/lab/faultfs"
-    "$LAB_DIR/bin/faultfs" "$LAB_DIR/under" "$LAB_DIR/word" "$LAB_DIR/bad" \
-        -o $options || fail "a store that goes wrong needs /dev/fuse"
-    # whoever waits there could not be ended
-    lab_at_exit fault dead
-}
-
-fault() {
-    echo "$1" >"$LAB_DIR/word.new"
-    mv "$LAB_DIR/word.new" "$LAB_DIR/word"
-}
 
 # --- what all rows have ---
 

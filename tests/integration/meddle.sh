@@ -217,7 +217,9 @@ test_snapped() {
 }
 
 lab_begin
-for one in ${TESTS:-resumed_in_window resumed_by_hand started_between_disks \
-    no_mark replaced_source users replaced_target names snapped}; do
+# replaced_target is the last one: its job ends stopped, with its files
+for one in ${TESTS:-snapped resumed_in_window resumed_by_hand \
+    started_between_disks no_mark replaced_source users names \
+    replaced_target}; do
     "test_$one"
 done

@@ -2,12 +2,14 @@
 # SPDX-FileCopyrightText: the blockmig authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The target is damaged behind our back before the proof: exit 4, the guest
-# runs on its source with all that it wrote since the switch, the target is
-# removed. Shut off: the XML is not touched.
+# The target is damaged behind our back before the proof of the rest: exit 4,
+# the guest runs on its source with all that it wrote since the switch, the
+# target is removed. A target that never reads back is not switched to. (That
+# damage before the switch is repaired: staged.sh, cold.sh.)
 set -euo pipefail
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
+. "$(dirname "$0")/bad-store.bash"
 
 flip() { printf 'bad!' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 
@@ -117,19 +119,33 @@ test_off() {
     ok "the guest is off by then"
 }
 
-test_cold() {
+# wrong_target DOMAIN: its target does not read back, however often written
+wrong_target() {
     local before
-    lab define z1 --disk size=64M,fill=8M --disk format=qcow2,size=64M,fill=8M
-    before=$(picture z1)
-    mover_start proving move z1 --to "$LAB_DIR/ds2" --json
+    before=$(picture "$1")
+    mover_start copying move "$1" --to "$LAB_DIR/bad"
     mover_stands
-    flip "$LAB_DIR/ds2/z1-vda.raw" $((2 << 20))
-    proof_fails z1 vda $((2 << 20))
-    lab_equal "images and XML" "$(picture z1)" "$before"
-    ok "shut off: the XML is not touched"
+    fault wrong
+    mover_signal CONT
+    mover_ends 60 4 'vda.*at offset 2097152.*written three times'
+    fault ok
+    lab_equal "images and XML of $1" "$(picture "$1")" "$before"
+    lab_equal "left in the target store" "$(ls -A "$LAB_DIR/under")" ''
+    job_is "$(newest_job)" state rolled-back
+    check_clean "$1"
+}
+
+test_wrong() {
+    bad_store
+    pair w1
+    wrong_target w1
+    lab_hmp_read w1 vda 0x5a 3M 64k
+    off w1
+    wrong_target w1
+    ok "a target that does not read back: never switched to, running or off"
 }
 
 lab_begin
-for one in ${TESTS:-guest pair off cold}; do
+for one in ${TESTS:-guest pair off wrong}; do
     test_$one
 done

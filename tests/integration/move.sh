@@ -77,7 +77,7 @@ test_chain() {
     chain c1
     guest c1 --disk "format=qcow2,path=$LAB_DIR/ds1/c1-top.qcow2"
     before=$(md5sum <"$LAB_DIR/ds1/c1-base.raw")
-    move c1 --to "$LAB_DIR/ds2"
+    move c1 --to "$LAB_DIR/ds2" --chain flatten
     lab_hmp_read c1 vda 0x11 1M 64k
     lab_hmp_read c1 vda 0x22 9M 64k
     moved c1 vda "$LAB_DIR/ds1/c1-top.qcow2" qcow2 \

@@ -14,6 +14,7 @@
  *             process that waits can be killed
  *   full      writes fail (ENOSPC), and there is no room
  *   readonly  writes fail (EROFS), as when the kernel remounts after an error
+ *   wrong     what is read at byte 2 MiB of a file is not what was written
  *
  * Locks, leases and caching are the kernel's. Needs /dev/fuse.
  */
@@ -32,6 +33,7 @@
 #include <unistd.h>
 
 #define LOOK_US 20000
+#define WRONG_AT (2 << 20)
 
 static int folder;
 static const char *word_file;
@@ -244,7 +246,11 @@ static int read_file(const char *path, char *buf, size_t size, off_t offset,
     int rc = fault(READS);
 
     (void)path;
-    return rc ? rc : done((int)pread((int)fi->fh, buf, size, offset));
+    if (!rc)
+        rc = done((int)pread((int)fi->fh, buf, size, offset));
+    if (first_letter() == 'w' && offset <= WRONG_AT && WRONG_AT - offset < rc)
+        buf[WRONG_AT - offset] ^= 1;
+    return rc;
 }
 
 static int write_file(const char *path, const char *buf, size_t size,
