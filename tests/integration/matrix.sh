@@ -7,8 +7,8 @@
 # rolled back, or say why a person must look. After each: the guest's data is
 # right, live and saved XML name an image that exists, nothing of ours is left.
 #
-# In `make check` a sample: each point once (of staged, which has more of them,
-# every other one; of pull just one), with an action by the seed; in `make
+# In `make check` a sample: every other point once (of staged, which has more
+# of them, every third; of pull just one), with an action by the seed; in `make
 # check-long` all of it.
 # ROWS="point:action ..." runs just those.
 set -euo pipefail
@@ -19,7 +19,7 @@ BM_LONG=${BM_LONG:-0}
 # The strategy, and a point of it from where it can go back.
 strategy=${STRATEGY:-blockcopy}
 options=(--strategy "$strategy")
-format=raw every=1
+format=raw every=2
 switch='ready switching switching.suspended switching.pivot-sent
     switching.pivoted switching.frozen switching.resumed proving-rest settled'
 merging='consolidating.started consolidating.pivot-sent consolidating.committed'
@@ -33,7 +33,7 @@ staged)
     before='freezing freezing.ballast freezing.sent freezing.frozen copying
         proving iterating converging converging.carried converging.started'
     merging="consolidating.merging consolidating.merged $merging"
-    back=rolling-back.committed turn=converging.started every=2
+    back=rolling-back.committed turn=converging.started every=3
     # so that there is something to iterate for
     options+=(--switch-max 256K)
     ;;
