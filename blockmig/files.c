@@ -11,6 +11,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define STEP ((off_t)32 << 20)
+#define STEPS_MAX 4096
+#define STEP_MS 10
+
 int bm_file_make(const char *path, uint64_t *dev, uint64_t *ino,
                  struct bm_error *err)
 {
@@ -53,6 +57,44 @@ int bm_file_remove(const char *path, struct bm_error *err)
     if (unlink(path) < 0 && errno != ENOENT)
         return bm_fail_errno(err, errno, "cannot remove %s", path);
     return bm_sync_folder_of(path, err);
+}
+
+/* Whether nobody else can see what is in the file: it has no name, and no other
+ * open file is of it (fcntl(2), "Leases"). */
+static bool alone(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0 &&
+           fcntl(fd, F_SETLEASE, F_WRLCK) == 0;
+}
+
+static void shrink(int fd)
+{
+    struct stat st;
+    off_t step;
+
+    if (fstat(fd, &st) < 0)
+        return;
+    step = st.st_size / STEPS_MAX > STEP ? st.st_size / STEPS_MAX : STEP;
+    while (st.st_size > 0) {
+        st.st_size = st.st_size > step ? st.st_size - step : 0;
+        if (ftruncate(fd, st.st_size) < 0)
+            return;
+        bm_sleep_ms(STEP_MS);
+    }
+}
+
+/* The name goes first: from then on it is removed, whatever becomes of us. */
+int bm_file_remove_slowly(const char *path, struct bm_error *err)
+{
+    BM_CLOSE int fd =
+        open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int rc = bm_file_remove(path, err);
+
+    if (rc == 0 && fd >= 0 && alone(fd))
+        shrink(fd);
+    return rc;
 }
 
 char *bm_file_folder(const char *path)

@@ -23,6 +23,10 @@ bool bm_file_is(const char *path, uint64_t dev, uint64_t ino);
 int bm_file_look(const char *path, struct bm_error *err);
 /* Unlinks; a file that is not there is fine. The removal is durable. */
 int bm_file_remove(const char *path, struct bm_error *err);
+/* The same for a large file, slowly: a file system that frees gigabytes at once
+ * (and discards them) holds up everyone's writes for 30 ms. What somebody has
+ * open, or has by another name, only loses this name. */
+int bm_file_remove_slowly(const char *path, struct bm_error *err);
 /* The folder part of a path. Caller frees; NULL: out of memory. */
 char *bm_file_folder(const char *path);
 /* fdatasync until one takes under 20 ms, three at most, so that the flush

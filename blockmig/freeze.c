@@ -8,7 +8,7 @@
 #include <errno.h>
 
 int bm_freeze(struct bm_domain *domain, const struct bm_job *job,
-              const char *const *overlays, struct bm_error *err)
+              const char *const *overlays, bool made, struct bm_error *err)
 {
     BM_FREE const char **all = calloc(domain->n_disks + 1, sizeof *all);
 
@@ -19,5 +19,5 @@ int bm_freeze(struct bm_domain *domain, const struct bm_job *job,
 
         all[disk - domain->disks] = overlays[i];
     }
-    return bm_domain_freeze(domain, all, bm_call_ms(), err);
+    return bm_domain_freeze(domain, all, made, bm_call_ms(), err);
 }

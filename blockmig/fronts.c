@@ -5,6 +5,7 @@
 #include "blockmig/commit.h"
 #include "blockmig/files.h"
 #include "blockmig/freeze.h"
+#include "blockmig/overlay.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/users.h"
@@ -114,6 +115,11 @@ int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err)
 
 /* --- one more --- */
 
+struct front {
+    char *path;
+    uint64_t size; /* bytes */
+};
+
 static int check_stand(struct bm_mover *m, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
@@ -126,40 +132,81 @@ static int check_stand(struct bm_mover *m, struct bm_error *err)
     return 0;
 }
 
-/* Fills paths with names that are free: what a failed freeze has left there
- * is ours by its name, and no chain holds it. */
-static int new_fronts(struct bm_mover *m, char **paths, struct bm_error *err)
+/* Makes the next ones. What a failed freeze has left by those names is ours,
+ * and no chain holds it. */
+static int make(struct bm_mover *m, struct front *fronts, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        const struct bm_layer *below = &m->job->disks[i].source.layers[0];
+        struct front *front = &fronts[i];
+
+        rc = bm_file_remove(front->path, err);
+        if (!rc)
+            rc = bm_overlay_below(below, &front->size, err);
+        if (!rc)
+            rc = bm_overlay_make(front->path, below, front->size, err);
+    }
+    return rc;
+}
+
+/* Somebody may have resized a disk since its overlay was made: the guest goes
+ * on seeing that size. */
+static int keep_size(struct bm_mover *m, const struct front *fronts,
+                     struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         const struct bm_job_disk *plan = &m->job->disks[i];
+        uint64_t size;
 
-        paths[i] = bm_job_front(m->job, plan, m->job->fronts_sent);
-        rc = paths[i] ? bm_file_remove(paths[i], err) : no_memory(m, err);
+        rc = bm_overlay_below(&plan->source.layers[0], &size, err);
+        if (!rc && size != fronts[i].size)
+            rc = bm_domain_resize(m->domain, plan->target, size, err);
     }
     return rc;
 }
 
-static int ask(struct bm_mover *m, struct bm_error *err)
+static int put_on(struct bm_mover *m, const struct front *fronts,
+                  struct bm_error *err)
 {
-    BM_FREE char **paths = calloc(m->job->n_disks, sizeof *paths);
+    BM_FREE const char **paths = calloc(m->job->n_disks, sizeof *paths);
     int rc;
 
     if (!paths)
         return no_memory(m, err);
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        paths[i] = fronts[i].path;
+    bm_point("freezing.sent");
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        bm_file_calm(m->job->disks[i].source.layers[0].path);
+    rc = bm_freeze(m->domain, m->job, paths, true, err);
+    return rc ? rc : keep_size(m, fronts, err);
+}
+
+static int ask(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE struct front *fronts = calloc(m->job->n_disks, sizeof *fronts);
+    int rc;
+
+    if (!fronts)
+        return no_memory(m, err);
     m->job->fronts_sent = m->job->disks[0].fronts + 1;
     rc = bm_mover_save(m, NULL, err);
-    if (!rc)
-        rc = new_fronts(m, paths, err);
-    if (!rc) {
-        bm_point("freezing.sent");
-        for (size_t i = 0; i < m->job->n_disks; i++)
-            bm_file_calm(m->job->disks[i].source.layers[0].path);
-        rc = bm_freeze(m->domain, m->job, (const char *const *)paths, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        fronts[i].path =
+            bm_job_front(m->job, &m->job->disks[i], m->job->fronts_sent);
+        if (!fronts[i].path)
+            rc = no_memory(m, err);
     }
+    if (!rc)
+        rc = make(m, fronts, err);
+    if (!rc)
+        rc = put_on(m, fronts, err);
     for (size_t i = 0; i < m->job->n_disks; i++)
-        free(paths[i]);
+        free(fronts[i].path);
     return rc;
 }
 

@@ -5,6 +5,8 @@
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
+#include <errno.h>
+
 #define TICK_MS 500
 #define CALL_MS 1000
 /* The measure before: looks, their distance, and how many without any I/O are
@@ -12,6 +14,9 @@
 #define LOOKS 10
 #define LOOK_MS 100
 #define IDLE_LOOKS 4
+/* Bytes. Of 1 MiB the guest's p99 was 3 to 4 ms, where it is 1 to 1.3 ms alone;
+ * of this much 1.5 to 2 ms, and the copy no slower. */
+#define REQUEST (128u << 10)
 
 struct bm_pacer {
     struct bm_pace *pace;
@@ -20,6 +25,8 @@ struct bm_pacer {
     struct bm_block_stats last;
     bool have_last;
     bool held;
+    bool gentle;     /* there is a guest to be spared */
+    bool busy;       /* and it was at work before the move */
     int64_t tick_ms; /* bm_now_ms of the last tick */
     uint64_t moved;  /* at that time */
 };
@@ -58,6 +65,7 @@ static void measure(struct bm_pacer *pacer, struct bm_mover *m)
 
         if (sample(pacer, m, &it)) {
             requests += it.requests;
+            pacer->busy |= requests > 0;
             if (bm_pace_measure(pacer->pace, &it))
                 return;
         }
@@ -67,7 +75,7 @@ static void measure(struct bm_pacer *pacer, struct bm_mover *m)
     }
 }
 
-struct bm_pacer *bm_pacer_new(struct bm_mover *m)
+static struct bm_pacer *pacer_new(struct bm_mover *m)
 {
     struct bm_pacer *pacer = calloc(1, sizeof *pacer);
 
@@ -78,9 +86,19 @@ struct bm_pacer *bm_pacer_new(struct bm_mover *m)
         free(pacer);
         return NULL;
     }
-    if (m->job->guest_latency > 0 && m->domain && m->domain->active)
+    pacer->gentle = m->job->guest_latency > 0 && m->domain && m->domain->active;
+    if (pacer->gentle)
         measure(pacer, m);
     return pacer;
+}
+
+int bm_pacer_need(struct bm_mover *m, struct bm_error *err)
+{
+    if (!m->pacer)
+        m->pacer = pacer_new(m);
+    return m->pacer
+               ? 0
+               : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
 }
 
 void bm_pacer_free(struct bm_pacer *pacer)
@@ -89,6 +107,11 @@ void bm_pacer_free(struct bm_pacer *pacer)
         return;
     bm_pace_free(pacer->pace);
     free(pacer);
+}
+
+bool bm_pacer_spares(const struct bm_pacer *pacer)
+{
+    return pacer && pacer->gentle && pacer->busy;
 }
 
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
@@ -100,6 +123,7 @@ void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
     if (!throttle)
         return;
     bm_throttle_set(throttle, bm_pace_rate(pacer->pace));
+    bm_throttle_set_request(throttle, pacer->gentle ? REQUEST : 0);
     bm_throttle_hold(throttle, pacer->held);
 }
 
@@ -129,6 +153,7 @@ void bm_pacer_hold(struct bm_pacer *pacer, bool held)
 void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth)
 {
     bm_pace_set(pacer->pace, factor, bandwidth);
+    pacer->gentle = factor > 0;
     if (pacer->throttle)
         bm_throttle_set(pacer->throttle, bm_pace_rate(pacer->pace));
 }

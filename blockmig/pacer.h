@@ -15,10 +15,13 @@
 
 struct bm_pacer;
 
-/* Measures what the guest's I/O takes now, a second at most. NULL: out of
- * memory. */
-struct bm_pacer *bm_pacer_new(struct bm_mover *m);
+/* m->pacer, if there is none yet: measures what the guest's I/O takes now, a
+ * second at most. (So a resumed job measures what it finds.) */
+int bm_pacer_need(struct bm_mover *m, struct bm_error *err);
 void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
+/* Whether a guest that was at work before the move is to be spared. NULL:
+ * nothing is known of one. */
+bool bm_pacer_spares(const struct bm_pacer *pacer);
 
 /* A step begins: its copy is held by this throttle; NULL: it has ended. */
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle);

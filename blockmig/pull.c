@@ -105,24 +105,15 @@ static int start_all(struct bm_mover *m, struct bm_blockjob *jobs, bool to_end,
     return rc;
 }
 
-/* A resumed job measures what it finds. */
-static int take_pace(struct bm_mover *m, struct bm_error *err)
-{
-    if (!m->pacer)
-        m->pacer = bm_pacer_new(m);
-    if (!m->pacer)
-        return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
-    bm_pacer_take_jobs(m->pacer);
-    return 0;
-}
-
 static int pull_running(struct bm_mover *m, bool to_end, struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
     bool more = false;
-    int rc =
-        jobs ? take_pace(m, err) : bm_fail_errno(err, ENOMEM, "cannot pull");
+    int rc = jobs ? bm_pacer_need(m, err)
+                  : bm_fail_errno(err, ENOMEM, "cannot pull");
 
+    if (!rc)
+        bm_pacer_take_jobs(m->pacer);
     if (!rc)
         rc = start_all(m, jobs, to_end, &more, err);
     if (!rc && more) {

@@ -10,6 +10,7 @@
 #include "blockmig/ballast.h"
 #include "blockmig/carry.h"
 #include "blockmig/files.h"
+#include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
 #include "blockmig/situation.h"
@@ -156,7 +157,8 @@ static int delete_old(struct bm_mover *m, const struct old *old,
     if (!rc && there)
         rc = bm_users_none(m->conn, path, err);
     if (!rc && there)
-        rc = bm_file_remove(path, err);
+        rc = bm_pacer_spares(m->pacer) ? bm_file_remove_slowly(path, err)
+                                       : bm_file_remove(path, err);
     if (rc)
         return rc;
     if (there)

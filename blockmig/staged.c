@@ -212,32 +212,24 @@ static struct bm_staged *staged_new(struct bm_mover *m, bm_staged_work work)
     return NULL;
 }
 
-/* A resumed job measures what it finds. */
-static int take_pace(struct bm_staged *s, struct bm_error *err)
-{
-    struct bm_mover *m = s->m;
-
-    if (!m->pacer)
-        m->pacer = bm_pacer_new(m);
-    if (!m->pacer)
-        return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
-    bm_pacer_take(m->pacer, s->throttle);
-    return 0;
-}
-
 static int at_work(struct bm_mover *m, bm_staged_work work,
                    int (*on)(void *opaque), struct bm_error *err)
 {
     struct bm_staged *s = staged_new(m, work);
-    struct bm_gently how = {.work = on, .look = look, .opaque = s};
+    struct bm_gently how = {.work = on,
+                            .look = look,
+                            .opaque = s,
+                            .idle = m->job->guest_latency > 0};
     int rc;
 
     if (bm_move_before_switch(m->job))
         bm_heed_pause(m);
-    rc = s ? take_pace(s, err)
+    rc = s ? bm_pacer_need(m, err)
            : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
-    if (!rc)
+    if (!rc) {
+        bm_pacer_take(m->pacer, s->throttle);
         rc = bm_gently(&how, err);
+    }
     if (m->pacer)
         bm_pacer_take(m->pacer, NULL);
     if (s && s->left)

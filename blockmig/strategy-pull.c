@@ -58,7 +58,7 @@ static int put_on(struct bm_mover *m, struct bm_error *err)
     if (rc)
         return rc;
     bm_point("freezing.sent");
-    rc = bm_freeze(m->domain, m->job, paths, err);
+    rc = bm_freeze(m->domain, m->job, paths, false, err);
     bm_point("freezing.frozen");
     return rc;
 }
@@ -78,9 +78,8 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
                -ESTALE;
     }
     /* what the guest's I/O takes before we do anything to it */
-    if (!m->pacer)
-        m->pacer = bm_pacer_new(m);
-    return put_on(m, err);
+    rc = bm_pacer_need(m, err);
+    return rc ? rc : put_on(m, err);
 }
 
 static int copy(struct bm_mover *m, struct bm_error *err)

@@ -99,8 +99,8 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
     if (!rc && (!m->domain || !m->domain->active))
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
     /* what the guest's I/O takes before we do anything to it */
-    if (!rc && !m->pacer)
-        m->pacer = bm_pacer_new(m);
+    if (!rc)
+        rc = bm_pacer_need(m, err);
     if (!rc)
         rc = bm_ballast_make(m, err);
     if (rc)

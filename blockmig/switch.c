@@ -72,7 +72,7 @@ static int freeze(struct bm_domain *domain, const struct bm_job *job,
         return bm_fail_errno(err, ENOMEM, "cannot freeze %s", job->domain);
     for (size_t i = 0; i < job->n_disks; i++)
         overlays[i] = job->disks[i].overlay;
-    return bm_freeze(domain, job, overlays, err);
+    return bm_freeze(domain, job, overlays, false, err);
 }
 
 /* Waits for anything to happen to the domain, a little while. */

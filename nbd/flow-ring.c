@@ -51,12 +51,15 @@ static void choose_sizes(struct bm_flow_ring *ring)
 {
     const struct bm_flow *flow = ring->flow;
     size_t bytes = far(flow) ? FAR : NEAR;
+    uint32_t most = flow->throttle ? bm_throttle_request(flow->throttle) : 0;
 
     ring->chunk =
         bigger(flow->source->chunk, flow->target ? flow->target->chunk : BLOCK);
     ring->chunk = bigger(ring->chunk, BLOCK);
     if (ring->chunk > CHUNK_MAX)
         ring->chunk = CHUNK_MAX;
+    if (most && ring->chunk > most)
+        ring->chunk = bigger(most, BLOCK);
     ring->n_slots = (unsigned)(bytes / ring->chunk);
     ring->batch = flow->digest ? (unsigned)(CHUNK_MAX / ring->chunk) : 1;
 }

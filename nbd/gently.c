@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/ioprio.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/resource.h>
@@ -40,6 +41,8 @@ static void *run(void *opaque)
     int rc;
 
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOWEST);
+    if (task->how.idle)
+        (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0});
     (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
                   IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, IOPRIO_NR_LEVELS - 1));
     rc = task->how.work(task->how.opaque);

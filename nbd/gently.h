@@ -17,6 +17,7 @@ struct bm_gently {
      * leaves the work behind: it may hang in a call that never returns. */
     int (*look)(void *opaque, struct bm_error *err);
     void *opaque;
+    bool idle; /* only while no other thread of the host wants the CPU */
 };
 
 /*

@@ -21,6 +21,7 @@
 struct bm_throttle {
     pthread_mutex_t mutex;
     uint64_t rate;
+    uint32_t request; /* bytes */
     bool held;
     int64_t paid; /* ns, CLOCK_MONOTONIC */
 };
@@ -82,6 +83,19 @@ void bm_throttle_hold(struct bm_throttle *t, bool held)
 {
     BM_LOCK(&t->mutex);
     t->held = held;
+}
+
+void bm_throttle_set_request(struct bm_throttle *t, uint32_t bytes)
+{
+    BM_LOCK(&t->mutex);
+    t->request = bytes;
+}
+
+uint32_t bm_throttle_request(struct bm_throttle *t)
+{
+    BM_LOCK(&t->mutex);
+
+    return t->request;
 }
 
 /* In milliseconds, until the bytes are paid for. */

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A token bucket: bytes a second, changed while it runs. Threads: any.
+ * A token bucket: bytes a second, changed while it runs; and how much of it at
+ * a time. Threads: any.
  */
 #ifndef BM_THROTTLE_H
 #define BM_THROTTLE_H
@@ -20,6 +21,11 @@ uint64_t bm_throttle_rate(struct bm_throttle *throttle);
 /* Held, it lets nothing pass, whatever the rate; what was let pass before is
  * not stopped. */
 void bm_throttle_hold(struct bm_throttle *throttle, bool held);
+
+/* The largest request that is to be made, in bytes; 0, as it is at first: any.
+ * Whoever else uses the medium waits for the whole of one. */
+void bm_throttle_set_request(struct bm_throttle *throttle, uint32_t bytes);
+uint32_t bm_throttle_request(struct bm_throttle *throttle);
 
 /* Takes bytes out of the bucket, which may go into debt: the milliseconds that
  * the caller must wait before it does the work (it may look for a cancel or

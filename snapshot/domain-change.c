@@ -17,6 +17,7 @@ struct change {
     virDomainPtr dom; /* a reference */
     char *text;       /* XML or metadata; may be NULL */
     unsigned flags;
+    uint64_t size; /* bytes */
 };
 
 static void change_free(void *arg)
@@ -28,27 +29,47 @@ static void change_free(void *arg)
     free(change);
 }
 
-/* Runs fn on a change made of these; takes text. */
-static int run(struct bm_domain *domain, const char *verb, int (*fn)(void *),
-               char *text, unsigned flags, int timeout_ms, struct bm_error *err)
+/* Takes text, also when it fails; NULL: out of memory. */
+static struct change *change_of(struct bm_domain *domain, char *text)
 {
     struct change *change = calloc(1, sizeof *change);
-    char what[300];
-    int rc;
 
-    snprintf(what, sizeof what, "cannot %s domain %s", verb, domain->name);
     if (!change) {
         free(text);
-        return bm_fail_errno(err, ENOMEM, "%s", what);
+        return NULL;
     }
     virDomainRef(domain->dom);
     change->dom = domain->dom;
     change->text = text;
-    change->flags = flags;
+    return change;
+}
+
+/* Takes change. */
+static int run_change(struct bm_domain *domain, const char *verb,
+                      int (*fn)(void *), struct change *change, int timeout_ms,
+                      struct bm_error *err)
+{
+    char what[300];
+    int rc;
+
+    snprintf(what, sizeof what, "cannot %s domain %s", verb, domain->name);
     rc = bm_call(what, timeout_ms, fn, change, change_free, err);
     if (rc != -ETIMEDOUT)
         change_free(change);
     return rc;
+}
+
+/* Runs fn on a change made of these; takes text. */
+static int run(struct bm_domain *domain, const char *verb, int (*fn)(void *),
+               char *text, unsigned flags, int timeout_ms, struct bm_error *err)
+{
+    struct change *change = change_of(domain, text);
+
+    if (!change)
+        return bm_fail_errno(err, ENOMEM, "cannot %s domain %s", verb,
+                             domain->name);
+    change->flags = flags;
+    return run_change(domain, verb, fn, change, timeout_ms, err);
 }
 
 /* --- pause --- */
@@ -81,6 +102,28 @@ int bm_domain_resume(struct bm_domain *domain, int timeout_ms,
                      struct bm_error *err)
 {
     return run(domain, "resume", resume_fn, NULL, 0, timeout_ms, err);
+}
+
+/* --- the size of a disk --- */
+
+static int resize_fn(void *arg)
+{
+    struct change *change = arg;
+
+    return virDomainBlockResize(change->dom, change->text, change->size,
+                                VIR_DOMAIN_BLOCK_RESIZE_BYTES);
+}
+
+int bm_domain_resize(struct bm_domain *domain, const char *target,
+                     uint64_t size, struct bm_error *err)
+{
+    struct change *change = change_of(domain, strdup(target));
+
+    if (!change)
+        return bm_fail_errno(err, ENOMEM, "cannot resize %s", target);
+    change->size = size;
+    return run_change(domain, "resize a disk of", resize_fn, change,
+                      bm_call_ms(), err);
 }
 
 /* --- the stamp --- */
@@ -154,7 +197,7 @@ char *bm_domain_freeze_xml(const struct bm_domain *domain,
 }
 
 int bm_domain_freeze(struct bm_domain *domain, const char *const overlays[],
-                     int timeout_ms, struct bm_error *err)
+                     bool made, int timeout_ms, struct bm_error *err)
 {
     char *xml = bm_domain_freeze_xml(domain, overlays);
 
@@ -163,7 +206,8 @@ int bm_domain_freeze(struct bm_domain *domain, const char *const overlays[],
     return run(domain, "put an overlay on the disks of", freeze_fn, xml,
                VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY |
                    VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA |
-                   VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC,
+                   VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC |
+                   (made ? VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT : 0),
                timeout_ms, err);
 }
 

@@ -1,0 +1,68 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/overlay.h"
+
+#include "blockmig/files.h"
+#include "nbd/child.h"
+#include "nbd/cleanup.h"
+#include "nbd/image.h"
+#include "nbd/sync.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define CREATE_MS 30000
+/* qcow2's specification: an extended L2 entry has 16 bytes */
+#define ENTRY 16
+#define TABLES_MAX (32 << 20)
+#define CLUSTER_MIN (128 << 10) /* parts of 4 KiB */
+#define CLUSTER_MAX (2 << 20)
+
+int bm_overlay_below(const struct bm_layer *top, uint64_t *size,
+                     struct bm_error *err)
+{
+    struct bm_image_info info;
+    int rc;
+
+    if (top->slice)
+        return *size = top->slice, 0;
+    rc = bm_image_info(top->path, top->format, &info, err);
+    if (rc)
+        return rc;
+    *size = info.virtual_size;
+    bm_image_info_clear(&info);
+    return 0;
+}
+
+/* Larger ones for a large disk, so that its tables are soon written. */
+static uint64_t cluster_for(uint64_t size)
+{
+    uint64_t cluster = CLUSTER_MIN;
+
+    while (cluster < CLUSTER_MAX && size / cluster * ENTRY > TABLES_MAX)
+        cluster *= 2;
+    return cluster;
+}
+
+int bm_overlay_make(const char *path, const struct bm_layer *below,
+                    uint64_t size, struct bm_error *err)
+{
+    BM_FREE char *backing = bm_chain_backing_name(below);
+    char options[100], bytes[32];
+    const char *argv[] = {"qemu-img", "create",      "-q",    "-u",  "-f",
+                          "qcow2",    "-o",          options, "-b",  backing,
+                          "-F",       below->format, path,    bytes, NULL};
+    uint64_t dev, ino;
+    int rc;
+
+    if (!backing)
+        return bm_fail_errno(err, ENOMEM, "cannot make %s", path);
+    snprintf(options, sizeof options,
+             "extended_l2=on,preallocation=metadata,cluster_size=%" PRIu64,
+             cluster_for(size));
+    snprintf(bytes, sizeof bytes, "%" PRIu64, size);
+    rc = bm_file_make(path, &dev, &ino, err);
+    if (!rc)
+        rc = bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
+    return rc ? rc : bm_sync_file(path, err);
+}

@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * An overlay made for a guest to write to without feeling it. By default a
+ * first write to a cluster of a qcow2 overlay reads the rest of it from below,
+ * writes all of it, and then its place in the tables; a guest's p99 doubled by
+ * that alone. Here every cluster has its place from the start, and is kept in
+ * 32 parts (qemu-img(1), extended_l2, preallocation): a write of 4 KiB writes
+ * 4 KiB.
+ */
+#ifndef BM_OVERLAY_H
+#define BM_OVERLAY_H
+
+#include "nbd/error.h"
+#include "snapshot/chain.h"
+
+#include <stdint.h>
+
+/* The size, in bytes, that the guest sees of the top layer of a chain. */
+int bm_overlay_below(const struct bm_layer *top, uint64_t *size,
+                     struct bm_error *err);
+/* A new file, durable, of that many bytes, empty over `below`, which is not
+ * opened. It must not exist. */
+int bm_overlay_make(const char *path, const struct bm_layer *below,
+                    uint64_t size, struct bm_error *err);
+
+#endif
