@@ -22,8 +22,7 @@
 #define CUT_MOST 0.2
 #define CUT_LEAST 0.9
 #define MUCH 1.5              /* times the aim */
-#define AIM 0.5               /* of what the bound allows above the baseline: it
-                               * is a mean, and the tail lies further out */
+#define AIM 0.9               /* of what the bound allows above the baseline */
 #define KNEE_REST 0.8         /* of the speed that did harm: where to wait */
 #define PATIENCE_MS 1000      /* before that speed is tried again; doubled */
 #define PATIENCE_MAX_MS 16000 /* each time it does harm again, up to this */

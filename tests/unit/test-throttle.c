@@ -160,3 +160,13 @@ Test(throttle, threads_share_the_rate)
     cr_expect_lt(bm_now_ms() - start, 2500);
     bm_throttle_free(t);
 }
+
+Test(throttle, it_tells_the_largest_request)
+{
+    struct bm_throttle *t = bm_throttle_new(0);
+
+    cr_expect_eq(bm_throttle_request(t), 0);
+    bm_throttle_set_request(t, 4096);
+    cr_expect_eq(bm_throttle_request(t), 4096);
+    bm_throttle_free(t);
+}
