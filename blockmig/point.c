@@ -9,11 +9,15 @@
 
 void bm_point(const char *name)
 {
-    static int stopped; /* once: a point in a loop must not stop again */
-    const char *wanted = getenv("BLOCKMIG_STOP_AT");
+    /* at each once: a point in a loop must not stop again */
+    static const char *wanted;
+    size_t length;
 
-    if (wanted && !stopped && !strcmp(wanted, name)) {
-        stopped = 1;
-        (void)kill(getpid(), SIGSTOP);
-    }
+    if (!wanted)
+        wanted = getenv("BLOCKMIG_STOP_AT");
+    length = wanted ? strcspn(wanted, ",") : 0;
+    if (!length || strlen(name) != length || strncmp(wanted, name, length) != 0)
+        return;
+    wanted += length + (wanted[length] == ',');
+    (void)kill(getpid(), SIGSTOP);
 }

@@ -170,6 +170,25 @@ test_chain() {
     ok "a chain becomes one image"
 }
 
+# Resized when its overlay was made already: the guest sees the new size.
+test_resized() {
+    guest z1 --disk format=raw,size=$size,fill=8M
+    mover_start freezing.sent,freezing.frozen move z1 --strategy staged --to "$LAB_DIR/ds2"
+    mover_stands
+    lab_virsh -q blockresize z1 vda 80M
+    mover_signal CONT
+    mover_stands
+    lab_equal "the guest's size" "$(lab_virsh domblkinfo z1 vda |
+        awk '/^Capacity/ { print $2 }')" $((80 << 20))
+    mover_signal CONT
+    mover_ends 60 1 'bytes and not'
+    check_source z1 vda "$LAB_DIR/ds1/z1-vda.raw"
+    lab_hmp_write z1 vda 0x77 70M 64k
+    lab_hmp_read z1 vda 0x77 70M 64k
+    check_clean z1
+    ok "a disk that is resized at the freeze keeps its size"
+}
+
 test_refused() {
     guest r1 --disk format=raw,size=$size
     expect 3 'with --proof none' blockmig move r1 --strategy staged \
@@ -181,7 +200,7 @@ test_refused() {
     ok "what is refused"
 }
 
-tests=${PARTS:-formats settle damage off chain refused}
+tests=${PARTS:-formats settle damage off chain resized refused}
 lab_begin
 for one in $tests; do
     "test_$one"
