@@ -89,11 +89,15 @@ lab_stop() {
 }
 
 lab_reap() {
-    local parent mark parents=("$@")
+    local parent mark lock parents=("$@")
     [ $# -ge 1 ] || parents=("${TMPDIR:-/tmp}" /tmp /var/tmp)
     for parent in "${parents[@]}"; do
         for mark in "$parent"/*/.lab; do
             [ -f "$mark" ] && [ -O "$mark" ] || continue
+            # of two that reap one is the first, and the other finds nothing
+            exec {lock}<"$mark" || continue
+            flock "$lock"
+            [ -f "$mark" ] || continue
             lab=$(dirname "$(realpath "$mark")")
             lab_load
             [ "$(process_birth "$lab_owner" || true)" != "$lab_birth" ] ||
