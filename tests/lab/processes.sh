@@ -88,22 +88,28 @@ lab_stop() {
     rmdir "$lab"
 }
 
+# Of two that reap one lab the first stops it, and the other finds nothing.
+lab_reap_one() {
+    local lock
+    exec {lock}<"$1" || return 0
+    flock "$lock"
+    if [ -f "$1" ]; then
+        lab=$(dirname "$(realpath "$1")")
+        lab_load
+        if [ "$(process_birth "$lab_owner" || true)" != "$lab_birth" ]; then
+            echo "lab: reaping $lab, its owner $lab_owner is gone"
+            lab_stop
+        fi
+    fi
+    exec {lock}<&-
+}
+
 lab_reap() {
-    local parent mark lock parents=("$@")
+    local parent mark parents=("$@")
     [ $# -ge 1 ] || parents=("${TMPDIR:-/tmp}" /tmp /var/tmp)
     for parent in "${parents[@]}"; do
         for mark in "$parent"/*/.lab; do
-            [ -f "$mark" ] && [ -O "$mark" ] || continue
-            # of two that reap one is the first, and the other finds nothing
-            exec {lock}<"$mark" || continue
-            flock "$lock"
-            [ -f "$mark" ] || continue
-            lab=$(dirname "$(realpath "$mark")")
-            lab_load
-            [ "$(process_birth "$lab_owner" || true)" != "$lab_birth" ] ||
-                continue
-            echo "lab: reaping $lab, its owner $lab_owner is gone"
-            lab_stop
+            [ ! -f "$mark" ] || [ ! -O "$mark" ] || lab_reap_one "$mark"
         done
     done
 }
