@@ -129,8 +129,12 @@ static int switch_running(struct bm_mover *m, const struct count *c,
         return end_window(m, err);
     if (c->overlay == n)
         return 0;
-    if (m->job->proof)
-        return c->dest ? unclean(m, err) : bm_window_switch(m, err);
+    if (m->job->proof && c->dest)
+        return unclean(m, err);
+    if (m->job->proof) {
+        rc = c->overlay ? 0 : bm_switch_prepare(m->job, err);
+        return rc ? rc : bm_window_switch(m, err);
+    }
     rc = bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
     return rc == -ETIME ? bm_window_switch(m, err) : rc;
 }

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/switch.h"
 
+#include "blockmig/files.h"
 #include "blockmig/freeze.h"
+#include "blockmig/overlay.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "nbd/cleanup.h"
@@ -12,6 +14,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 int bm_stand_look(const struct bm_domain *domain, const struct bm_job *job,
                   struct bm_stand *stand, struct bm_error *err)
@@ -63,6 +66,33 @@ static int pivot_ready(struct bm_connection *conn, struct bm_domain *domain,
     return 0;
 }
 
+int bm_switch_prepare(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++) {
+        const struct bm_job_disk *plan = &job->disks[i];
+
+        rc = bm_file_remove(plan->overlay, err);
+        if (!rc)
+            rc = bm_overlay_make(plan->overlay, &plan->dest.layers[0],
+                                 plan->capacity, err);
+    }
+    return rc;
+}
+
+/* A window that is ended by another process than the one that began it may
+ * find none: then libvirt makes them. */
+static bool prepared(const struct bm_job *job)
+{
+    struct stat st;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (stat(job->disks[i].overlay, &st) < 0 || st.st_size == 0)
+            return false;
+    return true;
+}
+
 static int freeze(struct bm_domain *domain, const struct bm_job *job,
                   struct bm_error *err)
 {
@@ -72,7 +102,7 @@ static int freeze(struct bm_domain *domain, const struct bm_job *job,
         return bm_fail_errno(err, ENOMEM, "cannot freeze %s", job->domain);
     for (size_t i = 0; i < job->n_disks; i++)
         overlays[i] = job->disks[i].overlay;
-    return bm_freeze(domain, job, overlays, false, err);
+    return bm_freeze(domain, job, overlays, prepared(job), err);
 }
 
 /* Waits for anything to happen to the domain, a little while. */

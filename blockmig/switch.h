@@ -19,6 +19,11 @@ struct bm_stand {
 int bm_stand_look(const struct bm_domain *domain, const struct bm_job *job,
                   struct bm_stand *stand, struct bm_error *err);
 
+/* Before the guest is paused, while no disk stands on its overlay: makes them,
+ * so that the pause is shorter, and the guest does not feel them (overlay.h). A
+ * resize is refused by libvirt as long as the disks are mirrored. */
+int bm_switch_prepare(const struct bm_job *job, struct bm_error *err);
+
 /*
  * From wherever it stands: asks for the pivot of each disk whose copy is
  * ready, waits until every disk is on its target, then (with a proof) puts
