@@ -158,6 +158,14 @@ static int open_either(const struct bm_layer *image, struct bm_open *how,
     return bm_device_open(image->path, how, out, err);
 }
 
+/* Its pace asks for small requests. */
+static bool spares(const struct bm_stage *stage)
+{
+    struct bm_throttle *throttle = stage->how->throttle;
+
+    return throttle && bm_throttle_request(throttle) > 0;
+}
+
 int bm_stage_write(struct bm_stage *stage, struct bm_device **out,
                    struct bm_error *err)
 {
@@ -173,7 +181,7 @@ int bm_stage_read(struct bm_stage *stage, struct bm_device **out,
                   struct bm_error *err)
 {
     struct bm_open how = {.format = stage->how->image->format,
-                          .lanes = bm_device_lanes()};
+                          .lanes = spares(stage) ? LANES : bm_device_lanes()};
 
     return open_either(stage->how->image, &how, out, err);
 }

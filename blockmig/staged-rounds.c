@@ -13,6 +13,10 @@
 
 /* Layers that QEMU opens for each write to what is old: enough of them. */
 #define MAX_FRONTS 16
+/* Bytes of a front that nobody feels. One of 75 MiB cost 1.5 s of mirror, proof
+ * and merge, none of them paced, in which the guest's p99 doubled; a round more
+ * of ours is paced, and the move became 2 s shorter. */
+#define TINY (UINT64_C(4) << 20)
 
 struct bm_chain bm_staged_view(const struct bm_job_disk *disk, int round)
 {
@@ -142,6 +146,14 @@ static int finish_off(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : bm_mover_save(m, NULL, err);
 }
 
+/* Below --switch-max a round must halve a front to be worth another one. */
+static bool is_small(const struct bm_job *job, uint64_t before, uint64_t bytes)
+{
+    if (bytes > job->switch_max)
+        return bytes > before / 10 * 9;
+    return bytes <= TINY || bytes > before / 2;
+}
+
 /* Another front, until the last one is small, or does not get smaller. */
 static int shrink(struct bm_mover *m, struct bm_error *err)
 {
@@ -155,8 +167,7 @@ static int shrink(struct bm_mover *m, struct bm_error *err)
         if (!rc)
             rc = catch_up(m, fronts, err);
         bytes = bm_fronts_bytes(m->job);
-        if (rc || bytes <= m->job->switch_max || bytes > before / 10 * 9 ||
-            fronts >= MAX_FRONTS)
+        if (rc || is_small(m->job, before, bytes) || fronts >= MAX_FRONTS)
             return rc;
         before = bytes;
         rc = bm_mover_refresh(m, err);
