@@ -1,17 +1,17 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Latency histograms on a logarithmic scale, four buckets to the octave,
+ * Latency histograms on a logarithmic scale, eight buckets to the octave,
  * shared by the guest that fills them and `measure` that merges them.
  *
  * A latency of us microseconds falls into the bucket
  *
- *     us                                       for us < 4
- *     4 * (e - 1) + ((us >> (e - 2)) & 3)      else, e = floor(log2(us))
+ *     us                                       for us < 8
+ *     8 * (e - 2) + ((us >> (e - 3)) & 7)      else, e = floor(log2(us))
  *
- * so bucket b >= 4 holds (4 + b % 4) << (b / 4 - 1) and up, to just below
- * the next bucket. A percentile is the upper end of its bucket: at most a
- * quarter too high, never too low.
+ * so bucket b >= 8 holds (8 + b % 8) << (b / 8 - 1) and up, to just below
+ * the next bucket. A percentile is taken from within its bucket, as if what
+ * fell there were spread evenly: so it is an eighth off at most.
  *
  * As text: `bucket:count,bucket:count,...` in ascending order, empty buckets
  * left out, `-` for none at all.
@@ -26,7 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HIST_BUCKETS 160 /* beyond 2^40 us: 12 days */
+#define HIST_BUCKETS 312 /* 2^40 us: 12 days */
 
 struct hist {
     uint64_t count[HIST_BUCKETS];
@@ -36,19 +36,19 @@ static inline unsigned hist_bucket(uint64_t us)
 {
     unsigned e, b;
 
-    if (us < 4)
+    if (us < 8)
         return (unsigned)us;
     e = 63 - (unsigned)__builtin_clzll(us);
-    b = 4 * (e - 1) + (unsigned)((us >> (e - 2)) & 3);
+    b = 8 * (e - 2) + (unsigned)((us >> (e - 3)) & 7);
     return b < HIST_BUCKETS ? b : HIST_BUCKETS - 1;
 }
 
-/* The largest latency that falls into bucket b. */
-static inline uint64_t hist_upper(unsigned b)
+/* The least latency that falls into bucket b. */
+static inline uint64_t hist_lower(unsigned b)
 {
-    if (b < 4)
+    if (b < 8)
         return b;
-    return ((uint64_t)(5 + b % 4) << (b / 4 - 1)) - 1;
+    return (uint64_t)(8 + b % 8) << (b / 8 - 1);
 }
 
 static inline void hist_add(struct hist *h, uint64_t us)
@@ -82,9 +82,11 @@ static inline uint64_t hist_percentile(const struct hist *h, unsigned percent)
     unsigned b;
 
     for (b = 0; b < HIST_BUCKETS && total > 0; b++) {
-        seen += h->count[b];
-        if (seen >= want && seen > 0)
-            return hist_upper(b);
+        uint64_t here = h->count[b], low = hist_lower(b);
+
+        if (here > 0 && seen + here >= want)
+            return low + (hist_lower(b + 1) - low) * (want - seen) / here;
+        seen += here;
     }
     return 0;
 }
