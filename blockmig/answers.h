@@ -5,16 +5,16 @@
  * its server, a path that queues) holds whoever calls it, for ever: so it is
  * asked by a thread that can be left behind.
  *
- * Threads: the moving thread only.
+ * Threads: any; it needs no connection.
  */
 #ifndef BM_ANSWERS_H
 #define BM_ANSWERS_H
 
-#include "blockmig/mover.h"
+#include "blockmig/job.h"
 
-/* Opens the file and reads its first block around the page cache. 0: it has
- * answered, be it with an error. -ETIMEDOUT with BM_EXIT_HELD: not within
- * bm_call_ms. */
+/* Opens the file (or folder) and reads its first block around the page cache.
+ * 0: it has answered, be it with an error. -ETIMEDOUT with BM_EXIT_HELD: not
+ * within bm_call_ms. */
 int bm_answers(const char *path, struct bm_error *err);
 /* The same for the old and the new image of every disk. */
 int bm_answers_all(const struct bm_job *job, struct bm_error *err);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/plan.h"
 
+#include "blockmig/answers.h"
 #include "blockmig/choose.h"
 #include "blockmig/files.h"
 #include "blockmig/plan-chain.h"
@@ -43,9 +44,16 @@ static bool local(const struct bm_layer *layer)
 static int examine(struct bm_domain *domain, struct bm_disk *disk,
                    struct bm_job_disk *plan, struct bm_error *err)
 {
-    int rc = domain->active ? 0 : bm_chain_complete(&plan->source, err);
     struct stat st;
+    int rc = 0;
 
+    for (size_t i = 0; !rc && i < plan->source.n; i++)
+        if (local(&plan->source.layers[i]))
+            rc = bm_answers(plan->source.layers[i].path, err);
+    if (rc)
+        return bm_status(err, BM_EXIT_REFUSED), rc;
+    if (!domain->active)
+        rc = bm_chain_complete(&plan->source, err);
     if (!rc)
         rc = bm_domain_disk_size(domain, disk, err);
     plan->capacity = disk->capacity;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/room.h"
 
+#include "blockmig/answers.h"
 #include "blockmig/ballast.h"
 #include "blockmig/needs.h"
 #include "nbd/cleanup.h"
@@ -259,6 +260,8 @@ void bm_room_tick(struct bm_mover *m)
         bm_calls_abandoned())
         return;
     m->room_ms = now;
+    if (bm_answers_all(m->job, &ignored) != 0)
+        return; /* what hangs is for the step to find */
     watch(m);
     (void)bm_room_let_run(m, &ignored);
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/store.h"
 
+#include "blockmig/answers.h"
 #include "blockmig/store-blkid.h"
 #include "nbd/cleanup.h"
 #include "snapshot/xml.h"
@@ -134,8 +135,20 @@ static int examine(struct bm_store *store, struct bm_error *err)
     return rc;
 }
 
+/* A server that is gone must not hang us. */
+static int answers(const char *path, struct bm_error *err)
+{
+    int rc = bm_answers(path, err);
+
+    return rc ? bm_status(err, BM_EXIT_REFUSED), rc : 0;
+}
+
 static int open_path(struct bm_store *store, struct bm_error *err)
 {
+    int rc = answers(store->name, err);
+
+    if (rc)
+        return rc;
     store->path = realpath(store->name, NULL);
     if (!store->path)
         return refuse(err, errno, store->name, strerror(errno),
@@ -175,6 +188,7 @@ static int open_pool(struct bm_store *store, virStoragePoolPtr pool,
 {
     BM_FREE char *target = NULL;
     char why[128];
+    int rc;
 
     if (virStoragePoolIsActive(pool) != 1)
         return refuse(err, ENOTCONN, store->name, "the pool is not active",
@@ -190,6 +204,9 @@ static int open_pool(struct bm_store *store, virStoragePoolPtr pool,
                       "by its path");
     }
     store->kind = BM_STORE_POOL;
+    rc = answers(target, err);
+    if (rc)
+        return rc;
     store->path = realpath(target, NULL);
     if (!store->path)
         return refuse_errno(err, errno, store->name);

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/answers.h"
 #include "blockmig/plan.h"
 #include "blockmig/preflight.h"
 #include "cli/checks.h"
@@ -62,6 +63,8 @@ static int find_overlay_dir(struct move *m, struct bm_error *err)
 
     if (!dir)
         return 0;
+    if (bm_answers(dir, err) != 0)
+        return bm_status(err, BM_EXIT_REFUSED), -err->code;
     m->overlay_dir = realpath(dir, NULL);
     if (m->overlay_dir)
         return 0;
