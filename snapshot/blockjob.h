@@ -23,6 +23,8 @@ enum bm_jobstate {
     BM_JOB_LOST, /* the connection is gone: reopen, ask again */
 };
 const char *bm_jobstate_name(enum bm_jobstate state);
+/* Neither running nor ready. */
+bool bm_jobstate_over(enum bm_jobstate state);
 
 struct bm_blockjob {
     struct bm_connection *conn; /* borrowed */
