@@ -7,6 +7,11 @@
  * that alone. Here every cluster has its place from the start, and is kept in
  * 32 parts (qemu-img(1), extended_l2, preallocation): a write of 4 KiB writes
  * 4 KiB.
+ *
+ * Never to be pulled into: copy-on-read of QEMU 7.2 ends the guest by an
+ * assertion (bdrv_co_do_copy_on_readv, skip_bytes < pnum) when it comes to a
+ * cluster of which some parts are there and some are not. So the strategy pull
+ * lets libvirt make its image, and disks with copy_on_read are refused.
  */
 #ifndef BM_OVERLAY_H
 #define BM_OVERLAY_H
