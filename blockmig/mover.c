@@ -7,6 +7,7 @@
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
+#include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 #include "snapshot/call.h"
@@ -120,7 +121,7 @@ static int read_again(struct bm_mover *m, struct bm_error *err)
     return rc == -ENOENT ? domain_gone(m) : rc;
 }
 
-int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
+static int read_anyhow(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_connection_lost(m->conn) ? -ECONNRESET : read_again(m, err);
 
@@ -130,6 +131,28 @@ int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_connection_reopen(m->conn, RECONNECT_MS, err);
     return rc ? rc : read_again(m, err);
+}
+
+/* A guest that is off for good can be moved without it. One that will go on
+ * where it was knows its disks by the names of our overlays. */
+static int check_here(const struct bm_mover *m, struct bm_error *err)
+{
+    const char *where = m->domain ? bm_domain_away(m->domain) : NULL;
+    enum bm_state state = m->job->state;
+
+    if (!where || state <= BM_STATE_ALLOCATING || state == BM_STATE_RELEASING)
+        return 0;
+    bm_fail(err, BM_STUCK, "cannot go on with the move of %s", m->job->domain);
+    bm_cause(err, "%s, which names the images as they are now", where);
+    bm_remedy(err, "bring the guest back");
+    return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
+}
+
+int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = read_anyhow(m, err);
+
+    return rc ? rc : check_here(m, err);
 }
 
 struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i)

@@ -60,7 +60,8 @@ bool bm_mover_cancelled(struct bm_mover *m);
 void bm_mover_blame(struct bm_mover *m, const struct bm_error *err);
 /* Lets go of the images that a cold move holds. */
 void bm_mover_unlock(struct bm_mover *m);
-/* Reads the domain again; after a lost connection, connects again first. */
+/* Reads the domain again; after a lost connection, connects again first.
+ * -BM_STUCK: it is off, and will go on with our overlays (bm_domain_away). */
 int bm_mover_refresh(struct bm_mover *m, struct bm_error *err);
 /* The live disk of job disk i, or NULL: it is not there any more. */
 struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i);

@@ -9,6 +9,7 @@
 #include "blockmig/bitmaps.h"
 #include "blockmig/commit.h"
 #include "blockmig/fronts.h"
+#include "blockmig/overlay.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/quiesce.h"
@@ -17,6 +18,7 @@
 #include "blockmig/strategy.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static const enum bm_state states[] = {
     BM_STATE_ALLOCATING, BM_STATE_FREEZING,      BM_STATE_COPYING,
@@ -157,12 +159,34 @@ static int carry(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : bm_mover_save(m, NULL, err);
 }
 
+/* What a disk grew by since its last copy would be mirrored, and not proven. */
+static int check_size(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++) {
+        const struct bm_job_disk *disk = &job->disks[i];
+        uint64_t size;
+
+        rc = bm_overlay_below(&disk->source.layers[0], &size, err);
+        if (rc || size == disk->capacity)
+            continue;
+        bm_fail(err, ESTALE, "cannot move disk %s of %s", disk->target,
+                job->domain);
+        bm_cause(err, "it was resized meanwhile, to %" PRIu64 " bytes", size);
+        return bm_remedy(err, "move again"), -ESTALE;
+    }
+    return rc;
+}
+
 static int converge(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
 
     if (!rc && !m->domain)
         return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc)
+        rc = check_size(m->job, err);
     if (!rc)
         rc = check_untouched(m, err);
     if (!rc)
@@ -188,6 +212,18 @@ static bool merged_by_others(struct bm_mover *m)
     return m->domain->active;
 }
 
+/* Nobody could write to the images since they were copied and proven, as they
+ * are held. (If a kill has let go of them, they are copied again, or the guest
+ * has had the new ones already.) */
+static int prove_off(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check_untouched(m, err);
+
+    if (!rc)
+        rc = bm_staged_each(m, bm_staged_record, err);
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
 static int switch_over(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
@@ -196,8 +232,10 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
         return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (rc)
         return rc;
+    if (m->job->off && m->locks)
+        rc = prove_off(m, err);
     if (m->job->off)
-        return bm_staged_switch_off(m, err);
+        return rc ? rc : bm_staged_switch_off(m, err);
     if (merged_by_others(m))
         rc = bm_staged_bridge(m, false, err);
     if (rc)

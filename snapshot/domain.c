@@ -360,6 +360,21 @@ bool bm_disk_copies_to(const struct bm_disk *disk, const char *path)
            !strcmp(disk->mirror_chain.layers[0].path, path);
 }
 
+const char *bm_domain_away(const struct bm_domain *domain)
+{
+    if (domain->active)
+        return NULL;
+    if (domain->managed_save)
+        return "it has a managed save image";
+    if (domain->state == VIR_DOMAIN_SHUTOFF &&
+        domain->reason == VIR_DOMAIN_SHUTOFF_SAVED)
+        return "it was saved to a file";
+    if (domain->state == VIR_DOMAIN_SHUTOFF &&
+        domain->reason == VIR_DOMAIN_SHUTOFF_MIGRATED)
+        return "it was migrated to another host";
+    return NULL;
+}
+
 bool bm_domain_paused(const struct bm_domain *domain)
 {
     return domain->state == VIR_DOMAIN_PAUSED &&

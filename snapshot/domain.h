@@ -70,6 +70,10 @@ bool bm_disk_copies_to(const struct bm_disk *disk, const char *path);
 int bm_domain_disk_size(struct bm_domain *domain, struct bm_disk *disk,
                         struct bm_error *err);
 
+/* Off, but to go on elsewhere or later with the disks as it knew them: words
+ * for where it is; NULL: no. (A libvirtd that was started anew forgets what is
+ * not a managed save.) */
+const char *bm_domain_away(const struct bm_domain *domain);
 /* Paused by a call, ours or an administrator's, not by an error. (A libvirtd
  * that was started anew meanwhile does not know the reason any more.) */
 bool bm_domain_paused(const struct bm_domain *domain);

@@ -300,7 +300,7 @@ row() {
     local name=$1 point=$2 action=$3 job='' status pid
     local row="$point:$action"
     echo "--- $row"
-    lab_guest_os "$name" --disk format=raw,size=128M,fill=64M --args 'g.rate=100'
+    lab_guest_os "$name" --disk format=raw,size=128M,fill=64M --args 'g.rate=50'
     lab_virsh dumpxml "$name" --inactive >"$LAB_DIR/$name.saved.xml"
     : >"$LAB_DIR/resume.out"
     reach
