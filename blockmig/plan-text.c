@@ -75,7 +75,7 @@ static void staged_steps(FILE *out, const struct bm_job *job)
                      "exit 5\n");
     fprintf(out,
             "  again for what the guest writes meanwhile, until that is less "
-            "than %s\n",
+            "than %s and shrinks no more\n",
             bm_format_size(job->switch_max, small, sizeof small));
     fprintf(out,
             "  switch: pause the guest at most %d ms, pivot, put a tiny "

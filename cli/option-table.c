@@ -94,13 +94,13 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                      .offset = AT(dry_run)},
     [CLI_FILL_FROM] = {.name = "fill-from",
                        .kind = CLI_KIND_TEXT,
-                       .argument = "OTHER",
+                       .argument = "IMAGE",
                        .help = "take unreadable ranges from another copy",
                        .offset = AT(fill_from)},
     [CLI_FORCE] = {.name = "force",
                    .kind = CLI_KIND_FLAG,
-                   .help = "go on although the device bears a file system or "
-                           "another signature, or snapshots lose their meaning",
+                   .help = "go on although the device bears a signature, the "
+                           "file exists, or snapshots lose their meaning",
                    .offset = AT(force)},
     [CLI_FORCE_SHARE] = {.name = "force-share",
                          .letter = 'U',
@@ -117,8 +117,8 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
         {.name = "guest-latency",
          .kind = CLI_KIND_FACTOR,
          .argument = "FACTOR|off",
-         .help = "staged: copy no faster than the guest's I/O latency stays "
-                 "under this times what it was (default: 2)",
+         .help = "staged, pull: so fast that the guest's I/O latency stays "
+                 "under this times what it was (1.1 to 1000, default: 2)",
          .offset = AT(guest_latency)},
     [CLI_HELP] = {.name = "help",
                   .letter = 'h',

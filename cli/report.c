@@ -319,6 +319,9 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
     if (d->kept && !d->deleted && d->unproven_bytes)
         cli_print("  kept %s, of which not all could be read\n",
                   cli_source_name(d));
+    else if (d->kept && !d->deleted && !d->proven)
+        cli_print("  kept %s; the move was not proven: delete it by hand\n",
+                  cli_source_name(d));
     else if (d->kept && !d->deleted)
         cli_print("  kept %s; delete it with 'blockmig job release %s'\n",
                   cli_source_name(d), job->id);
