@@ -8,6 +8,7 @@
 
 #include "blockmig/answers.h"
 #include "blockmig/heed.h"
+#include "blockmig/inner.h"
 #include "blockmig/mark.h"
 #include "blockmig/move-machine.h"
 #include "blockmig/pacer.h"
@@ -325,13 +326,16 @@ static int step(struct bm_mover *m, struct bm_error *err)
 
     switch (m->job->state) {
     case BM_STATE_ROLLING_BACK:
-        return rolled_back(m, err);
+        rc = bm_inner_check(m->job, err);
+        return rc ? rc : rolled_back(m, err);
     case BM_STATE_RELEASING:
         rc = bm_answers_all(m->job, err);
         return rc ? rc : released(m, err);
     default:
         rc = m->job->state < BM_STATE_ALLOCATING ? 0
                                                  : bm_answers_all(m->job, err);
+        if (!rc)
+            rc = bm_inner_check(m->job, err);
         if (!rc)
             rc = work(m, err);
         return rc ? rc : bm_mover_enter(m, bm_strategy_next(m->job), err);

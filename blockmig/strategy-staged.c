@@ -248,6 +248,32 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
     return bm_staged_again(m, err);
 }
 
+/* -BM_STUCK: somebody has merged all that could be proven or gone back. */
+static int check_merged(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (rc || !m->domain || !merged_by_others(m))
+        return rc;
+    rc = bm_staged_bridge(m, false, err);
+    m->job->state = BM_STATE_PROVING_REST; /* from where --accept goes on */
+    return rc ? rc : bm_switch_unclean(m, err);
+}
+
+static int prove_rest(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check_merged(m, err);
+
+    return rc ? rc : bm_staged_prove_rest(m, err);
+}
+
+static int undo(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check_merged(m, err);
+
+    return rc ? rc : bm_undo(m, err);
+}
+
 const struct bm_strategy_ops bm_strategy_staged = {
     .states = states,
     .skips = skips,
@@ -257,7 +283,7 @@ const struct bm_strategy_ops bm_strategy_staged = {
     .iterate = bm_staged_iterate,
     .converge = converge,
     .switch_over = switch_over,
-    .prove_rest = bm_staged_prove_rest,
+    .prove_rest = prove_rest,
     .consolidate = bm_staged_consolidate,
-    .undo = bm_undo,
+    .undo = undo,
 };

@@ -19,7 +19,7 @@
  * load that may never come (pitfall 5), then the guest is paused for it. */
 #define RUNNING_PIVOT_MS 5000
 
-static int unclean(struct bm_mover *m, struct bm_error *err)
+int bm_switch_unclean(struct bm_mover *m, struct bm_error *err)
 {
     bm_fail(err, BM_STUCK, "cannot prove the move of %s any more",
             m->job->domain);
@@ -130,7 +130,7 @@ static int switch_running(struct bm_mover *m, const struct count *c,
     if (c->overlay == n)
         return 0;
     if (m->job->proof && c->dest)
-        return unclean(m, err);
+        return bm_switch_unclean(m, err);
     if (m->job->proof) {
         rc = c->overlay ? 0 : bm_switch_prepare(m->job, err);
         return rc ? rc : bm_window_switch(m, err);
@@ -153,8 +153,9 @@ int bm_step_switch(struct bm_mover *m, struct bm_error *err)
     if (c.other)
         return strange(m, err);
     if (m->job->unclean && m->job->proof)
-        return unclean(m, err);
+        return bm_switch_unclean(m, err);
     rc =
         m->domain->active ? switch_running(m, &c, err) : switch_off(m, &c, err);
-    return !rc && m->job->unclean && m->job->proof ? unclean(m, err) : rc;
+    return !rc && m->job->unclean && m->job->proof ? bm_switch_unclean(m, err)
+                                                   : rc;
 }

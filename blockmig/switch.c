@@ -72,11 +72,14 @@ int bm_switch_prepare(const struct bm_job *job, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < job->n_disks; i++) {
         const struct bm_job_disk *plan = &job->disks[i];
+        const struct bm_layer *below = &plan->dest.layers[0];
+        uint64_t size;
 
         rc = bm_file_remove(plan->overlay, err);
         if (!rc)
-            rc = bm_overlay_make(plan->overlay, &plan->dest.layers[0],
-                                 plan->capacity, err);
+            rc = bm_overlay_below(below, &size, err);
+        if (!rc)
+            rc = bm_overlay_make(plan->overlay, below, size, err);
     }
     return rc;
 }

@@ -153,6 +153,7 @@ int main(int argc, char **argv)
 
     keep_standard_streams();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of the user: an error like others */
     /* what other programs print is read by us, so in one language */
     setenv("LC_ALL", "C", 1);
     cli_options_default(&cli.options);

@@ -212,6 +212,12 @@ test_refused() {
     refused 'with --source delete' --source delete
     refused 'with --format raw' --format raw
     refused 'with --settle' --settle 1h
+    lab define r2 --disk format=qcow2,size=64M
+    lab run qemu-img create -q -f qcow2 -o extended_l2=on \
+        "$LAB_DIR/ds1/r2-vda.qcow2" 64M
+    lab_virsh -q start r2 >/dev/null
+    expect 3 'extended L2 entries' blockmig move r2 --strategy pull \
+        --to "$LAB_DIR/ds2"
     check_source r1 vda "$LAB_DIR/ds1/r1-vda.raw"
     gone "$LAB_DIR/ds2/r1-vda.qcow2"
     ok "what is refused"

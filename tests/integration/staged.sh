@@ -186,6 +186,46 @@ test_saved() {
     ok "a guest that was saved is waited for"
 }
 
+# What virsh makes inside of our overlay would go with it.
+inner() {
+    local name=$1 point=$2
+    guest "$name" --disk format=raw,size=$size,fill=8M
+    mover_start "$point" move "$name" --strategy staged --to "$LAB_DIR/ds2"
+    mover_stands
+    lab_hmp_write "$name" vda 0x44 7M 64k
+    lab_virsh -q snapshot-create-as "$name" inner >/dev/null
+    mover_signal CONT
+    mover_ends 60 6 '1 internal snapshot'
+    lab_virsh -q snapshot-delete "$name" inner >/dev/null
+    expect 0 '' blockmig job resume "$(newest_job)"
+    moved "$name" raw
+    lab_hmp_read "$name" vda 0x44 7M 64k
+}
+
+test_inner() {
+    inner i1 copying
+    inner i2 settled
+    ok "an internal snapshot is not lost"
+}
+
+# Somebody merges all of it, just after the switch: only --accept is left.
+test_merged() {
+    guest x1 --disk format=raw,size=$size,fill=8M
+    mover_start proving-rest move x1 --strategy staged --to "$LAB_DIR/ds2"
+    mover_stands
+    lab_hmp_write x1 vda 0x44 7M 64k
+    lab_virsh -q blockcommit x1 vda --active --pivot --wait >/dev/null
+    mover_signal CONT
+    mover_ends 60 6 'job resume .* --accept'
+    expect 6 '--accept' blockmig job resume "$(newest_job)" --back
+    expect 0 '' blockmig job resume "$(newest_job)" --accept
+    check_source x1 vda "$LAB_DIR/ds2/x1-vda.raw"
+    check_clean x1
+    lab_equal proven "$(result 'disks[0].proven')" false
+    lab_hmp_read x1 vda 0x44 7M 64k
+    ok "what somebody has merged can be accepted"
+}
+
 # A source of two layers becomes one image.
 test_chain() {
     guest c1 --disk format=qcow2,size=$size,fill=8M
@@ -237,7 +277,7 @@ test_refused() {
     ok "what is refused"
 }
 
-tests=${PARTS:-formats settle damage off saved chain resized refused}
+tests=${PARTS:-formats settle damage off saved inner merged chain resized refused}
 lab_begin
 for one in $tests; do
     "test_$one"
