@@ -154,6 +154,19 @@ static int check_quiesce(const struct bm_looking *look)
     return BM_FINE(look, "quiesce", "", "the guest's agent answers");
 }
 
+/* A promise that nobody would keep. */
+static int check_overlay_max(const struct bm_looking *look)
+{
+    if (!look->job->overlay_max || !look->domain->active ||
+        look->job->strategy == BM_STRATEGY_STAGED)
+        return 0;
+    return BM_REFUSED(look, "overlay-max", "",
+                      "use --strategy staged, or leave --overlay-max out",
+                      "the strategy %s does not watch how large its overlay "
+                      "becomes",
+                      bm_strategy_name(look->job->strategy));
+}
+
 static int check_labels(const struct bm_looking *look)
 {
     const char *model = look->domain->seclabel_model;
@@ -202,6 +215,8 @@ static int check_domain(const struct bm_looking *look, struct bm_error *err)
         rc = check_labels(look);
     if (!rc)
         rc = check_quiesce(look);
+    if (!rc)
+        rc = check_overlay_max(look);
     return rc ? rc : check_here(look);
 }
 

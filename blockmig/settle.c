@@ -1,8 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/answers.h"
 #include "blockmig/heed.h"
 #include "blockmig/move-machine.h"
 #include "blockmig/room.h"
+#include "blockmig/strategy.h"
 #include "nbd/units.h"
 
 #include <errno.h>
@@ -12,6 +14,16 @@
 static enum bm_wish wish(struct bm_mover *m)
 {
     return m->hooks->wish ? m->hooks->wish(m->hooks->opaque) : BM_WISH_NONE;
+}
+
+/* From here on there is no way back: are the new ones still there? */
+static int check_targets(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = bm_answers_all(job, err);
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        rc = bm_target_check(&job->disks[i], err);
+    return rc;
 }
 
 /* The old images, with what is written since, are the whole disk still: until
@@ -45,7 +57,7 @@ int bm_settle(struct bm_mover *m, struct bm_error *err)
         /* who cancels does not want to wait: but the switch is done */
         if (rc || wanted == BM_WISH_ACCEPT || (left <= 0 && !job->paused) ||
             bm_mover_cancelled(m))
-            return rc;
+            return rc ? rc : check_targets(job, err);
         bm_mover_progress(m, 0, 0);
         bm_sleep_ms(left > 0 && left < SETTLE_LOOK_MS ? (int)left
                                                       : SETTLE_LOOK_MS);

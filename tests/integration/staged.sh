@@ -202,6 +202,22 @@ inner() {
     lab_hmp_read "$name" vda 0x44 7M 64k
 }
 
+# The new image is gone while the old one is all there: back.
+test_lost() {
+    guest l1 --disk format=raw,size=$size,fill=8M
+    mover_start settled move l1 --strategy staged --to "$LAB_DIR/ds2" --settle 2s
+    mover_stands
+    mv "$LAB_DIR/ds2/l1-vda.raw" "$LAB_DIR/ds2/away"
+    mover_signal CONT
+    mover_ends 60 6 'l1-vda.raw'
+    mv "$LAB_DIR/ds2/away" "$LAB_DIR/ds2/l1-vda.raw"
+    expect 1 'was rolled back' blockmig job resume "$(newest_job)" --back
+    check_source l1 vda "$LAB_DIR/ds1/l1-vda.raw"
+    lab_hmp_read l1 vda 0x5a 3M 64k
+    check_clean l1
+    ok "a new image that was taken away leaves the way back open"
+}
+
 test_inner() {
     inner i1 copying
     inner i2 settled
@@ -268,6 +284,8 @@ test_resized() {
 
 test_refused() {
     guest r1 --disk format=raw,size=$size
+    expect 3 'does not watch how large' blockmig move r1 --to "$LAB_DIR/ds2" \
+        --strategy blockcopy --overlay-max 1G
     expect 3 'with --proof none' blockmig move r1 --strategy staged \
         --proof none --to "$LAB_DIR/ds2"
     expect 2 'not a factor' blockmig move r1 --guest-latency 0.5 \
@@ -277,7 +295,7 @@ test_refused() {
     ok "what is refused"
 }
 
-tests=${PARTS:-formats settle damage off saved inner merged chain resized refused}
+tests=${PARTS:-formats settle damage off saved inner merged lost chain resized refused}
 lab_begin
 for one in $tests; do
     "test_$one"
