@@ -103,8 +103,25 @@ test_sparse() {
     ok "sparse, raw and qcow2"
 }
 
+# What the user said of the image, whichever it is, stays in the saved XML.
+test_wishes() {
+    local seclabel="seclabel[@model='dac']/@relabel" wish
+    lab define w1 --disk size=16M,fill=1M
+    lab_virsh dumpxml w1 | sed "s|\(<source file='[^']*'\)/>|\1 \
+startupPolicy='optional'><seclabel model='dac' relabel='no'/></source>|" \
+        >"$LAB_DIR/w1.xml"
+    lab_virsh -q define "$LAB_DIR/w1.xml" >/dev/null
+    move w1 --to "$LAB_DIR/ds2"
+    ended w1
+    wish=$(disk_xpath w1 vda source/@startupPolicy --inactive)
+    lab_equal startupPolicy "$wish" optional
+    wish=$(disk_xpath w1 vda "source/$seclabel" --inactive)
+    lab_equal relabel "$wish" no
+    ok "startupPolicy and seclabel of the source survive"
+}
+
 # the changed source shows what the unchanged one does, too
-tests='changed damage sparse'
+tests='changed damage sparse wishes'
 [ "${BM_LONG:-0}" = 0 ] || tests="resume $tests"
 tests=${PARTS:-$tests}
 lab_begin

@@ -139,6 +139,28 @@ Test(chain, the_guest_side_of_a_disk_survives_a_new_source)
     bm_chain_clear(&chain);
 }
 
+/* The user's wishes stay; what describes the old image goes. */
+Test(chain, wishes_about_the_source_survive_a_new_one)
+{
+    xmlDocPtr doc = bm_xml_parse(
+        "<disk type='volume'><source startupPolicy='optional' pool='p' "
+        "volume='v' index='3' fdgroup='f'><slices/>"
+        "<seclabel model='dac' relabel='no'/></source></disk>");
+    struct bm_chain chain = {0};
+    char *xml;
+
+    bm_chain_append(&chain, BM_SOURCE_BLOCK, "/dev/new", "raw");
+    bm_disk_xml_replace(xmlDocGetRootElement(doc), &chain);
+    xml = bm_xml_dump(xmlDocGetRootElement(doc));
+    cr_assert_str_eq(xml,
+                     "<disk type=\"block\"><source startupPolicy=\"optional\" "
+                     "dev=\"/dev/new\"><seclabel model=\"dac\" relabel=\"no\"/>"
+                     "</source><driver type=\"raw\"/><backingStore/></disk>");
+    free(xml);
+    xmlFreeDoc(doc);
+    bm_chain_clear(&chain);
+}
+
 /* --- where a disk stands --- */
 
 static enum bm_situation stand(const char *const paths[])
