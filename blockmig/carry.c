@@ -9,33 +9,86 @@
 
 #include <errno.h>
 
-/* Which image has become which; of a chain that became one image, none. Caller
- * frees; borrows from the job. */
-static struct bm_image_moved *all_moved(const struct bm_job *job, size_t *n)
-{
-    struct bm_image_moved *moved;
-    size_t max = 0;
+/* Which image has become which, and which overlays are gone; borrows from the
+ * job, but for the names of the fronts. */
+struct all_moved {
+    struct bm_image_moved *list;
+    size_t n;
+    char **fronts;
+    size_t n_fronts;
+};
 
-    *n = 0;
+static void all_moved_clear(struct all_moved *all)
+{
+    for (size_t i = 0; i < all->n_fronts; i++)
+        free(all->fronts[i]);
+    free(all->fronts);
+    free(all->list);
+}
+
+static int make_room(const struct bm_job *job, struct all_moved *all)
+{
+    size_t fronts = (size_t)job->fronts_sent * job->n_disks;
+    size_t max = fronts;
+
     for (size_t i = 0; i < job->n_disks; i++)
-        max += job->disks[i].n_lower + 1;
-    moved = calloc(max, sizeof *moved);
-    for (size_t i = 0; moved && i < job->n_disks; i++)
-        for (size_t k = 0;
-             bm_job_chain_kept(&job->disks[i]) && k <= job->disks[i].n_lower;
-             k++)
-            moved[(*n)++] =
-                (struct bm_image_moved){bm_job_old(&job->disks[i], k)->path,
-                                        &bm_job_image(&job->disks[i])[k]};
-    return moved;
+        max += job->disks[i].n_lower + 3; /* image, bridge, tiny overlay */
+    all->list = calloc(max, sizeof *all->list);
+    all->fronts = calloc(fronts + 1, sizeof *all->fronts);
+    return all->list && all->fronts ? 0 : -ENOMEM;
+}
+
+/* A snapshot that was made meanwhile, of another disk, names them. */
+static void add_overlay(struct all_moved *all, const struct bm_job_disk *disk,
+                        const char *path)
+{
+    if (path)
+        all->list[all->n++] = (struct bm_image_moved){
+            .from = path, .to = bm_job_image(disk), .overlay = true};
+}
+
+static int add_fronts(struct all_moved *all, const struct bm_job *job,
+                      const struct bm_job_disk *disk)
+{
+    for (int n = 1; n <= job->fronts_sent; n++) {
+        char *front = bm_job_front(job, disk, n);
+
+        if (!front)
+            return -ENOMEM;
+        all->fronts[all->n_fronts++] = front;
+        add_overlay(all, disk, front);
+    }
+    return 0;
+}
+
+/* Of a chain that became one image, no layer has become another. */
+static int add_disk(struct all_moved *all, const struct bm_job *job,
+                    const struct bm_job_disk *disk)
+{
+    for (size_t k = 0; bm_job_chain_kept(disk) && k <= disk->n_lower; k++)
+        all->list[all->n++] = (struct bm_image_moved){
+            .from = bm_job_old(disk, k)->path, .to = &bm_job_image(disk)[k]};
+    add_overlay(all, disk, disk->overlay);
+    add_overlay(all, disk, disk->bridge);
+    return add_fronts(all, job, disk);
+}
+
+/* Clear it in any case. */
+static int list_moved(const struct bm_job *job, struct all_moved *all,
+                      struct bm_error *err)
+{
+    int rc = make_room(job, all);
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        rc = add_disk(all, job, &job->disks[i]);
+    return rc ? bm_fail_errno(err, ENOMEM, "cannot carry snapshots over") : 0;
 }
 
 static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
-                 const struct bm_image_moved *moved, size_t n,
-                 struct bm_error *err)
+                 const struct all_moved *all, struct bm_error *err)
 {
     BM_FREE char *xml = NULL;
-    int rc = bm_snapshot_xml_replace(snapshot->xml, moved, n, &xml);
+    int rc = bm_snapshot_xml_replace(snapshot->xml, all->list, all->n, &xml);
 
     if (rc)
         return bm_fail_errno(err, -rc, "cannot read snapshot %s of %s",
@@ -56,18 +109,17 @@ static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
 int bm_carry_snapshots(struct bm_mover *m, struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
-    struct bm_image_moved *moved;
-    size_t n;
+    struct all_moved all = {0};
     int rc;
 
     if (m->job->strategy != BM_STRATEGY_STAGED || !m->domain->snapshots)
         return 0;
-    moved = all_moved(m->job, &n);
-    rc = moved ? bm_snapshots_read(m->domain, &snapshots, err)
-               : bm_fail_errno(err, ENOMEM, "cannot carry snapshots over");
+    rc = list_moved(m->job, &all, err);
+    if (!rc)
+        rc = bm_snapshots_read(m->domain, &snapshots, err);
     for (size_t i = 0; !rc && i < snapshots.n; i++)
-        rc = carry(m, &snapshots.list[i], moved, n, err);
+        rc = carry(m, &snapshots.list[i], &all, err);
     bm_snapshots_clear(&snapshots);
-    free(moved);
+    all_moved_clear(&all);
     return rc;
 }

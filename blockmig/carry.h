@@ -12,7 +12,8 @@
 /*
  * When the guest stands on its new images and nothing goes back any more. The
  * snapshots say themselves what is left to be done, so it can be done again;
- * what is done is noted. Snapshots that name no moved layer are left alone.
+ * what is done is noted. Of those that were made meanwhile, our overlays and
+ * our stamp are taken out, too. Others are left alone.
  */
 int bm_carry_snapshots(struct bm_mover *m, struct bm_error *err);
 

@@ -3,6 +3,8 @@
 #include "snapshot/snapshot-xml.h"
 
 #include "nbd/cleanup.h"
+#include "snapshot/disk-xml.h"
+#include "snapshot/domain.h"
 #include "snapshot/xml.h"
 
 #include <errno.h>
@@ -36,28 +38,68 @@ static void set_format(xmlNodePtr element, const char *format)
     bm_xml_set(node, "type", format);
 }
 
-static void set_image(xmlNodePtr source, const struct bm_layer *to)
+static void set_image(xmlNodePtr element, const struct bm_layer *to)
 {
-    bool block = to->type == BM_SOURCE_BLOCK;
-
-    xmlUnsetProp(source, BAD_CAST "file");
-    xmlUnsetProp(source, BAD_CAST "dev");
-    bm_xml_set(source, block ? "dev" : "file", to->path);
-    bm_xml_set(source->parent, "type", bm_source_type_name(to->type));
-    set_format(source->parent, to->format);
+    bm_disk_xml_set_source(element, to);
+    set_format(element, to->format);
 }
 
+/* The element takes the place of the layer below it. */
+static void take_place(xmlNodePtr element, const struct bm_layer *below)
+{
+    xmlNodePtr old = bm_xml_child(element, "backingStore");
+    xmlNodePtr next = bm_xml_child(old, "backingStore");
+
+    set_image(element, below);
+    xmlUnlinkNode(old);
+    if (next)
+        xmlUnlinkNode(next);
+    if (next)
+        xmlAddChild(element, next);
+    xmlFreeNode(old);
+}
+
+/* false: what the overlay stood on is not said, or no more than its name. */
+static bool lift(xmlNodePtr element)
+{
+    xmlNodePtr below = bm_xml_child(element, "backingStore");
+    struct bm_chain chain = {0};
+    bool said = below && bm_chain_from_xml(below, &chain) == 0 && chain.n &&
+                (chain.layers[0].type == BM_SOURCE_FILE ||
+                 chain.layers[0].type == BM_SOURCE_BLOCK) &&
+                chain.layers[0].path && chain.layers[0].format;
+
+    if (said)
+        take_place(element, &chain.layers[0]);
+    bm_chain_clear(&chain);
+    return said;
+}
+
+static const struct bm_image_moved *find(const struct replacing *r,
+                                         const char *path)
+{
+    for (size_t i = 0; path && i < r->n; i++)
+        if (!strcmp(path, r->moved[i].from))
+            return &r->moved[i];
+    return NULL;
+}
+
+/* What stood below an overlay may be one too, or have moved itself. */
 static void replace_one(struct replacing *r, xmlNodePtr source)
 {
-    BM_FREE char *path = path_of(source);
+    const struct bm_image_moved *moved;
+    bool lifted = true;
 
-    for (size_t i = 0; path && i < r->n; i++) {
-        if (strcmp(path, r->moved[i].from) != 0)
-            continue;
-        set_image(source, r->moved[i].to);
+    while (lifted) {
+        BM_FREE char *path = path_of(source);
+
+        moved = find(r, path);
+        if (!moved)
+            return;
         r->any = true;
-        break;
+        lifted = moved->overlay && lift(source->parent);
     }
+    set_image(source->parent, moved->to);
 }
 
 /* Every <source>, at any depth. */
@@ -72,19 +114,39 @@ static void replace_all(struct replacing *r, xmlNodePtr node)
     }
 }
 
+/* Whoever reverts to the snapshot would have a guest that seems to move. */
+static void take_stamp_off(struct replacing *r, xmlNodePtr domain)
+{
+    xmlNodePtr metadata = bm_xml_child(domain, "metadata");
+    xmlNodePtr node = metadata ? metadata->children : NULL, next;
+
+    for (; node; node = next) {
+        next = node->next;
+        if (!node->ns || strcmp((const char *)node->ns->href, BM_STAMP_URI))
+            continue;
+        xmlUnlinkNode(node);
+        xmlFreeNode(node);
+        r->any = true;
+    }
+}
+
 int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
                             size_t n, char **out)
 {
     BM_XMLDOC xmlDocPtr doc = bm_xml_parse(xml);
     struct replacing r = {.moved = moved, .n = n};
+    xmlNodePtr root;
 
     *out = NULL;
     if (!doc)
         return -EBADMSG;
-    replace_all(&r, xmlDocGetRootElement(doc));
+    root = xmlDocGetRootElement(doc);
+    replace_all(&r, root);
+    take_stamp_off(&r, bm_xml_child(root, "domain"));
+    take_stamp_off(&r, bm_xml_child(root, "inactiveDomain"));
     if (!r.any)
         return 0;
-    *out = bm_xml_dump(xmlDocGetRootElement(doc));
+    *out = bm_xml_dump(root);
     return *out ? 0 : -ENOMEM;
 }
 

@@ -9,16 +9,20 @@
 
 #include "snapshot/chain.h"
 
-/* An image that was moved: whatever names `from` is to name `to`. */
+/* An image that was moved: whatever names `from` is to name `to`. Of an overlay
+ * that is gone, what it stood on takes its place; `to` does if the XML does not
+ * say what that was. */
 struct bm_image_moved {
     const char *from;
     const struct bm_layer *to;
+    bool overlay;
 };
 
 /*
  * The same with the images replaced wherever they are named: path, type and
- * format, also of layers in chains. *out is malloc'd; NULL: none is named, so
- * nothing is to be done. -EBADMSG: no XML; -ENOMEM.
+ * format, also of layers in chains; and without our stamp. *out is malloc'd;
+ * NULL: none of it is there, so nothing is to be done. -EBADMSG: no XML;
+ * -ENOMEM.
  */
 int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
                             size_t n, char **out);

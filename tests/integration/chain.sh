@@ -197,6 +197,50 @@ test_again() {
     ok "a layer that was copied is not copied again"
 }
 
+# other NAME SNAPSHOT: of vdb alone, while vda moves
+other() {
+    lab_virsh -q snapshot-create-as "$1" "$2" --disk-only \
+        --diskspec vda,snapshot=no \
+        --diskspec "vdb,file=$LAB_DIR/ds1/$1-vdb.$2" >/dev/null
+}
+
+# other_is NAME SNAPSHOT PATHS: vda's chain in both of its domains
+other_is() {
+    local name=$1 snapshot=$2 which paths
+    for which in domain inactiveDomain; do
+        paths=$(lab_virsh snapshot-dumpxml "$name" "$snapshot" | xmllint --xpath \
+            "/*/$which//disk[target/@dev='vda']//source/@file" - |
+            sed 's/.*="\(.*\)"/\1/' | xargs)
+        lab_equal "vda in $which of $snapshot" "$paths" "$3"
+    done
+}
+
+# Snapshots of another disk, before the switch and after it.
+test_other() {
+    local new="$LAB_DIR/ds2/o2-s1.qcow2 $LAB_DIR/ds2/o2-mid.qcow2" one
+    layers o2
+    lab_guest_bare o2 --disk "format=qcow2,path=$LAB_DIR/ds1/o2-mid.qcow2" \
+        --disk format=qcow2,size=16M
+    lab_virsh -q snapshot-create-as o2 s1 --disk-only --diskspec \
+        vdb,snapshot=no --diskspec "vda,file=$LAB_DIR/ds1/o2-s1.qcow2" >/dev/null
+    mover_start copying,converging,settled move o2 vda --to "$LAB_DIR/ds2"
+    for one in o3 o4 o5; do
+        mover_stands
+        other o2 $one
+        mover_signal CONT
+    done
+    mover_ends 60 0
+    snapshots_forget o2 'blockmig'
+    # libvirt did not write down what it had found out itself, the base
+    other_is o2 o3 "$new"
+    other_is o2 o4 "$new"
+    other_is o2 o5 "$new $LAB_DIR/ds2/o2-base.qcow2"
+    check_clean o2
+    # libvirt takes from the metadata what to merge
+    lab_virsh -q snapshot-delete o2 o4 >/dev/null
+    ok "snapshots of another disk meanwhile do not name our overlays"
+}
+
 # Back from the middle of the copy, and from after the switch.
 test_back() {
     local before chain id point
@@ -330,8 +374,8 @@ test_refused() {
     ok "what is refused"
 }
 
-default='keep kill'
-long='keep kill again back flatten all branch damage off refused'
+default='keep kill other'
+long='keep kill other again back flatten all branch damage off refused'
 tests=${PARTS:-$([ "$BM_LONG" = 1 ] && echo "$long" || echo "$default")}
 lab_begin
 for one in $tests; do

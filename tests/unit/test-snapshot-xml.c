@@ -29,8 +29,8 @@ static char *replaced(size_t n)
                            .format = (char *)"qcow2"};
     struct bm_layer base = {BM_SOURCE_FILE, .path = (char *)"/b/ba&se.qcow2",
                             .format = (char *)"qcow2"};
-    const struct bm_image_moved moved[] = {{"/a/s1.qcow2", &top},
-                                           {"/dev/base", &base}};
+    const struct bm_image_moved moved[] = {{.from = "/a/s1.qcow2", .to = &top},
+                                           {.from = "/dev/base", .to = &base}};
     char *out = NULL;
 
     cr_assert_eq(bm_snapshot_xml_replace(s1, moved, n, &out), 0);
@@ -65,6 +65,45 @@ Test(snapshot_xml, path_type_and_format_wherever_it_is_named)
 Test(snapshot_xml, what_names_no_moved_image_is_left_alone)
 {
     cr_assert_null(replaced(0));
+}
+
+/* Two overlays of ours, one on the other, on an image that moved; and one under
+ * a layer of somebody else of which the XML says no more. */
+Test(snapshot_xml, our_overlays_and_our_stamp_are_taken_out)
+{
+    static const char mid[] =
+        "<domainsnapshot><domain><metadata>"
+        "<b:job xmlns:b='https://blockmig.org/job/1' id='1'/>"
+        "<x:y xmlns:x='urn:x'/></metadata><devices>"
+        "<disk type='file'><driver type='qcow2'/>"
+        "<source file='/a/.o2' startupPolicy='optional'/>"
+        "<backingStore type='file'><format type='qcow2'/>"
+        "<source file='/a/.o1'/><backingStore type='block'>"
+        "<format type='raw'/><source dev='/dev/base'/><backingStore/>"
+        "</backingStore></backingStore><target dev='vda'/></disk>"
+        "<disk type='file'><source file='/a/theirs'/>"
+        "<backingStore type='file'><format type='qcow2'/>"
+        "<source file='/a/.o1'/></backingStore></disk>"
+        "</devices></domain></domainsnapshot>";
+    struct bm_layer to = {BM_SOURCE_FILE, .path = (char *)"/b/new",
+                          .format = (char *)"raw"};
+    const struct bm_image_moved moved[] = {
+        {.from = "/dev/base", .to = &to},
+        {.from = "/a/.o1", .to = &to, .overlay = true},
+        {.from = "/a/.o2", .to = &to, .overlay = true}};
+    BM_FREE char *out = NULL;
+
+    cr_assert_eq(bm_snapshot_xml_replace(mid, moved, 3, &out), 0);
+    cr_assert_str_eq(
+        out,
+        "<domainsnapshot><domain><metadata><x:y xmlns:x=\"urn:x\"/></metadata>"
+        "<devices><disk type=\"file\"><driver type=\"raw\"/>"
+        "<source startupPolicy=\"optional\" file=\"/b/new\"/>"
+        "<target dev=\"vda\"/><backingStore/></disk>"
+        "<disk type=\"file\"><source file=\"/a/theirs\"/>"
+        "<backingStore type=\"file\"><format type=\"raw\"/>"
+        "<source file=\"/b/new\"/></backingStore></disk>"
+        "</devices></domain></domainsnapshot>");
 }
 
 Test(snapshot_xml, no_xml)
