@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Named points of a move, so that a test can kill us, or change the world
- * behind our back, exactly there: when $BLOCKMIG_STOP_AT names the point (or the next
- * one of a list, by commas) the process stops itself (SIGSTOP). docs/testing.md
- * lists them.
+ * behind our back, exactly there: when $BLOCKMIG_STOP_AT names the point (or
+ * the next one of a list, by commas) the process stops itself (SIGSTOP).
+ * docs/testing.md lists them.
  */
 #ifndef BM_POINT_H
 #define BM_POINT_H

@@ -293,8 +293,7 @@ static bool is_plain(const struct bm_image_layer *layers, size_t n)
 {
     struct stat st;
 
-    return n == 1 && strcmp(layers[0].format, "raw") == 0 &&
-           !layers[0].slice &&
+    return n == 1 && strcmp(layers[0].format, "raw") == 0 && !layers[0].slice &&
            stat(layers[0].path, &st) == 0 && st.st_size % SECTOR == 0;
 }
 

@@ -105,9 +105,9 @@ int bm_domain_resize(struct bm_domain *domain, const char *target,
 /* text NULL removes the stamp; live and config as the domain has them. */
 int bm_domain_stamp(struct bm_domain *domain, const char *text,
                     struct bm_error *err);
-/* One disk-only, NO_METADATA, ATOMIC snapshot: overlays[i] (absolute path; NULL:
- * snapshot='no') for each of domain->disks. made: they are qcow2 images, empty,
- * of the disks' sizes; else they do not exist, or are empty files. */
+/* One disk-only, NO_METADATA, ATOMIC snapshot: overlays[i] (absolute path;
+ * NULL: snapshot='no') for each of domain->disks. made: they are qcow2 images,
+ * empty, of the disks' sizes; else they do not exist, or are empty files. */
 int bm_domain_freeze(struct bm_domain *domain, const char *const overlays[],
                      bool made, int timeout_ms, struct bm_error *err);
 /* The XML of such a snapshot. Caller frees; NULL: out of memory. */
