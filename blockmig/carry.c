@@ -9,9 +9,11 @@
 
 #include <errno.h>
 
-/* Which image has become which, and which overlays are gone; borrows from the
- * job, but for the names of the fronts. */
+/* Which image has become which (or, of a job that went back, is it again), and
+ * which overlays are gone; borrows from the job, but for the names of the
+ * fronts. */
 struct all_moved {
+    bool back;
     struct bm_image_moved *list;
     size_t n;
     char **fronts;
@@ -32,7 +34,7 @@ static int make_room(const struct bm_job *job, struct all_moved *all)
     size_t max = fronts;
 
     for (size_t i = 0; i < job->n_disks; i++)
-        max += job->disks[i].n_lower + 3; /* image, bridge, tiny overlay */
+        max += job->disks[i].n_lower + 4; /* image, three overlays */
     all->list = calloc(max, sizeof *all->list);
     all->fronts = calloc(fronts + 1, sizeof *all->fronts);
     return all->list && all->fronts ? 0 : -ENOMEM;
@@ -42,9 +44,23 @@ static int make_room(const struct bm_job *job, struct all_moved *all)
 static void add_overlay(struct all_moved *all, const struct bm_job_disk *disk,
                         const char *path)
 {
+    const struct bm_layer *to =
+        all->back ? bm_job_old(disk, 0) : bm_job_image(disk);
+
     if (path)
-        all->list[all->n++] = (struct bm_image_moved){
-            .from = path, .to = bm_job_image(disk), .overlay = true};
+        all->list[all->n++] =
+            (struct bm_image_moved){.from = path, .to = to, .overlay = true};
+}
+
+static void add_layer(struct all_moved *all, const struct bm_job_disk *disk,
+                      size_t k)
+{
+    const struct bm_layer *old = bm_job_old(disk, k),
+                          *new = &bm_job_image(disk)[k];
+
+    all->list[all->n++] = all->back
+                              ? (struct bm_image_moved){new->path, old, false}
+                              : (struct bm_image_moved){old->path, new, false};
 }
 
 static int add_fronts(struct all_moved *all, const struct bm_job *job,
@@ -66,10 +82,10 @@ static int add_disk(struct all_moved *all, const struct bm_job *job,
                     const struct bm_job_disk *disk)
 {
     for (size_t k = 0; bm_job_chain_kept(disk) && k <= disk->n_lower; k++)
-        all->list[all->n++] = (struct bm_image_moved){
-            .from = bm_job_old(disk, k)->path, .to = &bm_job_image(disk)[k]};
+        add_layer(all, disk, k);
     add_overlay(all, disk, disk->overlay);
     add_overlay(all, disk, disk->bridge);
+    add_overlay(all, disk, disk->back);
     return add_fronts(all, job, disk);
 }
 
@@ -102,17 +118,17 @@ static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
                   "it (virsh snapshot-delete --metadata)");
     bm_point("releasing.redefined");
     return rc ? rc
-              : bm_mover_note(m, err, "snapshot %s names the new images",
-                              snapshot->name);
+              : bm_mover_note(m, err, "snapshot %s names the %s images",
+                              snapshot->name, all->back ? "old" : "new");
 }
 
-int bm_carry_snapshots(struct bm_mover *m, struct bm_error *err)
+int bm_carry_snapshots(struct bm_mover *m, bool back, struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
-    struct all_moved all = {0};
+    struct all_moved all = {.back = back};
     int rc;
 
-    if (m->job->strategy != BM_STRATEGY_STAGED || !m->domain->snapshots)
+    if (!m->domain || !m->domain->snapshots)
         return 0;
     rc = list_moved(m->job, &all, err);
     if (!rc)

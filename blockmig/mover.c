@@ -140,7 +140,8 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
     const char *where = m->domain ? bm_domain_away(m->domain) : NULL;
     enum bm_state state = m->job->state;
 
-    if (!where || state <= BM_STATE_ALLOCATING || state == BM_STATE_RELEASING)
+    if (!where || state <= BM_STATE_ALLOCATING || state == BM_STATE_RELEASING ||
+        bm_state_final(state))
         return 0;
     bm_fail(err, BM_STUCK, "cannot go on with the move of %s", m->job->domain);
     bm_cause(err, "%s, which names the images as they are now", where);

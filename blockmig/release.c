@@ -252,7 +252,7 @@ int bm_step_release(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_room_let_run(m, err);
     if (!rc)
-        rc = bm_carry_snapshots(m, err);
+        rc = bm_carry_snapshots(m, false, err);
     if (!rc)
         rc = bm_step_forget(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

@@ -6,6 +6,7 @@
  */
 #include "blockmig/answers.h"
 #include "blockmig/ballast.h"
+#include "blockmig/carry.h"
 #include "blockmig/files.h"
 #include "blockmig/fronts.h"
 #include "blockmig/mark.h"
@@ -208,6 +209,8 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
     bm_point("rolling-back.removed");
     if (!rc)
         rc = bm_room_let_run(m, err);
+    if (!rc)
+        rc = bm_carry_snapshots(m, true, err);
     if (!rc && m->domain)
         rc = bm_domain_stamp(m->domain, NULL, err);
     return rc;

@@ -241,6 +241,34 @@ test_other() {
     ok "snapshots of another disk meanwhile do not name our overlays"
 }
 
+# The same, when the move goes back.
+test_other_back() {
+    local old="$LAB_DIR/ds1/p2-s1.qcow2 $LAB_DIR/ds1/p2-mid.qcow2" id
+    layers p2
+    lab_guest_bare p2 --disk "format=qcow2,path=$LAB_DIR/ds1/p2-mid.qcow2" \
+        --disk format=qcow2,size=16M
+    lab_virsh -q snapshot-create-as p2 s1 --disk-only --diskspec \
+        vdb,snapshot=no --diskspec "vda,file=$LAB_DIR/ds1/p2-s1.qcow2" >/dev/null
+    mover_start copying,settled move p2 vda --to "$LAB_DIR/ds2" --settle 1h
+    mover_stands
+    other p2 p3
+    mover_signal CONT
+    mover_stands
+    other p2 p4
+    mover_signal CONT
+    id=$(newest_job)
+    lab_wait 20 job_settled "$id"
+    expect 0 '' blockmig job undo "$id"
+    mover_ends 60 1
+    snapshots_forget p2 'blockmig'
+    snapshots_forget p2 "$LAB_DIR/ds2"
+    other_is p2 p3 "$old"
+    check_clean p2
+    ok "nor do they when the move goes back"
+}
+
+job_settled() { blockmig job show "$1" | grep -q '^state *settled'; }
+
 # Back from the middle of the copy, and from after the switch.
 test_back() {
     local before chain id point
@@ -374,8 +402,8 @@ test_refused() {
     ok "what is refused"
 }
 
-default='keep kill other'
-long='keep kill other again back flatten all branch damage off refused'
+default='keep kill other other_back'
+long='keep kill other other_back again back flatten all branch damage off refused'
 tests=${PARTS:-$([ "$BM_LONG" = 1 ] && echo "$long" || echo "$default")}
 lab_begin
 for one in $tests; do
