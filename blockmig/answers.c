@@ -53,6 +53,8 @@ int bm_answers_all(const struct bm_job *job, struct bm_error *err)
         rc = bm_answers(bm_job_image(&job->disks[i])->path, err);
         if (!rc)
             rc = bm_answers(job->disks[i].source.layers[0].path, err);
+        if (!rc && job->disks[i].fronts)
+            rc = bm_answers(bm_job_old(&job->disks[i], 0)->path, err);
     }
     return rc;
 }

@@ -83,6 +83,8 @@ static int add_disk(struct all_moved *all, const struct bm_job *job,
 {
     for (size_t k = 0; bm_job_chain_kept(disk) && k <= disk->n_lower; k++)
         add_layer(all, disk, k);
+    if (all->back && !bm_job_chain_kept(disk) && disk->source.n == 1)
+        add_layer(all, disk, 0);
     add_overlay(all, disk, disk->overlay);
     add_overlay(all, disk, disk->bridge);
     add_overlay(all, disk, disk->back);

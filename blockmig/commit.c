@@ -4,6 +4,7 @@
 
 #include "blockmig/bitmaps.h"
 #include "blockmig/files.h"
+#include "blockmig/inner.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
@@ -191,6 +192,8 @@ static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     if (at != BM_AT_OVERLAY && at != BM_AT_DEST)
         return misplaced(m, i, at, err);
     if (at == BM_AT_OVERLAY)
+        rc = bm_inner_check(m->job, err); /* the last moment */
+    if (!rc && at == BM_AT_OVERLAY)
         rc = m->domain->active ? bm_commit_running(m, i, 1, err)
                                : bm_commit_off(m, i, &plan->dest, err);
     if (rc)

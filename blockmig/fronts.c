@@ -5,6 +5,7 @@
 #include "blockmig/commit.h"
 #include "blockmig/files.h"
 #include "blockmig/freeze.h"
+#include "blockmig/inner.h"
 #include "blockmig/overlay.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
@@ -24,6 +25,15 @@ struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip)
     return chain;
 }
 
+/* By the guest, so without the tables that it was made with. */
+static uint64_t written(const struct bm_job_disk *disk, const struct stat *st)
+{
+    uint64_t all = (uint64_t)st->st_blocks * 512;
+    uint64_t tables = bm_overlay_tables(disk->capacity);
+
+    return all > tables ? all - tables : 0;
+}
+
 uint64_t bm_fronts_bytes(const struct bm_job *job)
 {
     uint64_t bytes = 0;
@@ -32,7 +42,7 @@ uint64_t bm_fronts_bytes(const struct bm_job *job)
     for (size_t i = 0; i < job->n_disks; i++)
         if (job->disks[i].fronts > 0 &&
             stat(job->disks[i].source.layers[0].path, &st) == 0)
-            bytes += (uint64_t)st.st_blocks * 512;
+            bytes += written(&job->disks[i], &st);
     return bytes;
 }
 
@@ -216,6 +226,8 @@ int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = check_busy(m, "make", err);
+    if (!rc)
+        rc = bm_inner_fronts(m->job, err);
     if (!rc)
         rc = ask(m, err);
     if (rc)

@@ -267,6 +267,18 @@ static bool old_side_fails(struct bm_mover *m, struct bm_error *err)
     return m->job->doubt;
 }
 
+/* A guest that is saved or migrated makes steps fail in many ways. */
+static int was_taken_away(struct bm_mover *m, int rc, struct bm_error *err)
+{
+    struct bm_error away = BM_ERROR_INIT;
+
+    if (rc == -ETIMEDOUT || rc == -ECANCELED || rc == -ECONNRESET ||
+        rc == -BM_STUCK || bm_mover_refresh(m, &away) != -BM_STUCK)
+        return rc;
+    *err = away;
+    return -BM_STUCK;
+}
+
 /* 0: the machine goes on (the state may have changed). */
 static int mend(struct bm_mover *m, int rc, struct bm_error *err)
 {
@@ -274,6 +286,7 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
 
     if (rc == -EAGAIN) /* the step has entered another state */
         return 0;
+    rc = was_taken_away(m, rc, err);
     if (rc == -ETIMEDOUT) {
         /* who cancelled wants to go back, when that can be */
         if (bm_move_before_switch(m->job) && m->job->cancel)

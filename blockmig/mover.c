@@ -133,6 +133,15 @@ static int read_anyhow(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : read_again(m, err);
 }
 
+/* Or may: from the first freeze, or libvirt's first copy. */
+static bool stands_on_ours(const struct bm_job *job)
+{
+    return job->strategy == BM_STRATEGY_PULL || job->fronts_sent > 0 ||
+           (job->strategy == BM_STRATEGY_BLOCKCOPY &&
+            job->state >= BM_STATE_SWITCHING &&
+            job->state != BM_STATE_ROLLING_BACK);
+}
+
 /* A guest that is off for good can be moved without it. One that will go on
  * where it was knows its disks by the names of our overlays. */
 static int check_here(const struct bm_mover *m, struct bm_error *err)
@@ -141,11 +150,11 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
     enum bm_state state = m->job->state;
 
     if (!where || state <= BM_STATE_ALLOCATING || state == BM_STATE_RELEASING ||
-        bm_state_final(state))
+        bm_state_final(state) || !stands_on_ours(m->job))
         return 0;
     bm_fail(err, BM_STUCK, "cannot go on with the move of %s", m->job->domain);
     bm_cause(err, "%s, which names the images as they are now", where);
-    bm_remedy(err, "bring the guest back");
+    bm_remedy(err, "bring the guest back, by virsh start or restore");
     return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
 }
 
@@ -154,6 +163,18 @@ int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
     int rc = read_anyhow(m, err);
 
     return rc ? rc : check_here(m, err);
+}
+
+int bm_mover_too_late(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_note(m, err,
+                           "too late to go back: a disk is on its new image "
+                           "alone already, so the move goes on");
+
+    memset(&m->reason, 0, sizeof m->reason);
+    if (!rc)
+        rc = bm_mover_enter(m, BM_STATE_CONSOLIDATING, err);
+    return rc ? rc : -EAGAIN;
 }
 
 struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i)

@@ -63,6 +63,9 @@ void bm_mover_unlock(struct bm_mover *m);
 /* Reads the domain again; after a lost connection, connects again first.
  * -BM_STUCK: it is off, and will go on with our overlays (bm_domain_away). */
 int bm_mover_refresh(struct bm_mover *m, struct bm_error *err);
+/* A disk is on its new image alone, so that nothing can go back: consolidating,
+ * and -EAGAIN. */
+int bm_mover_too_late(struct bm_mover *m, struct bm_error *err);
 /* The live disk of job disk i, or NULL: it is not there any more. */
 struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i);
 /* -ESTALE with BM_EXIT_HELD: disk i is `where`, on the chain `found`; NULL:

@@ -3,6 +3,7 @@
 #include "blockmig/pause.h"
 
 #include "blockmig/guard.h"
+#include "blockmig/strategy.h"
 #include "nbd/units.h"
 #include "snapshot/call.h"
 
@@ -57,7 +58,11 @@ static bool is_over(struct bm_mover *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
-    if (bm_mover_refresh(m, &ignored))
+    int rc = bm_mover_refresh(m, &ignored);
+
+    if (rc == -BM_STUCK)
+        return true; /* it is off, and elsewhere */
+    if (rc)
         return false;
     return !m->domain || !m->domain->active || !bm_domain_paused(m->domain);
 }

@@ -114,6 +114,11 @@ static int check_saved(const struct bm_looking *look)
                           "start the guest, or virsh managedsave-remove",
                           "the domain has a managed save image, which names "
                           "the old disks");
+    if (bm_domain_away(look->domain))
+        return BM_REFUSED(look, "away", "",
+                          "bring the guest back, or start it and shut it off",
+                          "%s, which names the old disks",
+                          bm_domain_away(look->domain));
     return BM_FINE(look, "managed-save", "", "no managed save image");
 }
 

@@ -222,18 +222,6 @@ static int end_pull(struct bm_mover *m, size_t i, struct bm_error *err)
     return bm_blockjob_abort(&job, ABORT_MS, err);
 }
 
-static int too_late(struct bm_mover *m, struct bm_error *err)
-{
-    int rc = bm_mover_note(m, err,
-                           "too late to go back: a disk is on its new image "
-                           "alone already, so the move goes on");
-
-    memset(&m->reason, 0, sizeof m->reason);
-    if (!rc)
-        rc = bm_mover_enter(m, BM_STATE_CONSOLIDATING, err);
-    return rc ? rc : -EAGAIN;
-}
-
 /* What was pulled is safe, and `job resume` goes on with it. */
 static int stuck(struct bm_mover *m, size_t i, struct bm_error *err)
 {
@@ -330,7 +318,7 @@ int bm_pull_back(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_pull_look(m, &stand, err);
     if (!rc && stand.at_dest)
-        return too_late(m, err);
+        return bm_mover_too_late(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         int at = at_of(m, i, err);
 

@@ -250,6 +250,25 @@ int bm_room_let_run(struct bm_mover *m, struct bm_error *err)
     return whose_pause(m, &pause, path, sizeof path) ? resume(m, path, err) : 0;
 }
 
+/* The sides that are looked at. */
+static int answer(const struct bm_job *job)
+{
+    bool after = job->state > BM_STATE_SWITCHING;
+    struct bm_error ignored = BM_ERROR_INIT;
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++) {
+        const struct bm_job_disk *disk = &job->disks[i];
+        const struct bm_layer *old = disk->source.layers;
+
+        rc = bm_answers(after ? bm_job_image(disk)->path : old[0].path,
+                        &ignored);
+        if (!rc && !after && disk->fronts)
+            rc = bm_answers(old[disk->fronts].path, &ignored);
+    }
+    return rc;
+}
+
 void bm_room_tick(struct bm_mover *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
@@ -260,7 +279,7 @@ void bm_room_tick(struct bm_mover *m)
         bm_calls_abandoned())
         return;
     m->room_ms = now;
-    if (bm_answers_all(m->job, &ignored) != 0)
+    if (answer(m->job) != 0)
         return; /* what hangs is for the step to find */
     watch(m);
     (void)bm_room_let_run(m, &ignored);

@@ -248,16 +248,37 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
     return bm_staged_again(m, err);
 }
 
-/* -BM_STUCK: somebody has merged all that could be proven or gone back. */
+static bool any_merged(struct bm_mover *m)
+{
+    for (size_t i = 0; m->domain->active && i < m->job->n_disks; i++) {
+        struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (disk && (bm_chain_equal(&disk->chain, &image) ||
+                     bm_chain_equal(&disk->chain, &m->job->disks[i].dest)))
+            return true;
+    }
+    return false;
+}
+
+/* Somebody has merged what could be proven, or gone back: -BM_STUCK, until it
+ * is accepted. */
 static int check_merged(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh(m, err);
 
-    if (rc || !m->domain || !merged_by_others(m))
+    if (rc || !m->domain || !any_merged(m))
         return rc;
-    rc = bm_staged_bridge(m, false, err);
+    if (!m->job->proof)
+        return bm_mover_too_late(m, err);
     m->job->state = BM_STATE_PROVING_REST; /* from where --accept goes on */
-    return rc ? rc : bm_switch_unclean(m, err);
+    rc = bm_switch_unclean(m, err);
+    if (m->reason.status == BM_EXIT_PROOF)
+        bm_cause(err,
+                 "the proof has failed (%.300s), and someone has merged "
+                 "the overlays since",
+                 m->reason.cause);
+    return rc;
 }
 
 static int prove_rest(struct bm_mover *m, struct bm_error *err)

@@ -222,7 +222,7 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
         bm_sleep_ms(1000 << i);
         bm_room_tick(m);
     }
-    if (m->domain->state == VIR_DOMAIN_PAUSED) {
+    if (m->domain && m->domain->state == VIR_DOMAIN_PAUSED) {
         bm_fail(err, EBUSY, "cannot switch %s", m->job->domain);
         bm_cause(err, "it is paused by someone");
         return bm_remedy(err, "resume it (virsh resume), then move again"),

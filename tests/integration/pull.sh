@@ -181,6 +181,23 @@ killed() {
     lab_hmp_read "$name" vda 0x33 2M 64k
 }
 
+# Killed before the guest stood on the new image: there is a way back.
+test_back() {
+    local point n=0 name
+    for point in allocating.created freezing.sent; do
+        name=p$((++n))
+        guest "$name" --disk size=32M,fill=16M
+        pull "$name"
+        mover_stands
+        mover_signal KILL
+        lab_wait 10 test -s "$LAB_DIR/mover.status"
+        expect 1 'rolled back' blockmig job resume --back "$(newest_job)"
+        on_old "$name" raw
+        lab_hmp_read "$name" vda 0x5a 3M 64k
+    done
+    ok "back from before the freeze"
+}
+
 test_kill() {
     local point n=0
     for point in allocating.created freezing.sent freezing.frozen \
@@ -223,7 +240,7 @@ test_refused() {
     ok "what is refused"
 }
 
-tests='move cancel two busy refused'
+tests='move cancel back two busy refused'
 [ "${BM_LONG:-0}" = 0 ] || tests+=' held off kill'
 tests=${PARTS:-$tests}
 lab_begin

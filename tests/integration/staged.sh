@@ -183,6 +183,9 @@ test_saved() {
     expect 0 '' blockmig job resume "$(newest_job)"
     moved y2 raw
     lab_hmp_read y2 vda 0x44 7M 64k
+    lab_virsh -q save y2 "$LAB_DIR/home/y2.save"
+    expect 3 'saved to a file, which names the old disks' \
+        blockmig move y2 --to "$LAB_DIR/ds1"
     ok "a guest that was saved is waited for"
 }
 
@@ -192,14 +195,15 @@ inner() {
     guest "$name" --disk format=raw,size=$size,fill=8M
     mover_start "$point" move "$name" --strategy staged --to "$LAB_DIR/ds2"
     mover_stands
-    lab_hmp_write "$name" vda 0x44 7M 64k
+    # enough for another front
+    lab_hmp_write "$name" vda 0x44 7M 8M
     lab_virsh -q snapshot-create-as "$name" inner >/dev/null
     mover_signal CONT
     mover_ends 60 6 '1 internal snapshot'
     lab_virsh -q snapshot-delete "$name" inner >/dev/null
     expect 0 '' blockmig job resume "$(newest_job)"
     moved "$name" raw
-    lab_hmp_read "$name" vda 0x44 7M 64k
+    lab_hmp_read "$name" vda 0x44 7M 8M
 }
 
 # The new image is gone while the old one is all there: back.
