@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/ballast.h"
 
+#include "blockmig/answers.h"
 #include "blockmig/files.h"
 #include "blockmig/point.h"
 #include "nbd/cleanup.h"
@@ -114,8 +115,10 @@ int bm_ballast_remove(struct bm_mover *m, struct bm_error *err)
 
         if (folder && !path)
             rc = no_memory(m->job, err);
+        if (!rc && path)
+            rc = bm_answers(folder, err);
         /* where there is none the folder may take no writes */
-        else if (path && access(path, F_OK) == 0)
+        if (!rc && path && access(path, F_OK) == 0)
             rc = bm_file_remove(path, err);
     }
     return rc;

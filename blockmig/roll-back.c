@@ -194,6 +194,7 @@ static int let_run(struct bm_mover *m, struct bm_error *err)
 
 int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
 {
+    struct bm_error later = BM_ERROR_INIT;
     int rc = bm_mover_refresh(m, err);
 
     if (!rc)
@@ -201,11 +202,13 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_fronts_adopt(m, err);
     if (!rc) /* what is merged may need that room */
-        rc = bm_ballast_remove(m, err);
+        (void)bm_ballast_remove(m, &later);
     if (!rc && m->job->strategy == BM_STRATEGY_PULL)
         rc = bm_pull_back(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = roll_back_disk(m, i, err);
+    if (!rc)
+        rc = bm_ballast_remove(m, err);
     bm_point("rolling-back.removed");
     if (!rc)
         rc = bm_room_let_run(m, err);
