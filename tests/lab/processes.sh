@@ -88,18 +88,21 @@ lab_stop() {
     rmdir "$lab"
 }
 
-# Of two that reap one lab the first stops it, and the other finds nothing.
+# Of two that reap one lab the first stops it, and the other finds nothing. The
+# mark is read by the open file, as an owner may be stopping its lab just now.
 lab_reap_one() {
     local lock
     exec {lock}<"$1" || return 0
     flock "$lock"
-    if [ -f "$1" ]; then
+    lab_owner='' lab_birth=''
+    # shellcheck source=/dev/null
+    . "/dev/fd/$lock"
+    if [ -n "$lab_owner" ] && [ "$(process_birth "$lab_owner" || true)" != "$lab_birth" ] &&
+        [ -f "$1" ]; then
         lab=$(dirname "$(realpath "$1")")
         lab_load
-        if [ "$(process_birth "$lab_owner" || true)" != "$lab_birth" ]; then
-            echo "lab: reaping $lab, its owner $lab_owner is gone"
-            lab_stop
-        fi
+        echo "lab: reaping $lab, its owner $lab_owner is gone"
+        lab_stop
     fi
     exec {lock}<&-
 }
