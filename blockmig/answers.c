@@ -45,18 +45,41 @@ int bm_answers(const char *path, struct bm_error *err)
     return rc;
 }
 
-int bm_answers_all(const struct bm_job *job, struct bm_error *err)
+int bm_answers_early(const char *path, struct bm_error *err)
+{
+    int rc = bm_answers(path, err);
+
+    return rc ? bm_status(err, BM_EXIT_REFUSED), rc : 0;
+}
+
+int bm_answers_old(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++) {
-        rc = bm_answers(bm_job_image(&job->disks[i])->path, err);
-        if (!rc)
-            rc = bm_answers(job->disks[i].source.layers[0].path, err);
-        if (!rc && job->disks[i].fronts)
-            rc = bm_answers(bm_job_old(&job->disks[i], 0)->path, err);
+        const struct bm_job_disk *disk = &job->disks[i];
+
+        rc = bm_answers(disk->source.layers[0].path, err);
+        if (!rc && disk->fronts)
+            rc = bm_answers(bm_job_old(disk, 0)->path, err);
     }
     return rc;
+}
+
+int bm_answers_new(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        rc = bm_answers(bm_job_image(&job->disks[i])->path, err);
+    return rc;
+}
+
+int bm_answers_all(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = bm_answers_new(job, err);
+
+    return rc ? rc : bm_answers_old(job, err);
 }
 
 int bm_patience(struct bm_patience *patience, const struct bm_job *job,

@@ -16,7 +16,12 @@
  * 0: it has answered, be it with an error. -ETIMEDOUT with BM_EXIT_HELD: not
  * within bm_call_ms. */
 int bm_answers(const char *path, struct bm_error *err);
-/* The same for the old and the new image of every disk. */
+/* The same before anything has begun: BM_EXIT_REFUSED. */
+int bm_answers_early(const char *path, struct bm_error *err);
+/* bm_answers for every disk: what it stands on on the old side, its new image,
+ * both. */
+int bm_answers_old(const struct bm_job *job, struct bm_error *err);
+int bm_answers_new(const struct bm_job *job, struct bm_error *err);
 int bm_answers_all(const struct bm_job *job, struct bm_error *err);
 
 /* For who waits while something moves. */

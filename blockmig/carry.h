@@ -11,10 +11,10 @@
 
 /*
  * When the guest stands on its new images and nothing goes back any more; or
- * back: on its old ones, after the way back. The
- * snapshots say themselves what is left to be done, so it can be done again;
- * what is done is noted. Of those that were made meanwhile, our overlays and
- * our stamp are taken out, too. Others are left alone.
+ * back: on its old ones, after the way back. The snapshots say themselves what
+ * is left to be done, so it can be done again; what is done is noted. Of those
+ * that were made meanwhile, our overlays and our stamp are taken out, too.
+ * Others are left alone.
  */
 int bm_carry_snapshots(struct bm_mover *m, bool back, struct bm_error *err);
 

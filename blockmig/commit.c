@@ -181,6 +181,16 @@ int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
     return rc ? rc : bm_mover_refresh(m, err);
 }
 
+static int commit_overlay(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    int rc = bm_inner_new(m->job, i, err); /* the last moment */
+
+    if (rc)
+        return rc;
+    return m->domain->active ? bm_commit_running(m, i, 1, err)
+                             : bm_commit_off(m, i, &m->job->disks[i].dest, err);
+}
+
 static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
@@ -192,10 +202,7 @@ static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     if (at != BM_AT_OVERLAY && at != BM_AT_DEST)
         return misplaced(m, i, at, err);
     if (at == BM_AT_OVERLAY)
-        rc = bm_inner_check(m->job, err); /* the last moment */
-    if (!rc && at == BM_AT_OVERLAY)
-        rc = m->domain->active ? bm_commit_running(m, i, 1, err)
-                               : bm_commit_off(m, i, &plan->dest, err);
+        rc = commit_overlay(m, i, err);
     if (rc)
         return rc;
     at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);

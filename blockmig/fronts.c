@@ -227,7 +227,7 @@ int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = check_busy(m, "make", err);
     if (!rc)
-        rc = bm_inner_fronts(m->job, err);
+        rc = bm_inner_top(m->job, err);
     if (!rc)
         rc = ask(m, err);
     if (rc)

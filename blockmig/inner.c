@@ -41,7 +41,17 @@ static int check(const struct bm_job *job, const char *path,
     return snapshots ? found(job, path, snapshots, err) : 0;
 }
 
-int bm_inner_fronts(const struct bm_job *job, struct bm_error *err)
+int bm_inner_top(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        if (job->disks[i].fronts)
+            rc = check(job, job->disks[i].source.layers[0].path, err);
+    return rc;
+}
+
+static int all_fronts(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
@@ -51,17 +61,23 @@ int bm_inner_fronts(const struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
+int bm_inner_new(const struct bm_job *job, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *disk = &job->disks[i];
+    const char *paths[] = {disk->bridge, disk->overlay, disk->back};
+    int rc = 0;
+
+    for (size_t k = 0; !rc && k < sizeof paths / sizeof *paths; k++)
+        rc = check(job, paths[k], err);
+    return rc;
+}
+
 static int new_side(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < job->n_disks; i++) {
-        const struct bm_job_disk *disk = &job->disks[i];
-        const char *paths[] = {disk->bridge, disk->overlay, disk->back};
-
-        for (size_t k = 0; !rc && k < sizeof paths / sizeof *paths; k++)
-            rc = check(job, paths[k], err);
-    }
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        rc = bm_inner_new(job, i, err);
     return rc;
 }
 
@@ -80,13 +96,12 @@ int bm_inner_check(const struct bm_job *job, struct bm_error *err)
 {
     switch (job->state) {
     case BM_STATE_SWITCHING: /* of a guest that is off nothing converges */
-        return job->off ? bm_inner_fronts(job, err) : 0;
+        return job->off ? all_fronts(job, err) : 0;
     case BM_STATE_CONVERGING:
-        return bm_inner_fronts(job, err);
+        return all_fronts(job, err);
     case BM_STATE_ROLLING_BACK:
-        return bm_strategy_of(job) == &bm_strategy_pull
-                   ? pulled(job, err)
-                   : bm_inner_fronts(job, err);
+        return bm_strategy_of(job) == &bm_strategy_pull ? pulled(job, err)
+                                                        : all_fronts(job, err);
     case BM_STATE_CONSOLIDATING:
     case BM_STATE_UNDOING:
         return new_side(job, err);

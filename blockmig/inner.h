@@ -12,8 +12,10 @@
 /* In the states that merge overlays or leave them behind. -BM_STUCK with
  * BM_EXIT_HELD: one holds a snapshot. */
 int bm_inner_check(const struct bm_job *job, struct bm_error *err);
-/* The fronts alone; virsh finds a snapshot only in the uppermost, so it is
+/* The overlays on the new side of disk i alone. */
+int bm_inner_new(const struct bm_job *job, size_t i, struct bm_error *err);
+/* The uppermost fronts alone; virsh finds a snapshot only there, so it is
  * looked for before another one is put on top. */
-int bm_inner_fronts(const struct bm_job *job, struct bm_error *err);
+int bm_inner_top(const struct bm_job *job, struct bm_error *err);
 
 #endif

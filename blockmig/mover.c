@@ -133,7 +133,7 @@ static int read_anyhow(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : read_again(m, err);
 }
 
-/* Or may: from the first freeze, or libvirt's first copy. */
+/* Or may: from the first freeze; where libvirt copies, from the switch. */
 static bool stands_on_ours(const struct bm_job *job)
 {
     return job->strategy == BM_STRATEGY_PULL || job->fronts_sent > 0 ||

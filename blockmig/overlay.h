@@ -24,7 +24,8 @@
 /* The size, in bytes, that the guest sees of the top layer of a chain. */
 int bm_overlay_below(const struct bm_layer *top, uint64_t *size,
                      struct bm_error *err);
-/* Bytes that the tables of one take, of a disk of that size; not less. */
+/* Bytes, at least, that a fresh one takes of its store for a disk of that
+ * size: its tables. */
 uint64_t bm_overlay_tables(uint64_t size);
 /* A new file, durable, of that many bytes, empty over `below`, which is not
  * opened. It must not exist. */

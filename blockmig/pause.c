@@ -57,7 +57,6 @@ static void measure(struct bm_mover *m, struct bm_pause *pause)
 static bool is_over(struct bm_mover *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-
     int rc = bm_mover_refresh(m, &ignored);
 
     if (rc == -BM_STUCK)

@@ -49,9 +49,9 @@ static int examine(struct bm_domain *domain, struct bm_disk *disk,
 
     for (size_t i = 0; !rc && i < plan->source.n; i++)
         if (local(&plan->source.layers[i]))
-            rc = bm_answers(plan->source.layers[i].path, err);
+            rc = bm_answers_early(plan->source.layers[i].path, err);
     if (rc)
-        return bm_status(err, BM_EXIT_REFUSED), rc;
+        return rc;
     if (!domain->active)
         rc = bm_chain_complete(&plan->source, err);
     if (!rc)

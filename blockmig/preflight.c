@@ -109,17 +109,13 @@ static int check_busy(const struct bm_looking *look, struct bm_error *err)
 
 static int check_saved(const struct bm_looking *look)
 {
-    if (look->domain->managed_save)
-        return BM_REFUSED(look, "managed-save", "",
-                          "start the guest, or virsh managedsave-remove",
-                          "the domain has a managed save image, which names "
-                          "the old disks");
-    if (bm_domain_away(look->domain))
+    const char *where = bm_domain_away(look->domain);
+
+    if (where)
         return BM_REFUSED(look, "away", "",
                           "bring the guest back, or start it and shut it off",
-                          "%s, which names the old disks",
-                          bm_domain_away(look->domain));
-    return BM_FINE(look, "managed-save", "", "no managed save image");
+                          "%s, which names the old disks", where);
+    return BM_FINE(look, "away", "", "not saved to a file, nor migrated");
 }
 
 static int check_stamp(const struct bm_looking *look)

@@ -201,7 +201,7 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
         rc = let_run(m, err);
     if (!rc)
         rc = bm_fronts_adopt(m, err);
-    if (!rc) /* what is merged may need that room */
+    if (!rc) /* what is merged may need that room; it is removed below anyhow */
         (void)bm_ballast_remove(m, &later);
     if (!rc && m->job->strategy == BM_STRATEGY_PULL)
         rc = bm_pull_back(m, err);

@@ -250,23 +250,11 @@ int bm_room_let_run(struct bm_mover *m, struct bm_error *err)
     return whose_pause(m, &pause, path, sizeof path) ? resume(m, path, err) : 0;
 }
 
-/* The sides that are looked at. */
-static int answer(const struct bm_job *job)
+/* The side that is looked at. */
+static int answers(const struct bm_job *job, struct bm_error *err)
 {
-    bool after = job->state > BM_STATE_SWITCHING;
-    struct bm_error ignored = BM_ERROR_INIT;
-    int rc = 0;
-
-    for (size_t i = 0; !rc && i < job->n_disks; i++) {
-        const struct bm_job_disk *disk = &job->disks[i];
-        const struct bm_layer *old = disk->source.layers;
-
-        rc = bm_answers(after ? bm_job_image(disk)->path : old[0].path,
-                        &ignored);
-        if (!rc && !after && disk->fronts)
-            rc = bm_answers(old[disk->fronts].path, &ignored);
-    }
-    return rc;
+    return job->state > BM_STATE_SWITCHING ? bm_answers_new(job, err)
+                                           : bm_answers_old(job, err);
 }
 
 void bm_room_tick(struct bm_mover *m)
@@ -279,7 +267,7 @@ void bm_room_tick(struct bm_mover *m)
         bm_calls_abandoned())
         return;
     m->room_ms = now;
-    if (answer(m->job) != 0)
+    if (answers(m->job, &ignored) != 0)
         return; /* what hangs is for the step to find */
     watch(m);
     (void)bm_room_let_run(m, &ignored);

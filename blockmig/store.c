@@ -135,17 +135,9 @@ static int examine(struct bm_store *store, struct bm_error *err)
     return rc;
 }
 
-/* A server that is gone must not hang us. */
-static int answers(const char *path, struct bm_error *err)
-{
-    int rc = bm_answers(path, err);
-
-    return rc ? bm_status(err, BM_EXIT_REFUSED), rc : 0;
-}
-
 static int open_path(struct bm_store *store, struct bm_error *err)
 {
-    int rc = answers(store->name, err);
+    int rc = bm_answers_early(store->name, err);
 
     if (rc)
         return rc;
@@ -204,7 +196,7 @@ static int open_pool(struct bm_store *store, virStoragePoolPtr pool,
                       "by its path");
     }
     store->kind = BM_STORE_POOL;
-    rc = answers(target, err);
+    rc = bm_answers_early(target, err);
     if (rc)
         return rc;
     store->path = realpath(target, NULL);

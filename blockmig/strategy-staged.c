@@ -198,17 +198,22 @@ static int converge(struct bm_mover *m, struct bm_error *err)
     return !rc && !m->domain->active ? bm_staged_again(m, err) : rc;
 }
 
-/* Somebody has committed the bridge with what lay over it, and nothing was
- * frozen: the new images alone, which cannot be proven any more. */
-static bool merged_by_others(struct bm_mover *m)
+/* The new image alone, with nothing of ours on it. */
+static bool on_image(struct bm_mover *m, size_t i)
 {
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
-        struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
+    struct bm_disk *disk = bm_mover_disk(m, i);
 
-        if (!disk || !bm_chain_equal(&disk->chain, &image))
+    return disk && bm_chain_equal(&disk->chain, &image);
+}
+
+/* Somebody has committed the bridge with what lay over it, and nothing was
+ * frozen: it cannot be proven any more. */
+static bool all_merged(struct bm_mover *m)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        if (!on_image(m, i))
             return false;
-    }
     return m->domain->active;
 }
 
@@ -236,7 +241,7 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
         rc = prove_off(m, err);
     if (m->job->off)
         return rc ? rc : bm_staged_switch_off(m, err);
-    if (merged_by_others(m))
+    if (all_merged(m))
         rc = bm_staged_bridge(m, false, err);
     if (rc)
         return rc;
@@ -251,11 +256,10 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
 static bool any_merged(struct bm_mover *m)
 {
     for (size_t i = 0; m->domain->active && i < m->job->n_disks; i++) {
-        struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
         struct bm_disk *disk = bm_mover_disk(m, i);
 
-        if (disk && (bm_chain_equal(&disk->chain, &image) ||
-                     bm_chain_equal(&disk->chain, &m->job->disks[i].dest)))
+        if (on_image(m, i) ||
+            (disk && bm_chain_equal(&disk->chain, &m->job->disks[i].dest)))
             return true;
     }
     return false;

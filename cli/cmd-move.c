@@ -63,8 +63,8 @@ static int find_overlay_dir(struct move *m, struct bm_error *err)
 
     if (!dir)
         return 0;
-    if (bm_answers(dir, err) != 0)
-        return bm_status(err, BM_EXIT_REFUSED), -err->code;
+    if (bm_answers_early(dir, err) != 0)
+        return -err->code;
     m->overlay_dir = realpath(dir, NULL);
     if (m->overlay_dir)
         return 0;

@@ -98,7 +98,7 @@ rounds() {
             echo "  run $run $way: $(lab_value move_s <"$LAB_DIR/$way.runs" |
                 tail -n 1) s" >&2
         done
-        order="${order#* } ${order%% *}"
+        [[ $order != *' '* ]] || order="${order#* } ${order%% *}"
     done
 }
 

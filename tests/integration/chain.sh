@@ -53,8 +53,6 @@ reads() {
     lab_hmp_read "$1" vda 0x33 9M 64k
 }
 
-result() { blockmig job show "$(newest_job)" --json | jq -r ".$1"; }
-
 # chain_of NAME [--inactive]: its layers from the top
 chain_of() {
     lab_virsh dumpxml "$@" |
@@ -197,6 +195,16 @@ test_again() {
     ok "a layer that was copied is not copied again"
 }
 
+# two_disks NAME: vda of three layers, the last by snapshot s1; vdb of one
+two_disks() {
+    layers "$1"
+    lab_guest_bare "$1" --disk "format=qcow2,path=$LAB_DIR/ds1/$1-mid.qcow2" \
+        --disk format=qcow2,size=16M
+    lab_virsh -q snapshot-create-as "$1" s1 --disk-only \
+        --diskspec vdb,snapshot=no \
+        --diskspec "vda,file=$LAB_DIR/ds1/$1-s1.qcow2" >/dev/null
+}
+
 # other NAME SNAPSHOT: of vdb alone, while vda moves
 other() {
     lab_virsh -q snapshot-create-as "$1" "$2" --disk-only \
@@ -218,11 +226,7 @@ other_is() {
 # Snapshots of another disk, before the switch and after it.
 test_other() {
     local new="$LAB_DIR/ds2/o2-s1.qcow2 $LAB_DIR/ds2/o2-mid.qcow2" one
-    layers o2
-    lab_guest_bare o2 --disk "format=qcow2,path=$LAB_DIR/ds1/o2-mid.qcow2" \
-        --disk format=qcow2,size=16M
-    lab_virsh -q snapshot-create-as o2 s1 --disk-only --diskspec \
-        vdb,snapshot=no --diskspec "vda,file=$LAB_DIR/ds1/o2-s1.qcow2" >/dev/null
+    two_disks o2
     mover_start copying,converging,settled move o2 vda --to "$LAB_DIR/ds2"
     for one in o3 o4 o5; do
         mover_stands
@@ -244,11 +248,7 @@ test_other() {
 # The same, when the move goes back.
 test_other_back() {
     local old="$LAB_DIR/ds1/p2-s1.qcow2 $LAB_DIR/ds1/p2-mid.qcow2" id
-    layers p2
-    lab_guest_bare p2 --disk "format=qcow2,path=$LAB_DIR/ds1/p2-mid.qcow2" \
-        --disk format=qcow2,size=16M
-    lab_virsh -q snapshot-create-as p2 s1 --disk-only --diskspec \
-        vdb,snapshot=no --diskspec "vda,file=$LAB_DIR/ds1/p2-s1.qcow2" >/dev/null
+    two_disks p2
     mover_start copying,settled move p2 vda --to "$LAB_DIR/ds2" --settle 1h
     mover_stands
     other p2 p3
@@ -257,7 +257,7 @@ test_other_back() {
     other p2 p4
     mover_signal CONT
     id=$(newest_job)
-    lab_wait 20 job_settled "$id"
+    lab_wait 20 is_settled
     expect 0 '' blockmig job undo "$id"
     mover_ends 60 1
     snapshots_forget p2 'blockmig'
@@ -266,8 +266,6 @@ test_other_back() {
     check_clean p2
     ok "nor do they when the move goes back"
 }
-
-job_settled() { blockmig job show "$1" | grep -q '^state *settled'; }
 
 # Back from the middle of the copy, and from after the switch.
 test_back() {

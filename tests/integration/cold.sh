@@ -8,8 +8,6 @@ set -euo pipefail
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
 
-result() { blockmig job show "$(newest_job)" --json | jq -r ".$1"; }
-
 # Bytes that the mover has sent to the medium.
 written() { sed -n 's/^write_bytes: //p' "/proc/$(mover_pid)/io"; }
 

@@ -43,8 +43,6 @@ bad_file() {
 
 unmount() { fusermount3 -u -z "$1"; }
 
-result() { blockmig job show "$(newest_job)" --json | jq -rc ".$1"; }
-
 # ranges FIELD: "offset length" of each, in the report of the newest job
 ranges() { result "disks[0].$1 | map(\"\(.offset) \(.length)\") | join(\", \")"; }
 

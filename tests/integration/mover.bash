@@ -75,6 +75,11 @@ newest_job() {
         jq -r 'sort_by(.created_ms) | last | .id // empty'
 }
 
+# result FIELD: of the newest job
+result() { blockmig job show "$(newest_job)" --json | jq -rc ".$1"; }
+
+is_settled() { [ -n "$(newest_job)" ] && [ "$(result state)" = settled ]; }
+
 # job_is ID FIELD VALUE
 job_is() {
     lab_equal "$2 of job $1" \

@@ -8,9 +8,6 @@ set -euo pipefail
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
 
-# result FIELD: of the newest job
-result() { blockmig job show "$(newest_job)" --json | jq -r ".$1"; }
-
 guest() {
     lab_guest_bare "$@"
     lab_hmp_write "$1" vda 0x5a 3M 64k

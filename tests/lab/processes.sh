@@ -97,8 +97,8 @@ lab_reap_one() {
     lab_owner='' lab_birth=''
     # shellcheck source=/dev/null
     . "/dev/fd/$lock"
-    if [ -n "$lab_owner" ] && [ "$(process_birth "$lab_owner" || true)" != "$lab_birth" ] &&
-        [ -f "$1" ]; then
+    if [ -n "$lab_owner" ] && [ -f "$1" ] &&
+        [ "$(process_birth "$lab_owner" || true)" != "$lab_birth" ]; then
         lab=$(dirname "$(realpath "$1")")
         lab_load
         echo "lab: reaping $lab, its owner $lab_owner is gone"

@@ -19,45 +19,8 @@ static void add_layer(struct bm_chain *chain, const char *path, int index)
     chain->layers[chain->n - 1].index = index;
 }
 
-/* Every field has a value that a forgotten one would not have. */
-static struct bm_job *full_job(void)
+static void fill_disk(struct bm_job_disk *disk)
 {
-    struct bm_job *job = bm_job_new();
-    struct bm_job_disk *disk;
-
-    cr_assert_not_null(job);
-    strcpy(job->uuid, "11111111-2222-3333-4444-555555555555");
-    job->domain = strdup("vm \"1\"\n\xc3\xa4/\xff");
-    job->uri = strdup("qemu:///session");
-    job->host = strdup("host");
-    job->store = strdup("/a/b");
-    job->strategy = BM_STRATEGY_COLD;
-    job->state = BM_STATE_NEEDS_RECOVERY;
-    job->from = BM_STATE_PROVING_REST;
-    job->ended_ms = 3;
-    job->proof = job->source_delete = job->force = true;
-    job->drop_checkpoints = job->carried = true;
-    job->bandwidth = UINT64_MAX;
-    job->max_pause_ms = 60000;
-    job->format = strdup("keep");
-    job->chain = strdup("all");
-    job->rescue = true;
-    job->fill_from = strdup("/c/copy.raw");
-    job->overlay_max = 1ULL << 41;
-    job->on_target = job->ballast = job->room_paused = true;
-    job->place_why = strdup("the source is full");
-    job->pauses = 2;
-    job->pause_ms_total = 0.1 + 0.2;
-    job->pause_ms_longest = 1e300;
-    job->copy_ms = INT64_MAX;
-    job->prove_ms = INT64_MIN;
-    job->total_ms = 7;
-    job->window_paused = job->unclean = job->was_active = job->cancel = true;
-    job->paused = job->quiesce = job->fs_frozen = job->quiesced = true;
-    job->exit_status = 6;
-    job->n_disks = 2;
-    job->disks = calloc(2, sizeof *job->disks);
-    disk = &job->disks[0];
     disk->target = strdup("vda");
     add_layer(&disk->source, "/a/top.qcow2", 1);
     add_layer(&disk->source, "/a/base.qcow2", 2);
@@ -102,6 +65,46 @@ static struct bm_job *full_job(void)
     strcpy(disk->proof_medium, "medium");
     memset(disk->digest_source, 'a', 64);
     memset(disk->digest_dest, 'b', 64);
+}
+
+/* Every field has a value that a forgotten one would not have. */
+static struct bm_job *full_job(void)
+{
+    struct bm_job *job = bm_job_new();
+
+    cr_assert_not_null(job);
+    strcpy(job->uuid, "11111111-2222-3333-4444-555555555555");
+    job->domain = strdup("vm \"1\"\n\xc3\xa4/\xff");
+    job->uri = strdup("qemu:///session");
+    job->host = strdup("host");
+    job->store = strdup("/a/b");
+    job->strategy = BM_STRATEGY_COLD;
+    job->state = BM_STATE_NEEDS_RECOVERY;
+    job->from = BM_STATE_PROVING_REST;
+    job->ended_ms = 3;
+    job->proof = job->source_delete = job->force = true;
+    job->drop_checkpoints = job->carried = true;
+    job->bandwidth = UINT64_MAX;
+    job->max_pause_ms = 60000;
+    job->format = strdup("keep");
+    job->chain = strdup("all");
+    job->rescue = true;
+    job->fill_from = strdup("/c/copy.raw");
+    job->overlay_max = 1ULL << 41;
+    job->on_target = job->ballast = job->room_paused = true;
+    job->place_why = strdup("the source is full");
+    job->pauses = 2;
+    job->pause_ms_total = 0.1 + 0.2;
+    job->pause_ms_longest = 1e300;
+    job->copy_ms = INT64_MAX;
+    job->prove_ms = INT64_MIN;
+    job->total_ms = 7;
+    job->window_paused = job->unclean = job->was_active = job->cancel = true;
+    job->paused = job->quiesce = job->fs_frozen = job->quiesced = true;
+    job->exit_status = 6;
+    job->n_disks = 2;
+    job->disks = calloc(2, sizeof *job->disks);
+    fill_disk(&job->disks[0]);
     job->disks[1].target = strdup("vdb");
     return job;
 }
