@@ -162,6 +162,8 @@ int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
 {
     int rc = read_anyhow(m, err);
 
+    if (!rc && m->pacer)
+        bm_pacer_follow(m->pacer, m);
     return rc ? rc : check_here(m, err);
 }
 

@@ -23,6 +23,10 @@ void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
  * nothing is known of one. */
 bool bm_pacer_spares(const struct bm_pacer *pacer);
 
+/* The guest may write to other images now: those of ours are written behind
+ * (behind.h), if it is to be spared. */
+void bm_pacer_follow(struct bm_pacer *pacer, struct bm_mover *m);
+
 /* A step begins: its copy is held by this throttle; NULL: it has ended. */
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle);
 /* The same for libvirt's block jobs; each gets its share. */
