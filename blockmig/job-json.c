@@ -96,6 +96,7 @@ const struct bm_field bm_disk_fields[] = {
     FIELD(bm_job_disk, I64, changed_ns),
     FIELD(bm_job_disk, U64, repaired),
     FIELD(bm_job_disk, BOOL, merge_proven),
+    FIELD(bm_job_disk, BOOL, flushed),
     FIELD(bm_job_disk, TEXT, map),
     FIELD(bm_job_disk, U64, unreadable_bytes),
     FIELD(bm_job_disk, U64, filled_bytes),

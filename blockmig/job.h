@@ -99,6 +99,7 @@ struct bm_job_disk {
     int64_t source_ns;  /* cold: when the chain was last changed; 0: unknown */
     uint64_t repaired;  /* bytes that had to be written twice */
     bool merge_proven;  /* the bridge is in the new image: that was read back */
+    bool flushed;       /* what was pulled into the new image is durable */
     /* a rescue: its map, which is there once a bad sector was met; bytes that
      * could not be read, that an older copy filled, and in whose blocks nothing
      * is proven */

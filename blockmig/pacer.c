@@ -167,6 +167,12 @@ void bm_pacer_follow(struct bm_pacer *pacer, struct bm_mover *m)
         bm_behind_follow(pacer->behind, paths, flushed(m, paths));
 }
 
+void bm_pacer_rest(struct bm_pacer *pacer)
+{
+    if (pacer)
+        bm_behind_stop(BM_STEAL(pacer->behind));
+}
+
 /* --- the rate --- */
 
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)

@@ -26,6 +26,9 @@ bool bm_pacer_spares(const struct bm_pacer *pacer);
 /* The guest may write to other images now: those of ours are written behind
  * (behind.h), if it is to be spared. */
 void bm_pacer_follow(struct bm_pacer *pacer, struct bm_mover *m);
+/* Nothing is copied for a long time: no more writing behind, until the next
+ * bm_pacer_follow. Accepts NULL. */
+void bm_pacer_rest(struct bm_pacer *pacer);
 
 /* A step begins: its copy is held by this throttle; NULL: it has ended. */
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle);

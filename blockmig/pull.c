@@ -3,20 +3,17 @@
 #include "blockmig/pull.h"
 
 #include "blockmig/commit.h"
+#include "blockmig/files.h"
 #include "blockmig/pacer.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
-#include "nbd/imagelock.h"
 #include "nbd/units.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#define ABORT_MS 60000
 
 static int at_of(struct bm_mover *m, size_t i, struct bm_error *err)
 {
@@ -145,7 +142,19 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     return ear->can_cancel && bm_mover_cancelled(ear->m);
 }
 
-/* qemu-img holds QEMU's lock, so no guest starts meanwhile. */
+/* qemu-img holds QEMU's lock, so no guest starts meanwhile; and it flushes. */
+static int flatten(struct ear *ear, struct bm_job_disk *plan,
+                   struct bm_error *err)
+{
+    struct bm_mover *m = ear->m;
+    int rc = bm_image_flatten(bm_job_image(plan)->path, on_progress, ear, err);
+
+    if (!rc)
+        rc = bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+    plan->flushed |= !rc;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
 static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
 {
     struct bm_mover *m = ear->m;
@@ -154,12 +163,13 @@ static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
     int rc = at < 0 ? at : 0;
 
     ear->capacity = plan->capacity;
-    if (at == BM_AT_PULL) {
-        rc = bm_image_flatten(bm_job_image(plan)->path, on_progress, ear, err);
-        if (!rc)
-            rc =
-                bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+    if (at == BM_AT_DEST && !plan->flushed) {
+        rc = bm_commit_rebase(bm_job_image(plan)->path, &plan->source.layers[0],
+                              err);
+        at = BM_AT_PULL;
     }
+    if (!rc && at == BM_AT_PULL)
+        rc = flatten(ear, &m->job->disks[i], err);
     ear->before += plan->capacity;
     return rc;
 }
@@ -180,7 +190,7 @@ static int pull_off(struct bm_mover *m, bool to_end, struct bm_error *err)
 
 /* --- either --- */
 
-static bool went_off(struct bm_mover *m)
+bool bm_pull_went_off(struct bm_mover *m)
 {
     return bm_mover_refresh(m, NULL) == 0 && m->domain && !m->domain->active;
 }
@@ -198,7 +208,7 @@ int bm_pull_run(struct bm_mover *m, bool to_end, struct bm_error *err)
     }
     if (!rc && m->domain->active) {
         rc = pull_running(m, to_end, err);
-        if (rc && rc != -ETIMEDOUT && went_off(m))
+        if (rc && rc != -ETIMEDOUT && bm_pull_went_off(m))
             rc = pull_off(m, to_end, err);
     } else if (!rc) {
         rc = pull_off(m, to_end, err);
@@ -207,129 +217,60 @@ int bm_pull_run(struct bm_mover *m, bool to_end, struct bm_error *err)
     return rc;
 }
 
-/* --- the way back --- */
+/* --- durable --- */
 
-static int end_pull(struct bm_mover *m, size_t i, struct bm_error *err)
+static bool all_flushed(const struct bm_job *job)
 {
-    struct bm_blockjob job;
-    int kind = 0, rc = 0;
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (!job->disks[i].flushed)
+            return false;
+    return true;
+}
 
-    if (bm_mover_disk(m, i))
-        rc = bm_blockjob_kind(m->domain, m->job->disks[i].target, &kind, err);
-    if (rc || kind != VIR_DOMAIN_BLOCK_JOB_TYPE_PULL)
+static int paused_by_others(const struct bm_job *job, struct bm_error *err)
+{
+    bm_fail(err, EBUSY, "cannot make the new images of %s durable",
+            job->domain);
+    bm_cause(err, "someone has paused the guest");
+    bm_remedy(err, "resume it, then `blockmig job resume %s`", job->id);
+    return bm_status(err, BM_EXIT_HELD), -EBUSY;
+}
+
+/* No pull runs any more: to stop a guest in which a block job ends is what QEMU
+ * 7.2 cannot stand (bm_room_merge). */
+static int flush_running(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_pause pause;
+    int rc = 0, end;
+
+    /* of a process that died in here */
+    if (m->job->window_paused)
+        rc = bm_pause_resume(m, err);
+    if (!rc)
+        rc = bm_mover_refresh(m, err);
+    if (!rc && m->domain && bm_domain_paused(m->domain))
+        return paused_by_others(m->job, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        bm_file_calm(bm_job_image(&m->job->disks[i])->path);
+    if (!rc)
+        rc = bm_pause_begin(m, &pause, err);
+    if (rc)
         return rc;
-    bm_blockjob_adopt(m->conn, m->domain, m->job->disks[i].target, &job);
-    return bm_blockjob_abort(&job, ABORT_MS, err);
+    bm_point("consolidating.flushed");
+    end = bm_pause_resume(m, err);
+    return end ? end : bm_pause_end(m, &pause, err);
 }
 
-/* What was pulled is safe, and `job resume` goes on with it. */
-static int stuck(struct bm_mover *m, size_t i, struct bm_error *err)
+int bm_pull_flush(struct bm_mover *m, struct bm_error *err)
 {
-    const char *path = m->job->disks[i].source.layers[0].path;
-    char why[sizeof err->cause];
-
-    snprintf(why, sizeof why, "%s", err->cause);
-    bm_fail(err, BM_STUCK, "cannot go back with disk %s of %s",
-            m->job->disks[i].target, m->job->domain);
-    bm_cause(err, "%s takes no writes: %.300s", path, why);
-    bm_remedy(err,
-              "`blockmig job resume %s` pulls on; with --back it goes back, "
-              "when that can be written to",
-              m->job->id);
-    bm_status(err, BM_EXIT_HELD);
-    m->job->state = BM_STATE_COPYING;
-    return -BM_STUCK;
-}
-
-static int go_down(struct bm_mover *m, size_t i, struct bm_error *err)
-{
-    const struct bm_job_disk *plan = &m->job->disks[i];
-    bool active = m->domain->active;
     int rc;
 
-    if (access(plan->source.layers[0].path, W_OK) != 0) {
-        bm_cause(err, "%s", strerror(errno));
-        return stuck(m, i, err);
-    }
-    rc = active ? bm_commit_running(m, i, 1, err)
-                : bm_commit_off(m, i, &plan->source, err);
-    /* one that went off meanwhile is tried again */
-    if (rc == -EIO && went_off(m) == !active)
-        return stuck(m, i, err);
-    return rc;
-}
-
-/* A target that was full has paused the guest. */
-static int let_run(struct bm_mover *m, struct bm_error *err)
-{
-    if (m->domain->state != VIR_DOMAIN_PAUSED ||
-        m->domain->reason != VIR_DOMAIN_PAUSED_IOERROR)
+    if (all_flushed(m->job))
         return 0;
-    return bm_pause_resume(m, err);
-}
-
-/* A QEMU that libvirt lost sight of in the freeze would still have it open. */
-static int check_unused(const struct bm_job_disk *plan, struct bm_error *err)
-{
-    const char *path = bm_job_image(plan)->path;
-    int fd;
-
-    if (access(path, F_OK) != 0)
-        return 0;
-    fd = bm_frozen_lock(path, err);
-    if (fd < 0)
-        return bm_status(err, BM_EXIT_HELD), fd;
-    (void)close(fd);
-    return 0;
-}
-
-/* Without a domain nobody can tell where its disks stood: an image that was
- * never formatted was never written to. */
-static int nobody_there(struct bm_mover *m, struct bm_error *err)
-{
-    struct stat st;
-
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        const struct bm_job_disk *plan = &m->job->disks[i];
-
-        if (stat(bm_job_image(plan)->path, &st) != 0 || st.st_size == 0)
-            continue;
-        bm_fail(err, ENOENT, "cannot go back with disk %s of %s", plan->target,
-                m->job->domain);
-        bm_cause(err,
-                 "the domain is gone, and what the guest wrote last is "
-                 "in %s",
-                 bm_job_image(plan)->path);
-        bm_remedy(err, "define the domain again, with that image");
-        return bm_status(err, BM_EXIT_HELD), -ENOENT;
-    }
-    return 0;
-}
-
-int bm_pull_back(struct bm_mover *m, struct bm_error *err)
-{
-    struct bm_pull_stand stand;
-    int rc = 0;
-
-    if (!m->domain)
-        return nobody_there(m, err);
-    for (size_t i = 0; !rc && m->domain->active && i < m->job->n_disks; i++)
-        rc = end_pull(m, i, err);
-    if (!rc)
-        rc = bm_pull_look(m, &stand, err);
-    if (!rc && stand.at_dest)
-        return bm_mover_too_late(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        int at = at_of(m, i, err);
-
-        rc = at < 0 ? at : at == BM_AT_PULL ? go_down(m, i, err) : 0;
-    }
-    if (!rc)
-        rc = bm_pull_look(m, &stand, err);
-    bm_point("rolling-back.committed");
-    if (!rc)
-        rc = let_run(m, err);
+    rc = m->domain->active ? flush_running(m, err) : pull_off(m, true, err);
+    if (rc && rc != -ETIMEDOUT && bm_pull_went_off(m))
+        return pull_off(m, true, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = check_unused(&m->job->disks[i], err);
-    return rc;
+        m->job->disks[i].flushed = true;
+    return rc ? rc : bm_mover_save(m, NULL, err);
 }

@@ -19,11 +19,24 @@ struct bm_pull_stand {
 int bm_pull_look(struct bm_mover *m, struct bm_pull_stand *stand,
                  struct bm_error *err);
 
+/* Reads the domain again. */
+bool bm_pull_went_off(struct bm_mover *m);
+
 /* Pulls the disks that are not at their end, at the pace of the move: by
  * libvirt, or by qemu-img if the guest is off. Takes up pulls that run.
  * to_end: until all have ended; else until the first one has, and a cancel is
  * heard. */
 int bm_pull_run(struct bm_mover *m, bool to_end, struct bm_error *err);
+
+/*
+ * When all disks are on their new images: makes them durable. QEMU 7.2 takes
+ * the backing file out of an image's header when its pull ends, and writes the
+ * tables of what it has pulled only when somebody flushes: so the guest is
+ * paused, which flushes all. A guest that went off before (QEMU may have died)
+ * has the old images put below the new ones again, and gets all that is
+ * missing. BM_EXIT_HELD: someone else has paused the guest.
+ */
+int bm_pull_flush(struct bm_mover *m, struct bm_error *err);
 
 /*
  * The way back: ends the pulls, and what the guest has written goes down into

@@ -25,6 +25,12 @@ int bm_room_let_run(struct bm_mover *m, struct bm_error *err);
  * BM_EXIT_HELD, as long as it does. */
 int bm_room_way_back(const struct bm_job *job, struct bm_error *err);
 
+/* Before QEMU merges into an image with holes: -ENOSPC, unless what that may
+ * take is free. A merge that fails for want of room, just while the guest is
+ * stopped for the same reason, leaves QEMU 7.2 with one reference to the top
+ * image too few: no more merge can be started, or the guest dies. */
+int bm_room_merge(const struct bm_job *job, struct bm_error *err);
+
 /* A step has failed: for want of room? Then waits for some, a while. 0: try
  * again; -ENOSPC with BM_EXIT_HELD: there is none; else -ENOENT: that was not
  * the reason, err is as it was. */

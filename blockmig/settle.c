@@ -3,6 +3,7 @@
 #include "blockmig/answers.h"
 #include "blockmig/heed.h"
 #include "blockmig/move-machine.h"
+#include "blockmig/pacer.h"
 #include "blockmig/room.h"
 #include "blockmig/strategy.h"
 #include "nbd/units.h"
@@ -26,6 +27,17 @@ static int check_targets(const struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
+static int begin_waiting(struct bm_mover *m, struct bm_error *err)
+{
+    const char *id = m->job->id;
+
+    bm_pacer_rest(m->pacer);
+    return bm_mover_note(m, err,
+                         "waiting for %lld s: `blockmig job undo %s` goes "
+                         "back, `blockmig job accept %s` goes on",
+                         (long long)m->job->settle_ms / 1000, id, id);
+}
+
 /* The old images, with what is written since, are the whole disk still: until
  * the time is over, or the user has decided. */
 int bm_settle(struct bm_mover *m, struct bm_error *err)
@@ -37,10 +49,7 @@ int bm_settle(struct bm_mover *m, struct bm_error *err)
     if (!job->settled_ms)
         job->settled_ms = bm_wall_ms();
     if (job->settle_ms)
-        rc = bm_mover_note(m, err,
-                           "waiting for %lld s: `blockmig job undo %s` goes "
-                           "back, `blockmig job accept %s` goes on",
-                           (long long)job->settle_ms / 1000, job->id, job->id);
+        rc = begin_waiting(m, err);
     for (;;) {
         enum bm_wish wanted = wish(m);
 

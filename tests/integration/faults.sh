@@ -135,7 +135,11 @@ row_cancel() {
     job_is "$job" state rolled-back
 }
 
+# Its guest comes with the first such row, and stays there: other rows want the
+# store for themselves.
 row_source() {
+    [ -e "$LAB_DIR/bad/vm2-vda.raw" ] || lab_guest_os vm2 --args 'g.rate=100' \
+        --disk "path=$LAB_DIR/bad/vm2-vda.raw,size=128M,fill=64M"
     starts vm2 "$LAB_DIR/ds1"
     fault "$what"
     mover_signal CONT
@@ -179,11 +183,13 @@ all_rows() {
     for where in copying.started proving converging.started; do
         echo "cancel:hang:$where"
     done
+    echo server:kill:copying.started
     for where in copying.started converging.started settled; do
-        echo "source:readonly:$where" "source:dead:$where" "source:hang:$where"
         echo "scratch:full:$where"
     done
-    echo server:kill:copying.started
+    for where in copying.started converging.started settled; do
+        echo "source:readonly:$where" "source:dead:$where" "source:hang:$where"
+    done
 }
 
 rows='target:hang:copying.started target:dead:converging.started'
@@ -193,8 +199,6 @@ lab_begin
 bad_store
 [[ "$rows" != *@(target|cancel|server|scratch):* ]] ||
     lab_guest_os vm1 --disk size=128M,fill=64M --args 'g.rate=100'
-[[ "$rows" != *source:* ]] || lab_guest_os vm2 --args 'g.rate=100' \
-    --disk "path=$LAB_DIR/bad/vm2-vda.raw,size=128M,fill=64M"
 for row in $rows; do
     IFS=: read -r side what point <<<"$row"
     echo "--- $row"

@@ -40,7 +40,7 @@ staged)
 pull)
     before='freezing freezing.sent freezing.frozen copying copying.started
         copying.pulled'
-    switch='' merging='' undo='' format=qcow2
+    switch='' merging=consolidating.flushed undo='' format=qcow2
     back=rolling-back.committed turn=copying.started every=13
     # so that there is something to go back for
     options+=(--bandwidth 24M)

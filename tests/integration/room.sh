@@ -32,7 +32,7 @@ back_home() {
 # --- a small file system for the source ---
 
 mount_small() {
-    truncate -s 512M "$LAB_DIR/small.img"
+    truncate -s 768M "$LAB_DIR/small.img"
     mkfs.ext4 -q -m 0 "$LAB_DIR/small.img"
     mkdir "$small"
     mount -o loop "$LAB_DIR/small.img" "$small" || return 1
@@ -145,7 +145,7 @@ test_waiting() {
 # paused, until there is room and somebody resumes the job.
 test_held() {
     small_guest h1 size=256M 'g.mode=seq64 g.span=200M'
-    start_move copying h1
+    start_move copying h1 --overlay-on source
     leave 30M
     lab_tell h1 'rate 0' >/dev/null
     lab_wait 60 is_starved h1 || fail "h1 is never paused"
