@@ -368,7 +368,7 @@ test_quiesce_hang() {
     ! lab_line "$name" '^F thawed' || fail "who has thawed $name?"
     # the guard has gone on asking
     lab_tell "$name" agent talk >/dev/null
-    wait_said '^F thawed disks=1' 20
+    wait_said '^F thawed disks=1' 60
     writes
     rm "$LAB_DIR/mover.status"
     resumed
