@@ -268,7 +268,8 @@ int bm_pull_flush(struct bm_mover *m, struct bm_error *err)
     if (all_flushed(m->job))
         return 0;
     rc = m->domain->active ? flush_running(m, err) : pull_off(m, true, err);
-    if (rc && rc != -ETIMEDOUT && bm_pull_went_off(m))
+    /* one that went off in between may not have flushed */
+    if (rc != -ETIMEDOUT && bm_pull_went_off(m))
         return pull_off(m, true, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         m->job->disks[i].flushed = true;
