@@ -109,11 +109,6 @@ static int start_commit(struct bm_mover *m, size_t i, size_t down,
         rc = bm_room_merge(m->job, err);
     if (!rc)
         rc = bm_blockjob_commit(m->conn, m->domain, &request, job, err);
-    if (rc == -EIO)
-        bm_remedy(err,
-                  "if it cannot be mended: shut the guest off, then "
-                  "`blockmig job resume %s`",
-                  m->job->id);
     return rc;
 }
 

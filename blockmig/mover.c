@@ -18,9 +18,9 @@
 #define RECONNECT_MS 60000
 #define STALL_MS 300000 /* a copy that moves no byte for so long has failed */
 #define PAUSED_RATE 1   /* bytes a second; 0 would be no limit */
-/* From when a pull is about to end nobody asks for statistics: libvirt lists all
- * nodes for them, and QEMU 7.2 dies of that while it takes the pull's filter
- * out of the graph (seen: a segfault, once in some hundred pulls). */
+/* From when a pull is about to end nobody asks for statistics: libvirt lists
+ * all nodes for them, and QEMU 7.2 dies of that while it takes the pull's
+ * filter out of the graph (seen: a segfault, once in some hundred pulls). */
 #define LAST_BYTES (UINT64_C(256) << 20)
 
 int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err)
