@@ -80,15 +80,11 @@ static void behind_free(struct bm_behind *behind)
 struct bm_behind *bm_behind_start(void)
 {
     struct bm_behind *behind = calloc(1, sizeof *behind);
-    pthread_condattr_t attr;
 
     if (!behind)
         return NULL;
     pthread_mutex_init(&behind->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&behind->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    bm_cond_init(&behind->wake);
     if (pthread_create(&behind->thread, NULL, run, behind) == 0)
         return behind;
     behind_free(behind);

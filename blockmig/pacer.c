@@ -157,13 +157,14 @@ static size_t flushed(struct bm_mover *m, char **paths)
 
 void bm_pacer_follow(struct bm_pacer *pacer, struct bm_mover *m)
 {
-    BM_FREE char **paths = calloc(m->job->n_disks, WRITTEN * sizeof *paths);
+    BM_FREE char **paths = NULL;
 
-    if (!bm_pacer_spares(pacer) || !paths)
+    if (!bm_pacer_spares(pacer))
         return;
+    paths = calloc(m->job->n_disks, WRITTEN * sizeof *paths);
     if (!pacer->behind)
         pacer->behind = bm_behind_start();
-    if (pacer->behind)
+    if (paths && pacer->behind)
         bm_behind_follow(pacer->behind, paths, flushed(m, paths));
 }
 

@@ -263,11 +263,12 @@ static int flush_running(struct bm_mover *m, struct bm_error *err)
 
 int bm_pull_flush(struct bm_mover *m, struct bm_error *err)
 {
-    int rc;
+    int rc = 0;
 
     if (all_flushed(m->job))
         return 0;
-    rc = m->domain->active ? flush_running(m, err) : pull_off(m, true, err);
+    if (m->domain->active)
+        rc = flush_running(m, err);
     /* one that went off in between may not have flushed */
     if (rc != -ETIMEDOUT && bm_pull_went_off(m))
         return pull_off(m, true, err);

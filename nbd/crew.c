@@ -87,13 +87,8 @@ static void tick(struct bm_crew *crew)
 
 static void prepare(struct bm_crew *crew)
 {
-    pthread_condattr_t attr;
-
     pthread_mutex_init(&crew->mutex, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&crew->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    bm_cond_init(&crew->changed);
     atomic_init(&crew->stop, false);
     crew->active = 0;
     crew->error = (struct bm_error)BM_ERROR_INIT;

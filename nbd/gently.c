@@ -56,16 +56,12 @@ static void *run(void *opaque)
 static struct task *task_new(const struct bm_gently *how)
 {
     struct task *task = calloc(1, sizeof *task);
-    pthread_condattr_t attr;
 
     if (!task)
         return NULL;
     task->how = *how;
     pthread_mutex_init(&task->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&task->ended, &attr);
-    pthread_condattr_destroy(&attr);
+    bm_cond_init(&task->ended);
     return task;
 }
 

@@ -8,6 +8,7 @@
 #ifndef BM_UNITS_H
 #define BM_UNITS_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -16,8 +17,10 @@
 int64_t bm_now_ms(void);
 int64_t bm_wall_ms(void);
 
-/* CLOCK_MONOTONIC in timeout_ms, for pthread_cond_timedwait. */
+/* CLOCK_MONOTONIC in timeout_ms, for pthread_cond_timedwait on a condition made
+ * by bm_cond_init. */
 struct timespec bm_deadline(int timeout_ms);
+void bm_cond_init(pthread_cond_t *cond);
 
 /* Sleeps; goes on after a signal. */
 void bm_sleep_ms(int ms);

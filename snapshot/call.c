@@ -79,7 +79,6 @@ static struct call *call_new(int (*fn)(void *), void *arg,
                              void (*arg_free)(void *))
 {
     struct call *call = calloc(1, sizeof *call);
-    pthread_condattr_t attr;
 
     if (!call)
         return NULL;
@@ -87,10 +86,7 @@ static struct call *call_new(int (*fn)(void *), void *arg,
     call->arg = arg;
     call->arg_free = arg_free;
     pthread_mutex_init(&call->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&call->ended, &attr);
-    pthread_condattr_destroy(&attr);
+    bm_cond_init(&call->ended);
     return call;
 }
 

@@ -26,16 +26,12 @@ struct bm_event_log {
 struct bm_event_log *bm_event_log_new(void)
 {
     struct bm_event_log *log = calloc(1, sizeof *log);
-    pthread_condattr_t attr;
 
     if (!log)
         return NULL;
     atomic_init(&log->refs, 1);
     pthread_mutex_init(&log->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&log->added, &attr);
-    pthread_condattr_destroy(&attr);
+    bm_cond_init(&log->added);
     return log;
 }
 
