@@ -189,6 +189,10 @@ static int put_on(struct bm_mover *m, const struct front *fronts,
         return no_memory(m, err);
     for (size_t i = 0; i < m->job->n_disks; i++)
         paths[i] = fronts[i].path;
+    m->job->fronts_asked = m->job->fronts_sent;
+    rc = bm_mover_save(m, NULL, err);
+    if (rc)
+        return rc;
     bm_point("freezing.sent");
     for (size_t i = 0; i < m->job->n_disks; i++)
         bm_file_calm(m->job->disks[i].source.layers[0].path);
@@ -203,7 +207,8 @@ static int ask(struct bm_mover *m, struct bm_error *err)
 
     if (!fronts)
         return no_memory(m, err);
-    m->job->fronts_sent = m->job->disks[0].fronts + 1;
+    m->job->fronts_asked = m->job->disks[0].fronts;
+    m->job->fronts_sent = m->job->fronts_asked + 1;
     rc = bm_mover_save(m, NULL, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         fronts[i].path =

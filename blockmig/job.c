@@ -99,6 +99,13 @@ bool bm_job_bridged(const struct bm_job_disk *disk)
 
 /* Numbers from 11 on: the overlays of the other side have one digit. The
  * suffix matters to virt-aa-helper. */
+const char *bm_job_new_top(const struct bm_job *job,
+                           const struct bm_job_disk *disk)
+{
+    return job->strategy == BM_STRATEGY_PULL ? bm_job_image(disk)->path
+                                             : disk->overlay;
+}
+
 char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
                    int n)
 {

@@ -99,6 +99,7 @@ struct bm_job_disk {
     int64_t source_ns;  /* cold: when the chain was last changed; 0: unknown */
     uint64_t repaired;  /* bytes that had to be written twice */
     bool merge_proven;  /* the bridge is in the new image: that was read back */
+    bool top_seen;      /* libvirt has shown bm_job_new_top since */
     bool flushed;       /* what was pulled into the new image is durable */
     /* a rescue: its map, which is there once a bad sector was met; bytes that
      * could not be read, that an older copy filled, and in whose blocks nothing
@@ -141,12 +142,14 @@ struct bm_job {
     bool rescue;          /* --on-read-error rescue */
     char *fill_from;      /* an older copy, or NULL */
     /* staged */
-    int fronts_sent;  /* how many freezes were asked for */
+    int fronts_sent;  /* how many fronts were, or are to be, made */
+    int fronts_asked; /* and the last that a freeze was asked for with */
     int rounds;       /* views in the new images: the base, then fronts */
     bool off;         /* the guest went off, and all it wrote is there */
     bool carried;     /* the new images have the bitmaps of those views */
     bool on_target;   /* the fronts stand there: the guest needs both stores */
     char *place_why;  /* why the fronts stand where they do */
+    bool top_asked;   /* a freeze was asked for with bm_job_new_top */
     bool ballast;     /* files that hold a reserve of room are, or were, made */
     bool room_paused; /* QEMU has paused the guest since our overlay ran out of
                        * room, and we have not seen it run again */
@@ -186,6 +189,10 @@ bool bm_job_chain_kept(const struct bm_job_disk *disk);
 bool bm_job_keeps(const struct bm_job_disk *disk);
 /* Whether the bridge is on top of the image. */
 bool bm_job_bridged(const struct bm_job_disk *disk);
+/* What is frozen on the new side with: the tiny overlay; of a pull the new
+ * image itself. Borrowed. */
+const char *bm_job_new_top(const struct bm_job *job,
+                           const struct bm_job_disk *disk);
 /* The name of our overlay number n on the old side, from 1. Caller frees. */
 char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
                    int n);

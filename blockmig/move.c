@@ -9,6 +9,7 @@
 #include "blockmig/answers.h"
 #include "blockmig/heed.h"
 #include "blockmig/inner.h"
+#include "blockmig/lost.h"
 #include "blockmig/mark.h"
 #include "blockmig/move-machine.h"
 #include "blockmig/pacer.h"
@@ -340,6 +341,8 @@ static int step(struct bm_mover *m, struct bm_error *err)
     switch (m->job->state) {
     case BM_STATE_ROLLING_BACK:
         rc = bm_inner_check(m->job, err);
+        if (!rc)
+            rc = bm_lost_check(m, err);
         return rc ? rc : rolled_back(m, err);
     case BM_STATE_RELEASING:
         rc = bm_answers_all(m->job, err);
@@ -349,6 +352,8 @@ static int step(struct bm_mover *m, struct bm_error *err)
                                                  : bm_answers_all(m->job, err);
         if (!rc)
             rc = bm_inner_check(m->job, err);
+        if (!rc)
+            rc = bm_lost_check(m, err);
         if (!rc)
             rc = work(m, err);
         return rc ? rc : bm_mover_enter(m, bm_strategy_next(m->job), err);

@@ -69,33 +69,18 @@ static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc ? rc : bm_mover_refresh(m, err);
 }
 
-/* Whether any disk of the domain, live or saved, still names the file. */
-static bool named(const struct bm_domain *domain, const char *path)
-{
-    for (size_t i = 0; domain && i < domain->n_disks; i++) {
-        const struct bm_chain *chains[] = {&domain->disks[i].chain,
-                                           &domain->disks[i].inactive,
-                                           &domain->disks[i].mirror_chain};
-
-        for (size_t c = 0; c < 3; c++)
-            for (size_t l = 0; l < chains[c]->n; l++)
-                if (chains[c]->layers[l].path &&
-                    !strcmp(chains[c]->layers[l].path, path))
-                    return true;
-    }
-    return false;
-}
-
 /* Whether it names anything that is to be removed. */
 static bool names_ours(const struct bm_domain *domain,
                        const struct bm_job_disk *plan)
 {
+    if (!domain)
+        return false;
     for (size_t k = 0; k <= plan->n_lower; k++)
-        if (named(domain, bm_job_image(plan)[k].path))
+        if (bm_domain_names(domain, bm_job_image(plan)[k].path))
             return true;
-    return (plan->overlay && named(domain, plan->overlay)) ||
-           (plan->back && named(domain, plan->back)) ||
-           (plan->bridge && named(domain, plan->bridge));
+    return (plan->overlay && bm_domain_names(domain, plan->overlay)) ||
+           (plan->back && bm_domain_names(domain, plan->back)) ||
+           (plan->bridge && bm_domain_names(domain, plan->bridge));
 }
 
 static int still_named(struct bm_mover *m, size_t i, int at,
@@ -173,6 +158,8 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         rc = config_back(m, i, err);
         at = BM_AT_SOURCE;
     }
+    if (!rc && at == BM_AT_OVERLAY)
+        return newer(m, plan, err);
     if (!rc && names_ours(m->domain, plan))
         return still_named(m, i, at, err);
     if (!rc && m->job->fronts_sent)

@@ -55,6 +55,9 @@ static int put_on(struct bm_mover *m, struct bm_error *err)
         rc = empty(&m->job->disks[i], err);
         bm_file_calm(m->job->disks[i].source.layers[0].path);
     }
+    m->job->top_asked = true;
+    if (!rc)
+        rc = bm_mover_save(m, NULL, err);
     if (rc)
         return rc;
     bm_point("freezing.sent");

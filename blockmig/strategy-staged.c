@@ -9,6 +9,7 @@
 #include "blockmig/bitmaps.h"
 #include "blockmig/commit.h"
 #include "blockmig/fronts.h"
+#include "blockmig/lost.h"
 #include "blockmig/overlay.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
@@ -57,6 +58,7 @@ bool bm_staged_went_off(struct bm_mover *m, int rc)
 
     return rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EAGAIN &&
            rc != -BM_STUCK && bm_mover_refresh(m, &ignored) == 0 &&
+           bm_lost_check(m, &ignored) == 0 &&
            bm_fronts_adopt(m, &ignored) == 0 && off_at_source(m);
 }
 

@@ -101,6 +101,22 @@ static int switch_off(struct bm_mover *m, const struct count *c,
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
 
+/* Once the journal says that they were asked for, we or the guard may put the
+ * overlays on. */
+static int prepare(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    m->job->top_asked = false;
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        m->job->disks[i].top_seen = false;
+    rc = bm_mover_save(m, NULL, err);
+    if (!rc)
+        rc = bm_switch_prepare(m->job, err);
+    m->job->top_asked = true;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
 /* A dead mover and a dead guard left the guest paused: end the window now. */
 static int end_window(struct bm_mover *m, struct bm_error *err)
 {
@@ -132,7 +148,7 @@ static int switch_running(struct bm_mover *m, const struct count *c,
     if (m->job->proof && c->dest)
         return bm_switch_unclean(m, err);
     if (m->job->proof) {
-        rc = c->overlay ? 0 : bm_switch_prepare(m->job, err);
+        rc = c->overlay ? 0 : prepare(m, err);
         return rc ? rc : bm_window_switch(m, err);
     }
     rc = bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);

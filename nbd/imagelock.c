@@ -63,6 +63,18 @@ int bm_reader_lock(int fd, const char *path, struct bm_error *err)
     return rc > 0 ? busy_reader(path, err) : rc;
 }
 
+int bm_image_written(const char *path, bool *out, struct bm_error *err)
+{
+    BM_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int rc;
+
+    if (fd < 0)
+        return bm_fail_errno(err, errno, "cannot open %s", path);
+    rc = held(fd, PERM_BASE + PERM_WRITE, path, err);
+    *out = rc > 0;
+    return rc < 0 ? rc : 0;
+}
+
 int bm_frozen_lock(const char *path, struct bm_error *err)
 {
     BM_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

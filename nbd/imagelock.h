@@ -8,6 +8,8 @@
 
 #include "nbd/error.h"
 
+#include <stdbool.h>
+
 /*
  * QEMU's own "others may not write" lock on a file: an OFD read lock on byte
  * 201 (QEMU block/file-posix.c, RAW_LOCK_SHARED_BASE + BLK_PERM_WRITE). While
@@ -22,6 +24,9 @@ int bm_frozen_lock(const char *path, struct bm_error *err);
 /* The same lock on a descriptor of the caller's, open for reading at least;
  * it goes with the descriptor. 0 or a negative errno. */
 int bm_reader_lock(int fd, const char *path, struct bm_error *err);
+
+/* Whether anybody, a QEMU most likely, has it open for writing. */
+int bm_image_written(const char *path, bool *out, struct bm_error *err);
 
 /*
  * For a writer: nobody else may have it open for writing, or will while the

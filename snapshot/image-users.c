@@ -179,3 +179,21 @@ int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
     users_free(call);
     return rc;
 }
+
+/* --- of one domain --- */
+
+bool bm_domain_names(const struct bm_domain *domain, const char *path)
+{
+    for (size_t i = 0; i < domain->n_disks; i++) {
+        const struct bm_chain *chains[] = {&domain->disks[i].chain,
+                                           &domain->disks[i].inactive,
+                                           &domain->disks[i].mirror_chain};
+
+        for (size_t c = 0; c < sizeof chains / sizeof *chains; c++)
+            for (size_t l = 0; l < chains[c]->n; l++)
+                if (chains[c]->layers[l].path &&
+                    !strcmp(chains[c]->layers[l].path, path))
+                    return true;
+    }
+    return false;
+}

@@ -206,6 +206,12 @@ person() {
         lab_virsh destroy "$name" >/dev/null
         lab_wait_state "$name" 'shut off' 10
     fi
+    # libvirtd died in the middle of a freeze: what it must be told, it is told
+    # by the next resume
+    if grep -q 'of which libvirt does not know' "$LAB_DIR/resume.out"; then
+        lab_virsh destroy "$name" >/dev/null
+        lab_wait_state "$name" 'shut off' 10
+    fi
     if [[ "$(disk_source "$name" vda)" == *foreign* ]]; then
         run_for 60 virsh blockcommit "$name" vda \
             --active --pivot --shallow >/dev/null
@@ -230,7 +236,7 @@ ends_well() {
         status=0 how=
         # the person read why the proof cannot be made, and accepts that
         if [ $tries = 3 ] && [ "$state" = held ]; then
-            grep -q 'different instants' "$LAB_DIR/resume.out" || return 1
+            grep -q 'different instants\|ran on the new image' "$LAB_DIR/resume.out" || return 1
             how=--accept
         fi
         lab run env BLOCKMIG_CALL_MS=8000 "$LAB_DIR/bin/blockmig" \

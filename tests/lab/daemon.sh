@@ -194,14 +194,18 @@ lab_restart_daemon() {
     start_daemon
 }
 
+has_threads() { [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" -gt 1 ]; }
+
 end_daemon() {
     local pid birth
     pid=$(daemon_pid) || return 0
     birth=$(process_birth "$pid") || return 0
     kill "-$1" "$pid"
-    # until it is gone altogether: its command line goes before its locks
+    # until it is gone altogether: its command line goes before its locks, and
+    # a zombie has them as long as it has threads
     for _ in {1..600}; do
-        [ "$(process_birth "$pid")" = "$birth" ] || return 0
+        [ "$(process_birth "$pid")" = "$birth" ] || has_threads "$pid" ||
+            return 0
         sleep 0.05
     done
     die "$lab: libvirtd $pid does not end"

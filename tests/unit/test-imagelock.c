@@ -130,6 +130,20 @@ Test(imagelock, an_open_writer_is_ebusy_for_another)
     close_writer();
 }
 
+Test(imagelock, a_look_sees_a_writer_and_holds_nothing)
+{
+    bool written = true;
+
+    sh("truncate -s 1M disk");
+    cr_assert_eq(bm_image_written("disk", &written, NULL), 0);
+    cr_expect_not(written);
+    open_for_writing("disk");
+    cr_assert_eq(bm_image_written("disk", &written, NULL), 0);
+    cr_expect(written);
+    close_writer();
+    cr_expect_eq(bm_image_written("none", &written, NULL), -ENOENT);
+}
+
 Test(imagelock, missing_file)
 {
     struct bm_error err = BM_ERROR_INIT;

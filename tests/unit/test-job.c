@@ -49,7 +49,7 @@ static void fill_disk(struct bm_job_disk *disk)
                                            .deleted = true};
     disk->capacity = 1ULL << 40;
     disk->dest_block = disk->copy_sent = disk->proven = true;
-    disk->kept = disk->deleted = disk->flushed = true;
+    disk->kept = disk->deleted = disk->flushed = disk->top_seen = true;
     disk->source_ino = UINT64_MAX - 2;
     disk->dest_dev = 1ULL << 63;
     disk->dest_ino = UINT64_MAX - 1;
@@ -91,7 +91,8 @@ static struct bm_job *full_job(void)
     job->rescue = true;
     job->fill_from = strdup("/c/copy.raw");
     job->overlay_max = 1ULL << 41;
-    job->on_target = job->ballast = job->room_paused = true;
+    job->fronts_asked = 3;
+    job->on_target = job->ballast = job->room_paused = job->top_asked = true;
     job->place_why = strdup("the source is full");
     job->pauses = 2;
     job->pause_ms_total = 0.1 + 0.2;

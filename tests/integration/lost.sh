@@ -1,0 +1,132 @@
+#!/bin/bash
+# SPDX-FileCopyrightText: the blockmig authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# libvirtd dies between QEMU's transaction that puts an overlay of ours under
+# the guest and its own note of it: played by the same transaction through
+# QEMU's monitor. What the guest writes from then on is in an image that no XML
+# names: it must be neither removed nor left out.
+set -euo pipefail
+. "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/mover.bash"
+
+guest() { lab_guest_bare "$1" --disk size=64M,fill=8M; }
+ds1() { echo "$LAB_DIR/ds1/$1"; }
+ds2() { echo "$LAB_DIR/ds2/$1"; }
+
+qmp() {
+    local name=$1 said
+    said=$(lab_virsh qemu-monitor-command "$name" "$2")
+    ! jq -e .error <<<"$said" >"$LAB_DIR/qmp.out" || fail "$2: $said"
+    echo "$said"
+}
+
+# The node of an image that QEMU writes to, by its path.
+node() {
+    qmp "$1" '{"execute":"query-named-block-nodes","arguments":{"flat":true}}' |
+        jq -r --arg path "$2" '.return[] |
+            select(.image.filename == $path and .drv != "file") | ."node-name"'
+}
+
+# behind NAME OVERLAY BELOW: as libvirt does it
+behind() {
+    qmp "$1" "{\"execute\":\"blockdev-add\",\"arguments\":{
+        \"driver\":\"qcow2\",\"node-name\":\"lost\",\"backing\":null,
+        \"file\":{\"driver\":\"file\",\"filename\":\"$2\"}}}" >"$LAB_DIR/qmp.out"
+    qmp "$1" "{\"execute\":\"blockdev-snapshot\",\"arguments\":{
+        \"node\":\"$(node "$1" "$3")\",\"overlay\":\"lost\"}}" \
+        >"$LAB_DIR/qmp.out"
+}
+
+keeps_write() {
+    lab_is_state "$1" running || lab_virsh -q start "$1" >/dev/null
+    lab_hmp_read "$1" vda 0x99 12M 64k || fail "$1: a write is lost"
+}
+
+# lose NAME POINT OVERLAY BELOW ARGS...: the mover stands there, the overlay is
+# put on, the mover ends, and the guest writes. OVERLAY: JOB stands for its ID.
+lose() {
+    local name=$1 point=$2 overlay=$3 below=$4
+    shift 4
+    guest "$name"
+    mover_start "$point" move "$name" --to "$LAB_DIR/ds2" --max-pause 60000 "$@"
+    mover_stands
+    job=$(newest_job)
+    lost=${overlay//JOB/$job}
+    below=${below//JOB/$job}
+    [ -s "$lost" ] || image -f qcow2 -b "$below" -F raw "$lost"
+    behind "$name" "$lost" "$below"
+    mover_signal CONT
+    mover_ends 90 6 "QEMU has $lost open, of which libvirt does not know"
+    lab_is_state "$name" running || fail "$name is not running"
+    lab_hmp_write "$name" vda 0x99 12M 64k
+    expect 6 "shut the guest off" blockmig job resume "$job"
+    there "$lost"
+}
+
+front() { lose "$1" freezing.sent "$(ds1 ".blockmig-JOB-vda-11.qcow2")" \
+    "$(ds1 "$1-vda.raw")" --strategy staged; }
+
+tiny() { lose "$1" switching.pivoted "$(ds2 ".blockmig-JOB-vda-1.qcow2")" \
+    "$2" --strategy "$3"; }
+
+# ends NAME STATUS STATE SOURCE RESUME-OPTION...
+ends() {
+    local name=$1 status=$2 state=$3 source=$4
+    shift 4
+    expect "$status" '' blockmig job resume "$job" "$@"
+    job_is "$job" state "$state"
+    keeps_write "$name"
+    check_source "$name" vda "$source"
+    check_clean "$name"
+}
+
+test_front() {
+    front f1
+    expect 6 "shut the guest off" blockmig job resume --back "$job"
+    there "$lost"
+    off f1
+    ends f1 1 rolled-back "$(ds1 f1-vda.raw)"
+    ok "the first front of a staged move"
+}
+
+test_tiny() {
+    tiny t1 "$(ds2 .blockmig-JOB-vda-3.qcow2)" staged
+    off t1
+    ends t1 0 'done' "$(ds2 t1-vda.raw)"
+    tiny t2 "$(ds2 t2-vda.raw)" blockcopy
+    off t2
+    ends t2 0 'done' "$(ds2 t2-vda.raw)"
+    ok "the tiny overlay on the new image"
+}
+
+test_pull() {
+    lose p1 freezing.sent "$(ds2 p1-vda.qcow2)" "$(ds1 p1-vda.raw)" \
+        --strategy pull
+    off p1
+    ends p1 1 rolled-back "$(ds1 p1-vda.raw)"
+    ok "the new image of a pull"
+}
+
+# Whoever starts the guest before it is resumed starts it without its writes.
+test_started() {
+    front s1
+    off s1
+    lab_virsh -q start s1 >/dev/null
+    lab_hmp_write s1 vda 0x77 16M 64k
+    expect 6 "$lost holds what the guest wrote last.*without it" \
+        blockmig job resume "$job"
+    off s1
+    expect 6 "$lost holds what the guest wrote last.*without it" \
+        blockmig job resume "$job" --back
+    there "$lost"
+    mv "$lost" "$(ds1 s1.lost)"
+    expect 1 '' blockmig job resume "$job" --back
+    check_source s1 vda "$(ds1 s1-vda.raw)"
+    ok "a guest that was started without it"
+}
+
+lab_begin
+for one in ${TESTS:-front tiny pull started}; do
+    "test_$one"
+done
