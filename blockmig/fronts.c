@@ -208,6 +208,8 @@ static int ask(struct bm_mover *m, struct bm_error *err)
     if (!fronts)
         return no_memory(m, err);
     m->job->fronts_asked = m->job->disks[0].fronts;
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        m->job->disks[i].front_seen = m->job->disks[i].fronts;
     m->job->fronts_sent = m->job->fronts_asked + 1;
     rc = bm_mover_save(m, NULL, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {

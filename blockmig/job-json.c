@@ -92,6 +92,7 @@ const struct bm_field bm_disk_fields[] = {
     FIELD(bm_job_disk, TEXT, back),
     FIELD(bm_job_disk, TEXT, front_dir),
     FIELD(bm_job_disk, INT, fronts),
+    FIELD(bm_job_disk, INT, front_seen),
     FIELD(bm_job_disk, TEXT, bridge),
     FIELD(bm_job_disk, I64, image_ns),
     FIELD(bm_job_disk, I64, source_ns),

@@ -93,6 +93,7 @@ struct bm_job_disk {
      * many of source's uppermost layers they are */
     char *front_dir;
     int fronts;
+    int front_seen;     /* the last one that libvirt has shown */
     char *bridge;       /* the overlay on the new image that QEMU copies into */
     int64_t image_ns;   /* when the new image was last written by us (mtime) */
     int64_t changed_ns; /* and its ctime then, which nobody can set back */

@@ -247,7 +247,7 @@ int bm_lost_check(struct bm_mover *m, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++) {
-        bool front = job->fronts_asked > job->disks[i].fronts;
+        bool front = job->fronts_asked > job->disks[i].front_seen;
         bool top = job->top_asked && !job->disks[i].top_seen;
 
         if (front || top)

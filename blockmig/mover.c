@@ -162,12 +162,19 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
     return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
 }
 
-static void see_tops(struct bm_mover *m)
+/* What lost.h need not look for any more. */
+static void see_overlays(struct bm_mover *m)
 {
+    int asked = m->job->fronts_asked;
+
     for (size_t i = 0; m->domain && i < m->job->n_disks; i++) {
         struct bm_job_disk *plan = &m->job->disks[i];
         const char *top = bm_job_new_top(m->job, plan);
+        BM_FREE char *front =
+            asked > plan->front_seen ? bm_job_front(m->job, plan, asked) : NULL;
 
+        if (front && bm_domain_names(m->domain, front))
+            plan->front_seen = asked;
         plan->top_seen |=
             m->job->top_asked && top && bm_domain_names(m->domain, top);
     }
@@ -178,7 +185,7 @@ int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
     int rc = read_anyhow(m, err);
 
     if (!rc)
-        see_tops(m);
+        see_overlays(m);
     if (!rc && m->pacer)
         bm_pacer_follow(m->pacer, m);
     return rc ? rc : check_here(m, err);
