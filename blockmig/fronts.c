@@ -6,6 +6,7 @@
 #include "blockmig/files.h"
 #include "blockmig/freeze.h"
 #include "blockmig/inner.h"
+#include "blockmig/lost.h"
 #include "blockmig/overlay.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
@@ -189,8 +190,7 @@ static int put_on(struct bm_mover *m, const struct front *fronts,
         return no_memory(m, err);
     for (size_t i = 0; i < m->job->n_disks; i++)
         paths[i] = fronts[i].path;
-    m->job->fronts_asked = m->job->fronts_sent;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_lost_expect(m, BM_FREEZE_OLD, err);
     if (rc)
         return rc;
     bm_point("freezing.sent");
@@ -207,11 +207,8 @@ static int ask(struct bm_mover *m, struct bm_error *err)
 
     if (!fronts)
         return no_memory(m, err);
-    m->job->fronts_asked = m->job->disks[0].fronts;
-    for (size_t i = 0; i < m->job->n_disks; i++)
-        m->job->disks[i].front_seen = m->job->disks[i].fronts;
-    m->job->fronts_sent = m->job->fronts_asked + 1;
-    rc = bm_mover_save(m, NULL, err);
+    m->job->fronts_sent = m->job->disks[0].fronts + 1;
+    rc = bm_lost_begin(m, BM_FREEZE_OLD, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         fronts[i].path =
             bm_job_front(m->job, &m->job->disks[i], m->job->fronts_sent);

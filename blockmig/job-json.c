@@ -95,6 +95,7 @@ const struct bm_field bm_disk_fields[] = {
     FIELD(bm_job_disk, INT, front_seen),
     FIELD(bm_job_disk, TEXT, bridge),
     FIELD(bm_job_disk, I64, image_ns),
+    FIELD(bm_job_disk, I64, below_ns),
     FIELD(bm_job_disk, I64, source_ns),
     FIELD(bm_job_disk, I64, changed_ns),
     FIELD(bm_job_disk, U64, repaired),

@@ -97,8 +97,6 @@ bool bm_job_bridged(const struct bm_job_disk *disk)
     return disk->dest.n > (size_t)disk->below + 1;
 }
 
-/* Numbers from 11 on: the overlays of the other side have one digit. The
- * suffix matters to virt-aa-helper. */
 const char *bm_job_new_top(const struct bm_job *job,
                            const struct bm_job_disk *disk)
 {
@@ -106,6 +104,8 @@ const char *bm_job_new_top(const struct bm_job *job,
                                              : disk->overlay;
 }
 
+/* Numbers from 11 on: the overlays of the other side have one digit. The
+ * suffix matters to virt-aa-helper. */
 char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
                    int n)
 {

@@ -93,14 +93,16 @@ struct bm_job_disk {
      * many of source's uppermost layers they are */
     char *front_dir;
     int fronts;
-    int front_seen;     /* the last one that libvirt has shown */
+    int front_seen;     /* the last one that both XMLs have shown */
     char *bridge;       /* the overlay on the new image that QEMU copies into */
     int64_t image_ns;   /* when the new image was last written by us (mtime) */
     int64_t changed_ns; /* and its ctime then, which nobody can set back */
+    int64_t below_ns;   /* of the image below an overlay that only QEMU knows
+                         * (lost.h): when it was last written to; 0: unknown */
     int64_t source_ns;  /* cold: when the chain was last changed; 0: unknown */
     uint64_t repaired;  /* bytes that had to be written twice */
     bool merge_proven;  /* the bridge is in the new image: that was read back */
-    bool top_seen;      /* libvirt has shown bm_job_new_top since */
+    bool top_seen;      /* both XMLs have shown bm_job_new_top since */
     bool flushed;       /* what was pulled into the new image is durable */
     /* a rescue: its map, which is there once a bad sector was met; bytes that
      * could not be read, that an older copy filled, and in whose blocks nothing

@@ -4,6 +4,7 @@
 
 #include "blockmig/answers.h"
 #include "blockmig/heed.h"
+#include "blockmig/lost.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
@@ -162,30 +163,12 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
     return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
 }
 
-/* What lost.h need not look for any more. */
-static void see_overlays(struct bm_mover *m)
-{
-    int asked = m->job->fronts_asked;
-
-    for (size_t i = 0; m->domain && i < m->job->n_disks; i++) {
-        struct bm_job_disk *plan = &m->job->disks[i];
-        const char *top = bm_job_new_top(m->job, plan);
-        BM_FREE char *front =
-            asked > plan->front_seen ? bm_job_front(m->job, plan, asked) : NULL;
-
-        if (front && bm_domain_names(m->domain, front))
-            plan->front_seen = asked;
-        plan->top_seen |=
-            m->job->top_asked && top && bm_domain_names(m->domain, top);
-    }
-}
-
 int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
 {
     int rc = read_anyhow(m, err);
 
     if (!rc)
-        see_overlays(m);
+        bm_lost_see(m);
     if (!rc && m->pacer)
         bm_pacer_follow(m->pacer, m);
     return rc ? rc : check_here(m, err);

@@ -5,6 +5,7 @@
  * because the work of every state looks at what is really there. Here is
  * only chosen where it starts.
  */
+#include "blockmig/lost.h"
 #include "blockmig/mark.h"
 #include "blockmig/move-machine.h"
 #include "blockmig/pause.h"
@@ -151,6 +152,12 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
         return rc;
     if (how == BM_RESUME_ACCEPT && !acceptable(job))
         return refused(job, job->state, cannot_accept(job, err), err);
+    /* while that is open no proof need be given up */
+    rc = how == BM_RESUME_ACCEPT ? bm_lost_check(&m, err) : 0;
+    if (rc) {
+        bm_domain_free(m.domain);
+        return refused(job, job->state, rc, err);
+    }
     choose_start(job, how == BM_RESUME_BACK);
     if (how == BM_RESUME_ACCEPT)
         accept_unproven(&m);

@@ -9,6 +9,7 @@
 #include "blockmig/carry.h"
 #include "blockmig/files.h"
 #include "blockmig/fronts.h"
+#include "blockmig/lost.h"
 #include "blockmig/mark.h"
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
@@ -144,6 +145,23 @@ static int check_fronts(struct bm_mover *m, size_t i, struct bm_error *err)
     return 0;
 }
 
+/* Nor does an XML tell whether the guest ran on the new side. */
+static int check_new_side(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    bool any = false;
+    int rc;
+
+    if (!m->job->top_asked || m->job->strategy == BM_STRATEGY_PULL)
+        return 0;
+    if (m->job->unclean || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+        return newer(m, plan, err);
+    if (access(plan->overlay, F_OK) != 0)
+        return 0;
+    rc = bm_lost_holds(plan->overlay, &any, err);
+    return any ? nobody_there(m, i, plan->overlay, err) : rc;
+}
+
 static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
@@ -160,6 +178,8 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     }
     if (!rc && at == BM_AT_OVERLAY)
         return newer(m, plan, err);
+    if (!rc && at == BM_AT_NOWHERE)
+        rc = check_new_side(m, i, err);
     if (!rc && names_ours(m->domain, plan))
         return still_named(m, i, at, err);
     if (!rc && m->job->fronts_sent)

@@ -8,6 +8,7 @@
  */
 #include "blockmig/files.h"
 #include "blockmig/freeze.h"
+#include "blockmig/lost.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/pull.h"
@@ -45,19 +46,20 @@ static int empty(const struct bm_job_disk *plan, struct bm_error *err)
 static int put_on(struct bm_mover *m, struct bm_error *err)
 {
     BM_FREE const char **paths = calloc(m->job->n_disks, sizeof *paths);
-    /* a failed freeze may have taken the files away */
     int rc =
-        paths ? bm_step_allocate(m, err)
+        paths ? bm_lost_begin(m, BM_FREEZE_NEW, err)
               : bm_fail_errno(err, ENOMEM, "cannot freeze %s", m->job->domain);
 
+    /* a failed freeze may have taken the files away */
+    if (!rc)
+        rc = bm_step_allocate(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         paths[i] = bm_job_image(&m->job->disks[i])->path;
         rc = empty(&m->job->disks[i], err);
         bm_file_calm(m->job->disks[i].source.layers[0].path);
     }
-    m->job->top_asked = true;
     if (!rc)
-        rc = bm_mover_save(m, NULL, err);
+        rc = bm_lost_expect(m, BM_FREEZE_NEW, err);
     if (rc)
         return rc;
     bm_point("freezing.sent");

@@ -72,7 +72,8 @@ int bm_step_forget(struct bm_mover *m, struct bm_error *err);
 int bm_step_roll_back(struct bm_mover *m, struct bm_error *err);
 
 /* HELD, see the error: the switch left the two sides of different instants; or
- * there is no way back for now, and job->state is where to go on. */
+ * there is no way back for now, and job->state is where to go on; or somebody,
+ * or a libvirt that died, has done what only a person can judge. */
 #define BM_STUCK EUCLEAN
 
 #endif

@@ -5,6 +5,7 @@
  * left it in.
  */
 #include "blockmig/guard.h"
+#include "blockmig/lost.h"
 #include "blockmig/mark.h"
 #include "blockmig/pause.h"
 #include "blockmig/situation.h"
@@ -101,20 +102,13 @@ static int switch_off(struct bm_mover *m, const struct count *c,
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
 
-/* Once the journal says that they were asked for, we or the guard may put the
- * overlays on. */
 static int prepare(struct bm_mover *m, struct bm_error *err)
 {
-    int rc;
+    int rc = bm_lost_begin(m, BM_FREEZE_NEW, err);
 
-    m->job->top_asked = false;
-    for (size_t i = 0; i < m->job->n_disks; i++)
-        m->job->disks[i].top_seen = false;
-    rc = bm_mover_save(m, NULL, err);
     if (!rc)
         rc = bm_switch_prepare(m->job, err);
-    m->job->top_asked = true;
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_lost_expect(m, BM_FREEZE_NEW, err);
 }
 
 /* A dead mover and a dead guard left the guest paused: end the window now. */

@@ -126,6 +126,14 @@ bool bm_chain_ends_with(const struct bm_chain *chain, size_t skip,
     return true;
 }
 
+bool bm_chain_names(const struct bm_chain *chain, const char *path)
+{
+    for (size_t l = 0; l < chain->n; l++)
+        if (chain->layers[l].path && !strcmp(chain->layers[l].path, path))
+            return true;
+    return false;
+}
+
 bool bm_chain_equal(const struct bm_chain *a, const struct bm_chain *b)
 {
     return bm_chain_ends_with(a, 0, b);

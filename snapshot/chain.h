@@ -49,6 +49,8 @@ int bm_chain_append(struct bm_chain *chain, enum bm_source_type type,
                     const char *path, const char *format);
 /* A copy of a layer, at the end. */
 int bm_chain_add(struct bm_chain *chain, const struct bm_layer *layer);
+/* Whether a layer has that path. */
+bool bm_chain_names(const struct bm_chain *chain, const char *path);
 /* Same types, paths, formats and slices in the same order (indexes do not
  * count). */
 bool bm_chain_equal(const struct bm_chain *a, const struct bm_chain *b);

@@ -64,8 +64,10 @@ int bm_domain_refresh(struct bm_connection *conn, struct bm_domain *domain,
 /* By target name or source path; NULL: none. Borrowed. */
 struct bm_disk *bm_domain_disk(struct bm_domain *domain, const char *name);
 
-/* Whether the chain of any disk, live or saved, or where a copy of it goes,
- * names that path. */
+/* Whether the disk stands on that path, live and, if it is there, saved. */
+bool bm_disk_names(const struct bm_disk *disk, const char *path);
+/* Whether any disk does, live or saved, or a copy of it goes there. Disks that
+ * the saved XML alone has are not known. */
 bool bm_domain_names(const struct bm_domain *domain, const char *path);
 /* A copy job of the disk goes to that path. */
 bool bm_disk_copies_to(const struct bm_disk *disk, const char *path);

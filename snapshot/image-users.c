@@ -182,18 +182,21 @@ int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
 
 /* --- of one domain --- */
 
+bool bm_disk_names(const struct bm_disk *disk, const char *path)
+{
+    return bm_chain_names(&disk->chain, path) &&
+           (disk->inactive.n == 0 || bm_chain_names(&disk->inactive, path));
+}
+
 bool bm_domain_names(const struct bm_domain *domain, const char *path)
 {
     for (size_t i = 0; i < domain->n_disks; i++) {
-        const struct bm_chain *chains[] = {&domain->disks[i].chain,
-                                           &domain->disks[i].inactive,
-                                           &domain->disks[i].mirror_chain};
+        const struct bm_disk *disk = &domain->disks[i];
 
-        for (size_t c = 0; c < sizeof chains / sizeof *chains; c++)
-            for (size_t l = 0; l < chains[c]->n; l++)
-                if (chains[c]->layers[l].path &&
-                    !strcmp(chains[c]->layers[l].path, path))
-                    return true;
+        if (bm_chain_names(&disk->chain, path) ||
+            bm_chain_names(&disk->inactive, path) ||
+            bm_chain_names(&disk->mirror_chain, path))
+            return true;
     }
     return false;
 }

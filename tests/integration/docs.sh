@@ -70,18 +70,11 @@ scene_interrupted() {
     lab_wait 20 test -s "$LAB_DIR/mover.status" || fail "the mover lives"
 }
 
-guard_pids() {
-    local pid
-    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*move "); do
-        [ "$(cat "/proc/$pid/comm")" != blockmig-guard ] || echo "$pid"
-    done
-}
-
 scene_unproven() {
     mover_start switching.pivoted move "$name" --to "$LAB_DIR/ds2"
     mover_stands
     # shellcheck disable=SC2046
-    kill -KILL $(guard_pids)
+    kill -KILL $(guard_pid)
     mover_signal KILL
     lab_wait 20 test -s "$LAB_DIR/mover.status" || fail "the mover lives"
     lab_virsh -q resume "$name" >/dev/null

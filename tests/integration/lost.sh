@@ -10,7 +10,11 @@ set -euo pipefail
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
 
-guest() { lab_guest_bare "$1" --disk size=64M,fill=8M; }
+guest() {
+    local name=$1
+    shift
+    lab_guest_bare "$name" --disk size=64M,fill=8M "$@"
+}
 ds1() { echo "$LAB_DIR/ds1/$1"; }
 ds2() { echo "$LAB_DIR/ds2/$1"; }
 
@@ -21,6 +25,7 @@ qmp() {
     echo "$said"
 }
 
+nodes=0
 # The node of an image that QEMU writes to, by its path.
 node() {
     qmp "$1" '{"execute":"query-named-block-nodes","arguments":{"flat":true}}' |
@@ -30,11 +35,12 @@ node() {
 
 # behind NAME OVERLAY BELOW: as libvirt does it
 behind() {
+    local over=lost$((++nodes))
     qmp "$1" "{\"execute\":\"blockdev-add\",\"arguments\":{
-        \"driver\":\"qcow2\",\"node-name\":\"lost\",\"backing\":null,
+        \"driver\":\"qcow2\",\"node-name\":\"$over\",\"backing\":null,
         \"file\":{\"driver\":\"file\",\"filename\":\"$2\"}}}" >"$LAB_DIR/qmp.out"
     qmp "$1" "{\"execute\":\"blockdev-snapshot\",\"arguments\":{
-        \"node\":\"$(node "$1" "$3")\",\"overlay\":\"lost\"}}" \
+        \"node\":\"$(node "$1" "$3")\",\"overlay\":\"$over\"}}" \
         >"$LAB_DIR/qmp.out"
 }
 
@@ -108,17 +114,81 @@ test_pull() {
     ok "the new image of a pull"
 }
 
+# One transaction has put on all of them: all come back, empty or not.
+test_two() {
+    guest d1 --disk size=32M,fill=1M
+    mover_start freezing.sent move d1 --to "$LAB_DIR/ds2" --strategy staged
+    mover_stands
+    job=$(newest_job)
+    behind d1 "$(ds1 ".blockmig-$job-vda-11.qcow2")" "$(ds1 d1-vda.raw)"
+    behind d1 "$(ds1 ".blockmig-$job-vdb-11.qcow2")" "$(ds1 d1-vdb.raw)"
+    mover_signal KILL
+    lab_hmp_write d1 vda 0x99 12M 64k
+    expect 6 "shut the guest off" blockmig job resume "$job"
+    off d1
+    ends d1 0 'done' "$(ds2 d1-vda.raw)"
+    check_source d1 vdb "$(ds2 d1-vdb.raw)"
+    ok "two disks, of which the guest wrote to one"
+}
+
+# The live XML names the overlay, the saved one does not: libvirt writes it last.
+unsaved() {
+    local name=$1 old=$LAB_DIR/$1.old
+    guest "$name"
+    lab_virsh dumpxml "$name" --inactive >"$old"
+    mover_start freezing.frozen move "$name" --to "$LAB_DIR/ds2" \
+        --strategy staged
+    mover_stands
+    job=$(newest_job)
+    lab run virsh -q define "$old" >/dev/null
+    lab_equal "$name, saved" "$(disk_source "$name" vda --inactive)" \
+        "$(ds1 "$name-vda.raw")"
+}
+
+test_unsaved() {
+    unsaved n1
+    mover_signal KILL
+    lab_hmp_write n1 vda 0x99 12M 64k
+    off n1
+    ends n1 0 'done' "$(ds2 n1-vda.raw)"
+    unsaved n2
+    mover_signal CONT
+    mover_ends 60 0
+    check_source n2 vda "$(ds2 n2-vda.raw)"
+    ok "an overlay that the live XML alone names"
+}
+
+# Nobody is left to end the window, and the guest cannot shut itself off.
+test_paused() {
+    guest q1
+    mover_start switching.pivoted move q1 --to "$LAB_DIR/ds2" --max-pause 60000
+    mover_stands
+    job=$(newest_job)
+    behind q1 "$(ds2 ".blockmig-$job-vda-1.qcow2")" \
+        "$(ds2 .blockmig-$job-vda-3.qcow2)"
+    kill -9 "$(guard_pid)"
+    mover_signal KILL
+    lab_wait 10 lab_is_state q1 paused || fail "q1 is not paused"
+    expect 6 "shut the guest off" blockmig job resume "$job"
+    lab_is_state q1 running || fail "q1 stays paused"
+    expect 3 "of which libvirt does not know" \
+        blockmig job resume "$job" --accept
+    lab_hmp_write q1 vda 0x99 12M 64k
+    off q1
+    ends q1 0 'done' "$(ds2 q1-vda.raw)"
+    lab_equal "proven" "$(result 'disks[0].proven')" true
+    ok "in a window that nobody ends"
+}
+
 # Whoever starts the guest before it is resumed starts it without its writes.
 test_started() {
     front s1
     off s1
     lab_virsh -q start s1 >/dev/null
     lab_hmp_write s1 vda 0x77 16M 64k
-    expect 6 "$lost holds what the guest wrote last.*without it" \
-        blockmig job resume "$job"
+    expect 6 "$lost holds writes of the guest" blockmig job resume "$job"
     off s1
-    expect 6 "$lost holds what the guest wrote last.*without it" \
-        blockmig job resume "$job" --back
+    expect 6 "$lost holds writes of the guest" blockmig job resume "$job" --back
     there "$lost"
     mv "$lost" "$(ds1 s1.lost)"
     expect 1 '' blockmig job resume "$job" --back
@@ -127,6 +197,6 @@ test_started() {
 }
 
 lab_begin
-for one in ${TESTS:-front tiny pull started}; do
+for one in ${TESTS:-front tiny pull two unsaved paused started}; do
     "test_$one"
 done

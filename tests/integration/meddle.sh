@@ -15,13 +15,6 @@ guest() { lab_guest_bare "$1" --disk size=64M,fill=8M; }
 ds1() { echo "$LAB_DIR/ds1/$1"; }
 ds2() { echo "$LAB_DIR/ds2/$1"; }
 
-guard_pid() {
-    local pid
-    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig "); do
-        [ "$(cat "/proc/$pid/comm")" != blockmig-guard ] || echo "$pid"
-    done
-}
-
 no_guard() { [ -z "$(guard_pid)" ]; }
 
 # Whatever became of the job, the guest's write is there.

@@ -38,6 +38,13 @@ mover_pid() {
     return 1
 }
 
+guard_pid() {
+    local pid
+    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move|resume) ?"); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != blockmig-guard ] || echo "$pid"
+    done
+}
+
 mover_is_stopped() {
     local pid
     pid=$(mover_pid) && grep -q '^State:.T' "/proc/$pid/status" 2>/dev/null

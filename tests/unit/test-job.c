@@ -51,6 +51,7 @@ static void fill_disk(struct bm_job_disk *disk)
     disk->dest_block = disk->copy_sent = disk->proven = true;
     disk->kept = disk->deleted = disk->flushed = disk->top_seen = true;
     disk->front_seen = 2;
+    disk->below_ns = INT64_MIN;
     disk->source_ino = UINT64_MAX - 2;
     disk->dest_dev = 1ULL << 63;
     disk->dest_ino = UINT64_MAX - 1;
