@@ -53,6 +53,7 @@ const struct bm_field bm_job_fields[] = {
     FIELD(bm_job, BOOL, carried),
     FIELD(bm_job, BOOL, on_target),
     FIELD(bm_job, TEXT, place_why),
+    FIELD(bm_job, BOOL, pivot_asked),
     FIELD(bm_job, BOOL, top_asked),
     FIELD(bm_job, BOOL, ballast),
     FIELD(bm_job, BOOL, room_paused),

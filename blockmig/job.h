@@ -152,6 +152,7 @@ struct bm_job {
     bool carried;     /* the new images have the bitmaps of those views */
     bool on_target;   /* the fronts stand there: the guest needs both stores */
     char *place_why;  /* why the fronts stand where they do */
+    bool pivot_asked; /* or may be: the guest may run on the new images */
     bool top_asked;   /* a freeze was asked for with bm_job_new_top */
     bool ballast;     /* files that hold a reserve of room are, or were, made */
     bool room_paused; /* QEMU has paused the guest since our overlay ran out of

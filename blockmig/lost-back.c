@@ -3,6 +3,8 @@
 #include "blockmig/lost-parts.h"
 #include "blockmig/mark.h"
 #include "blockmig/situation.h"
+#include "nbd/cleanup.h"
+#include "nbd/imagelock.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -75,7 +77,9 @@ static int name_it(struct bm_mover *m, const struct suspect *s,
 int bm_lost_save(struct bm_mover *m, const struct suspect *s,
                  struct bm_error *err)
 {
-    return name_it(m, s, &bm_mover_disk(m, s->disk)->chain, err);
+    struct bm_disk *disk = bm_mover_disk(m, s->disk);
+
+    return disk ? name_it(m, s, &disk->chain, err) : 0;
 }
 
 static int name_off(struct bm_mover *m, const struct suspect *s,
@@ -99,31 +103,62 @@ static int window_ended(struct bm_mover *m, struct bm_error *err)
     return bm_mover_save(m, NULL, err);
 }
 
-int bm_lost_give_back(struct bm_mover *m, struct suspect *all,
-                      enum bm_freeze which, struct bm_error *err)
+/* No QEMU opens what lies below for writing meanwhile: nobody starts the guest
+ * without them. */
+static int hold_below(struct bm_mover *m, const struct suspect *all, int *locks,
+                      struct bm_error *err)
 {
-    bool can = true;
-    int rc = 0;
-
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        if (all[i].look != LOOK_NAMED)
-            rc = can_give_back(m, &all[i], &can, err);
-        if (!rc && !can)
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        locks[i] = bm_frozen_lock(all[i].below.layers[0].path, err);
+        if (locks[i] == -EBUSY)
             return bm_lost_without(m, &all[i], err);
+        if (locks[i] < 0)
+            return locks[i];
     }
+    return bm_mover_refresh(m, err);
+}
+
+static int can_all(struct bm_mover *m, const struct suspect *all,
+                   struct bm_error *err)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        bool can = all[i].look == LOOK_NAMED;
+        int rc = can ? 0 : can_give_back(m, &all[i], &can, err);
+
+        if (rc || !can)
+            return rc ? rc : bm_lost_without(m, &all[i], err);
+    }
+    return 0;
+}
+
+static int name_all(struct bm_mover *m, const struct suspect *all,
+                    enum bm_freeze which, struct bm_error *err)
+{
+    int rc = can_all(m, all, err);
+
     if (!rc && which == BM_FREEZE_NEW)
         rc = window_ended(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (all[i].look != LOOK_NAMED)
             rc = name_off(m, &all[i], err);
-    if (!rc)
-        rc = bm_mover_refresh(m, err);
-    /* somebody may have started it meanwhile */
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
 
-        if (!disk || !bm_chain_names(&disk->chain, all[i].path))
-            rc = bm_lost_without(m, &all[i], err);
-    }
+int bm_lost_give_back(struct bm_mover *m, const struct suspect *all,
+                      enum bm_freeze which, struct bm_error *err)
+{
+    BM_FREE int *locks = calloc(m->job->n_disks, sizeof *locks);
+    int rc;
+
+    if (!locks)
+        return bm_fail_errno(err, ENOMEM, "cannot go on");
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        locks[i] = -1;
+    rc = hold_below(m, all, locks, err);
+    if (!rc)
+        rc = name_all(m, all, which, err);
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        if (locks[i] >= 0)
+            (void)close(locks[i]);
     return rc;
 }

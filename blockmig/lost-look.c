@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/answers.h"
+#include "blockmig/files.h"
 #include "blockmig/lost-parts.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
@@ -27,16 +28,24 @@ int bm_lost_stuck(const struct bm_mover *m, struct bm_error *err)
 int bm_lost_without(const struct bm_mover *m, const struct suspect *s,
                     struct bm_error *err)
 {
+    const char *target = m->job->disks[s->disk].target;
+    bool runs = m->domain && m->domain->active;
     int rc = bm_lost_stuck(m, err);
 
-    bm_cause(err,
-             "%s holds writes of the guest to disk %s, and its XML does not "
-             "name it: it was merged, or the guest was started or changed "
-             "without it",
-             s->path, m->job->disks[s->disk].target);
-    bm_remedy(err, "if it was merged, or is not needed, move it away; if not, "
-                   "shut the guest off and name it in the XML as the disk's "
-                   "source");
+    if (s->look == LOOK_HOLDS)
+        bm_cause(err,
+                 "%s holds writes of the guest to disk %s, and its XML does "
+                 "not name it: it was merged, or the guest was started or "
+                 "changed without it",
+                 s->path, target);
+    else
+        bm_cause(err, "disk %s cannot be put on %s again as the others can",
+                 target, s->path);
+    bm_remedy(err, runs ? "move it away; unless it was merged, keep it: what "
+                          "it holds is missing in the guest"
+                        : "if the guest was not started since, name it in the "
+                          "XML as the disk's source; else move it away, and "
+                          "keep it unless it was merged");
     return rc;
 }
 
@@ -72,9 +81,10 @@ static int look_at_xml(struct bm_mover *m, struct suspect *s,
         saved = m->domain->active && disk->inactive.n
                     ? disk->inactive.layers[0].path
                     : NULL;
-        s->look = saved && !strcmp(saved, s->below.layers[0].path)
-                      ? LOOK_UNSAVED
-                      : LOOK_NAMED;
+        s->look =
+            saved && !s->seen && bm_file_same(saved, s->below.layers[0].path)
+                ? LOOK_UNSAVED
+                : LOOK_NAMED;
     }
     bm_chain_clear(&found);
     return rc;
@@ -134,7 +144,7 @@ int bm_lost_look(struct bm_mover *m, struct suspect *s, struct bm_error *err)
 
     if (!rc)
         rc = look_at_xml(m, s, err);
-    if (rc || s->look != LOOK_NOTHING)
+    if (rc || s->look != LOOK_NOTHING || s->seen)
         return rc;
     if (stat(s->path, &st) < 0 ? errno == ENOENT : st.st_size == 0)
         return 0;

@@ -21,6 +21,7 @@ struct suspect {
     size_t disk;
     char *path;            /* owned */
     struct bm_chain below; /* what it was put on; borrowed */
+    bool seen;             /* what no XML names any more was merged */
     enum look look;
 };
 
@@ -39,8 +40,8 @@ void bm_lost_note_below(struct bm_mover *m, const struct suspect *all);
 int bm_lost_save(struct bm_mover *m, const struct suspect *s,
                  struct bm_error *err);
 /* The guest is off: the XML names them again, all of them, as one transaction
- * has put them on; or bm_lost_without. */
-int bm_lost_give_back(struct bm_mover *m, struct suspect *all,
+ * has put them on; or bm_lost_without. What lies below is locked meanwhile. */
+int bm_lost_give_back(struct bm_mover *m, const struct suspect *all,
                       enum bm_freeze which, struct bm_error *err);
 
 #endif

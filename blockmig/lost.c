@@ -3,9 +3,8 @@
 #include "blockmig/lost-parts.h"
 
 #include "blockmig/fronts.h"
-#include "blockmig/mark.h"
-#include "blockmig/pause.h"
 #include "blockmig/strategy.h"
+#include "blockmig/window.h"
 #include "nbd/cleanup.h"
 
 #include <errno.h>
@@ -93,21 +92,11 @@ void bm_lost_see(struct bm_mover *m)
 
 /* --- what is held --- */
 
-/* Mover and guard are dead, and it waits for the end of their window: nobody
- * can shut it off. Whether it runs on a frozen image is not known. */
-static int let_run(struct bm_mover *m, struct bm_error *err)
-{
-    if (!m->job->window_paused || !bm_domain_paused(m->domain))
-        return 0;
-    m->job->unclean = true;
-    (void)bm_mark_leave(bm_job_store_dir(m->store), m->job->id, NULL);
-    return bm_pause_resume(m, err);
-}
-
+/* Nobody can shut off a guest that waits for the end of a window. */
 static int held_open(struct bm_mover *m, const struct suspect *s,
                      struct bm_error *err)
 {
-    int rc = let_run(m, err);
+    int rc = bm_window_abandon(m, err);
 
     if (rc)
         return rc;
@@ -133,6 +122,7 @@ static int prepare(struct bm_mover *m, struct suspect *all,
         int over = plan->fronts - m->job->fronts_asked + 1;
 
         all[i].disk = i;
+        all[i].seen = is_seen(m->job, i, which);
         all[i].path = asked_for(m->job, i, which);
         if (!all[i].path)
             return bm_fail_errno(err, ENOMEM, "cannot go on");

@@ -4,6 +4,7 @@
  * Preflight of one disk: the rows of the table "preflight by device", and
  * what its image says.
  */
+#include "blockmig/files.h"
 #include "blockmig/preflight-parts.h"
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
@@ -171,14 +172,6 @@ static int check_headers(const struct bm_looking *look,
     return rc;
 }
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-           sa.st_ino == sb.st_ino;
-}
-
 /* The saved XML must name the same image, or a restart would bring back the
  * old one (pitfall 12). */
 static int check_saved_xml(const struct bm_looking *look,
@@ -197,7 +190,7 @@ static int check_saved_xml(const struct bm_looking *look,
     if (!strcmp(live, saved))
         return BM_FINE(look, "saved-xml", plan->target,
                        "live and saved XML agree");
-    if (same_file(live, saved))
+    if (bm_file_same(live, saved))
         return BM_WARNED(look, "saved-xml", plan->target, NULL,
                          "the saved XML names the same image as %s; it will "
                          "name the new one",

@@ -12,6 +12,7 @@
 #include "blockmig/point.h"
 #include "blockmig/quiesce.h"
 #include "blockmig/room.h"
+#include "blockmig/window.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
@@ -121,11 +122,7 @@ static int end_old_pause(struct bm_mover *m, struct bm_error *err)
     if (!m->job->window_paused || m->job->state == BM_STATE_SWITCHING)
         return 0;
     rc = bm_mover_refresh(m, err);
-    if (!rc && m->domain && bm_domain_paused(m->domain))
-        rc = bm_pause_resume(m, err);
-    if (!rc)
-        m->job->window_paused = false;
-    return rc;
+    return rc ? rc : bm_window_abandon(m, err);
 }
 
 int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,

@@ -11,13 +11,13 @@
 #include "blockmig/fronts.h"
 #include "blockmig/lost.h"
 #include "blockmig/mark.h"
-#include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/pull.h"
 #include "blockmig/room.h"
 #include "blockmig/situation.h"
 #include "blockmig/staged.h"
 #include "blockmig/strategy.h"
+#include "blockmig/window.h"
 #include "nbd/cleanup.h"
 
 #include <errno.h>
@@ -117,21 +117,22 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc;
 }
 
-/* The overlays on the old side hold what the guest wrote last. */
-static int nobody_there(struct bm_mover *m, size_t i, const char *front,
+static int nobody_there(struct bm_mover *m, size_t i, const char *path,
                         struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
 
     bm_fail(err, ENOENT, "cannot go back with disk %s of %s", plan->target,
             m->job->domain);
-    bm_cause(err, "the disk is gone, and what the guest wrote last is in %s",
-             front);
+    bm_cause(err,
+             "the disk is gone, and what the guest wrote last may be in %s",
+             path);
     bm_remedy(err, "define the domain again, or its disk, with that image");
     return bm_status(err, BM_EXIT_HELD), -ENOENT;
 }
 
-/* Also those of a freeze that the journal does not know the end of. */
+/* The overlays on the old side hold what the guest wrote last: also those of a
+ * freeze that the journal does not know the end of. */
 static int check_fronts(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     for (int n = m->job->fronts_sent; n > 0; n--) {
@@ -152,14 +153,52 @@ static int check_new_side(struct bm_mover *m, size_t i, struct bm_error *err)
     bool any = false;
     int rc;
 
-    if (!m->job->top_asked || m->job->strategy == BM_STRATEGY_PULL)
+    if (!m->job->pivot_asked)
         return 0;
-    if (m->job->unclean || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
-        return newer(m, plan, err);
+    if (!m->job->proof || m->job->unclean ||
+        bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+        return nobody_there(m, i, bm_job_image(plan)->path, err);
     if (access(plan->overlay, F_OK) != 0)
         return 0;
     rc = bm_lost_holds(plan->overlay, &any, err);
     return any ? nobody_there(m, i, plan->overlay, err) : rc;
+}
+
+/* Before anything is removed: disks that are gone, or their domain. */
+static int check_gone(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        if (bm_mover_disk(m, i))
+            continue;
+        rc = check_fronts(m, i, err);
+        if (!rc)
+            rc = check_new_side(m, i, err);
+    }
+    return rc;
+}
+
+/* The guest stands on the new side, which is frozen: the proof can be made. */
+static int check_switched(struct bm_mover *m, struct bm_error *err)
+{
+    bool clean = m->job->proof && !m->job->unclean &&
+                 !bm_mark_set(bm_job_store_dir(m->store), m->job->id);
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        if (!clean || bm_situation(m->domain, bm_mover_disk(m, i),
+                                   &m->job->disks[i], err) != BM_AT_OVERLAY)
+            return 0;
+    bm_fail(err, BM_STUCK, "cannot go back with %s yet", m->job->domain);
+    bm_cause(err, "its disks were switched, and what it writes is on the new "
+                  "side");
+    bm_remedy(err,
+              "`blockmig job resume %s` proves the rest; then `blockmig job "
+              "undo %s` goes back",
+              m->job->id, m->job->id);
+    bm_status(err, BM_EXIT_HELD);
+    m->job->state = BM_STATE_SWITCHING;
+    return -BM_STUCK;
 }
 
 static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
@@ -178,25 +217,11 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     }
     if (!rc && at == BM_AT_OVERLAY)
         return newer(m, plan, err);
-    if (!rc && at == BM_AT_NOWHERE)
-        rc = check_new_side(m, i, err);
     if (!rc && names_ours(m->domain, plan))
         return still_named(m, i, at, err);
-    if (!rc && m->job->fronts_sent)
-        rc = at == BM_AT_NOWHERE ? check_fronts(m, i, err)
-                                 : bm_fronts_commit(m, i, err);
+    if (!rc && m->job->fronts_sent && at != BM_AT_NOWHERE)
+        rc = bm_fronts_commit(m, i, err);
     return rc ? rc : remove_made(m, i, err);
-}
-
-/* The switch may have been left paused before any pivot. */
-static int let_run(struct bm_mover *m, struct bm_error *err)
-{
-    int rc = 0;
-
-    if (m->job->window_paused && m->domain && bm_domain_paused(m->domain))
-        rc = bm_pause_resume(m, err);
-    m->job->window_paused &= rc != 0;
-    return rc;
 }
 
 int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
@@ -205,13 +230,17 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
     int rc = bm_mover_refresh(m, err);
 
     if (!rc)
-        rc = let_run(m, err);
+        rc = bm_window_abandon(m, err);
+    if (!rc)
+        rc = check_switched(m, err);
     if (!rc)
         rc = bm_fronts_adopt(m, err);
     if (!rc) /* what is merged may need that room; it is removed below anyhow */
         (void)bm_ballast_remove(m, &later);
     if (!rc && m->job->strategy == BM_STRATEGY_PULL)
         rc = bm_pull_back(m, err);
+    if (!rc && m->job->strategy != BM_STRATEGY_PULL)
+        rc = check_gone(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = roll_back_disk(m, i, err);
     if (!rc)

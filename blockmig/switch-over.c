@@ -108,7 +108,20 @@ static int prepare(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_switch_prepare(m->job, err);
+    m->job->pivot_asked |= !rc;
     return rc ? rc : bm_lost_expect(m, BM_FREEZE_NEW, err);
+}
+
+static int pivot_running(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    m->job->pivot_asked = true;
+    rc = bm_mover_save(m, NULL, err);
+    if (!rc)
+        rc =
+            bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
+    return rc == -ETIME ? bm_window_switch(m, err) : rc;
 }
 
 /* A dead mover and a dead guard left the guest paused: end the window now. */
@@ -145,8 +158,7 @@ static int switch_running(struct bm_mover *m, const struct count *c,
         rc = c->overlay ? 0 : prepare(m, err);
         return rc ? rc : bm_window_switch(m, err);
     }
-    rc = bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
-    return rc == -ETIME ? bm_window_switch(m, err) : rc;
+    return pivot_running(m, err);
 }
 
 int bm_step_switch(struct bm_mover *m, struct bm_error *err)

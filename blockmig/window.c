@@ -8,6 +8,7 @@
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
+#include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "blockmig/switch.h"
 #include "blockmig/mark.h"
@@ -233,4 +234,34 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
     bm_cause(err, "%d tries were too slow", TRIES);
     bm_remedy(err, "try when the storage is less busy, or allow more");
     return -EBUSY;
+}
+
+/* Unknown counts as switched. */
+static bool any_switched(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                              &ignored);
+
+        if (at != BM_AT_SOURCE)
+            return true;
+    }
+    return false;
+}
+
+int bm_window_abandon(struct bm_mover *m, struct bm_error *err)
+{
+    bool switching = m->job->state == BM_STATE_SWITCHING ||
+                     m->job->state == BM_STATE_ROLLING_BACK;
+    int rc = 0;
+
+    if (!m->job->window_paused)
+        return 0;
+    if (m->domain && bm_domain_paused(m->domain))
+        rc = resume(m, !switching || !m->job->pivot_asked || !any_switched(m),
+                    err);
+    m->job->window_paused &= rc != 0;
+    return rc;
 }

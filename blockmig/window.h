@@ -15,6 +15,11 @@
  * a call was abandoned, the guest is still paused, the guard has it. */
 int bm_window_end(struct bm_mover *m, struct bm_error *err);
 
+/* A window whose mover and guard are dead, and that is not to be finished: the
+ * guest runs again. If a disk was switched, it may now write to a new image
+ * that is not frozen: the mark is left. */
+int bm_window_abandon(struct bm_mover *m, struct bm_error *err);
+
 /* The whole window, with the guard armed; tries again when the suspend was
  * too slow. -EAGAIN never leaves here. */
 int bm_window_switch(struct bm_mover *m, struct bm_error *err);

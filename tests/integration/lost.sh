@@ -180,6 +180,41 @@ test_paused() {
     ok "in a window that nobody ends"
 }
 
+# The new side is frozen, so nothing is lost: it is proven, not given up.
+test_back() {
+    guest b1
+    mover_start switching.frozen move b1 --to "$LAB_DIR/ds2"
+    mover_stands
+    job=$(newest_job)
+    mover_signal KILL
+    lab_wait 10 lab_is_state b1 running || fail "b1 is not running"
+    lab_hmp_write b1 vda 0x99 12M 64k
+    expect 6 "proves the rest" blockmig job resume "$job" --back
+    ends b1 0 'done' "$(ds2 b1-vda.raw)"
+    lab_equal "proven" "$(result 'disks[0].proven')" true
+    ok "no way back from the switch before the proof"
+}
+
+# Nobody can tell any more which image its guest ran on last.
+test_gone() {
+    guest g1
+    mover_start switching.pivot-sent move g1 --to "$LAB_DIR/ds2" \
+        --strategy blockcopy --proof none
+    mover_stands
+    job=$(newest_job)
+    mover_signal KILL
+    lab_wait 20 stands_on g1 "$(ds2 g1-vda.raw)" || fail "it does not pivot"
+    lab_hmp_write g1 vda 0x99 12M 64k
+    lab_virsh -q undefine g1 >/dev/null
+    off g1
+    expect 6 '' blockmig job resume "$job"
+    expect 6 "may be in $(ds2 g1-vda.raw)" blockmig job resume "$job" --back
+    there "$(ds2 g1-vda.raw)"
+    ok "a domain that is gone after an unproven switch"
+}
+
+stands_on() { [ "$(disk_source "$1" vda)" = "$2" ]; }
+
 # Whoever starts the guest before it is resumed starts it without its writes.
 test_started() {
     front s1
@@ -197,6 +232,6 @@ test_started() {
 }
 
 lab_begin
-for one in ${TESTS:-front tiny pull two unsaved paused started}; do
+for one in ${TESTS:-front tiny pull two unsaved paused back gone started}; do
     "test_$one"
 done

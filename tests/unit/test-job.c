@@ -95,6 +95,7 @@ static struct bm_job *full_job(void)
     job->overlay_max = 1ULL << 41;
     job->fronts_asked = 3;
     job->on_target = job->ballast = job->room_paused = job->top_asked = true;
+    job->pivot_asked = true;
     job->place_why = strdup("the source is full");
     job->pauses = 2;
     job->pause_ms_total = 0.1 + 0.2;
