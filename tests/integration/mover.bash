@@ -52,7 +52,7 @@ mover_is_stopped() {
 
 # Until it stands at its point.
 mover_stands() {
-    lab_wait 90 mover_is_stopped ||
+    lab_wait 300 mover_is_stopped ||
         fail "the mover never came there: $(mover_said)"
 }
 
