@@ -12,14 +12,15 @@
 static int found(const struct bm_job *job, const char *path, unsigned n,
                  struct bm_error *err)
 {
-    bm_fail(err, BM_STUCK, "cannot go on with the move of %s", job->domain);
+    int rc = bm_stuck(job, err);
+
     bm_cause(err,
              "someone has made %u internal snapshots meanwhile, which would go "
              "with our overlay %s",
              n, path);
     bm_remedy(err, "delete them (virsh snapshot-delete; of a guest that is "
                    "off, qemu-img snapshot -d)");
-    return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
+    return rc;
 }
 
 static int check(const struct bm_job *job, const char *path,

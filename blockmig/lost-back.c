@@ -5,6 +5,7 @@
 #include "blockmig/situation.h"
 #include "nbd/cleanup.h"
 #include "nbd/imagelock.h"
+#include "nbd/units.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -17,7 +18,7 @@ static int64_t written_ns(const char *path)
 
     return stat(path, &st) < 0 || !S_ISREG(st.st_mode)
                ? 0
-               : st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+               : bm_nanoseconds(&st.st_mtim);
 }
 
 void bm_lost_note_below(struct bm_mover *m, const struct suspect *all)

@@ -19,18 +19,12 @@
 #define NOTE_MS 5000
 #define LOOK_MS 100
 
-int bm_lost_stuck(const struct bm_mover *m, struct bm_error *err)
-{
-    bm_fail(err, BM_STUCK, "cannot go on with the move of %s", m->job->domain);
-    return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
-}
-
 int bm_lost_without(const struct bm_mover *m, const struct suspect *s,
                     struct bm_error *err)
 {
     const char *target = m->job->disks[s->disk].target;
     bool runs = m->domain && m->domain->active;
-    int rc = bm_lost_stuck(m, err);
+    int rc = bm_stuck(m->job, err);
 
     if (s->look == LOOK_HOLDS)
         bm_cause(err,
@@ -56,7 +50,7 @@ static int unknown(const struct bm_mover *m, const struct suspect *s,
     int rc;
 
     snprintf(why, sizeof why, "%s", err->cause);
-    rc = bm_lost_stuck(m, err);
+    rc = bm_stuck(m->job, err);
     bm_cause(err, "whether %s holds writes of the guest is not known: %s",
              s->path, why);
     bm_remedy(err, "see to it that it can be read, or, if it is not needed, "

@@ -25,9 +25,7 @@ struct suspect {
     enum look look;
 };
 
-/* -BM_STUCK with BM_EXIT_HELD; the caller adds the cause. */
-int bm_lost_stuck(const struct bm_mover *m, struct bm_error *err);
-/* The same, with the cause: nobody can tell whether it is needed. */
+/* bm_stuck: nobody can tell whether it is needed. */
 int bm_lost_without(const struct bm_mover *m, const struct suspect *s,
                     struct bm_error *err);
 /* Fills s->look. Waits a while for libvirt to show what QEMU has open. */

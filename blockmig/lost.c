@@ -100,7 +100,7 @@ static int held_open(struct bm_mover *m, const struct suspect *s,
 
     if (rc)
         return rc;
-    rc = bm_lost_stuck(m, err);
+    rc = bm_stuck(m->job, err);
     bm_cause(err,
              "QEMU has %s open, of which libvirt does not know: it died while "
              "it put that on disk %s",
@@ -114,23 +114,27 @@ static int held_open(struct bm_mover *m, const struct suspect *s,
 
 /* --- all of one freeze --- */
 
+static struct bm_chain put_on(const struct bm_job *job, size_t i,
+                              enum bm_freeze which)
+{
+    const struct bm_job_disk *plan = &job->disks[i];
+    int over = plan->fronts - job->fronts_asked + 1;
+
+    if (which == BM_FREEZE_NEW)
+        return job->strategy == BM_STRATEGY_PULL ? plan->source : plan->dest;
+    return over > 0 ? bm_fronts_below(plan, over) : plan->source;
+}
+
 static int prepare(struct bm_mover *m, struct suspect *all,
                    enum bm_freeze which, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        const struct bm_job_disk *plan = &m->job->disks[i];
-        int over = plan->fronts - m->job->fronts_asked + 1;
-
         all[i].disk = i;
         all[i].seen = is_seen(m->job, i, which);
         all[i].path = asked_for(m->job, i, which);
         if (!all[i].path)
             return bm_fail_errno(err, ENOMEM, "cannot go on");
-        all[i].below =
-            which == BM_FREEZE_NEW && m->job->strategy != BM_STRATEGY_PULL
-                ? plan->dest
-            : which == BM_FREEZE_OLD && over > 0 ? bm_fronts_below(plan, over)
-                                                 : plan->source;
+        all[i].below = put_on(m->job, i, which);
     }
     return 0;
 }
@@ -170,12 +174,13 @@ static int decide(struct bm_mover *m, struct suspect *all, enum bm_freeze which,
 
 static int check(struct bm_mover *m, enum bm_freeze which, struct bm_error *err)
 {
-    BM_FREE struct suspect *all = calloc(m->job->n_disks, sizeof *all);
+    BM_FREE struct suspect *all = NULL;
     size_t unseen = count_unseen(m->job, which);
     int rc;
 
     if (!unseen)
         return 0;
+    all = calloc(m->job->n_disks, sizeof *all);
     rc = all ? bm_mover_refresh(m, err)
              : bm_fail_errno(err, ENOMEM, "cannot go on");
     if (!rc)

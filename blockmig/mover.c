@@ -153,14 +153,15 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
 {
     const char *where = m->domain ? bm_domain_away(m->domain) : NULL;
     enum bm_state state = m->job->state;
+    int rc;
 
     if (!where || state <= BM_STATE_ALLOCATING || state == BM_STATE_RELEASING ||
         bm_state_final(state) || !stands_on_ours(m->job))
         return 0;
-    bm_fail(err, BM_STUCK, "cannot go on with the move of %s", m->job->domain);
+    rc = bm_stuck(m->job, err);
     bm_cause(err, "%s, which names the images as they are now", where);
     bm_remedy(err, "bring the guest back, by virsh start or restore");
-    return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
+    return rc;
 }
 
 int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)

@@ -17,6 +17,7 @@
 #include "blockmig/situation.h"
 #include "blockmig/staged.h"
 #include "blockmig/strategy.h"
+#include "blockmig/switch.h"
 #include "blockmig/window.h"
 #include "nbd/cleanup.h"
 
@@ -40,6 +41,13 @@ static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc ? rc : bm_mover_refresh(m, err);
 }
 
+/* Or may have, on the new image. */
+static bool ran_unfrozen(const struct bm_mover *m)
+{
+    return m->job->unclean ||
+           bm_mark_set(bm_job_store_dir(m->store), m->job->id);
+}
+
 static int newer(struct bm_mover *m, const struct bm_job_disk *plan,
                  struct bm_error *err)
 {
@@ -61,7 +69,7 @@ static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
     struct bm_job_disk *plan = &m->job->disks[i];
     int rc;
 
-    if (m->job->unclean || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+    if (ran_unfrozen(m))
         return newer(m, plan, err);
     rc = bm_prove_disk(m, plan, err);
     if (rc)
@@ -155,8 +163,7 @@ static int check_new_side(struct bm_mover *m, size_t i, struct bm_error *err)
 
     if (!m->job->pivot_asked)
         return 0;
-    if (!m->job->proof || m->job->unclean ||
-        bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+    if (!m->job->proof || ran_unfrozen(m))
         return nobody_there(m, i, bm_job_image(plan)->path, err);
     if (access(plan->overlay, F_OK) != 0)
         return 0;
@@ -182,13 +189,13 @@ static int check_gone(struct bm_mover *m, struct bm_error *err)
 /* The guest stands on the new side, which is frozen: the proof can be made. */
 static int check_switched(struct bm_mover *m, struct bm_error *err)
 {
-    bool clean = m->job->proof && !m->job->unclean &&
-                 !bm_mark_set(bm_job_store_dir(m->store), m->job->id);
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_stand stand;
 
-    for (size_t i = 0; i < m->job->n_disks; i++)
-        if (!clean || bm_situation(m->domain, bm_mover_disk(m, i),
-                                   &m->job->disks[i], err) != BM_AT_OVERLAY)
-            return 0;
+    if (!m->job->proof || ran_unfrozen(m) || !m->domain ||
+        bm_stand_look(m->domain, m->job, &stand, &ignored) ||
+        stand.at_overlay < m->job->n_disks)
+        return 0;
     bm_fail(err, BM_STUCK, "cannot go back with %s yet", m->job->domain);
     bm_cause(err, "its disks were switched, and what it writes is on the new "
                   "side");
@@ -237,10 +244,9 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
         rc = bm_fronts_adopt(m, err);
     if (!rc) /* what is merged may need that room; it is removed below anyhow */
         (void)bm_ballast_remove(m, &later);
-    if (!rc && m->job->strategy == BM_STRATEGY_PULL)
-        rc = bm_pull_back(m, err);
-    if (!rc && m->job->strategy != BM_STRATEGY_PULL)
-        rc = check_gone(m, err);
+    if (!rc)
+        rc = m->job->strategy == BM_STRATEGY_PULL ? bm_pull_back(m, err)
+                                                  : check_gone(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = roll_back_disk(m, i, err);
     if (!rc)

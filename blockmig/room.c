@@ -37,26 +37,10 @@ static int held(int rc, struct bm_error *err)
 
 /* --- is it enough --- */
 
-static uint64_t reserve(const struct bm_need *need)
-{
-    return need->written ? bm_ballast_size(need->path) : 0;
-}
-
-static uint64_t some(const struct bm_need *need)
-{
-    (void)need;
-    return SOME_ROOM;
-}
-
-/* Where nothing is merged the guest's writes are no matter. */
-static uint64_t some_for_merges(const struct bm_need *need)
-{
-    return need->bytes ? SOME_ROOM : 0;
-}
-
-/* spare: what must be free besides what going back or on needs. */
-static int check(const struct bm_job *job,
-                 uint64_t (*spare)(const struct bm_need *need),
+/* spare: what must be free besides what going back or on needs; 0: where the
+ * guest writes, the size of the ballast. merges: only where something is
+ * merged; the guest's writes are no matter. */
+static int check(const struct bm_job *job, uint64_t spare, bool merges,
                  struct bm_error *err)
 {
     struct bm_needs needs;
@@ -64,8 +48,11 @@ static int check(const struct bm_job *job,
 
     for (size_t i = 0; !rc && i < needs.n; i++) {
         const struct bm_need *it = &needs.all[i];
+        uint64_t need = it->bytes + spare;
 
-        if ((it->bytes || it->written) && it->available < it->bytes + spare(it))
+        if (!spare && it->written)
+            need += bm_ballast_size(it->path);
+        if ((it->bytes || (it->written && !merges)) && it->available < need)
             rc = no_room(job, it->path, it->available, err);
     }
     bm_needs_clear(&needs);
@@ -74,7 +61,7 @@ static int check(const struct bm_job *job,
 
 int bm_room_merge(const struct bm_job *job, struct bm_error *err)
 {
-    return check(job, some_for_merges, err);
+    return check(job, SOME_ROOM, true, err);
 }
 
 static int check_overlays(const struct bm_job *job, struct bm_error *err)
@@ -163,7 +150,7 @@ static void watch(struct bm_mover *m)
     struct bm_error why = BM_ERROR_INIT;
 
     if (m->room == BM_ROOM_WATCHED && m->job->state <= BM_STATE_CONSOLIDATING &&
-        (check_overlays(m->job, &why) || check(m->job, reserve, &why)) &&
+        (check_overlays(m->job, &why) || check(m->job, 0, false, &why)) &&
         why.code != ENOMEM)
         give_way(m, &why);
 }
@@ -300,14 +287,14 @@ int bm_room_wait(struct bm_mover *m, struct bm_error *err)
     int64_t until = bm_now_ms() + WAIT_MS;
     struct bm_error why = BM_ERROR_INIT;
 
-    if (check(m->job, some, &why) != -ENOSPC)
+    if (check(m->job, SOME_ROOM, false, &why) != -ENOSPC)
         return -ENOENT;
     *err = why;
     (void)bm_mover_note(m, &why, "%s; waiting for some", why.cause);
     while (bm_now_ms() < until) {
         bm_sleep_ms(WAIT_LOOK_MS);
         bm_mover_progress(m, 0, 0);
-        if (check(m->job, some, &why) != -ENOSPC)
+        if (check(m->job, SOME_ROOM, false, &why) != -ENOSPC)
             return 0;
     }
     return held(-ENOSPC, err);

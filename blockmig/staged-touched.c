@@ -4,13 +4,9 @@
  * Whether somebody else writes to the new images.
  */
 #include "blockmig/staged.h"
+#include "nbd/units.h"
 
 #include <sys/stat.h>
-
-static int64_t nanoseconds(const struct timespec *time)
-{
-    return time->tv_sec * INT64_C(1000000000) + time->tv_nsec;
-}
 
 /* Both 0: it is gone. */
 static void read_times(const struct bm_layer *image, int64_t *written,
@@ -19,8 +15,8 @@ static void read_times(const struct bm_layer *image, int64_t *written,
     struct stat st = {0};
 
     (void)!stat(image->path, &st);
-    *written = nanoseconds(&st.st_mtim);
-    *changed = nanoseconds(&st.st_ctim);
+    *written = bm_nanoseconds(&st.st_mtim);
+    *changed = bm_nanoseconds(&st.st_ctim);
 }
 
 void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer)

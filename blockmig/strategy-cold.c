@@ -71,7 +71,7 @@ static int64_t changed_at(const struct bm_chain *chain)
 
         if (stat(chain->layers[i].path, &st) != 0 || !S_ISREG(st.st_mode))
             return 0;
-        ns = st.st_ctim.tv_sec * INT64_C(1000000000) + st.st_ctim.tv_nsec;
+        ns = bm_nanoseconds(&st.st_ctim);
         newest = ns > newest ? ns : newest;
     }
     return newest;

@@ -102,10 +102,10 @@ static int consolidate(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_pull_look(m, &stand, err);
-    if (!rc && stand.at_dest == m->job->n_disks)
-        return bm_pull_flush(m, err);
     if (rc)
         return rc;
+    if (stand.at_dest == m->job->n_disks)
+        return bm_pull_flush(m, err);
     bm_fail(err, EIO, "the disks of %s are not pulled to the end",
             m->job->domain);
     return bm_cause(err, "%zu of them still stand on the source",

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/strategy.h"
 
+#include <errno.h>
+
 const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job)
 {
     static const struct bm_strategy_ops *const all[] = {
@@ -31,4 +33,10 @@ enum bm_state bm_strategy_next(const struct bm_job *job)
             break;
     }
     return *state;
+}
+
+int bm_stuck(const struct bm_job *job, struct bm_error *err)
+{
+    bm_fail(err, BM_STUCK, "cannot go on with the move of %s", job->domain);
+    return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
 }

@@ -75,5 +75,7 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err);
  * there is no way back for now, and job->state is where to go on; or somebody,
  * or a libvirt that died, has done what only a person can judge. */
 #define BM_STUCK EUCLEAN
+/* -BM_STUCK with BM_EXIT_HELD: the move cannot go on; the caller adds why. */
+int bm_stuck(const struct bm_job *job, struct bm_error *err);
 
 #endif

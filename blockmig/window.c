@@ -8,7 +8,6 @@
 #include "blockmig/pause.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
-#include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "blockmig/switch.h"
 #include "blockmig/mark.h"
@@ -240,15 +239,10 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
 static bool any_switched(struct bm_mover *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_stand stand;
 
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              &ignored);
-
-        if (at != BM_AT_SOURCE)
-            return true;
-    }
-    return false;
+    return bm_stand_look(m->domain, m->job, &stand, &ignored) ||
+           stand.at_source < m->job->n_disks;
 }
 
 int bm_window_abandon(struct bm_mover *m, struct bm_error *err)

@@ -22,6 +22,9 @@ int64_t bm_wall_ms(void);
 struct timespec bm_deadline(int timeout_ms);
 void bm_cond_init(pthread_cond_t *cond);
 
+/* Since the epoch, as stat(2) tells times. */
+int64_t bm_nanoseconds(const struct timespec *time);
+
 /* Sleeps; goes on after a signal. */
 void bm_sleep_ms(int ms);
 

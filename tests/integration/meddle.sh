@@ -12,16 +12,8 @@ set -euo pipefail
 BM_LONG=${BM_LONG:-0}
 
 guest() { lab_guest_bare "$1" --disk size=64M,fill=8M; }
-ds1() { echo "$LAB_DIR/ds1/$1"; }
-ds2() { echo "$LAB_DIR/ds2/$1"; }
 
 no_guard() { [ -z "$(guard_pid)" ]; }
-
-# Whatever became of the job, the guest's write is there.
-keeps_write() {
-    lab_is_state "$1" running || lab_virsh -q start "$1" >/dev/null
-    lab_hmp_read "$1" "$2" 0x99 12M 64k || fail "$1: a write is lost"
-}
 
 test_resumed_in_window() {
     guest w1

@@ -142,6 +142,15 @@ all_off() {
     afterwards=()
 }
 
+ds1() { echo "$LAB_DIR/ds1/$1"; }
+ds2() { echo "$LAB_DIR/ds2/$1"; }
+
+# keeps_write NAME TARGET: what was written as 0x99 at 12M, 64k of it
+keeps_write() {
+    lab_is_state "$1" running || lab_virsh -q start "$1" >/dev/null
+    lab_hmp_read "$1" "$2" 0x99 12M 64k || fail "$1: a write is lost"
+}
+
 gone() { [ ! -e "$1" ] || fail "$1 is still there"; }
 there() { [ -e "$1" ] || fail "$1 is gone"; }
 
