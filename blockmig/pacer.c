@@ -176,6 +176,23 @@ void bm_pacer_rest(struct bm_pacer *pacer)
 
 /* --- the rate --- */
 
+/*
+ * How much of the medium's time is the guest's. The mean says nothing of what
+ * few requests meet, and a flush is half a dozen of them, one after the other:
+ * on a disk of 1.6 GB/s its p99 was 2.1 to 2.9 times what it was before, with a
+ * mean that had grown by half only. Where arrivals are random, a medium that is
+ * busy for a share of 1 - 1 / factor of the time takes factor times as long.
+ */
+static void spare(const struct bm_pacer *pacer)
+{
+    struct bm_pace_state state;
+
+    bm_pace_state(pacer->pace, &state);
+    bm_throttle_set_request(pacer->throttle, pacer->gentle ? REQUEST : 0);
+    bm_throttle_set_rest(pacer->throttle,
+                         bm_pacer_spares(pacer) ? 1 / (state.factor - 1) : 0);
+}
+
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
 {
     pacer->throttle = throttle;
@@ -185,7 +202,7 @@ void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
     if (!throttle)
         return;
     bm_throttle_set(throttle, bm_pace_rate(pacer->pace));
-    bm_throttle_set_request(throttle, pacer->gentle ? REQUEST : 0);
+    spare(pacer);
     bm_throttle_hold(throttle, pacer->held);
 }
 
@@ -231,8 +248,10 @@ void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth)
 {
     bm_pace_set(pacer->pace, factor, bandwidth);
     pacer->gentle = factor > 0;
-    if (pacer->throttle)
-        bm_throttle_set(pacer->throttle, bm_pace_rate(pacer->pace));
+    if (!pacer->throttle)
+        return;
+    bm_throttle_set(pacer->throttle, bm_pace_rate(pacer->pace));
+    spare(pacer);
 }
 
 void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved)

@@ -18,6 +18,7 @@ struct bm_flow_lane {
     const struct bm_crew *crew;
     atomic_uint_fast64_t *done;
     struct bm_flow_ring *ring;
+    int64_t since; /* bm_now_ns, when it began or had last waited */
 };
 
 struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow,
@@ -60,16 +61,33 @@ static int stopped(const struct bm_flow_lane *lane, struct bm_error *err)
 }
 
 /* Waits for its turn; a cancel or a new rate is seen soon. */
-static int pace(struct bm_flow_lane *lane, size_t len, struct bm_error *err)
+static int wait_turn(struct bm_flow_lane *lane, size_t len,
+                     struct bm_error *err)
 {
     struct bm_throttle *throttle = lane->flow->throttle;
-    int rc = 0, ms = throttle ? bm_throttle_take(throttle, len) : 0;
+    int rc = 0, ms = bm_throttle_take(throttle, len);
 
     while (rc == 0 && ms > 0) {
         bm_sleep_ms(ms < WAIT_MS ? ms : WAIT_MS);
         rc = stopped(lane, err);
         ms = bm_throttle_take(throttle, 0);
     }
+    return rc;
+}
+
+/* To wait for one's turn is rest as well. */
+static int pace(struct bm_flow_lane *lane, size_t len, struct bm_error *err)
+{
+    int64_t worked = bm_now_ns(), until;
+    int rc;
+
+    if (!lane->flow->throttle)
+        return 0;
+    until =
+        worked + bm_throttle_rest(lane->flow->throttle, worked - lane->since);
+    rc = wait_turn(lane, len, err);
+    bm_sleep_ns(until - bm_now_ns());
+    lane->since = bm_now_ns();
     return rc;
 }
 
@@ -172,6 +190,7 @@ int bm_flow_lane_span(struct bm_flow_lane *lane, uint64_t offset, uint64_t end,
     uint64_t length;
     int rc = 0;
 
+    lane->since = bm_now_ns();
     if (!only)
         rc = by_extents(lane, offset, end, err);
     while (rc == 0 && only &&

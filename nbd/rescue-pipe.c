@@ -3,19 +3,11 @@
 #include "nbd/rescue-run.h"
 
 #include "nbd/digest.h"
+#include "nbd/units.h"
 
 #include <errno.h>
-#include <time.h>
 
 #define SECOND UINT64_C(1000000000)
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
-}
 
 static struct bm_rescue_slot *slot_at(struct bm_rescue_run *run, size_t i)
 {
@@ -45,7 +37,7 @@ int bm_pipe_read(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
 {
     size_t number = run->next++ % BM_RESCUE_SLOTS;
     struct bm_rescue_slot *slot = &run->slots[number];
-    uint64_t start = now_ns();
+    int64_t start = bm_now_ns();
     int rc;
 
     *slot = (struct bm_rescue_slot){
@@ -55,7 +47,8 @@ int bm_pipe_read(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
                 .offset = offset}};
     run->result->reads++;
     rc = bm_device_submit(run->how->source, 0, &slot->req, err);
-    run->rate.ns += now_ns() - start; /* a file's is done by now */
+    run->rate.ns +=
+        (uint64_t)(bm_now_ns() - start); /* a file's is done by now */
     return rc;
 }
 
@@ -81,10 +74,10 @@ int bm_pipe_take(struct bm_rescue_run *run, struct bm_rescue_outcome *outcome,
 {
     struct bm_rescue_slot *slot = slot_at(run, run->reading);
     struct bm_request *req = &slot->req;
-    uint64_t start = now_ns();
+    int64_t start = bm_now_ns();
     int rc = bm_device_wait(run->lanes, req, err);
 
-    run->rate.ns += now_ns() - start;
+    run->rate.ns += (uint64_t)(bm_now_ns() - start);
     if (rc != 0)
         return rc;
     if (req->error != 0 && !bm_is_bad_sector(req->error))

@@ -3,15 +3,16 @@
 #include "nbd/throttle.h"
 
 #include "nbd/cleanup.h"
+#include "nbd/units.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define SECOND INT64_C(1000000000)
 #define BURST (SECOND / 10)
 #define DEBT_MAX (86400 * SECOND) /* and so no sum overflows */
 #define HELD_MS 100               /* before a held one is asked again */
+#define REST_MAX (SECOND / 50)
 
 /*
  * Kept as time instead of bytes: `paid` is the moment up to which the bytes
@@ -22,17 +23,10 @@ struct bm_throttle {
     pthread_mutex_t mutex;
     uint64_t rate;
     uint32_t request; /* bytes */
+    double rest;
     bool held;
     int64_t paid; /* ns, CLOCK_MONOTONIC */
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * SECOND + ts.tv_nsec;
-}
 
 static int64_t limited(double ns)
 {
@@ -67,7 +61,7 @@ uint64_t bm_throttle_rate(struct bm_throttle *t)
 
 void bm_throttle_set(struct bm_throttle *t, uint64_t rate)
 {
-    int64_t now = now_ns(), debt;
+    int64_t now = bm_now_ns(), debt;
 
     BM_LOCK(&t->mutex);
     debt = t->paid - now;
@@ -98,10 +92,25 @@ uint32_t bm_throttle_request(struct bm_throttle *t)
     return t->request;
 }
 
+void bm_throttle_set_rest(struct bm_throttle *t, double rest)
+{
+    BM_LOCK(&t->mutex);
+    t->rest = rest;
+}
+
+int64_t bm_throttle_rest(struct bm_throttle *t, int64_t worked)
+{
+    double ns;
+
+    BM_LOCK(&t->mutex);
+    ns = t->rest * (double)worked;
+    return ns < (double)REST_MAX ? (int64_t)ns : REST_MAX;
+}
+
 /* In milliseconds, until the bytes are paid for. */
 static int pay(struct bm_throttle *t, uint64_t bytes)
 {
-    int64_t now = now_ns(), debt;
+    int64_t now = bm_now_ns(), debt;
 
     if (t->rate == 0)
         return 0;

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A token bucket: bytes a second, changed while it runs; and how much of it at
- * a time. Threads: any.
+ * A token bucket: bytes a second, changed while it runs; how much of it at a
+ * time; and how much rest between. Threads: any.
  */
 #ifndef BM_THROTTLE_H
 #define BM_THROTTLE_H
@@ -26,6 +26,13 @@ void bm_throttle_hold(struct bm_throttle *throttle, bool held);
  * Whoever else uses the medium waits for the whole of one. */
 void bm_throttle_set_request(struct bm_throttle *throttle, uint32_t bytes);
 uint32_t bm_throttle_request(struct bm_throttle *throttle);
+
+/* How long a worker rests after each request, as a multiple of the time that
+ * the request took; 0, as it is at first: not at all. So the medium is as much
+ * left to others, however fast it is. */
+void bm_throttle_set_rest(struct bm_throttle *throttle, double rest);
+/* After so much work: for how long, 20 ms at most. Both in nanoseconds. */
+int64_t bm_throttle_rest(struct bm_throttle *throttle, int64_t worked);
 
 /* Takes bytes out of the bucket, which may go into debt: the milliseconds that
  * the caller must wait before it does the work (it may look for a cancel or

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#define NS INT64_C(1000000000) /* a second */
+
 static int64_t clock_ms(clockid_t id)
 {
     struct timespec ts;
@@ -27,14 +29,27 @@ int64_t bm_wall_ms(void)
     return clock_ms(CLOCK_REALTIME);
 }
 
-void bm_sleep_ms(int ms)
+int64_t bm_now_ns(void)
 {
-    struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
+    struct timespec ts;
 
-    if (ms <= 0)
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return bm_nanoseconds(&ts);
+}
+
+void bm_sleep_ns(int64_t ns)
+{
+    struct timespec ts = {ns / NS, ns % NS};
+
+    if (ns <= 0)
         return;
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
         continue;
+}
+
+void bm_sleep_ms(int ms)
+{
+    bm_sleep_ns(ms * INT64_C(1000000));
 }
 
 /* The power of two of a suffix, -1 for anything else. */
@@ -141,5 +156,5 @@ void bm_cond_init(pthread_cond_t *cond)
 
 int64_t bm_nanoseconds(const struct timespec *time)
 {
-    return time->tv_sec * INT64_C(1000000000) + time->tv_nsec;
+    return time->tv_sec * NS + time->tv_nsec;
 }

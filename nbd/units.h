@@ -16,17 +16,19 @@
 /* Host-monotonic and wall clock in milliseconds. */
 int64_t bm_now_ms(void);
 int64_t bm_wall_ms(void);
+int64_t bm_now_ns(void); /* host-monotonic, in nanoseconds */
 
 /* CLOCK_MONOTONIC in timeout_ms, for pthread_cond_timedwait on a condition made
  * by bm_cond_init. */
 struct timespec bm_deadline(int timeout_ms);
 void bm_cond_init(pthread_cond_t *cond);
 
-/* Since the epoch, as stat(2) tells times. */
+/* All of it: since the epoch for the times of stat(2). */
 int64_t bm_nanoseconds(const struct timespec *time);
 
-/* Sleeps; goes on after a signal. */
+/* Sleep; go on after a signal. */
 void bm_sleep_ms(int ms);
+void bm_sleep_ns(int64_t ns);
 
 /* "64M", "10G", "4096": bytes, 1 to INT64_MAX. 0, -EINVAL or -ERANGE. */
 int bm_parse_size(const char *text, uint64_t *out);

@@ -170,3 +170,23 @@ Test(throttle, it_tells_the_largest_request)
     cr_expect_eq(bm_throttle_request(t), 4096);
     bm_throttle_free(t);
 }
+
+Test(throttle, it_rests_for_a_multiple_of_the_work)
+{
+    struct bm_throttle *t = bm_throttle_new(0);
+
+    cr_expect_eq(bm_throttle_rest(t, 1000000), 0);
+    bm_throttle_set_rest(t, 2.5);
+    cr_expect_eq(bm_throttle_rest(t, 1000000), 2500000);
+    bm_throttle_free(t);
+}
+
+/* Storage that has stalled for a second is no reason to rest for a second. */
+Test(throttle, it_rests_for_20_ms_at_most)
+{
+    struct bm_throttle *t = bm_throttle_new(0);
+
+    bm_throttle_set_rest(t, 10);
+    cr_expect_eq(bm_throttle_rest(t, 1000000000), 20000000);
+    bm_throttle_free(t);
+}
