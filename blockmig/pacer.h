@@ -19,8 +19,8 @@ struct bm_pacer;
  * second at most. (So a resumed job measures what it finds.) */
 int bm_pacer_need(struct bm_mover *m, struct bm_error *err);
 void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
-/* Whether a guest that was at work before the move is to be spared. NULL:
- * nothing is known of one. */
+/* Whether a guest that is, or was, at work is to be spared. NULL: nothing is
+ * known of one. */
 bool bm_pacer_spares(const struct bm_pacer *pacer);
 
 /* The guest may write to other images now: those of ours are written behind

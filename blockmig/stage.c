@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Few requests in flight is what spares a live guest most (lab.md): two lanes
- * hurt it more than one that is twice as fast. */
+/* Of a guest at work. Few requests in flight is what spares it most (lab.md):
+ * two lanes hurt it more than one that is twice as fast. */
 #define LANES 1
 
 static const char *const endings[] = {"done", "proven", "digests", "rest"};
@@ -158,19 +158,19 @@ static int open_either(const struct bm_layer *image, struct bm_open *how,
     return bm_device_open(image->path, how, out, err);
 }
 
-/* Its pace asks for small requests. */
-static bool spares(const struct bm_stage *stage)
+/* The pace of a guest at work asks for small requests. */
+static unsigned lanes(const struct bm_stage *stage)
 {
     struct bm_throttle *throttle = stage->how->throttle;
 
-    return throttle && bm_throttle_request(throttle) > 0;
+    return throttle && bm_throttle_request(throttle) ? LANES : bm_view_lanes();
 }
 
 int bm_stage_write(struct bm_stage *stage, struct bm_device **out,
                    struct bm_error *err)
 {
     struct bm_open how = {.format = stage->how->image->format,
-                          .lanes = LANES,
+                          .lanes = lanes(stage),
                           .write = true,
                           .zeroed = stage->fresh};
 
@@ -181,7 +181,7 @@ int bm_stage_read(struct bm_stage *stage, struct bm_device **out,
                   struct bm_error *err)
 {
     struct bm_open how = {.format = stage->how->image->format,
-                          .lanes = spares(stage) ? LANES : bm_device_lanes()};
+                          .lanes = lanes(stage)};
 
     return open_either(stage->how->image, &how, out, err);
 }
@@ -212,6 +212,7 @@ struct bm_scan bm_stage_scan(struct bm_stage *stage, struct bm_device *device,
     return (struct bm_scan){.device = device,
                             .only = only,
                             .throttle = stage->how->throttle,
+                            .lanes = device->lanes,
                             .progress = on_progress,
                             .opaque = stage};
 }
@@ -253,6 +254,7 @@ int bm_stage_copy_blocks(struct bm_stage *stage, const struct bm_view *view,
     if (rc)
         return rc;
     copy.target = target;
+    copy.lanes = target->lanes;
     rc = bm_copy_run(&copy, &sum, err);
     stage->unread_at = sum.unread_at;
     stage->unread = sum.unread;

@@ -35,6 +35,11 @@ static int lock_layers(struct bm_view *view, const struct bm_chain *chain,
     return 0;
 }
 
+unsigned bm_view_lanes(void)
+{
+    return 2 * bm_device_lanes();
+}
+
 int bm_view_open(const struct bm_chain *chain, unsigned depth,
                  struct bm_view *out, struct bm_error *err)
 {
@@ -45,7 +50,7 @@ int bm_view_open(const struct bm_chain *chain, unsigned depth,
     if (!rc)
         rc = lock_layers(out, chain, err);
     if (!rc)
-        rc = bm_device_open_chain(images, chain->n, bm_device_lanes(), depth,
+        rc = bm_device_open_chain(images, chain->n, bm_view_lanes(), depth,
                                   &out->device, err);
     if (rc)
         bm_view_close(out);

@@ -101,13 +101,25 @@ static int breathe(struct bm_flow_lane *lane, struct bm_error *err)
                               : flow->pause(flow->opaque, lane->number, err);
 }
 
+/* What is asked for at a time may become less while it runs. */
+static size_t step(const struct bm_flow_lane *lane)
+{
+    struct bm_throttle *throttle = lane->flow->throttle;
+    size_t chunk = bm_flow_ring_chunk(lane->ring);
+    size_t most = throttle ? bm_throttle_request(throttle) : 0;
+
+    if (!most || most >= chunk)
+        return chunk;
+    return most < BLOCK ? BLOCK : most - most % BLOCK;
+}
+
 static int read_run(struct bm_flow_lane *lane, uint64_t offset, uint64_t end,
                     struct bm_error *err)
 {
-    size_t chunk = bm_flow_ring_chunk(lane->ring);
     int rc = 0;
 
     while (rc == 0 && offset < end) {
+        size_t chunk = step(lane);
         uint64_t len = chunk - offset % chunk; /* chunks stay aligned */
 
         if (len > end - offset)
