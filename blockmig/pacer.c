@@ -179,18 +179,20 @@ void bm_pacer_rest(struct bm_pacer *pacer)
 /* --- the rate --- */
 
 /*
- * How much of the medium's time is the guest's. The mean says nothing of what
- * few requests meet, and a flush is half a dozen of them, one after the other:
- * on a disk of 1.6 GB/s its p99 was 2.1 to 2.9 times what it was before, with a
- * mean that had grown by half only. Where arrivals are random, a medium that is
- * busy for a share of 1 - 1 / factor of the time takes factor times as long.
+ * The rate, and how much of the medium's time is the guest's. The mean says
+ * nothing of what few requests meet, and a flush is half a dozen of them, one
+ * after the other: on a disk of 1.6 GB/s its p99 was 2.1 to 2.9 times what it
+ * was before, with a mean that had grown by half only. Where arrivals are
+ * random, a medium that is busy for a share of 1 - 1 / factor of the time takes
+ * factor times as long.
  */
-static void spare(const struct bm_pacer *pacer)
+static void steer(const struct bm_pacer *pacer)
 {
     bool spares = bm_pacer_spares(pacer);
     struct bm_pace_state state;
 
     bm_pace_state(pacer->pace, &state);
+    bm_throttle_set(pacer->throttle, state.rate);
     bm_throttle_set_request(pacer->throttle, spares ? REQUEST : 0);
     bm_throttle_set_rest(pacer->throttle, spares ? 1 / (state.factor - 1) : 0);
 }
@@ -203,8 +205,7 @@ void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
     pacer->tick_ms = bm_now_ms();
     if (!throttle)
         return;
-    bm_throttle_set(throttle, bm_pace_rate(pacer->pace));
-    spare(pacer);
+    steer(pacer);
     bm_throttle_hold(throttle, pacer->held);
 }
 
@@ -250,30 +251,25 @@ void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth)
 {
     bm_pace_set(pacer->pace, factor, bandwidth);
     pacer->gentle = factor > 0;
-    if (!pacer->throttle)
-        return;
-    bm_throttle_set(pacer->throttle, bm_pace_rate(pacer->pace));
-    spare(pacer);
+    if (pacer->throttle)
+        steer(pacer);
 }
 
 void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved)
 {
     int64_t ms = bm_now_ms() - pacer->tick_ms;
     struct bm_block_sample it;
-    uint64_t rate;
     bool known;
 
     if ((!pacer->throttle && !pacer->jobs) || pacer->held || ms < TICK_MS)
         return;
     known = m->job->guest_latency > 0 && sample(pacer, m, &it);
-    rate =
-        bm_pace_tick(pacer->pace, ms, moved - pacer->moved, known ? &it : NULL);
+    (void)bm_pace_tick(pacer->pace, ms, moved - pacer->moved,
+                       known ? &it : NULL);
     if (known && it.requests >= AT_WORK)
         pacer->busy = true;
-    if (pacer->throttle) {
-        bm_throttle_set(pacer->throttle, rate);
-        spare(pacer);
-    }
+    if (pacer->throttle)
+        steer(pacer);
     pacer->tick_ms += ms;
     pacer->moved = moved;
 }

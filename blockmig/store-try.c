@@ -3,20 +3,17 @@
 #include "blockmig/store.h"
 
 #include "nbd/cleanup.h"
+#include "nbd/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 
 #define TRY_SIZE ((size_t)1 << 20)
 
 static int64_t now_us(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+    return bm_now_ns() / 1000;
 }
 
 static int cannot(struct bm_error *err, int code, const struct bm_store *store,

@@ -78,13 +78,14 @@ static int wait_turn(struct bm_flow_lane *lane, size_t len,
 /* To wait for one's turn is rest as well. */
 static int pace(struct bm_flow_lane *lane, size_t len, struct bm_error *err)
 {
-    int64_t worked = bm_now_ns(), until;
+    struct bm_throttle *throttle = lane->flow->throttle;
+    int64_t now, until;
     int rc;
 
-    if (!lane->flow->throttle)
+    if (!throttle)
         return 0;
-    until =
-        worked + bm_throttle_rest(lane->flow->throttle, worked - lane->since);
+    now = bm_now_ns();
+    until = now + bm_throttle_rest(throttle, now - lane->since);
     rc = wait_turn(lane, len, err);
     bm_sleep_ns(until - bm_now_ns());
     lane->since = bm_now_ns();
