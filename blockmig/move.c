@@ -220,8 +220,9 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
         return 0;
     rc = was_taken_away(m, rc, err);
     if (rc == -ETIMEDOUT) {
-        /* who cancelled wants to go back, when that can be */
-        if (bm_move_before_switch(m->job) && m->job->cancel)
+        /* who cancelled wants to go back, when that can be; what hung has not
+         * looked for it */
+        if (bm_move_before_switch(m->job) && bm_mover_asked_to_cancel(m))
             m->job->state = BM_STATE_ROLLING_BACK;
         return park(m, BM_STATE_NEEDS_RECOVERY, err);
     }
@@ -267,28 +268,20 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
 
 static int step(struct bm_mover *m, struct bm_error *err)
 {
-    int rc;
+    enum bm_state state = m->job->state;
+    int rc = state < BM_STATE_ALLOCATING ? 0 : bm_answers_all(m->job, err);
 
-    switch (m->job->state) {
-    case BM_STATE_ROLLING_BACK:
+    if (!rc && state == BM_STATE_RELEASING)
+        return bm_move_released(m, err);
+    if (!rc)
         rc = bm_inner_check(m->job, err);
-        if (!rc)
-            rc = bm_lost_check(m, err);
-        return rc ? rc : bm_move_rolled_back(m, err);
-    case BM_STATE_RELEASING:
-        rc = bm_answers_all(m->job, err);
-        return rc ? rc : bm_move_released(m, err);
-    default:
-        rc = m->job->state < BM_STATE_ALLOCATING ? 0
-                                                 : bm_answers_all(m->job, err);
-        if (!rc)
-            rc = bm_inner_check(m->job, err);
-        if (!rc)
-            rc = bm_lost_check(m, err);
-        if (!rc)
-            rc = work(m, err);
-        return rc ? rc : bm_mover_enter(m, bm_strategy_next(m->job), err);
-    }
+    if (!rc)
+        rc = bm_lost_check(m, err);
+    if (!rc && state == BM_STATE_ROLLING_BACK)
+        return bm_move_rolled_back(m, err);
+    if (!rc)
+        rc = work(m, err);
+    return rc ? rc : bm_mover_enter(m, bm_strategy_next(m->job), err);
 }
 
 /* A pivot cannot be withdrawn: whoever asked to stop is told, once. */
@@ -297,10 +290,7 @@ static int hear_too_late(struct bm_mover *m, struct bm_error *err)
     enum bm_state state = m->job->state;
 
     if (state < BM_STATE_PROVING_REST || state > BM_STATE_RELEASING ||
-        m->job->cancel)
-        return 0;
-    (void)bm_mover_cancelled(m);
-    if (!m->job->cancel)
+        m->job->cancel || !bm_mover_asked_to_cancel(m))
         return 0;
     return bm_mover_note(m, err,
                          "too late to cancel: the guest is on its new image");

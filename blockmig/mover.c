@@ -86,11 +86,16 @@ void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
     m->hooks->progress(m->hooks->opaque, m->job, &progress);
 }
 
-bool bm_mover_cancelled(struct bm_mover *m)
+bool bm_mover_asked_to_cancel(struct bm_mover *m)
 {
     if (m->hooks->cancelled(m->hooks->opaque))
         m->job->cancel = true;
-    return m->job->cancel || m->room == BM_ROOM_STOP ||
+    return m->job->cancel;
+}
+
+bool bm_mover_cancelled(struct bm_mover *m)
+{
+    return bm_mover_asked_to_cancel(m) || m->room == BM_ROOM_STOP ||
            (m->room == BM_ROOM_FORWARD && m->job->state > BM_STATE_SWITCHING);
 }
 

@@ -53,8 +53,9 @@ int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err);
 int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
                   ...) __attribute__((format(printf, 3, 4)));
 void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total);
-/* The move shall stop: a cancel was asked for (job->cancel), or room is
- * short. */
+/* A cancel was asked for; from then on job->cancel. */
+bool bm_mover_asked_to_cancel(struct bm_mover *m);
+/* The move shall stop: for that, or since room is short. */
 bool bm_mover_cancelled(struct bm_mover *m);
 /* Keeps the first reason for going back. */
 void bm_mover_blame(struct bm_mover *m, const struct bm_error *err);
