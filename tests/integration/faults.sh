@@ -191,7 +191,8 @@ all_rows() {
     done
 }
 
-rows='cancel:hang:proving target:dead:converging.started'
+rows='target:hang:copying.started cancel:hang:proving
+    target:dead:converging.started'
 [ "$BM_LONG" = 0 ] || rows=$(all_rows)
 rows=${ROWS:-$rows}
 lab_begin
