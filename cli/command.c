@@ -118,6 +118,16 @@ const struct cli_command cli_commands[] = {
      hash_options, 1, -1, "IMAGE", false, cli_hash},
     {"compare", "A B", "find all that differs between two images",
      compare_details, compare_options, 2, 2, "A or B", false, cli_compare},
+    {"snapshot list", "DOMAIN", "the restore points of a domain", NULL, none, 1,
+     1, "DOMAIN", false, cli_snapshot_list},
+    {"snapshot tree", "DOMAIN",
+     "the images of each disk, and what stands on "
+     "what",
+     "Each image stands on the one above it. In brackets the snapshots whose\n"
+     "state it is; in parentheses who else needs it.\n",
+     none, 1, 1, "DOMAIN", false, cli_snapshot_tree},
+    {"snapshot show", "DOMAIN NAME", "everything about one restore point", NULL,
+     none, 2, 2, "DOMAIN or NAME", false, cli_snapshot_show},
     {"doctor", "", "is this host fit? A list of checks with remedies",
      "Exit status 0: all is fine; 1: something was found.\n", none, 0, 0, NULL,
      false, cli_doctor},

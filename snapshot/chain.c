@@ -192,8 +192,7 @@ int bm_chain_images(const struct bm_chain *chain, struct bm_image_layer **out,
     return 0;
 }
 
-/* One step down the chain by the header of its last layer. 1: went down. */
-static int follow_header(struct bm_chain *chain, struct bm_error *err)
+int bm_chain_step(struct bm_chain *chain, struct bm_error *err)
 {
     const struct bm_layer *last = &chain->layers[chain->n - 1];
     struct bm_image_info info;
@@ -233,7 +232,7 @@ int bm_chain_complete(struct bm_chain *chain, struct bm_error *err)
             !last->format || !strcmp(last->format, "raw"))
             chain->complete = true;
         else
-            rc = follow_header(chain, err);
+            rc = bm_chain_step(chain, err);
     }
     return rc < 0 ? rc : 0;
 }

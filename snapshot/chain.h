@@ -66,6 +66,9 @@ char *bm_chain_backing_name(const struct bm_layer *layer);
  * layer is neither file nor block. */
 int bm_chain_images(const struct bm_chain *chain, struct bm_image_layer **out,
                     struct bm_error *err);
+/* One step down by the header of the last layer, which has a format. 1: there
+ * is one more layer; 0: there is none, the chain is complete. */
+int bm_chain_step(struct bm_chain *chain, struct bm_error *err);
 /* A shut-off domain's XML may name the top image only: follows the headers
  * (explicit formats, no probing) to the end of the chain. */
 int bm_chain_complete(struct bm_chain *chain, struct bm_error *err);

@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* snapshot list and show: the restore points of a domain. */
+#include "cli/output.h"
+#include "cli/pedigree.h"
+#include "cli/table.h"
+#include "nbd/cleanup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "vda,vdb"; NULL: out of memory. */
+static char *disk_names(const struct bm_point *point)
+{
+    size_t size = 1;
+    char *names;
+
+    for (size_t i = 0; i < point->n_disks; i++)
+        size += strlen(point->disks[i].target) + 1;
+    names = calloc(1, size);
+    for (size_t i = 0; names && i < point->n_disks; i++) {
+        if (!point->disks[i].external && !point->disks[i].internal)
+            continue;
+        strcat(names, names[0] ? "," : "");
+        strcat(names, point->disks[i].target);
+    }
+    return names;
+}
+
+static json_object *disk_json(const struct bm_point_disk *disk)
+{
+    json_object *o = json_object_new_object();
+
+    if (!o)
+        return NULL;
+    cli_add_text(o, "target", disk->target);
+    cli_add_text(o, "snapshot",
+                 disk->external   ? "external"
+                 : disk->internal ? "internal"
+                                  : "no");
+    cli_add_text(o, "image", disk->image.n ? disk->image.layers[0].path : NULL);
+    cli_add_text(o, "overlay", disk->overlay);
+    return o;
+}
+
+static json_object *point_json(const struct bm_point *point)
+{
+    json_object *o = json_object_new_object();
+    json_object *disks = json_object_new_array();
+    char created[40];
+
+    if (!o || !disks) {
+        json_object_put(o);
+        json_object_put(disks);
+        return NULL;
+    }
+    cli_add_text(o, "name", point->name);
+    cli_add_text(o, "parent", point->parent);
+    cli_add_text(o, "created",
+                 cli_time(point->created_s * 1000, created, sizeof created));
+    cli_add_text(o, "kind", cli_point_kind(point));
+    cli_add_text(o, "state", point->state);
+    cli_add_bool(o, "current", point->current);
+    cli_add_text(o, "description", point->description);
+    cli_add_text(o, "memory", point->memory);
+    for (size_t i = 0; i < point->n_disks; i++)
+        json_object_array_add(disks, disk_json(&point->disks[i]));
+    json_object_object_add(o, "disks", disks);
+    return o;
+}
+
+static int add_row(struct cli_table *table, const struct bm_point *point)
+{
+    BM_FREE char *disks = disk_names(point);
+    char created[40];
+    const char *cells[] = {
+        point->name,
+        cli_time(point->created_s * 1000, created, sizeof created),
+        cli_point_kind(point),
+        disks,
+        point->parent ? point->parent : "-",
+        point->current ? "yes" : "",
+        point->description ? point->description : ""};
+
+    return disks ? cli_table_row(table, cells) : -ENOMEM;
+}
+
+static int print_table(const struct bm_points *points, struct bm_error *err)
+{
+    static const char *const head[] = {
+        "NAME", "CREATED", "KIND", "DISKS", "PARENT", "CURRENT", "DESCRIPTION"};
+    CLI_TABLE table = {.columns = sizeof head / sizeof *head};
+    int rc = cli_table_row(&table, head);
+
+    for (size_t i = 0; !rc && i < points->n; i++)
+        rc = add_row(&table, &points->list[i]);
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot list the snapshots");
+    cli_table_print(&table);
+    return 0;
+}
+
+int cli_snapshot_list(struct cli *cli, struct bm_error *err)
+{
+    CLI_PEDIGREE pedigree = {0};
+    int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
+    json_object *array;
+
+    if (rc)
+        return rc;
+    if (!cli->options.json)
+        return print_table(&pedigree.points, err);
+    array = json_object_new_array();
+    for (size_t i = 0; array && i < pedigree.points.n; i++)
+        json_object_array_add(array, point_json(&pedigree.points.list[i]));
+    cli_json(array);
+    return 0;
+}
+
+static void line(const char *name, const char *value)
+{
+    if (value && value[0])
+        cli_print("%-12s %s\n", name, value);
+}
+
+static void print_point(const struct bm_point *point)
+{
+    char created[40];
+
+    line("name", point->name);
+    line("parent", point->parent);
+    line("created", cli_time(point->created_s * 1000, created, sizeof created));
+    line("kind", cli_point_kind(point));
+    line("state", point->state);
+    line("current", point->current ? "yes" : "no");
+    line("description", point->description);
+    line("memory", point->memory);
+    for (size_t i = 0; i < point->n_disks; i++) {
+        const struct bm_point_disk *disk = &point->disks[i];
+
+        if (disk->external && disk->image.n)
+            cli_print("%-12s %s, under %s\n", disk->target,
+                      disk->image.layers[0].path,
+                      disk->overlay ? disk->overlay : "-");
+        else
+            cli_print("%-12s %s\n", disk->target,
+                      disk->internal ? "internal" : "not in it");
+    }
+}
+
+int cli_snapshot_show(struct cli *cli, struct bm_error *err)
+{
+    CLI_PEDIGREE pedigree = {0};
+    const struct bm_point *point;
+    int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
+
+    if (!rc)
+        rc = cli_pedigree_point(&pedigree, cli->args[1], &point, err);
+    if (rc)
+        return rc;
+    if (cli->options.json)
+        cli_json(point_json(point));
+    else
+        print_point(point);
+    return 0;
+}

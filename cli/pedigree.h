@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What the snapshot commands look at: a domain, its restore points, its images.
+ */
+#ifndef CLI_PEDIGREE_H
+#define CLI_PEDIGREE_H
+
+#include "cli/cli.h"
+#include "snapshot/kin.h"
+
+struct cli_pedigree {
+    struct bm_connection *conn;
+    struct bm_domain *domain;
+    struct bm_points points;
+    struct bm_kin kin;
+};
+
+/* Reads the domain that the first argument names; kin, and others as of
+ * bm_kin_find, only if asked for. */
+enum cli_kin { CLI_KIN_NONE, CLI_KIN_OWN, CLI_KIN_ALL };
+int cli_pedigree_read(const struct cli *cli, enum cli_kin which,
+                      struct cli_pedigree *out, struct bm_error *err);
+void cli_pedigree_end(struct cli_pedigree *pedigree);
+#define CLI_PEDIGREE                                                           \
+    __attribute__((cleanup(cli_pedigree_end))) struct cli_pedigree
+
+/* -ENOENT with BM_EXIT_REFUSED: there is none of that name. Borrowed. */
+int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
+                       const struct bm_point **out, struct bm_error *err);
+/* "disk", "disk+memory", "internal", ... */
+const char *cli_point_kind(const struct bm_point *point);
+
+#endif

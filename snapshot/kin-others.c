@@ -1,0 +1,186 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Who else stands on the images of a domain: what other domains and their
+ * snapshots name, and what lies in the same folders.
+ */
+#include "snapshot/kin-others.h"
+
+#include "nbd/cleanup.h"
+#include "nbd/image.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct look {
+    const struct bm_domain *domain;
+    struct bm_kin *kin;
+    char **seen; /* files whose headers were followed; owned */
+    size_t n_seen;
+};
+
+static int mark(struct bm_kin_image *image, const char *kind, const char *name)
+{
+    if (image->other)
+        return 0;
+    return asprintf(&image->other, "%s %s", kind, name) < 0
+               ? (image->other = NULL, -ENOMEM)
+               : 0;
+}
+
+static bool was_seen(const struct look *look, const char *file)
+{
+    for (size_t i = 0; i < look->n_seen; i++)
+        if (!strcmp(look->seen[i], file))
+            return true;
+    return false;
+}
+
+static int remember(struct look *look, const char *file)
+{
+    char **seen = realloc(look->seen, (look->n_seen + 1) * sizeof *seen);
+
+    if (!seen)
+        return -ENOMEM;
+    look->seen = seen;
+    seen[look->n_seen] = strdup(file);
+    return seen[look->n_seen] ? (look->n_seen++, 0) : -ENOMEM;
+}
+
+/* The layers of a strange image, until one of ours. */
+struct walk {
+    struct bm_kin *kin;
+    struct bm_chain chain; /* those that are not ours */
+    int ours;              /* -1: none of it */
+};
+
+static int on_layer(void *opaque, unsigned depth, const char *layer,
+                    struct bm_error *err)
+{
+    struct walk *walk = opaque;
+
+    walk->ours =
+        bm_kin_index(walk->kin, strncmp(layer, "file:", 5) ? layer : layer + 5);
+    if (walk->ours >= 0)
+        return 1;
+    return bm_chain_append(&walk->chain, BM_SOURCE_FILE, layer, NULL);
+}
+
+static int add_walk(const struct walk *walk, const char *kind, const char *name)
+{
+    int below = walk->ours;
+
+    for (size_t l = walk->chain.n; l-- > 0;) {
+        int i = bm_kin_add(walk->kin, &walk->chain.layers[l],
+                           walk->kin->list[walk->ours].disk);
+        int rc = i < 0 ? i : mark(&walk->kin->list[i], kind, name);
+
+        if (rc)
+            return rc;
+        walk->kin->list[i].below = below;
+        below = i;
+    }
+    return 0;
+}
+
+/* One that is none of ours: does it stand on one? What qemu-img cannot read is
+ * no image, and stands on nothing. */
+static int follow(struct look *look, const char *file, const char *kind,
+                  const char *name)
+{
+    struct walk walk = {.kin = look->kin, .ours = -1};
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct stat st;
+    int rc;
+
+    if (was_seen(look, file) || stat(file, &st) < 0 ||
+        (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+        return 0;
+    rc = remember(look, file);
+    if (!rc)
+        rc = bm_image_walk(file, NULL, on_layer, &walk, &ignored);
+    if (rc != -ENOMEM)
+        rc = walk.ours >= 0 ? add_walk(&walk, kind, name) : 0;
+    bm_chain_clear(&walk.chain);
+    return rc;
+}
+
+static int on_user(void *opaque, const char *uuid, const char *name,
+                   const char *path)
+{
+    struct look *look = opaque;
+    int i = bm_kin_index(look->kin, path);
+
+    if (!strcmp(uuid, look->domain->uuid))
+        return 0;
+    return i < 0 ? follow(look, path, "domain", name)
+                 : mark(&look->kin->list[i], "domain", name);
+}
+
+/* --- folders --- */
+
+static int look_at_entry(struct look *look, const char *folder,
+                         const char *name)
+{
+    BM_FREE char *file = NULL;
+    struct stat st;
+
+    if (asprintf(&file, "%s/%s", folder, name) < 0) {
+        file = NULL;
+        return -ENOMEM;
+    }
+    if (lstat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
+        bm_kin_index(look->kin, file) >= 0)
+        return 0;
+    return follow(look, file, "the image", file);
+}
+
+static int look_into(struct look *look, const char *folder)
+{
+    DIR *dir;
+    struct dirent *entry;
+    int rc = 0;
+
+    if (was_seen(look, folder))
+        return 0;
+    rc = remember(look, folder);
+    dir = rc ? NULL : opendir(folder);
+    while (dir && !rc && (entry = readdir(dir)))
+        rc = look_at_entry(look, folder, entry->d_name);
+    if (dir)
+        (void)closedir(dir);
+    return rc;
+}
+
+static int look_beside(struct look *look, int i)
+{
+    const struct bm_layer *layer = &look->kin->list[i].layer;
+    const char *slash = layer->path ? strrchr(layer->path, '/') : NULL;
+    BM_FREE char *folder = NULL;
+
+    if (layer->type != BM_SOURCE_FILE || !slash)
+        return 0;
+    folder = strndup(layer->path,
+                     slash == layer->path ? 1 : (size_t)(slash - layer->path));
+    return folder ? look_into(look, folder) : -ENOMEM;
+}
+
+int bm_kin_add_others(struct bm_connection *conn,
+                      const struct bm_domain *domain, struct bm_kin *kin,
+                      struct bm_error *err)
+{
+    struct look look = {.domain = domain, .kin = kin};
+    size_t ours = kin->n;
+    int rc = bm_domain_image_users(conn, on_user, &look, err);
+
+    for (size_t i = 0; !rc && i < ours; i++)
+        rc = look_beside(&look, (int)i);
+    for (size_t i = 0; i < look.n_seen; i++)
+        free(look.seen[i]);
+    free(look.seen);
+    return rc == -ENOMEM
+               ? bm_fail_errno(err, ENOMEM, "cannot look for users of images")
+               : rc;
+}
