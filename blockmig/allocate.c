@@ -10,8 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The stamp: with it two state stores see each other, and a job is found
- * again when its store is lost. */
 static char *stamp_text(struct bm_mover *m)
 {
     BM_XMLDOC xmlDocPtr doc = xmlNewDoc(BAD_CAST "1.0");
@@ -24,7 +22,7 @@ static char *stamp_text(struct bm_mover *m)
     return bm_xml_dump(root);
 }
 
-static int stamp(struct bm_mover *m, struct bm_error *err)
+int bm_step_stamp(struct bm_mover *m, struct bm_error *err)
 {
     BM_FREE char *text = stamp_text(m);
 
@@ -146,7 +144,7 @@ int bm_step_allocate(struct bm_mover *m, struct bm_error *err)
     if (!rc && !m->domain)
         return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc)
-        rc = stamp(m, err);
+        rc = bm_step_stamp(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = make_targets(m, &m->job->disks[i], err);
     return rc;

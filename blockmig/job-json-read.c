@@ -112,6 +112,17 @@ static int strategy_from_name(const char *name, enum bm_strategy *out)
     return -EINVAL;
 }
 
+static int proof_from_name(const char *name, enum bm_merge_proof *out)
+{
+    for (int i = BM_PROOF_NONE; i <= BM_PROOF_FULL; i++) {
+        if (strcmp(name, bm_merge_proof_name((enum bm_merge_proof)i)) == 0) {
+            *out = (enum bm_merge_proof)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
 static int read_word(const struct bm_field *f, json_object *value, void *at,
                      const char *where, struct bm_error *err)
 {
@@ -125,6 +136,8 @@ static int read_word(const struct bm_field *f, json_object *value, void *at,
         rc = bm_state_from_name(word, at);
     else if (f->kind == BM_FIELD_STRATEGY)
         rc = strategy_from_name(word, at);
+    else if (f->kind == BM_FIELD_PROOF)
+        rc = proof_from_name(word, at);
     else
         rc = source_type(word, at);
     return rc < 0 ? bad(err, where, f->name, "is not a known word") : 0;
@@ -148,6 +161,7 @@ static int read_field(const struct bm_field *f, json_object *value, void *at,
     case BM_FIELD_STATE:
     case BM_FIELD_STRATEGY:
     case BM_FIELD_SOURCE:
+    case BM_FIELD_PROOF:
         return read_word(f, value, at, where, err);
     case BM_FIELD_BOOL:
         break;
@@ -285,6 +299,84 @@ static int read_disks(json_object *root, struct bm_job *job,
     return rc;
 }
 
+/* --- a snapshot command --- */
+
+static int read_merge(json_object *object, size_t i, struct bm_job_merge *merge,
+                      struct bm_error *err)
+{
+    char where[48];
+    int rc;
+
+    snprintf(where, sizeof where, "snapshot.merges[%zu].", i);
+    rc = read_fields(object, bm_merge_fields, merge, where, err);
+    if (rc == 0)
+        rc = read_chain(object, where, "layers", &merge->layers, err);
+    if (rc == 0)
+        rc = read_chain(object, where, "children", &merge->children, err);
+    return rc == 0 && merge->layers.n == 0
+               ? bad(err, where, "layers", "is empty")
+               : rc;
+}
+
+static int read_merges(json_object *object, struct bm_job_snapshot *into,
+                       struct bm_error *err)
+{
+    json_object *array;
+    int rc =
+        member(object, "snapshot.", "merges", json_type_array, &array, err);
+    size_t n = rc < 0 ? 0 : json_object_array_length(array);
+
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct bm_job_merge *merge = bm_job_snapshot_add_merge(into);
+
+        rc = merge ? read_merge(json_object_array_get_idx(array, i), i, merge,
+                                err)
+                   : no_memory(err);
+    }
+    return rc;
+}
+
+static int read_points(json_object *object, struct bm_job_snapshot *into,
+                       struct bm_error *err)
+{
+    json_object *array;
+    int rc =
+        member(object, "snapshot.", "points", json_type_array, &array, err);
+    size_t n = rc < 0 ? 0 : json_object_array_length(array);
+
+    into->points = calloc(n ? n : 1, sizeof *into->points);
+    if (!into->points)
+        return no_memory(err);
+    while (rc == 0 && into->n_points < n) {
+        size_t i = into->n_points++;
+
+        rc = read_fields(json_object_array_get_idx(array, i), bm_point_fields,
+                         &into->points[i], "snapshot.points.", err);
+    }
+    return rc;
+}
+
+/* A move has none. */
+static int read_snapshot(json_object *root, struct bm_job *job,
+                         struct bm_error *err)
+{
+    json_object *object;
+    int rc;
+
+    if (!json_object_object_get_ex(root, "snapshot", &object))
+        return 0;
+    if (!json_object_is_type(object, json_type_object))
+        return bad(err, "", "snapshot", "has a wrong type");
+    job->snapshot = calloc(1, sizeof *job->snapshot);
+    if (!job->snapshot)
+        return no_memory(err);
+    rc = read_fields(object, bm_snapshot_fields, job->snapshot, "snapshot.",
+                     err);
+    if (rc == 0)
+        rc = read_merges(object, job->snapshot, err);
+    return rc ? rc : read_points(object, job->snapshot, err);
+}
+
 static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
 {
     json_object *version;
@@ -300,7 +392,13 @@ static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
     rc = read_fields(root, bm_job_fields, job, "", err);
     if (rc == 0 && !bm_job_id_valid(job->id))
         rc = bad(err, "", "id", "is not eight hex digits");
-    return rc < 0 ? rc : read_disks(root, job, err);
+    if (rc == 0)
+        rc = read_disks(root, job, err);
+    if (rc == 0)
+        rc = read_snapshot(root, job, err);
+    if (rc == 0 && (job->strategy == BM_STRATEGY_MERGE) != !!job->snapshot)
+        rc = bad(err, "", "snapshot", "does not fit strategy");
+    return rc;
 }
 
 /* The one value of the text; STRICT refuses what follows it. */

@@ -149,6 +149,32 @@ const struct bm_field bm_layer_fields[] = {
     FIELD(bm_layer, U64, slice),      END,
 };
 
+const struct bm_field bm_snapshot_fields[] = {
+    FIELD(bm_job_snapshot, NAME, verb),
+    FIELD(bm_job_snapshot, PROOF, proof),
+    END,
+};
+
+const struct bm_field bm_merge_fields[] = {
+    FIELD(bm_job_merge, NAME, target),
+    FIELD(bm_job_merge, U64, held),
+    FIELD(bm_job_merge, BOOL, begun),
+    FIELD(bm_job_merge, BOOL, merged),
+    FIELD(bm_job_merge, BOOL, proven),
+    FIELD(bm_job_merge, BOOL, done),
+    FIELD(bm_job_merge, U64, proof_bytes),
+    FIELD(bm_job_merge, ARRAY, digest),
+    FIELD(bm_job_merge, ARRAY, proof_medium),
+    END,
+};
+
+const struct bm_field bm_point_fields[] = {
+    FIELD(bm_job_point, NAME, name),
+    FIELD(bm_job_point, TEXT, memory),
+    FIELD(bm_job_point, BOOL, gone),
+    END,
+};
+
 /* Adds value (NULL is JSON's null only when null_ok); 0 or -ENOMEM. */
 static int add(json_object *object, const char *name, json_object *value,
                bool null_ok)
@@ -189,6 +215,9 @@ static json_object *field_value(const struct bm_field *f, const void *at)
     case BM_FIELD_SOURCE:
         return json_object_new_string(
             bm_source_type_name(*(const enum bm_source_type *)at));
+    case BM_FIELD_PROOF:
+        return json_object_new_string(
+            bm_merge_proof_name(*(const enum bm_merge_proof *)at));
     }
     return NULL;
 }
@@ -274,6 +303,47 @@ static int write_disks(json_object *array, const struct bm_job *job)
     return 0;
 }
 
+/* A fresh object at the end of the array, with these fields; NULL: out of
+ * memory. */
+static json_object *append_fields(json_object *array,
+                                  const struct bm_field *fields,
+                                  const void *base)
+{
+    json_object *object = json_object_new_object();
+
+    if (!object || append(array, object) < 0 ||
+        write_fields(object, fields, base) < 0)
+        return NULL;
+    return object;
+}
+
+static int write_snapshot(json_object *root,
+                          const struct bm_job_snapshot *snapshot)
+{
+    json_object *object = json_object_new_object(), *merges, *points;
+
+    if (add(root, "snapshot", object, false) < 0)
+        return -ENOMEM;
+    merges = json_object_new_array();
+    points = json_object_new_array();
+    if (add(object, "merges", merges, false) < 0 ||
+        add(object, "points", points, false) < 0 ||
+        write_fields(object, bm_snapshot_fields, snapshot) < 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < snapshot->n_merges; i++) {
+        const struct bm_job_merge *merge = &snapshot->merges[i];
+        json_object *o = append_fields(merges, bm_merge_fields, merge);
+
+        if (!o || write_chain(o, "layers", &merge->layers) < 0 ||
+            write_chain(o, "children", &merge->children) < 0)
+            return -ENOMEM;
+    }
+    for (size_t i = 0; i < snapshot->n_points; i++)
+        if (!append_fields(points, bm_point_fields, &snapshot->points[i]))
+            return -ENOMEM;
+    return 0;
+}
+
 char *bm_job_to_json(const struct bm_job *job)
 {
     BM_JSON json_object *root = json_object_new_object();
@@ -288,7 +358,8 @@ char *bm_job_to_json(const struct bm_job *job)
         add(root, "version", json_object_new_int(BM_JOURNAL_VERSION), false) <
             0 ||
         write_fields(root, bm_job_fields, job) < 0 ||
-        write_disks(disks, job) < 0)
+        write_disks(disks, job) < 0 ||
+        (job->snapshot && write_snapshot(root, job->snapshot) < 0))
         return NULL;
     text = json_object_to_json_string_ext(
         root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);

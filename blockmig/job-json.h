@@ -26,6 +26,7 @@ enum bm_field_kind {
     BM_FIELD_STATE,
     BM_FIELD_STRATEGY,
     BM_FIELD_SOURCE, /* enum bm_source_type */
+    BM_FIELD_PROOF,  /* enum bm_merge_proof */
 };
 
 struct bm_field {
@@ -38,6 +39,8 @@ struct bm_field {
 extern const struct bm_field bm_job_fields[], bm_disk_fields[];
 extern const struct bm_field bm_chain_fields[], bm_layer_fields[];
 extern const struct bm_field bm_lower_fields[];
+extern const struct bm_field bm_snapshot_fields[], bm_merge_fields[];
+extern const struct bm_field bm_point_fields[];
 
 static inline void bm_cleanup_json(json_object **object)
 {

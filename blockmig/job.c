@@ -56,9 +56,15 @@ bool bm_state_final(enum bm_state state)
 
 const char *bm_strategy_name(enum bm_strategy strategy)
 {
-    static const char *const names[] = {"blockcopy", "staged", "cold", "pull"};
+    static const char *const names[] = {"blockcopy", "staged", "cold", "pull",
+                                        "merge"};
 
     return names[strategy];
+}
+
+const char *bm_job_noun(const struct bm_job *job)
+{
+    return job->snapshot ? "merge" : "move";
 }
 
 const struct bm_layer *bm_job_image(const struct bm_job_disk *disk)
@@ -175,6 +181,7 @@ void bm_job_free(struct bm_job *job)
     for (size_t i = 0; i < job->n_disks; i++)
         disk_clear(&job->disks[i]);
     free(job->disks);
+    bm_job_snapshot_free(job->snapshot);
     free(job->domain);
     free(job->uri);
     free(job->why);

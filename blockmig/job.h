@@ -1,12 +1,14 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A job (one move of one domain's disks) and its journal: everything a later
+ * A job (one move of one domain's disks, or one merge of their layers) and its
+ * journal: everything a later
  * process needs to go on or go back after a kill -9.
  */
 #ifndef BM_JOB_H
 #define BM_JOB_H
 
+#include "blockmig/job-snapshot.h"
 #include "nbd/error.h"
 #include "snapshot/chain.h"
 
@@ -48,9 +50,10 @@ enum bm_strategy {
     BM_STRATEGY_BLOCKCOPY,
     BM_STRATEGY_STAGED,
     BM_STRATEGY_COLD,
-    BM_STRATEGY_PULL
+    BM_STRATEGY_PULL,
+    BM_STRATEGY_MERGE, /* no move: layers go down, in place */
 };
-#define BM_STRATEGY_COUNT (BM_STRATEGY_PULL + 1)
+#define BM_STRATEGY_COUNT (BM_STRATEGY_MERGE + 1)
 const char *bm_strategy_name(enum bm_strategy strategy);
 
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
@@ -176,8 +179,11 @@ struct bm_job {
     char *error; /* one line, NULL: none */
     struct bm_job_disk *disks;
     size_t n_disks;
+    struct bm_job_snapshot *snapshot; /* NULL: a move */
 };
 
+/* "move", or "merge": for messages. */
+const char *bm_job_noun(const struct bm_job *job);
 /* The new image itself, which the guest will write to; what is below it in
  * `dest` follows it in memory. */
 const struct bm_layer *bm_job_image(const struct bm_job_disk *disk);

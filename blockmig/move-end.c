@@ -38,13 +38,15 @@ static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
 
 int bm_move_rolled_back(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_step_roll_back(m, err);
+    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
+    int rc =
+        ops->roll_back ? ops->roll_back(m, err) : bm_step_roll_back(m, err);
 
     if (rc)
         return rc;
     if (!m->reason.code)
-        bm_fail_errno(&m->reason, ECANCELED, "the move of %s was rolled back",
-                      m->job->domain);
+        bm_fail_errno(&m->reason, ECANCELED, "the %s of %s was rolled back",
+                      bm_job_noun(m->job), m->job->domain);
     return finish(m, BM_STATE_ROLLED_BACK, m->reason.status, err);
 }
 
@@ -68,7 +70,8 @@ static void say_unreadable(struct bm_mover *m)
 
 int bm_move_released(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_step_release(m, err);
+    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
+    int rc = ops->release ? ops->release(m, err) : bm_step_release(m, err);
 
     if (rc)
         return rc;

@@ -93,7 +93,8 @@ int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
         *err = m->room_why;
     else if (err->code ==
              ECANCELED) /* in one wording, whichever tool stopped */
-        bm_fail_errno(err, ECANCELED, "the move of %s stops", m->job->domain);
+        bm_fail_errno(err, ECANCELED, "the %s of %s stops", bm_job_noun(m->job),
+                      m->job->domain);
     if (bm_room_way_back(m->job, &shut)) {
         bm_cause(err, "%.500s: %.200s", shut.what, shut.cause);
         bm_remedy(err, "%s", shut.remedy);
@@ -119,11 +120,11 @@ static int work(struct bm_mover *m, struct bm_error *err)
     else
         bm_heed(m);
     if (bm_move_before_switch(m->job) && bm_mover_cancelled(m))
-        return bm_fail_errno(err, ECANCELED, "the move of %s stops",
-                             m->job->domain);
+        return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
+                             bm_job_noun(m->job), m->job->domain);
     switch (m->job->state) {
     case BM_STATE_ALLOCATING:
-        return bm_step_allocate(m, err);
+        return ops->allocate ? ops->allocate(m, err) : bm_step_allocate(m, err);
     case BM_STATE_FREEZING:
         return ops->freeze(m, err);
     case BM_STATE_COPYING:

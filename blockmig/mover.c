@@ -314,8 +314,8 @@ static int wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
         if (rc || all || (first && any))
             return rc;
         if (can_cancel && bm_mover_cancelled(m))
-            return bm_fail_errno(err, ECANCELED, "the move of %s stops",
-                                 m->job->domain);
+            return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
+                                 bm_job_noun(m->job), m->job->domain);
         if (sum != before || m->job->paused)
             moved_ms = bm_now_ms();
         before = sum;

@@ -26,6 +26,8 @@ struct bm_looking {
 #define BM_FINE(look, name, disk, ...)                                         \
     bm_preflight_add((look)->list, BM_OK, name, disk, NULL, __VA_ARGS__)
 
+/* The domain as a whole, whatever is to be done with its disks. */
+int bm_preflight_domain(const struct bm_looking *look, struct bm_error *err);
 int bm_preflight_disk(const struct bm_looking *look,
                       const struct bm_job_disk *plan, struct bm_disk *disk,
                       struct bm_error *err);

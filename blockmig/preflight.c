@@ -198,7 +198,7 @@ static int check_here(const struct bm_looking *look)
     return BM_FINE(look, "host", "", "the hypervisor is this host's");
 }
 
-static int check_domain(const struct bm_looking *look, struct bm_error *err)
+int bm_preflight_domain(const struct bm_looking *look, struct bm_error *err)
 {
     int rc = check_state(look);
 
@@ -209,16 +209,21 @@ static int check_domain(const struct bm_looking *look, struct bm_error *err)
     if (!rc)
         rc = check_stamp(look);
     if (!rc)
+        rc = check_labels(look);
+    return rc ? rc : check_here(look);
+}
+
+static int check_domain(const struct bm_looking *look, struct bm_error *err)
+{
+    int rc = bm_preflight_domain(look, err);
+
+    if (!rc)
         rc = bm_preflight_snapshots(look, err);
     if (!rc)
         rc = bm_preflight_checkpoints(look, err);
     if (!rc)
-        rc = check_labels(look);
-    if (!rc)
         rc = check_quiesce(look);
-    if (!rc)
-        rc = check_overlay_max(look);
-    return rc ? rc : check_here(look);
+    return rc ? rc : check_overlay_max(look);
 }
 
 int bm_preflight_run(struct bm_connection *conn, struct bm_domain *domain,

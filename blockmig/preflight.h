@@ -44,6 +44,11 @@ int bm_preflight_run(struct bm_connection *conn, struct bm_domain *domain,
                      const struct bm_store *store, const struct bm_job *job,
                      struct bm_preflight *preflight, struct bm_error *err);
 
+/* The same of a planned merge (BM_STRATEGY_MERGE). */
+int bm_preflight_merge(struct bm_connection *conn, struct bm_domain *domain,
+                       const struct bm_job *job, struct bm_preflight *preflight,
+                       struct bm_error *err);
+
 /* The first refusal as an error with status BM_EXIT_REFUSED. */
 int bm_preflight_error(const struct bm_preflight *preflight,
                        struct bm_error *err);

@@ -24,7 +24,7 @@ static int no_room(const struct bm_job *job, const char *path, uint64_t left,
 {
     char text[32];
 
-    bm_fail(err, ENOSPC, "the move of %s stops", job->domain);
+    bm_fail(err, ENOSPC, "the %s of %s stops", bm_job_noun(job), job->domain);
     bm_cause(err, "the file system of %s has no room left: %s free", path,
              bm_format_size(left, text, sizeof text));
     return bm_remedy(err, "make room there"), -ENOSPC;
@@ -71,7 +71,8 @@ static int check_overlays(const struct bm_job *job, struct bm_error *err)
     for (size_t i = 0; job->overlay_max && i < job->n_disks; i++) {
         if (bm_needs_overlays(job, &job->disks[i]) <= job->overlay_max)
             continue;
-        bm_fail(err, EDQUOT, "the move of %s stops", job->domain);
+        bm_fail(err, EDQUOT, "the %s of %s stops", bm_job_noun(job),
+                job->domain);
         bm_cause(err, "the overlays of disk %s hold more than --overlay-max %s",
                  job->disks[i].target,
                  bm_format_size(job->overlay_max, text, sizeof text));

@@ -11,6 +11,7 @@ const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job)
         [BM_STRATEGY_STAGED] = &bm_strategy_staged,
         [BM_STRATEGY_COLD] = &bm_strategy_cold,
         [BM_STRATEGY_PULL] = &bm_strategy_pull,
+        [BM_STRATEGY_MERGE] = &bm_strategy_merge,
     };
 
     return all[job->strategy];
@@ -37,6 +38,7 @@ enum bm_state bm_strategy_next(const struct bm_job *job)
 
 int bm_stuck(const struct bm_job *job, struct bm_error *err)
 {
-    bm_fail(err, BM_STUCK, "cannot go on with the move of %s", job->domain);
+    bm_fail(err, BM_STUCK, "cannot go on with the %s of %s", bm_job_noun(job),
+            job->domain);
     return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
 }

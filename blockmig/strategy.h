@@ -26,12 +26,17 @@ struct bm_strategy_ops {
     int (*prove_rest)(struct bm_mover *m, struct bm_error *err);
     int (*consolidate)(struct bm_mover *m, struct bm_error *err);
     int (*undo)(struct bm_mover *m, struct bm_error *err);
+    /* The ends of every strategy; NULL: those of a move. */
+    int (*allocate)(struct bm_mover *m, struct bm_error *err);
+    int (*release)(struct bm_mover *m, struct bm_error *err);
+    int (*roll_back)(struct bm_mover *m, struct bm_error *err);
 };
 
 extern const struct bm_strategy_ops bm_strategy_blockcopy;
 extern const struct bm_strategy_ops bm_strategy_staged;
 extern const struct bm_strategy_ops bm_strategy_cold;
 extern const struct bm_strategy_ops bm_strategy_pull;
+extern const struct bm_strategy_ops bm_strategy_merge;
 
 const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job);
 /* The state after the job's own, when its work is done. */
@@ -39,6 +44,9 @@ enum bm_state bm_strategy_next(const struct bm_job *job);
 
 /* --- work that all strategies share --- */
 
+/* The stamp: with it two state stores see each other, and a job is found again
+ * when its store is lost. */
+int bm_step_stamp(struct bm_mover *m, struct bm_error *err);
 /* Makes the target files and stamps the domain. */
 int bm_step_allocate(struct bm_mover *m, struct bm_error *err);
 /* Whether the file of the new layer (0: the image) was made by this job: by its

@@ -3,10 +3,9 @@
 #include "blockmig/answers.h"
 #include "blockmig/plan.h"
 #include "blockmig/preflight.h"
-#include "cli/checks.h"
 #include "cli/cli.h"
 #include "cli/detach.h"
-#include "cli/output.h"
+#include "cli/launch.h"
 #include "cli/session.h"
 #include "nbd/cleanup.h"
 #include "nbd/device.h"
@@ -49,6 +48,9 @@ static int check_usage(const struct cli *cli, struct bm_error *err)
         return usage(err, "option --to STORE", "missing");
     if (cli->options.name && cli->n_args > 2)
         return usage(err, "option --name", "it names one disk's image only");
+    if (cli->options.proof && !strcmp(cli->options.proof, "touched"))
+        return usage(err, "option --proof touched",
+                     "it is of use where layers are merged only");
     if (strcmp(cli->options.on_read_error, "rescue") != 0 &&
         (cli->options.mapfile || cli->options.fill_from))
         return usage(err, "--mapfile and --fill-from",
@@ -134,25 +136,6 @@ static int make_plan(struct move *m, const struct cli *cli,
                         &m->session.job, err);
 }
 
-/* A URI with a socket in it is known to us only: libvirt tells the daemon's
- * own name, and `job resume` would come to another daemon by that. */
-static int keep_uri(struct move *m, struct bm_error *err)
-{
-    const char *uri = m->session.options->connect;
-    char *copy;
-
-    if (!uri)
-        uri = getenv("LIBVIRT_DEFAULT_URI");
-    if (!uri || !uri[0])
-        return 0;
-    copy = strdup(uri);
-    if (!copy)
-        return bm_fail_errno(err, ENOMEM, "cannot plan the move");
-    free(m->session.job->uri);
-    m->session.job->uri = copy;
-    return 0;
-}
-
 /* What dry run and move share, once there is a connection. */
 static int look(struct move *m, const struct cli *cli, struct bm_error *err)
 {
@@ -164,142 +147,41 @@ static int look(struct move *m, const struct cli *cli, struct bm_error *err)
         rc = bm_store_open(m->session.conn, cli->options.to, &m->store, err);
     if (rc == 0)
         rc = make_plan(m, cli, err);
-    return rc < 0 ? rc : keep_uri(m, err);
+    return rc < 0 ? rc : cli_keep_uri(&m->session, err);
 }
 
-static int preflight(struct move *m, struct bm_error *err)
+static int preflight(void *opaque, struct bm_preflight *out,
+                     struct bm_error *err)
 {
+    struct move *m = opaque;
+
     return bm_preflight_run(m->session.conn, m->domain, m->store,
-                            m->session.job, &m->preflight, err);
-}
-
-/* --- dry run ------------------------------------------------------------ */
-
-static json_object *lines_json(char *text)
-{
-    json_object *array = json_object_new_array();
-    char *save = NULL;
-
-    for (char *line = strtok_r(text, "\n", &save); array && line;
-         line = strtok_r(NULL, "\n", &save))
-        json_object_array_add(array, json_object_new_string(line));
-    return array;
-}
-
-static void print_dry(const struct move *m, char *plan, bool json)
-{
-    json_object *o;
-
-    if (!json) {
-        cli_checks_print(&m->preflight);
-        cli_print("\n%s%s", plan,
-                  plan[0] && plan[strlen(plan) - 1] == '\n' ? "" : "\n");
-        return;
-    }
-    o = json_object_new_object();
-    if (o) {
-        cli_add_text(o, "event", "result");
-        cli_add_number(o, "exit_status",
-                       m->preflight.refused ? BM_EXIT_REFUSED : BM_EXIT_DONE);
-        cli_add_bool(o, "dry_run", true);
-        cli_add_bool(o, "refused", m->preflight.refused);
-        json_object_object_add(o, "checks", cli_checks_json(&m->preflight));
-        json_object_object_add(o, "plan", lines_json(plan));
-    }
-    cli_result_json_line(o);
+                            m->session.job, out, err);
 }
 
 /* No guard: nothing is paused; no job store: none may be made. */
 static int dry_run(struct cli *cli, struct bm_error *err)
 {
     MOVE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    BM_FREE char *plan = NULL;
     int rc = bm_connection_open(cli->options.connect, &m.session.conn, err);
 
     if (rc == 0)
         rc = look(&m, cli, err);
     if (rc == 0)
-        rc = preflight(&m, err);
-    if (rc < 0)
-        return rc;
-    plan = bm_plan_text(m.session.job);
-    if (!plan)
-        return bm_fail_errno(err, ENOMEM, "cannot print the plan");
-    print_dry(&m, plan, cli->options.json);
-    if (!m.preflight.refused)
-        return BM_EXIT_DONE;
-    return bm_preflight_error(&m.preflight, err);
-}
-
-/* --- the move ----------------------------------------------------------- */
-
-static int claim(struct move *m, struct bm_error *err)
-{
-    struct cli_session *s = &m->session;
-    int rc = cli_open_jobs(s->options, false, &s->jobs, err);
-
-    /* the lock before the job can be seen: nobody shall take it for dead */
-    if (rc == 0)
-        rc = cli_session_lock(s, NULL, err);
-    if (rc == 0)
-        rc = bm_job_store_claim(s->jobs, s->job, err);
-    return rc;
-}
-
-static int checked(struct move *m, struct bm_error *err)
-{
-    struct cli_session *s = &m->session;
-    int rc;
-
-    s->job->state = BM_STATE_PREFLIGHT;
-    rc = bm_job_store_save(s->jobs, s->job, NULL, err);
-    if (rc == 0)
-        rc = preflight(m, err);
-    if (rc < 0)
-        return rc;
-    cli_checks_say(&m->preflight, s->job->id, s->options->json);
-    if (m->preflight.refused)
-        return bm_preflight_error(&m->preflight, err);
-    if (!cli_interrupted())
-        return 0;
-    bm_fail(err, ECANCELED, "cannot move %s", s->job->domain);
-    bm_cause(err, "cancelled before anything was touched");
-    return -ECANCELED;
-}
-
-/* Until bm_move_run nothing was touched: the job leaves no trace. */
-static int check_or_forget(struct cli *cli, struct move *m,
-                           struct bm_move_hooks *hooks, struct bm_error *err)
-{
-    struct cli_session *s = &m->session;
-    int rc = checked(m, err);
-
-    if (rc == 0)
-        rc = cli_session_listen(s, hooks, err);
-    if (rc == 0)
-        rc = cli_detach_ready(cli, bm_job_store_dir(s->jobs), s->job->id, err);
-    if (rc < 0)
-        (void)bm_job_store_forget(s->jobs, s->job->id, NULL);
-    return rc;
+        rc = preflight(&m, &m.preflight, err);
+    return rc < 0 ? rc
+                  : cli_dry_run(cli, &m.preflight, bm_plan_text(m.session.job),
+                                err);
 }
 
 static int move_now(struct cli *cli, struct bm_error *err)
 {
     MOVE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    struct cli_session *s = &m.session;
-    struct bm_move_hooks hooks;
-    int rc = cli_session_connect(s, cli->options.connect, err);
+    int rc = cli_session_connect(&m.session, cli->options.connect, err);
 
     if (rc == 0)
         rc = look(&m, cli, err);
-    if (rc == 0)
-        rc = claim(&m, err);
-    if (rc == 0)
-        rc = check_or_forget(cli, &m, &hooks, err);
-    if (rc < 0)
-        return rc;
-    rc = bm_move_run(s->conn, s->jobs, s->job, s->guard, &hooks, err);
-    return cli_session_report(s, rc, err);
+    return rc < 0 ? rc : cli_launch(cli, &m.session, preflight, &m, err);
 }
 
 int cli_move(struct cli *cli, struct bm_error *err)

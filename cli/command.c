@@ -35,6 +35,17 @@ static const enum cli_option hash_options[] = {
     CLI_FORCE_SHARE,  CLI_BANDWIDTH, CLI_TLS_CERTIFICATES, CLI_TLS_PSK,
     CLI_OPTION_NONE};
 
+#define MERGE_OPTIONS                                                          \
+    CLI_PROOF, CLI_BANDWIDTH, CLI_GUEST_LATENCY, CLI_MAX_PAUSE, CLI_DRY_RUN,   \
+        CLI_DETACH
+static const enum cli_option delete_options[] = {CLI_CHILDREN, MERGE_OPTIONS,
+                                                 CLI_OPTION_NONE};
+static const enum cli_option commit_options[] = {
+    CLI_DISK, CLI_TOP, CLI_BASE, CLI_FORCE, MERGE_OPTIONS, CLI_OPTION_NONE};
+static const enum cli_option consolidate_options[] = {
+    CLI_DEPTH, CLI_KEEP,      CLI_OLDER_THAN, CLI_DISK,
+    CLI_FORCE, MERGE_OPTIONS, CLI_OPTION_NONE};
+
 static const char move_details[] =
     "Moves the named disks (vda, or an image's path; without names all of\n"
     "them) of a domain, by name or UUID, to STORE, and proves block by block\n"
@@ -61,6 +72,21 @@ static const char hash_details[] =
     "Prints DIGEST  NAME for each image: the digest over the digests of its\n"
     "64 KiB blocks and its length, as blksum and nbdcopy --blkhash do. Exit\n"
     "status 4: --check found ranges that differ; they are listed.\n";
+
+static const char delete_details[] =
+    "The disk is what it was. An image that others stand on too is not\n"
+    "written: then only the restore point goes. Exit status 0: done; 1: it\n"
+    "stopped, and every image that is named is valid; 3: refused, nothing\n"
+    "was touched; 4: a proof failed; 6: run 'blockmig job resume'.\n";
+static const char commit_details[] =
+    "The layers from --top down to the one above --base go into that.\n"
+    "Restore points that are lost with it are in the way, unless --force is\n"
+    "given. Exit status as of snapshot delete.\n";
+static const char consolidate_details[] =
+    "Layers that are no restore point are merged; with --keep, --older-than\n"
+    "or --depth restore points go too, the oldest first. The end of a chain\n"
+    "that never was one may be a template: it is merged into with --force\n"
+    "only. Exit status as of snapshot delete.\n";
 
 const struct cli_command cli_commands[] = {
     {"move", "DOMAIN [DISK...] --to STORE",
@@ -128,6 +154,14 @@ const struct cli_command cli_commands[] = {
      none, 1, 1, "DOMAIN", false, cli_snapshot_tree},
     {"snapshot show", "DOMAIN NAME", "everything about one restore point", NULL,
      none, 2, 2, "DOMAIN or NAME", false, cli_snapshot_show},
+    {"snapshot delete", "DOMAIN NAME",
+     "a restore point goes; its layers are merged, with proof", delete_details,
+     delete_options, 2, 2, "DOMAIN or NAME", true, cli_snapshot_merge},
+    {"snapshot commit", "DOMAIN", "layers go down into one below them",
+     commit_details, commit_options, 1, 1, "DOMAIN", true, cli_snapshot_merge},
+    {"snapshot consolidate", "DOMAIN", "fewer layers, and fewer restore points",
+     consolidate_details, consolidate_options, 1, 1, "DOMAIN", true,
+     cli_snapshot_merge},
     {"doctor", "", "is this host fit? A list of checks with remedies",
      "Exit status 0: all is fine; 1: something was found.\n", none, 0, 0, NULL,
      false, cli_doctor},

@@ -25,6 +25,7 @@ void cli_options_default(struct cli_options *options)
     options->max_pause = BM_MAX_PAUSE_MS;
     options->switch_max = BM_SWITCH_MAX;
     options->guest_latency = BM_PACE_FACTOR;
+    options->keep = -1;
 }
 
 /* --- values ------------------------------------------------------------- */

@@ -20,16 +20,20 @@ enum cli_option {
     CLI_ALL,
     CLI_BACK,
     CLI_BANDWIDTH,
+    CLI_BASE,
     CLI_CACHE,
     CLI_CHAIN,
     CLI_CHANGED_SINCE,
     CLI_CHECK,
+    CLI_CHILDREN,
     CLI_COMMANDS, /* hidden */
     CLI_CONNECT,
+    CLI_DEPTH,
     CLI_DETACH,
     CLI_DIGEST,
     CLI_DIGESTS,
     CLI_DIRTY,
+    CLI_DISK,
     CLI_DROP_CHECKPOINTS,
     CLI_DRY_RUN,
     CLI_FILL_FROM,
@@ -40,12 +44,14 @@ enum cli_option {
     CLI_HELP,
     CLI_IMAGE_FORMAT,
     CLI_JSON,
+    CLI_KEEP,
     CLI_KEPT,
     CLI_LONG_OPTIONS, /* hidden */
     CLI_MANIFEST,
     CLI_MAPFILE,
     CLI_MAX_PAUSE,
     CLI_NAME,
+    CLI_OLDER_THAN,
     CLI_ON_READ_ERROR,
     CLI_OTHER_FORMAT,
     CLI_OUTPUT_FORMAT,
@@ -66,6 +72,7 @@ enum cli_option {
     CLI_TLS_CERTIFICATES,
     CLI_TLS_PSK,
     CLI_TO,
+    CLI_TOP,
     CLI_UPDATE,
     CLI_VERBOSE,
     CLI_VERIFY,
@@ -99,6 +106,11 @@ struct cli_options {
     const char *tls_certificates, *tls_psk;
     int64_t retries;
     bool quiesce, resume, verify;
+    const char *disk, *top, *base; /* NULL: not given */
+    bool children;
+    int64_t depth;      /* images; 0: not given */
+    int64_t keep;       /* restore points; -1: not given */
+    int64_t older_than; /* ms; 0: not given */
 };
 
 void cli_options_default(struct cli_options *options);

@@ -154,3 +154,55 @@ int bm_snapshot_redefine(struct bm_domain *domain,
         redefine_free(call);
     return rc;
 }
+
+/* --- taking away --- */
+
+struct forget_call {
+    virDomainPtr dom; /* a reference */
+    char *name;
+};
+
+static void forget_free(void *arg)
+{
+    struct forget_call *call = arg;
+
+    virDomainFree(call->dom);
+    free(call->name);
+    free(call);
+}
+
+static int forget_fn(void *arg)
+{
+    struct forget_call *call = arg;
+    virDomainSnapshotPtr snapshot =
+        virDomainSnapshotLookupByName(call->dom, call->name, 0);
+    int rc;
+
+    if (!snapshot)
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_SNAPSHOT ? 0 : -1;
+    rc = virDomainSnapshotDelete(snapshot,
+                                 VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY);
+    virDomainSnapshotFree(snapshot);
+    return rc;
+}
+
+int bm_snapshot_forget(struct bm_domain *domain, const char *name,
+                       struct bm_error *err)
+{
+    struct forget_call *call = calloc(1, sizeof *call);
+    char what[400];
+    int rc;
+
+    snprintf(what, sizeof what, "cannot take snapshot %s of %s away", name,
+             domain->name);
+    if (!call || !(call->name = strdup(name))) {
+        free(call);
+        return bm_fail_errno(err, ENOMEM, "%s", what);
+    }
+    virDomainRef(domain->dom);
+    call->dom = domain->dom;
+    rc = bm_call(what, bm_call_ms(), forget_fn, call, forget_free, err);
+    if (rc != -ETIMEDOUT)
+        forget_free(call);
+    return rc;
+}

@@ -32,4 +32,10 @@ int bm_snapshot_redefine(struct bm_domain *domain,
                          const struct bm_snapshot *snapshot, const char *xml,
                          struct bm_error *err);
 
+/* Takes the metadata of a snapshot away, and nothing else; its children become
+ * those of its parent, and if it was the current one the parent is. One that is
+ * gone is fine. */
+int bm_snapshot_forget(struct bm_domain *domain, const char *name,
+                       struct bm_error *err);
+
 #endif

@@ -1,0 +1,292 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/merge.h"
+
+#include "blockmig/bitmaps.h"
+#include "blockmig/commit.h"
+#include "blockmig/pacer.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
+#include "blockmig/strategy.h"
+#include "blockmig/users.h"
+#include "nbd/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ABORT_MS 60000
+
+size_t bm_merge_disk(const struct bm_job *job, const struct bm_job_merge *merge)
+{
+    size_t i = 0;
+
+    while (i + 1 < job->n_disks &&
+           strcmp(job->disks[i].target, merge->target) != 0)
+        i++;
+    return i;
+}
+
+/* --- looking --- */
+
+/* Where that path stands in the chain; n: nowhere. */
+static size_t position(const struct bm_chain *chain, const char *path)
+{
+    size_t i = 0;
+
+    while (i < chain->n &&
+           !(chain->layers[i].path && !strcmp(chain->layers[i].path, path)))
+        i++;
+    return i;
+}
+
+static enum bm_merge_at place(const struct bm_chain *chain,
+                              const struct bm_job_merge *merge, bool *foreign)
+{
+    const char *base = bm_merge_base(merge)->path;
+    size_t goes = merge->layers.n - 1, at = position(chain, base), seen = 0;
+
+    for (size_t l = 0; l < goes; l++)
+        seen += bm_chain_names(chain, merge->layers.layers[l].path);
+    *foreign = false;
+    if (at == chain->n) {
+        *foreign = seen > 0;
+        return BM_MERGE_BRANCH;
+    }
+    if (seen == 0 && goes > 0)
+        return BM_MERGE_MERGED;
+    *foreign = seen < goes || at < goes;
+    for (size_t l = 0; !*foreign && l < goes; l++)
+        *foreign = strcmp(chain->layers[at - goes + l].path,
+                          merge->layers.layers[l].path) != 0;
+    return BM_MERGE_CHAIN;
+}
+
+int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
+                  enum bm_merge_at *at, struct bm_error *err)
+{
+    size_t i = bm_merge_disk(m->job, merge);
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_chain chain = {0};
+    bool foreign = false;
+    int rc;
+
+    if (!disk)
+        return bm_mover_misplaced(m, i, "gone", NULL, err);
+    rc = bm_situation_chain(m->domain, disk, &chain, err);
+    if (rc)
+        return rc;
+    *at = place(&chain, merge, &foreign);
+    /* nobody but us merges them, and only when that is in the journal */
+    foreign |= *at == BM_MERGE_MERGED && !merge->begun;
+    if (foreign)
+        rc = bm_mover_misplaced(m, i, "on a chain that is not as planned",
+                                &chain, err);
+    bm_chain_clear(&chain);
+    return rc;
+}
+
+/* --- down --- */
+
+/* In the journal the disk stands on what is left. */
+static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
+                       struct bm_error *err)
+{
+    struct bm_job_disk *disk = &m->job->disks[bm_merge_disk(m->job, merge)];
+    struct bm_chain left = {0};
+    int rc = 0;
+
+    for (size_t l = 0; !rc && l < disk->source.n; l++) {
+        const struct bm_layer *layer = &disk->source.layers[l];
+        size_t at = position(&merge->layers, layer->path);
+
+        if (at >= merge->layers.n - 1)
+            rc = bm_chain_add(&left, layer);
+    }
+    if (rc) {
+        bm_chain_clear(&left);
+        return bm_fail_errno(err, ENOMEM, "cannot merge");
+    }
+    left.complete = true;
+    bm_chain_clear(&disk->source);
+    disk->source = left;
+    merge->merged = true;
+    return bm_mover_save(m, NULL, err);
+}
+
+/* libvirt's, under a guest that runs. One that a dead process asked for may
+ * still be there: it is waited for. */
+static int commit_running(struct bm_mover *m, struct bm_job_merge *merge,
+                          struct bm_error *err)
+{
+    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    size_t i = bm_merge_disk(m->job, merge);
+    const struct bm_commit_request request = {
+        .target = merge->target,
+        .top = merge->layers.layers[0].path,
+        .base = bm_merge_base(merge)->path,
+        .bandwidth = m->job->bandwidth};
+    int rc, kind = 0;
+
+    if (!jobs)
+        return bm_fail_errno(err, ENOMEM, "cannot merge");
+    if (bm_mover_disk(m, i)->mirror)
+        return bm_commit_foreign(m, merge->target, err);
+    rc = bm_blockjob_kind(m->domain, merge->target, &kind, err);
+    if (!rc && kind && kind != VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT)
+        return bm_commit_foreign(m, merge->target, err);
+    if (!rc && kind)
+        bm_blockjob_adopt(m->conn, m->domain, merge->target, &jobs[i]);
+    else if (!rc)
+        rc = bm_blockjob_commit(m->conn, m->domain, &request, &jobs[i], err);
+    bm_point("copying.merging");
+    if (!rc)
+        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_COMPLETED, true, err);
+    return rc;
+}
+
+/* One pass by qemu-img; what was merged by one that was killed is merged
+ * again. The layers that go are not changed. */
+static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
+                      struct bm_error *err)
+{
+    const struct bm_layer *top = &merge->layers.layers[0];
+    const struct bm_layer *base = bm_merge_base(merge);
+    int rc;
+
+    bm_mover_progress(m, 0, merge->held);
+    rc = bm_image_commit(top->path, top->format,
+                         merge->layers.n > 2 ? base->path : NULL, err);
+    bm_point("copying.merging");
+    return rc ? rc
+              : bm_bitmaps_add(&merge->layers, merge->layers.n - 1, base, err);
+}
+
+static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
+                       struct bm_error *err)
+{
+    size_t i = bm_merge_disk(m->job, merge);
+    struct bm_disk *disk = bm_mover_disk(m, i);
+
+    if (m->domain->active &&
+        !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
+        return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
+                                  err);
+    return bm_users_other_domains(m->conn, m->job->uuid,
+                                  bm_merge_base(merge)->path, err);
+}
+
+static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
+                      enum bm_merge_at at, struct bm_error *err)
+{
+    bool live = at == BM_MERGE_CHAIN && m->domain->active;
+    int rc = at == BM_MERGE_BRANCH ? 0 : check_stand(m, merge, err);
+
+    if (!rc)
+        rc = bm_merge_prove_before(m, merge, err);
+    if (!rc)
+        rc = bm_merge_forget_points(m, merge, err);
+    if (rc)
+        return rc;
+    merge->begun = true;
+    rc = bm_mover_save(m, NULL, err);
+    bm_point("copying.begun");
+    if (!rc)
+        rc = live ? commit_running(m, merge, err) : commit_off(m, merge, err);
+    return rc;
+}
+
+/* Until the base holds all of it. */
+static int down(struct bm_mover *m, struct bm_job_merge *merge,
+                struct bm_error *err)
+{
+    enum bm_merge_at at;
+    int rc = bm_merge_look(m, merge, &at, err);
+    bool live;
+
+    if (rc)
+        return rc;
+    live = at == BM_MERGE_CHAIN && m->domain->active;
+    if (at != BM_MERGE_MERGED)
+        rc = write_down(m, merge, at, err);
+    if (!rc && live)
+        rc = bm_mover_refresh(m, err);
+    if (!rc && live)
+        rc = bm_merge_look(m, merge, &at, err);
+    if (!rc && live && at != BM_MERGE_MERGED) {
+        bm_fail(err, EIO, "%s was not merged", merge->layers.layers[0].path);
+        return bm_cause(err, "its block job did not end well"), -EIO;
+    }
+    if (rc)
+        return rc;
+    bm_point("copying.merged");
+    return note_merged(m, merge, err);
+}
+
+int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
+                 struct bm_error *err)
+{
+    bool several = merge->layers.n > 1;
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc && several && !merge->merged)
+        rc = down(m, merge, err);
+    if (!rc && several && !merge->proven &&
+        m->job->snapshot->proof != BM_PROOF_NONE)
+        rc = bm_merge_prove(m, merge, err);
+    if (!rc && !several)
+        rc = bm_merge_forget_points(m, merge, err);
+    if (!rc && several)
+        rc = bm_merge_rename(m, merge, err);
+    if (!rc)
+        rc = bm_merge_delete(m, merge, err);
+    if (rc)
+        return rc;
+    merge->done = true;
+    return bm_mover_save(m, NULL, err);
+}
+
+/* --- a cancel --- */
+
+static int half_merged(struct bm_mover *m, const struct bm_job_merge *merge,
+                       struct bm_error *err)
+{
+    int rc = bm_stuck(m->job, err);
+
+    bm_cause(err,
+             "%s holds a part of what is above it, so that the %zu images "
+             "between are no valid ones until all is merged; the guest's disk "
+             "is",
+             bm_merge_base(merge)->path, merge->layers.n - 2);
+    bm_remedy(err, "`blockmig job resume %s` merges the rest", m->job->id);
+    m->job->state = BM_STATE_COPYING;
+    return rc;
+}
+
+int bm_merge_stop(struct bm_mover *m, struct bm_job_merge *merge,
+                  struct bm_error *err)
+{
+    struct bm_blockjob job;
+    enum bm_merge_at at;
+    int kind = 0, rc;
+
+    if (!merge->begun || merge->merged || merge->layers.n < 2)
+        return 0;
+    rc = bm_merge_look(m, merge, &at, err);
+    if (!rc && at == BM_MERGE_MERGED)
+        return note_merged(m, merge, err);
+    if (!rc && at == BM_MERGE_CHAIN && m->domain->active)
+        rc = bm_blockjob_kind(m->domain, merge->target, &kind, err);
+    if (!rc && kind == VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT) {
+        bm_blockjob_adopt(m->conn, m->domain, merge->target, &job);
+        rc = bm_blockjob_abort(&job, ABORT_MS, err);
+        if (!rc)
+            rc = bm_mover_refresh(m, err);
+        if (!rc)
+            rc = bm_merge_look(m, merge, &at, err);
+        if (!rc && at == BM_MERGE_MERGED)
+            return note_merged(m, merge, err);
+    }
+    return rc || merge->layers.n == 2 ? rc : half_merged(m, merge, err);
+}

@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * One merge of a job: layers of a disk go down into the one below them, by
+ * libvirt under a running guest, by qemu-img where nobody stands on them; that
+ * is proven, then whatever named them names what took them, and they go. Each
+ * part looks at what is there, and can be done again.
+ */
+#ifndef BM_MERGE_H
+#define BM_MERGE_H
+
+#include "blockmig/mover.h"
+
+/* Where the layers of a merge stand. */
+enum bm_merge_at {
+    BM_MERGE_CHAIN,  /* in the chain of the disk */
+    BM_MERGE_BRANCH, /* in none that a disk stands on */
+    BM_MERGE_MERGED, /* the disk's chain has what took them, not them */
+};
+
+/* After bm_mover_refresh. -ESTALE with BM_EXIT_HELD: somebody has changed the
+ * chain. */
+int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
+                  enum bm_merge_at *at, struct bm_error *err);
+/* Which of the job's disks. */
+size_t bm_merge_disk(const struct bm_job *job,
+                     const struct bm_job_merge *merge);
+
+/* All of it, from wherever a dead process left it. ECANCELED: a cancel came
+ * while it can stop, and what there is is valid. */
+int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
+                 struct bm_error *err);
+/* A cancel: ends what libvirt does of it. -BM_STUCK: half of several layers
+ * are merged, so that those between are no valid images until it is done. */
+int bm_merge_stop(struct bm_mover *m, struct bm_job_merge *merge,
+                  struct bm_error *err);
+
+/* --- its parts --- */
+
+/* Where it must be made before (BM_PROOF_FULL), the digests of the view. */
+int bm_merge_prove_before(struct bm_mover *m, struct bm_job_merge *merge,
+                          struct bm_error *err);
+/* -EBADMSG with BM_EXIT_PROOF: what took the layers does not hold them. */
+int bm_merge_prove(struct bm_mover *m, struct bm_job_merge *merge,
+                   struct bm_error *err);
+/* Takes the points away whose state is a layer that will be written to. */
+int bm_merge_forget_points(struct bm_mover *m, const struct bm_job_merge *merge,
+                           struct bm_error *err);
+/* A point goes, and its file of memory. */
+int bm_merge_forget(struct bm_mover *m, struct bm_job_point *point,
+                    struct bm_error *err);
+/* What stands on the uppermost stands on the base; so say the saved XML and
+ * the snapshots' metadata too. */
+int bm_merge_rename(struct bm_mover *m, const struct bm_job_merge *merge,
+                    struct bm_error *err);
+/* The layers go: when nobody uses them. */
+int bm_merge_delete(struct bm_mover *m, struct bm_job_merge *merge,
+                    struct bm_error *err);
+
+#endif

@@ -1,0 +1,215 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Merging in place: the layers of a snapshot command go down, one run of them
+ * after the other. Where the active layer is to go down too, the guest gets a
+ * front first: so what is merged does not change, and can be proven. The front
+ * itself comes last, by an active commit.
+ */
+#include "blockmig/ballast.h"
+#include "blockmig/fronts.h"
+#include "blockmig/merge.h"
+#include "blockmig/pacer.h"
+#include "blockmig/point.h"
+#include "blockmig/room.h"
+#include "blockmig/strategy.h"
+#include "nbd/units.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static const enum bm_state states[] = {
+    BM_STATE_ALLOCATING,    BM_STATE_FREEZING,  BM_STATE_COPYING,
+    BM_STATE_CONSOLIDATING, BM_STATE_RELEASING,
+};
+
+static int allocate(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    return rc ? rc : bm_step_stamp(m, err);
+}
+
+/* --- the front --- */
+
+static bool fronted(const struct bm_job *job)
+{
+    return job->n_disks && job->disks[0].fronts > 0;
+}
+
+/* The uppermost layer is the one that the guest writes to. */
+static bool wants_front(struct bm_mover *m, const struct bm_job_merge *merge)
+{
+    const struct bm_job_disk *disk =
+        &m->job->disks[bm_merge_disk(m->job, merge)];
+
+    return m->domain->active && !fronted(m->job) && !merge->merged &&
+           merge->layers.n > 1 &&
+           !strcmp(disk->source.layers[0].path, merge->layers.layers[0].path);
+}
+
+static struct bm_job_merge *next_merge(const struct bm_job *job)
+{
+    for (size_t k = 0; k < job->snapshot->n_merges; k++)
+        if (!job->snapshot->merges[k].done)
+            return &job->snapshot->merges[k];
+    return NULL;
+}
+
+static int freeze(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_job_merge *merge = next_merge(m->job);
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && m->domain)
+        rc = bm_fronts_adopt(m, err);
+    if (rc || !m->domain || !merge || !wants_front(m, merge))
+        return rc;
+    /* what the guest's I/O takes before we do anything to it */
+    rc = bm_pacer_need(m, err);
+    if (!rc)
+        rc = bm_ballast_make(m, err);
+    return rc ? rc : bm_fronts_freeze(m, err);
+}
+
+/* --- the merges --- */
+
+static int copy(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    struct bm_job_merge *merge;
+    int rc = bm_pacer_need(m, err);
+
+    if (!rc)
+        bm_pacer_take_jobs(m->pacer);
+    while (!rc && (merge = next_merge(m->job))) {
+        rc = bm_mover_refresh(m, err);
+        if (!rc && !m->domain)
+            rc =
+                bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+        if (!rc && bm_mover_cancelled(m))
+            rc = bm_fail_errno(err, ECANCELED, "the merge of %s stops",
+                               m->job->domain);
+        if (!rc && wants_front(m, merge)) {
+            rc = bm_mover_enter(m, BM_STATE_FREEZING, err);
+            return rc ? rc : -EAGAIN;
+        }
+        if (!rc)
+            rc = bm_merge_run(m, merge, err);
+    }
+    m->job->copy_ms += bm_now_ms() - start;
+    return rc;
+}
+
+/* --- the ends --- */
+
+static int commit_fronts(struct bm_mover *m, struct bm_error *err)
+{
+    uint64_t bytes = bm_fronts_bytes(m->job);
+    int rc = 0;
+
+    if (!fronted(m->job))
+        return 0;
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = bm_fronts_commit(m, i, err);
+    return rc ? rc
+              : bm_mover_note(m, err,
+                              "the last %" PRIu64 " bytes, which the guest "
+                              "wrote meanwhile, were merged while it ran",
+                              bytes);
+}
+
+static int consolidate(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    return rc ? rc : commit_fronts(m, err);
+}
+
+/* Those whose images stay, as others need them, or that have none. */
+static int forget_points(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_job_snapshot *snapshot = m->job->snapshot;
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < snapshot->n_points; i++)
+        if (!snapshot->points[i].gone)
+            rc = bm_merge_forget(m, &snapshot->points[i], err);
+    return rc;
+}
+
+static int tidy(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_ballast_remove(m, err);
+
+    if (!rc)
+        rc = bm_room_let_run(m, err);
+    if (!rc && m->domain)
+        rc = bm_domain_stamp(m->domain, NULL, err);
+    return rc;
+}
+
+static int check_end(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (!disk || (m->domain->active &&
+                      !bm_chain_equal(&disk->chain, &m->job->disks[i].source)))
+            rc = bm_mover_misplaced(m, i, "on a chain that is not as planned",
+                                    NULL, err);
+    }
+    return rc;
+}
+
+static int release(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+    if (!rc)
+        rc = check_end(m, err);
+    if (!rc)
+        rc = forget_points(m, err);
+    return rc ? rc : tidy(m, err);
+}
+
+/* What is merged stays merged, and is brought to its end; the rest is left as
+ * it is. */
+static int roll_back(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+    struct bm_job_merge *merge = next_merge(m->job);
+
+    if (rc || !m->domain)
+        return rc;
+    rc = bm_fronts_adopt(m, err);
+    if (!rc && merge)
+        rc = bm_merge_stop(m, merge, err);
+    if (!rc && merge && merge->merged)
+        rc = bm_merge_run(m, merge, err);
+    bm_point("rolling-back.stopped");
+    if (!rc)
+        rc = bm_mover_refresh(m, err);
+    if (!rc)
+        rc = commit_fronts(m, err);
+    return rc ? rc : tidy(m, err);
+}
+
+const struct bm_strategy_ops bm_strategy_merge = {
+    .states = states,
+    .freeze = freeze,
+    .copy = copy,
+    .consolidate = consolidate,
+    .allocate = allocate,
+    .release = release,
+    .roll_back = roll_back,
+};

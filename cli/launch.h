@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * From a plan to the end of its job: what every command does that makes one.
+ */
+#ifndef CLI_LAUNCH_H
+#define CLI_LAUNCH_H
+
+#include "blockmig/preflight.h"
+#include "cli/cli.h"
+#include "cli/session.h"
+
+/* Fills the list for s->job. */
+typedef int (*cli_preflight)(void *opaque, struct bm_preflight *out,
+                             struct bm_error *err);
+
+/* s->job is planned and nothing was touched: claims it, checks it, listens, and
+ * runs it to a resting state; tells the result. Until it runs the job leaves no
+ * trace. The exit status, or a negative errno. */
+int cli_launch(struct cli *cli, struct cli_session *s, cli_preflight preflight,
+               void *opaque, struct bm_error *err);
+
+/* Prints preflight and plan (freed). BM_EXIT_DONE, or what was refused. */
+int cli_dry_run(struct cli *cli, const struct bm_preflight *preflight,
+                char *plan, struct bm_error *err);
+
+/* The URI as the user named it, into the job: one with a socket in it is known
+ * to us only, as libvirt tells the daemon's own name. */
+int cli_keep_uri(struct cli_session *s, struct bm_error *err);
+
+#endif

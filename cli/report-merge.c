@@ -1,0 +1,91 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "cli/report-merge.h"
+
+#include "cli/output.h"
+#include "nbd/units.h"
+
+static json_object *paths_json(const struct bm_chain *chain, size_t n)
+{
+    json_object *array = json_object_new_array();
+
+    for (size_t l = 0; array && l < n; l++)
+        json_object_array_add(array,
+                              json_object_new_string(chain->layers[l].path));
+    return array;
+}
+
+static json_object *merge_json(const struct bm_job_merge *merge)
+{
+    json_object *o = json_object_new_object();
+    bool drop = merge->layers.n == 1;
+
+    if (!o)
+        return NULL;
+    cli_add_text(o, "disk", merge->target);
+    json_object_object_add(o, "layers",
+                           paths_json(&merge->layers, bm_merge_goes(merge)));
+    cli_add_text(o, "into", drop ? NULL : bm_merge_base(merge)->path);
+    json_object_object_add(o, "held", json_object_new_uint64(merge->held));
+    cli_add_bool(o, "done", merge->done);
+    cli_add_bool(o, "proven", merge->proven);
+    json_object_object_add(o, "proof_bytes",
+                           json_object_new_uint64(merge->proof_bytes));
+    cli_add_text(o, "proof_medium", merge->proof_medium);
+    cli_add_text(o, "digest", merge->digest);
+    return o;
+}
+
+void cli_add_merges(json_object *o, const struct bm_job *job)
+{
+    const struct bm_job_snapshot *snapshot = job->snapshot;
+    json_object *merges = json_object_new_array();
+    json_object *points = json_object_new_array();
+
+    cli_add_text(o, "verb", snapshot->verb);
+    cli_add_text(o, "proof", bm_merge_proof_name(snapshot->proof));
+    for (size_t i = 0; merges && i < snapshot->n_merges; i++)
+        json_object_array_add(merges, merge_json(&snapshot->merges[i]));
+    for (size_t i = 0; points && i < snapshot->n_points; i++)
+        if (snapshot->points[i].gone)
+            json_object_array_add(
+                points, json_object_new_string(snapshot->points[i].name));
+    json_object_object_add(o, "merges", merges);
+    json_object_object_add(o, "points_gone", points);
+}
+
+static void merge_text(const struct bm_job_merge *merge)
+{
+    char size[32];
+
+    if (merge->layers.n == 1) {
+        cli_print("%s: %s %s\n", merge->target, merge->layers.layers[0].path,
+                  merge->done ? "is gone" : "is still there");
+        return;
+    }
+    cli_print("%s: %zu layer%s %s %s\n", merge->target, bm_merge_goes(merge),
+              bm_merge_goes(merge) > 1 ? "s" : "",
+              merge->done     ? "merged into"
+              : merge->merged ? "merged, but not to the end, into"
+                              : "not merged into",
+              bm_merge_base(merge)->path);
+    if (merge->proven)
+        cli_print("  proven: %s compared, 0 different (read from %s), sha256 "
+                  "%s\n",
+                  bm_format_size(merge->proof_bytes, size, sizeof size),
+                  merge->proof_medium, merge->digest);
+    else if (merge->done)
+        cli_print("  not proven: --proof none was given, so the layers are "
+                  "kept\n");
+}
+
+void cli_merges_text(const struct bm_job *job)
+{
+    const struct bm_job_snapshot *snapshot = job->snapshot;
+
+    for (size_t i = 0; i < snapshot->n_points; i++)
+        cli_print("restore point %s %s\n", snapshot->points[i].name,
+                  snapshot->points[i].gone ? "is gone" : "is still there");
+    for (size_t i = 0; i < snapshot->n_merges; i++)
+        merge_text(&snapshot->merges[i]);
+}
