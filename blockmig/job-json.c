@@ -151,6 +151,13 @@ const struct bm_field bm_layer_fields[] = {
 
 const struct bm_field bm_snapshot_fields[] = {
     FIELD(bm_job_snapshot, NAME, verb),
+    FIELD(bm_job_snapshot, TEXT, name),
+    FIELD(bm_job_snapshot, TEXT, description),
+    FIELD(bm_job_snapshot, TEXT, memory),
+    FIELD(bm_job_snapshot, TEXT, xml),
+    FIELD(bm_job_snapshot, TEXT, xml_after),
+    FIELD(bm_job_snapshot, TEXT, branch),
+    FIELD(bm_job_snapshot, BOOL, start),
     FIELD(bm_job_snapshot, PROOF, proof),
     END,
 };

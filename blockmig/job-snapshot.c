@@ -42,6 +42,12 @@ void bm_job_snapshot_free(struct bm_job_snapshot *snapshot)
     free(snapshot->merges);
     free(snapshot->points);
     free(snapshot->verb);
+    free(snapshot->name);
+    free(snapshot->description);
+    free(snapshot->memory);
+    free(snapshot->xml);
+    free(snapshot->xml_after);
+    free(snapshot->branch);
     free(snapshot);
 }
 

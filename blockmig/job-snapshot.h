@@ -43,7 +43,17 @@ struct bm_job_point {
 };
 
 struct bm_job_snapshot {
-    char *verb; /* delete, commit, consolidate */
+    char *verb;        /* create, revert, delete, commit, consolidate */
+    char *name;        /* create, revert: the restore point; else NULL */
+    char *description; /* create; or NULL */
+    char *memory;      /* create, revert: the file with the guest's RAM, or
+                        * NULL */
+    /* create: the metadata; revert: the domain as it was, and as it is to be;
+     * with what is secret in it. Else NULL. */
+    char *xml, *xml_after;
+    char *branch; /* revert: the restore point that keeps what is left behind;
+                   * NULL: nothing is */
+    bool start;   /* revert: the guest is to run afterwards */
     enum bm_merge_proof proof;
     struct bm_job_merge *merges;
     size_t n_merges;

@@ -57,14 +57,23 @@ bool bm_state_final(enum bm_state state)
 const char *bm_strategy_name(enum bm_strategy strategy)
 {
     static const char *const names[] = {"blockcopy", "staged", "cold", "pull",
-                                        "merge"};
+                                        "merge", "create", "revert"};
 
     return names[strategy];
 }
 
 const char *bm_job_noun(const struct bm_job *job)
 {
-    return job->snapshot ? "merge" : "move";
+    switch (job->strategy) {
+    case BM_STRATEGY_MERGE:
+        return "merge";
+    case BM_STRATEGY_CREATE:
+        return "snapshot";
+    case BM_STRATEGY_REVERT:
+        return "revert";
+    default:
+        return "move";
+    }
 }
 
 const struct bm_layer *bm_job_image(const struct bm_job_disk *disk)

@@ -51,9 +51,12 @@ enum bm_strategy {
     BM_STRATEGY_STAGED,
     BM_STRATEGY_COLD,
     BM_STRATEGY_PULL,
-    BM_STRATEGY_MERGE, /* no move: layers go down, in place */
+    /* no moves, but snapshot commands */
+    BM_STRATEGY_MERGE,  /* layers go down, in place */
+    BM_STRATEGY_CREATE, /* a restore point is made */
+    BM_STRATEGY_REVERT, /* the disks are again what they were then */
 };
-#define BM_STRATEGY_COUNT (BM_STRATEGY_MERGE + 1)
+#define BM_STRATEGY_COUNT (BM_STRATEGY_REVERT + 1)
 const char *bm_strategy_name(enum bm_strategy strategy);
 
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
@@ -182,7 +185,7 @@ struct bm_job {
     struct bm_job_snapshot *snapshot; /* NULL: a move */
 };
 
-/* "move", or "merge": for messages. */
+/* "move", "merge", ...: for messages. */
 const char *bm_job_noun(const struct bm_job *job);
 /* The new image itself, which the guest will write to; what is below it in
  * `dest` follows it in memory. */

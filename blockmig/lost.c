@@ -121,7 +121,10 @@ static struct bm_chain put_on(const struct bm_job *job, size_t i,
     int over = plan->fronts - job->fronts_asked + 1;
 
     if (which == BM_FREEZE_NEW)
-        return job->strategy == BM_STRATEGY_PULL ? plan->source : plan->dest;
+        return job->strategy == BM_STRATEGY_PULL ||
+                       job->strategy == BM_STRATEGY_CREATE
+                   ? plan->source
+                   : plan->dest;
     return over > 0 ? bm_fronts_below(plan, over) : plan->source;
 }
 

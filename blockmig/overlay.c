@@ -58,25 +58,44 @@ uint64_t bm_overlay_tables(uint64_t size)
     return (up(n * ENTRY, cluster) + n * 2 / cluster + 3) * cluster;
 }
 
-int bm_overlay_make(const char *path, const struct bm_layer *below,
-                    uint64_t size, struct bm_error *err)
+/* options NULL: the defaults. */
+static int format(const char *path, const struct bm_layer *below, uint64_t size,
+                  const char *options, struct bm_error *err)
 {
     BM_FREE char *backing = bm_chain_backing_name(below);
-    char options[100], bytes[32];
-    const char *argv[] = {"qemu-img", "create",      "-q",    "-u",  "-f",
-                          "qcow2",    "-o",          options, "-b",  backing,
-                          "-F",       below->format, path,    bytes, NULL};
-    uint64_t dev, ino;
+    char bytes[32];
+    const char *argv[] = {
+        "qemu-img", "create",      "-q", "-u",
+        "-f",       "qcow2",       "-b", backing,
+        "-F",       below->format, "-o", options ? options : "compat=1.1",
+        path,       bytes,         NULL};
     int rc;
 
     if (!backing)
         return bm_fail_errno(err, ENOMEM, "cannot make %s", path);
+    snprintf(bytes, sizeof bytes, "%" PRIu64, size);
+    rc = bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
+    return rc ? rc : bm_sync_file(path, err);
+}
+
+int bm_overlay_make(const char *path, const struct bm_layer *below,
+                    uint64_t size, struct bm_error *err)
+{
+    char options[100];
+    uint64_t dev, ino;
+    int rc = bm_file_make(path, &dev, &ino, err);
+
     snprintf(options, sizeof options,
              "extended_l2=on,preallocation=metadata,cluster_size=%" PRIu64,
              cluster_for(size));
-    snprintf(bytes, sizeof bytes, "%" PRIu64, size);
-    rc = bm_file_make(path, &dev, &ino, err);
-    if (!rc)
-        rc = bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
-    return rc ? rc : bm_sync_file(path, err);
+    return rc ? rc : format(path, below, size, options, err);
+}
+
+int bm_overlay_format(const char *path, const struct bm_layer *below,
+                      struct bm_error *err)
+{
+    uint64_t size;
+    int rc = bm_overlay_below(below, &size, err);
+
+    return rc ? rc : format(path, below, size, NULL, err);
 }

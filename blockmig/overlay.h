@@ -32,4 +32,9 @@ uint64_t bm_overlay_tables(uint64_t size);
 int bm_overlay_make(const char *path, const struct bm_layer *below,
                     uint64_t size, struct bm_error *err);
 
+/* For a restore point, which stays: an ordinary qcow2, which virsh may pull
+ * into. The file is there, and empty, or was made so before. */
+int bm_overlay_format(const char *path, const struct bm_layer *below,
+                      struct bm_error *err);
+
 #endif

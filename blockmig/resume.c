@@ -65,7 +65,7 @@ static void choose_start(struct bm_job *job, bool back)
 
 static bool acceptable(const struct bm_job *job)
 {
-    return job->proof &&
+    return job->proof && !job->snapshot &&
            (job->state == BM_STATE_HELD ||
             job->state == BM_STATE_NEEDS_RECOVERY) &&
            (job->from == BM_STATE_SWITCHING ||

@@ -12,6 +12,8 @@ const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job)
         [BM_STRATEGY_COLD] = &bm_strategy_cold,
         [BM_STRATEGY_PULL] = &bm_strategy_pull,
         [BM_STRATEGY_MERGE] = &bm_strategy_merge,
+        [BM_STRATEGY_CREATE] = &bm_strategy_create,
+        [BM_STRATEGY_REVERT] = &bm_strategy_revert,
     };
 
     return all[job->strategy];

@@ -37,6 +37,8 @@ extern const struct bm_strategy_ops bm_strategy_staged;
 extern const struct bm_strategy_ops bm_strategy_cold;
 extern const struct bm_strategy_ops bm_strategy_pull;
 extern const struct bm_strategy_ops bm_strategy_merge;
+extern const struct bm_strategy_ops bm_strategy_create;
+extern const struct bm_strategy_ops bm_strategy_revert;
 
 const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job);
 /* The state after the job's own, when its work is done. */

@@ -1,6 +1,5 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "blockmig/answers.h"
 #include "blockmig/plan.h"
 #include "blockmig/preflight.h"
 #include "cli/cli.h"
@@ -58,24 +57,6 @@ static int check_usage(const struct cli *cli, struct bm_error *err)
     return 0;
 }
 
-/* Libvirt's daemon does not share our working directory. */
-static int find_overlay_dir(struct move *m, struct bm_error *err)
-{
-    const char *dir = m->session.options->overlay_dir;
-
-    if (!dir)
-        return 0;
-    if (bm_answers_early(dir, err) != 0)
-        return -err->code;
-    m->overlay_dir = realpath(dir, NULL);
-    if (m->overlay_dir)
-        return 0;
-    bm_fail_errno(err, errno, "cannot use overlay folder %s", dir);
-    bm_remedy(err, "give a folder that exists with --overlay-dir");
-    bm_status(err, BM_EXIT_REFUSED);
-    return -err->code;
-}
-
 /* Whoever resumes the job may stand elsewhere. The file need not exist. */
 static int make_absolute(const char *path, char **out, struct bm_error *err)
 {
@@ -94,7 +75,7 @@ static int make_absolute(const char *path, char **out, struct bm_error *err)
 static int find_files(struct move *m, struct bm_error *err)
 {
     const struct cli_options *o = m->session.options;
-    int rc = find_overlay_dir(m, err);
+    int rc = cli_overlay_dir(o, &m->overlay_dir, err);
 
     if (rc == 0)
         rc = make_absolute(o->mapfile, &m->mapfile, err);

@@ -35,6 +35,11 @@ static const enum cli_option hash_options[] = {
     CLI_FORCE_SHARE,  CLI_BANDWIDTH, CLI_TLS_CERTIFICATES, CLI_TLS_PSK,
     CLI_OPTION_NONE};
 
+static const enum cli_option create_options[] = {
+    CLI_DISK,        CLI_DESCRIPTION, CLI_MEMORY,  CLI_QUIESCE,
+    CLI_OVERLAY_DIR, CLI_MAX_DEPTH,   CLI_DRY_RUN, CLI_OPTION_NONE};
+static const enum cli_option revert_options[] = {
+    CLI_FORCE, CLI_OVERLAY_DIR, CLI_MAX_DEPTH, CLI_DRY_RUN, CLI_OPTION_NONE};
 #define MERGE_OPTIONS                                                          \
     CLI_PROOF, CLI_BANDWIDTH, CLI_GUEST_LATENCY, CLI_MAX_PAUSE, CLI_DRY_RUN,   \
         CLI_DETACH
@@ -73,6 +78,17 @@ static const char hash_details[] =
     "64 KiB blocks and its length, as blksum and nbdcopy --blkhash do. Exit\n"
     "status 4: --check found ranges that differ; they are listed.\n";
 
+static const char create_details[] =
+    "The guest goes on in the overlays. libvirt knows the restore point as\n"
+    "every other; without NAME it is named by the time. --disk takes a list\n"
+    "by commas. Exit status 0: it is there; 1: it is not; 3: refused,\n"
+    "nothing was touched; 6: run 'blockmig job resume'.\n";
+static const char revert_details[] =
+    "The domain must be off, unless --force is given, which ends the guest.\n"
+    "Each disk gets a fresh overlay. What it stood on is kept, as a restore\n"
+    "point before-NAME, unless it holds nothing. The saved XML is that of\n"
+    "then. A guest that ran is started; one whose memory was kept goes on\n"
+    "from it. Exit status as of snapshot create.\n";
 static const char delete_details[] =
     "The disk is what it was. An image that others stand on too is not\n"
     "written: then only the restore point goes. Exit status 0: done; 1: it\n"
@@ -154,6 +170,12 @@ const struct cli_command cli_commands[] = {
      none, 1, 1, "DOMAIN", false, cli_snapshot_tree},
     {"snapshot show", "DOMAIN NAME", "everything about one restore point", NULL,
      none, 2, 2, "DOMAIN or NAME", false, cli_snapshot_show},
+    {"snapshot create", "DOMAIN [NAME]",
+     "a restore point: an overlay on each disk, at one instant", create_details,
+     create_options, 1, 2, "DOMAIN", true, cli_snapshot_make},
+    {"snapshot revert", "DOMAIN NAME",
+     "the disks are again what they were then", revert_details, revert_options,
+     2, 2, "DOMAIN or NAME", true, cli_snapshot_make},
     {"snapshot delete", "DOMAIN NAME",
      "a restore point goes; its layers are merged, with proof", delete_details,
      delete_options, 2, 2, "DOMAIN or NAME", true, cli_snapshot_merge},

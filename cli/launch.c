@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/launch.h"
 
+#include "blockmig/answers.h"
 #include "cli/checks.h"
 #include "cli/detach.h"
 #include "cli/output.h"
@@ -26,6 +27,24 @@ int cli_keep_uri(struct cli_session *s, struct bm_error *err)
     free(s->job->uri);
     s->job->uri = copy;
     return 0;
+}
+
+int cli_overlay_dir(const struct cli_options *options, char **out,
+                    struct bm_error *err)
+{
+    const char *dir = options->overlay_dir;
+
+    if (!dir)
+        return 0;
+    if (bm_answers_early(dir, err) != 0)
+        return -err->code;
+    *out = realpath(dir, NULL);
+    if (*out)
+        return 0;
+    bm_fail_errno(err, errno, "cannot use overlay folder %s", dir);
+    bm_remedy(err, "give a folder that exists with --overlay-dir");
+    bm_status(err, BM_EXIT_REFUSED);
+    return -err->code;
 }
 
 /* --- dry run ------------------------------------------------------------ */

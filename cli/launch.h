@@ -28,4 +28,9 @@ int cli_dry_run(struct cli *cli, const struct bm_preflight *preflight,
  * to us only, as libvirt tells the daemon's own name. */
 int cli_keep_uri(struct cli_session *s, struct bm_error *err);
 
+/* --overlay-dir, absolute, as libvirt's daemon does not share our working
+ * directory; NULL: not given. */
+int cli_overlay_dir(const struct cli_options *options, char **out,
+                    struct bm_error *err);
+
 #endif

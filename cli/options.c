@@ -4,6 +4,7 @@
 
 #include "blockmig/pace.h"
 #include "blockmig/plan.h"
+#include "blockmig/snapshot-plan.h"
 #include "nbd/units.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ void cli_options_default(struct cli_options *options)
     options->switch_max = BM_SWITCH_MAX;
     options->guest_latency = BM_PACE_FACTOR;
     options->keep = -1;
+    options->max_depth = BM_MAX_DEPTH;
 }
 
 /* --- values ------------------------------------------------------------- */

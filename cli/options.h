@@ -29,6 +29,7 @@ enum cli_option {
     CLI_COMMANDS, /* hidden */
     CLI_CONNECT,
     CLI_DEPTH,
+    CLI_DESCRIPTION,
     CLI_DETACH,
     CLI_DIGEST,
     CLI_DIGESTS,
@@ -49,7 +50,9 @@ enum cli_option {
     CLI_LONG_OPTIONS, /* hidden */
     CLI_MANIFEST,
     CLI_MAPFILE,
+    CLI_MAX_DEPTH,
     CLI_MAX_PAUSE,
+    CLI_MEMORY,
     CLI_NAME,
     CLI_OLDER_THAN,
     CLI_ON_READ_ERROR,
@@ -107,7 +110,9 @@ struct cli_options {
     int64_t retries;
     bool quiesce, resume, verify;
     const char *disk, *top, *base; /* NULL: not given */
-    bool children;
+    const char *description;       /* NULL: not given */
+    bool children, memory;
+    int64_t max_depth;  /* images */
     int64_t depth;      /* images; 0: not given */
     int64_t keep;       /* restore points; -1: not given */
     int64_t older_than; /* ms; 0: not given */

@@ -5,7 +5,7 @@
 #include "blockmig/bad.h"
 #include "cli/bytes.h"
 #include "cli/output.h"
-#include "cli/report-merge.h"
+#include "cli/report-snapshot.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
@@ -200,7 +200,7 @@ json_object *cli_result_json(const struct bm_job *job)
     cli_add_text(o, "strategy", bm_strategy_name(job->strategy));
     cli_add_text(o, "store", job->store);
     if (job->snapshot)
-        cli_add_merges(o, job);
+        cli_add_snapshot(o, job);
     cli_add_text(o, "error", job->error);
     if (job->state == BM_STATE_DONE && job->cancel)
         cli_add_bool(o, "too_late_to_cancel", true);
@@ -349,7 +349,7 @@ void cli_result_text(const struct bm_job *job)
                   job->pauses > 1 ? " at the longest" : "");
     cli_print("\n");
     if (job->snapshot) {
-        cli_merges_text(job);
+        cli_snapshot_text(job);
         return;
     }
     if (job->state == BM_STATE_DONE && job->cancel)
@@ -407,7 +407,7 @@ void cli_job_text(const struct bm_job *job, bool running)
         line_text("ended", cli_time(job->ended_ms, ended, sizeof ended));
     line_text("error", job->error);
     if (job->snapshot)
-        cli_merges_text(job);
+        cli_snapshot_text(job);
     for (size_t i = 0; !job->snapshot && i < job->n_disks; i++)
         disk_text(job, &job->disks[i]);
     if (!running && !bm_state_final(job->state))

@@ -98,6 +98,10 @@ int bm_domain_io_pause(const struct bm_domain *domain, struct bm_io_pause *out,
 /* Whether a job of the whole domain (backup, save, migration) is under way. */
 int bm_domain_busy(struct bm_domain *domain, bool *busy, struct bm_error *err);
 
+/* All of its XML, live or saved, with what is secret in it. Caller frees. */
+int bm_domain_xml(struct bm_domain *domain, bool saved, char **out,
+                  struct bm_error *err);
+
 /* --- what changes a domain; each can be abandoned at its deadline --- */
 
 int bm_domain_suspend(struct bm_domain *domain, int timeout_ms,
@@ -118,6 +122,16 @@ int bm_domain_freeze(struct bm_domain *domain, const char *const overlays[],
 /* The XML of such a snapshot. Caller frees; NULL: out of memory. */
 char *bm_domain_freeze_xml(const struct bm_domain *domain,
                            const char *const overlays[]);
+/* Ends the guest at once, as if the power had failed; one that is off is fine.
+ */
+int bm_domain_destroy(struct bm_domain *domain, struct bm_error *err);
+int bm_domain_start(struct bm_domain *domain, struct bm_error *err);
+/* The saved XML. */
+int bm_domain_define(struct bm_connection *conn, const char *xml,
+                     struct bm_error *err);
+/* A guest that is off goes on from a file of its memory, as this XML has it. */
+int bm_domain_restore(struct bm_connection *conn, const char *file,
+                      const char *xml, int timeout_ms, struct bm_error *err);
 /* Makes the inactive XML name this chain for that disk. */
 int bm_domain_set_config(struct bm_domain *domain, const char *target,
                          const struct bm_chain *chain, struct bm_error *err);

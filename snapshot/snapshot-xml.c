@@ -150,6 +150,42 @@ int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
     return *out ? 0 : -ENOMEM;
 }
 
+/* --- hiding --- */
+
+static int hide(xmlNodePtr source, const char *name)
+{
+    BM_FREE char *path = bm_xml_attr(source, name), *none = NULL;
+
+    if (!path)
+        return 0;
+    if (asprintf(&none, "%s.none", path) < 0) {
+        none = NULL;
+        return -ENOMEM;
+    }
+    bm_xml_set(source, name, none);
+    return 0;
+}
+
+int bm_snapshot_xml_hide(const char *xml, char **out)
+{
+    BM_XMLDOC xmlDocPtr doc = bm_xml_parse(xml);
+    xmlNodePtr root = doc ? xmlDocGetRootElement(doc) : NULL, disk;
+    int rc = root ? 0 : -EBADMSG;
+
+    *out = NULL;
+    disk = bm_xml_child(bm_xml_child(root, "disks"), "disk");
+    for (; disk && !rc; disk = bm_xml_next(disk, "disk")) {
+        xmlNodePtr source = bm_xml_child(disk, "source");
+
+        rc = hide(source, "file");
+        if (!rc)
+            rc = hide(source, "dev");
+    }
+    if (!rc)
+        *out = bm_xml_dump(root);
+    return rc || *out ? rc : -ENOMEM;
+}
+
 /* --- looking --- */
 
 int bm_snapshot_xml_disks(const char *xml, bm_snapshot_disk fn, void *opaque)

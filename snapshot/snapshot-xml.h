@@ -27,6 +27,15 @@ struct bm_image_moved {
 int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
                             size_t n, char **out);
 
+/*
+ * The same with names for its overlays that no file has. libvirt 9.0 rewrites,
+ * when it forgets a snapshot, those that descend from it: where they name its
+ * overlay they name what that stood on, as if it had been merged, also when
+ * only metadata is to go. So it finds nothing. *out is malloc'd. -EBADMSG,
+ * -ENOMEM.
+ */
+int bm_snapshot_xml_hide(const char *xml, char **out);
+
 /* Calls fn for each disk of the snapshot: how ("no", "internal", "external")
  * and, of an external one, its overlay (else NULL). Non-zero from fn stops. */
 typedef int (*bm_snapshot_disk)(void *opaque, const char *disk, const char *how,

@@ -4,6 +4,7 @@
 
 #include "nbd/cleanup.h"
 #include "snapshot/call.h"
+#include "snapshot/snapshot-xml.h"
 #include "snapshot/volume.h"
 #include "snapshot/xml.h"
 
@@ -171,6 +172,27 @@ static void forget_free(void *arg)
     free(call);
 }
 
+static int redefine_hidden(virDomainPtr dom, virDomainSnapshotPtr snapshot)
+{
+    char *xml =
+        virDomainSnapshotGetXMLDesc(snapshot, VIR_DOMAIN_SNAPSHOT_XML_SECURE);
+    BM_FREE char *hidden = NULL;
+    unsigned flags = VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE;
+    virDomainSnapshotPtr same;
+    int rc = xml ? bm_snapshot_xml_hide(xml, &hidden) : -1;
+
+    free(xml);
+    if (rc)
+        return -1;
+    if (virDomainSnapshotIsCurrent(snapshot, 0) > 0)
+        flags |= VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT;
+    same = virDomainSnapshotCreateXML(dom, hidden, flags);
+    if (!same)
+        return -1;
+    virDomainSnapshotFree(same);
+    return 0;
+}
+
 static int forget_fn(void *arg)
 {
     struct forget_call *call = arg;
@@ -180,8 +202,10 @@ static int forget_fn(void *arg)
 
     if (!snapshot)
         return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_SNAPSHOT ? 0 : -1;
-    rc = virDomainSnapshotDelete(snapshot,
-                                 VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY);
+    rc = redefine_hidden(call->dom, snapshot);
+    if (!rc)
+        rc = virDomainSnapshotDelete(snapshot,
+                                     VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY);
     virDomainSnapshotFree(snapshot);
     return rc;
 }

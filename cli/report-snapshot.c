@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cli/report-merge.h"
+#include "cli/report-snapshot.h"
 
 #include "cli/output.h"
 #include "nbd/units.h"
@@ -36,12 +36,57 @@ static json_object *merge_json(const struct bm_job_merge *merge)
     return o;
 }
 
-void cli_add_merges(json_object *o, const struct bm_job *job)
+/* Of a restore point that was made, or reverted to. */
+static void add_disks(json_object *o, const struct bm_job *job)
+{
+    json_object *disks = json_object_new_array();
+
+    cli_add_text(o, "verb", job->snapshot->verb);
+    cli_add_text(o, "name", job->snapshot->name);
+    cli_add_text(o, "memory", job->snapshot->memory);
+    cli_add_text(o, "branch", job->snapshot->branch);
+    for (size_t i = 0; disks && i < job->n_disks; i++) {
+        const struct bm_job_disk *disk = &job->disks[i];
+        json_object *one = json_object_new_object();
+
+        if (!one)
+            break;
+        cli_add_text(one, "target", disk->target);
+        cli_add_text(one, "overlay", disk->overlay);
+        cli_add_text(one, "image", disk->dest.layers[1].path);
+        json_object_array_add(disks, one);
+    }
+    json_object_object_add(o, "disks", disks);
+}
+
+static void disks_text(const struct bm_job *job)
+{
+    const struct bm_job_snapshot *snapshot = job->snapshot;
+
+    if (job->state != BM_STATE_DONE)
+        return;
+    for (size_t i = 0; i < job->n_disks; i++)
+        cli_print("%s: %s, on %s\n", job->disks[i].target,
+                  job->disks[i].overlay, job->disks[i].dest.layers[1].path);
+    if (snapshot->memory && job->strategy == BM_STRATEGY_CREATE)
+        cli_print("memory: %s\n", snapshot->memory);
+    if (snapshot->branch)
+        cli_print("what it stood on is kept, as restore point %s\n",
+                  snapshot->branch);
+}
+
+void cli_add_snapshot(json_object *o, const struct bm_job *job)
 {
     const struct bm_job_snapshot *snapshot = job->snapshot;
     json_object *merges = json_object_new_array();
     json_object *points = json_object_new_array();
 
+    if (job->strategy != BM_STRATEGY_MERGE) {
+        json_object_put(merges);
+        json_object_put(points);
+        add_disks(o, job);
+        return;
+    }
     cli_add_text(o, "verb", snapshot->verb);
     cli_add_text(o, "proof", bm_merge_proof_name(snapshot->proof));
     for (size_t i = 0; merges && i < snapshot->n_merges; i++)
@@ -79,10 +124,12 @@ static void merge_text(const struct bm_job_merge *merge)
                   "kept\n");
 }
 
-void cli_merges_text(const struct bm_job *job)
+void cli_snapshot_text(const struct bm_job *job)
 {
     const struct bm_job_snapshot *snapshot = job->snapshot;
 
+    if (job->strategy != BM_STRATEGY_MERGE)
+        disks_text(job);
     for (size_t i = 0; i < snapshot->n_points; i++)
         cli_print("restore point %s %s\n", snapshot->points[i].name,
                   snapshot->points[i].gone ? "is gone" : "is still there");

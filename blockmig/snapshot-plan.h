@@ -1,0 +1,49 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What `snapshot create` and `snapshot revert` will do, written into a bm_job
+ * that is not stored yet. It looks, and touches nothing.
+ */
+#ifndef BM_SNAPSHOT_PLAN_H
+#define BM_SNAPSHOT_PLAN_H
+
+#include "blockmig/job.h"
+#include "blockmig/preflight.h"
+#include "snapshot/kin.h"
+
+#define BM_MAX_DEPTH 32 /* images a disk */
+
+struct bm_snapshot_options {
+    const char *name;        /* create: NULL: the time */
+    const char *disks;       /* create: "vda,vdb"; NULL: all */
+    const char *description; /* or NULL */
+    const char *overlay_dir; /* absolute; NULL: beside the images */
+    bool memory, quiesce, force;
+    int64_t max_depth;
+    int max_pause_ms;
+};
+
+/* Refused, with BM_EXIT_REFUSED: the name is taken, or unknown; no such disk;
+ * a disk that is no file or device. */
+int bm_snapshot_plan_create(struct bm_connection *conn,
+                            struct bm_domain *domain,
+                            const struct bm_points *points,
+                            const struct bm_kin *kin,
+                            const struct bm_snapshot_options *options,
+                            struct bm_job **out, struct bm_error *err);
+int bm_snapshot_plan_revert(struct bm_connection *conn,
+                            struct bm_domain *domain,
+                            const struct bm_points *points,
+                            const struct bm_kin *kin,
+                            const struct bm_snapshot_options *options,
+                            struct bm_job **out, struct bm_error *err);
+
+/* The plan as lines of text for people. Caller frees. */
+char *bm_snapshot_plan_text(const struct bm_job *job);
+
+/* As bm_preflight_run, of either. */
+int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
+                          const struct bm_job *job, int64_t max_depth,
+                          struct bm_preflight *preflight, struct bm_error *err);
+
+#endif

@@ -1,0 +1,267 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A restore point: an overlay on each of its disks, all in one transaction, and
+ * libvirt's metadata of it. What was asked for shows in the chain; metadata
+ * that libvirt did not come to write is written by us.
+ */
+#include "blockmig/files.h"
+#include "blockmig/lost.h"
+#include "blockmig/overlay.h"
+#include "blockmig/point.h"
+#include "blockmig/quiesce.h"
+#include "blockmig/situation.h"
+#include "blockmig/strategy.h"
+#include "nbd/cleanup.h"
+#include "snapshot/call.h"
+#include "snapshot/restore-point.h"
+#include "snapshot/snapshot-new.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define MEMORY_MS 3600000
+
+static const enum bm_state states[] = {
+    BM_STATE_ALLOCATING,
+    BM_STATE_FREEZING,
+    BM_STATE_RELEASING,
+};
+
+/* How many disks stand on their overlay. -ESTALE: one stands elsewhere. */
+static int look(struct bm_mover *m, size_t *there, struct bm_error *err)
+{
+    *there = 0;
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                              err);
+
+        if (at < 0)
+            return at;
+        if (at != BM_AT_SOURCE && at != BM_AT_DEST)
+            return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
+        *there += at == BM_AT_DEST;
+    }
+    return 0;
+}
+
+static int refresh(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    return rc || m->domain ? rc
+                           : bm_fail_errno(err, ENOENT, "domain %s is gone",
+                                           m->job->domain);
+}
+
+/* --- making it --- */
+
+static const struct bm_point *current(const struct bm_points *points)
+{
+    for (size_t i = 0; i < points->n; i++)
+        if (points->list[i].current)
+            return &points->list[i];
+    return NULL;
+}
+
+/* What libvirt would note, in the journal before it is asked. */
+static int keep_metadata(struct bm_mover *m,
+                         const struct bm_snapshot_spec *spec,
+                         struct bm_error *err)
+{
+    const struct bm_point *parent;
+    BM_POINTS points = {0};
+    int rc = bm_points_read(m->domain, &points, err);
+
+    if (rc)
+        return rc;
+    parent = current(&points);
+    free(BM_STEAL(m->job->snapshot->xml));
+    rc = bm_snapshot_metadata(m->domain, spec, parent ? parent->name : NULL,
+                              &m->job->snapshot->xml, err);
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+static int make_overlays(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        const struct bm_job_disk *disk = &m->job->disks[i];
+
+        rc = bm_target_check(disk, err);
+        if (!rc)
+            rc = bm_overlay_format(disk->overlay, &disk->source.layers[0], err);
+        if (!rc)
+            bm_file_calm(disk->source.layers[0].path);
+    }
+    return rc;
+}
+
+static int ask(struct bm_mover *m, const struct bm_snapshot_spec *spec,
+               struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    struct bm_quiesce quiesce;
+    int rc = m->job->quiesce ? bm_quiesce_begin(m, &quiesce, err) : 0, end;
+
+    if (rc)
+        return rc;
+    bm_point("freezing.sent");
+    rc = bm_snapshot_create(m->domain, spec,
+                            spec->memory ? MEMORY_MS : bm_call_ms(), err);
+    bm_point("freezing.frozen");
+    if (!m->job->quiesce)
+        return rc;
+    end = bm_quiesce_end(m, &quiesce, rc ? &second : err);
+    if (rc && end == -ETIMEDOUT)
+        *err = second;
+    return rc && end != -ETIMEDOUT ? rc : end;
+}
+
+/* NULL: out of memory. */
+static const char **overlays_of(struct bm_mover *m)
+{
+    const char **all = calloc(m->domain->n_disks + 1, sizeof *all);
+
+    for (size_t i = 0; all && i < m->job->n_disks; i++)
+        all[bm_mover_disk(m, i) - m->domain->disks] = m->job->disks[i].overlay;
+    return all;
+}
+
+static int make(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE const char **overlays = overlays_of(m);
+    const struct bm_snapshot_spec spec = {m->job->snapshot->name,
+                                          m->job->snapshot->description,
+                                          m->job->snapshot->memory, overlays};
+    int rc = overlays ? bm_lost_begin(m, BM_FREEZE_NEW, err)
+                      : bm_fail_errno(err, ENOMEM, "cannot make a snapshot");
+
+    if (!rc)
+        rc = keep_metadata(m, &spec, err);
+    if (!rc)
+        rc = make_overlays(m, err);
+    if (!rc)
+        rc = bm_lost_expect(m, BM_FREEZE_NEW, err);
+    return rc ? rc : ask(m, &spec, err);
+}
+
+/* --- metadata --- */
+
+/* libvirtd has died between the transaction and its note: ours is the same, but
+ * for a memory that was not written to its end. */
+static int write_metadata(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_job_snapshot *snapshot = m->job->snapshot;
+    const struct bm_snapshot it = {snapshot->name, snapshot->xml, true};
+    int rc;
+
+    if (snapshot->memory) {
+        bm_fail(err, EIO, "restore point %s of %s lacks its memory",
+                snapshot->name, m->job->domain);
+        bm_cause(err, "libvirt was stopped while it was written");
+        bm_remedy(err, "commit the overlays (snapshot commit), and try again");
+        return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
+    }
+    rc = bm_mover_note(m, err, "libvirt did not note it: we do");
+    return rc ? rc : bm_snapshot_redefine(m->domain, &it, snapshot->xml, err);
+}
+
+static int check_metadata(struct bm_mover *m, struct bm_error *err)
+{
+    BM_POINTS points = {0};
+    int rc = bm_points_read(m->domain, &points, err);
+
+    if (rc || bm_points_find(&points, m->job->snapshot->name))
+        return rc;
+    return write_metadata(m, err);
+}
+
+/* --- the states --- */
+
+static int freeze(struct bm_mover *m, struct bm_error *err)
+{
+    size_t there;
+    int rc = refresh(m, err);
+
+    if (!rc)
+        rc = look(m, &there, err);
+    if (!rc && there == 0) {
+        rc = make(m, err);
+        if (!rc)
+            rc = refresh(m, err);
+        if (!rc)
+            rc = look(m, &there, err);
+    }
+    if (rc)
+        return rc;
+    if (there < m->job->n_disks) {
+        bm_fail(err, ESTALE, "only %zu of %zu disks of %s have their overlay",
+                there, m->job->n_disks, m->job->domain);
+        return bm_status(err, BM_EXIT_HELD), -ESTALE;
+    }
+    return check_metadata(m, err);
+}
+
+static int release(struct bm_mover *m, struct bm_error *err)
+{
+    size_t there;
+    int rc = refresh(m, err);
+
+    if (!rc)
+        rc = look(m, &there, err);
+    if (!rc && m->job->quiesce && !m->job->quiesced)
+        rc = bm_mover_note(m, err,
+                           "whether the file systems were frozen when it was "
+                           "made is not known");
+    return rc ? rc : bm_domain_stamp(m->domain, NULL, err);
+}
+
+static int remove_made(struct bm_mover *m, struct bm_error *err)
+{
+    const char *memory = m->job->snapshot->memory;
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
+            rc = bm_file_remove(m->job->disks[i].overlay, err);
+    return rc || !memory || !m->job->snapshot->xml
+               ? rc
+               : bm_file_remove(memory, err);
+}
+
+/* A transaction that has happened is not undone: the restore point is there. */
+static int roll_back(struct bm_mover *m, struct bm_error *err)
+{
+    size_t there = 0;
+    bool busy = false;
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && m->domain && m->domain->active)
+        rc = bm_domain_busy(m->domain, &busy, err);
+    if (!rc && busy) {
+        rc = bm_stuck(m->job, err);
+        bm_cause(err, "libvirt is still at work on it");
+        return rc;
+    }
+    if (!rc && m->domain)
+        rc = look(m, &there, err);
+    if (!rc && there) {
+        memset(&m->reason, 0, sizeof m->reason);
+        rc = check_metadata(m, err);
+        if (!rc)
+            rc = bm_mover_enter(m, BM_STATE_RELEASING, err);
+        return rc ? rc : -EAGAIN;
+    }
+    if (!rc)
+        rc = remove_made(m, err);
+    return rc || !m->domain ? rc : bm_domain_stamp(m->domain, NULL, err);
+}
+
+const struct bm_strategy_ops bm_strategy_create = {
+    .states = states,
+    .freeze = freeze,
+    .release = release,
+    .roll_back = roll_back,
+};
