@@ -230,8 +230,8 @@ int bm_bitmaps_move(struct bm_mover *m, size_t i, int skip,
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain view = bm_fronts_below(plan, skip);
-    size_t top = (size_t)(plan->fronts - skip) + 1;
-    int rc = move_layer(m, i, 0, &view, 0, plan->below ? top : view.n, err);
+    size_t top = (size_t)(plan->fronts - skip) + bm_job_own(plan);
+    int rc = move_layer(m, i, 0, &view, 0, top, err);
 
     for (size_t k = 1; !rc && k <= plan->n_lower; k++)
         rc = move_layer(m, i, k, &view, top + k - 1, 1, err);

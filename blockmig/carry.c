@@ -8,6 +8,7 @@
 #include "snapshot/snapshots.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* Which image has become which (or, of a job that went back, is it again), and
  * which overlays are gone; borrows from the job, but for the names of the
@@ -139,5 +140,49 @@ int bm_carry_snapshots(struct bm_mover *m, bool back, struct bm_error *err)
         rc = carry(m, &snapshots.list[i], &all, err);
     bm_snapshots_clear(&snapshots);
     all_moved_clear(&all);
+    return rc;
+}
+
+/* --- in place --- */
+
+static int is_old(void *opaque, const char *disk, const char *how,
+                  const char *overlay)
+{
+    const struct bm_job *job = opaque;
+
+    for (size_t i = 0; overlay && i < job->n_disks; i++)
+        if (!strcmp(overlay, bm_job_old(&job->disks[i], 0)->path))
+            return 1;
+    return 0;
+}
+
+static int hide(struct bm_mover *m, const struct bm_snapshot *snapshot,
+                struct bm_error *err)
+{
+    int named = bm_snapshot_xml_disks(snapshot->xml, is_old, m->job), rc;
+    BM_FREE char *xml = NULL;
+
+    if (named <= 0)
+        return named ? bm_fail_errno(err, -named, "cannot read snapshot %s",
+                                     snapshot->name)
+                     : 0;
+    rc = bm_snapshot_xml_hide(snapshot->xml, &xml);
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot read snapshot %s",
+                             snapshot->name);
+    return bm_snapshot_redefine(m->domain, snapshot, xml, err);
+}
+
+int bm_carry_hide(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_snapshots snapshots = {0};
+    int rc;
+
+    if (!m->job->snapshot || !m->domain || !m->domain->snapshots)
+        return 0;
+    rc = bm_snapshots_read(m->domain, &snapshots, err);
+    for (size_t i = 0; !rc && i < snapshots.n; i++)
+        rc = hide(m, &snapshots.list[i], err);
+    bm_snapshots_clear(&snapshots);
     return rc;
 }

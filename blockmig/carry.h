@@ -18,4 +18,8 @@
  */
 int bm_carry_snapshots(struct bm_mover *m, bool back, struct bm_error *err);
 
+/* After a move in place: restore points that have put the old image on theirs
+ * do not name it any more, so that it can go. */
+int bm_carry_hide(struct bm_mover *m, struct bm_error *err);
+
 #endif

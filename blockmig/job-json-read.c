@@ -396,7 +396,7 @@ static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
         rc = read_disks(root, job, err);
     if (rc == 0)
         rc = read_snapshot(root, job, err);
-    if (rc == 0 && (job->strategy >= BM_STRATEGY_MERGE) != !!job->snapshot)
+    if (rc == 0 && job->strategy >= BM_STRATEGY_MERGE && !job->snapshot)
         rc = bad(err, "", "snapshot", "does not fit strategy");
     return rc;
 }

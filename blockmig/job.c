@@ -56,8 +56,8 @@ bool bm_state_final(enum bm_state state)
 
 const char *bm_strategy_name(enum bm_strategy strategy)
 {
-    static const char *const names[] = {"blockcopy", "staged", "cold", "pull",
-                                        "merge", "create", "revert"};
+    static const char *const names[] = {"blockcopy", "staged", "cold",  "pull",
+                                        "merge",     "create", "revert"};
 
     return names[strategy];
 }
@@ -72,7 +72,7 @@ const char *bm_job_noun(const struct bm_job *job)
     case BM_STRATEGY_REVERT:
         return "revert";
     default:
-        return "move";
+        return job->snapshot ? job->snapshot->verb : "move";
     }
 }
 
@@ -91,6 +91,11 @@ struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk)
 const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k)
 {
     return &disk->source.layers[(size_t)disk->fronts + k];
+}
+
+size_t bm_job_own(const struct bm_job_disk *disk)
+{
+    return disk->source.n - (size_t)disk->fronts - (size_t)disk->below;
 }
 
 bool bm_job_chain_kept(const struct bm_job_disk *disk)

@@ -182,7 +182,8 @@ struct bm_job {
     char *error; /* one line, NULL: none */
     struct bm_job_disk *disks;
     size_t n_disks;
-    struct bm_job_snapshot *snapshot; /* NULL: a move */
+    struct bm_job_snapshot *snapshot; /* NULL: a move; of a strategy of moves:
+                                       * one in place (flatten, pull) */
 };
 
 /* "move", "merge", ...: for messages. */
@@ -195,6 +196,8 @@ struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk);
 /* The old layer that the new one number k (0: the image, then disk->lower)
  * is made from. */
 const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k);
+/* How many layers of the old chain the new image takes the place of. */
+size_t bm_job_own(const struct bm_job_disk *disk);
 /* Whether each layer of the old chain is one of the new chain: a single image,
  * or a chain that is kept. */
 bool bm_job_chain_kept(const struct bm_job_disk *disk);

@@ -46,6 +46,10 @@ static int decide(struct bm_job *job, const struct bm_move_options *options,
     const char *asked = options->chain ? options->chain : "keep";
     bool keeps = strcmp(asked, "flatten") != 0;
 
+    if (options->in_place) {
+        asked = "flatten";
+        keeps = false;
+    }
     if (keeps && job->strategy != BM_STRATEGY_STAGED) {
         if (options->chain && any_chain(job))
             return cannot_keep(job, err);
@@ -121,6 +125,27 @@ static int choose_layers(struct bm_connection *conn, struct bm_domain *domain,
     return plan->lower ? 0 : bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
+/* What is at and below the base stays, and the new image stands on it. */
+static int keep_base(struct bm_job_disk *plan, const char *base,
+                     struct bm_error *err)
+{
+    size_t at = 1;
+
+    while (at < plan->source.n &&
+           !(plan->source.layers[at].path &&
+             !strcmp(plan->source.layers[at].path, base)))
+        at++;
+    if (at == plan->source.n) {
+        bm_fail(err, ENOENT, "disk %s has no layer %s below its active one",
+                plan->target, base);
+        bm_status(err, BM_EXIT_REFUSED);
+        return -ENOENT;
+    }
+    plan->below = (int)(plan->source.n - at);
+    plan->shared = strdup("as was asked for");
+    return plan->shared ? 0 : bm_fail_errno(err, ENOMEM, "cannot make a plan");
+}
+
 int bm_plan_chains(struct bm_connection *conn, struct bm_domain *domain,
                    struct bm_job *job, const struct bm_store *store,
                    const struct bm_move_options *options, struct bm_error *err)
@@ -130,8 +155,10 @@ int bm_plan_chains(struct bm_connection *conn, struct bm_domain *domain,
     for (size_t i = 0; !rc && i < job->n_disks; i++) {
         struct bm_job_disk *plan = &job->disks[i];
 
-        if (strcmp(job->chain, "flatten") != 0 && plan->source.n > 1 &&
-            readable(&plan->source))
+        if (options->base)
+            rc = keep_base(plan, options->base, err);
+        else if (strcmp(job->chain, "flatten") != 0 && plan->source.n > 1 &&
+                 readable(&plan->source))
             rc = choose_layers(conn, domain, job, plan, store, options, err);
     }
     return rc;
@@ -213,9 +240,12 @@ int bm_plan_layers(struct bm_job *job, size_t i, const struct bm_store *store,
     for (size_t k = 1; !rc && k <= plan->n_lower; k++)
         rc = add_lower(job, i, k, store, options);
     for (size_t k = plan->n_lower + 1; !rc && k <= (size_t)plan->below; k++)
-        rc = bm_chain_add(&plan->dest, &plan->source.layers[k]);
-    for (size_t k = 0; !rc && job->strategy == BM_STRATEGY_STAGED &&
-                       readable(&plan->source) && k <= plan->n_lower;
+        rc = bm_chain_add(
+            &plan->dest,
+            &plan->source.layers[plan->source.n - 1 - (size_t)plan->below + k]);
+    for (size_t k = 0;
+         !rc && (job->strategy == BM_STRATEGY_STAGED || options->in_place) &&
+         readable(&plan->source) && k <= plan->n_lower;
          k++)
         examine(plan, k);
     return rc;

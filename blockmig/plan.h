@@ -18,10 +18,13 @@ struct bm_move_options {
     const char *store;
     /* auto, staged, blockcopy, pull (a shut-off domain: cold) */
     const char *strategy;
-    const char *format;      /* keep, raw, qcow2 */
-    const char *chain;       /* keep, flatten, all; NULL: keep where that can
-                              * be */
-    const char *name;        /* --name FILE, for one disk; or NULL */
+    const char *format; /* keep, raw, qcow2 */
+    const char *chain;  /* keep, flatten, all; NULL: keep where that can
+                         * be */
+    const char *name;   /* --name FILE, for one disk; or NULL */
+    bool in_place;      /* the new image takes the place of the layers
+                         * above this one, or of all if it is NULL */
+    const char *base;
     const char *overlay_dir; /* or NULL */
     const char *overlay_on;  /* auto, source, target */
     uint64_t overlay_max;    /* bytes; 0: any */

@@ -169,6 +169,10 @@ int bm_preflight_snapshots(const struct bm_looking *look, struct bm_error *err)
 {
     if (look->domain->snapshots == 0)
         return BM_FINE(look, "snapshots", "", "libvirt knows no snapshots");
+    if (look->job->snapshot)
+        return BM_FINE(look, "snapshots", "",
+                       "the %d restore points keep their images",
+                       look->domain->snapshots);
     if (carried(look->job))
         return check_each(look, err);
     return bm_preflight_add(

@@ -255,6 +255,8 @@ int bm_step_release(struct bm_mover *m, struct bm_error *err)
         rc = bm_carry_snapshots(m, false, err);
     if (!rc)
         rc = bm_step_forget(m, err);
+    if (!rc)
+        rc = bm_carry_hide(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = keep_or_delete(m, &m->job->disks[i], err);
     if (!rc)

@@ -11,11 +11,6 @@ int bm_snapshot_new_job(struct bm_connection *conn,
                         const struct bm_domain *domain, const char *verb,
                         enum bm_strategy strategy, struct bm_job **out,
                         struct bm_error *err);
-/* A name that no file has, for an overlay on that image. Caller frees; NULL:
- * out of memory, or of names. */
-char *bm_snapshot_overlay_name(const char *image, const char *folder,
-                               const struct bm_points *points,
-                               const char *name);
 /* The disk stands on `source`, and will on the overlay (taken over) on
  * `below`. */
 int bm_snapshot_add_disk(struct bm_job *job, struct bm_disk *from,

@@ -34,13 +34,17 @@ static bool ends_with(const char *text, size_t len, const char *end)
            !strncmp(text + len - n, end, n);
 }
 
-/* The image's name without its ending, and without that of a restore point:
- * disk.qcow2 and disk.s1.qcow2 are both "disk". */
+/* The image's name without its ending, and without what we have added before:
+ * disk.qcow2, disk.s1.qcow2 and disk.flatten.qcow2 are all "disk". */
 static size_t stem_of(const char *base, const struct bm_points *points)
 {
+    static const char *const verbs[] = {"pull", "flatten"};
     const char *dot = strrchr(base, '.');
     size_t len = dot && dot != base ? (size_t)(dot - base) : strlen(base);
 
+    for (size_t v = 0; v < sizeof verbs / sizeof verbs[0]; v++)
+        if (ends_with(base, len, verbs[v]))
+            len -= strlen(verbs[v]) + 1;
     for (size_t p = 0; p < points->n; p++)
         if (ends_with(base, len, points->list[p].name))
             return len - strlen(points->list[p].name) - 1;

@@ -15,8 +15,13 @@
 
 /* --- nothing beyond --- */
 
+unsigned bm_stage_own(const struct bm_stage *stage)
+{
+    return stage->how->own ? stage->how->own : 1;
+}
+
 static int map_of(struct bm_stage *stage, const struct bm_chain *chain,
-                  struct bm_bitmap **out, struct bm_error *err)
+                  unsigned depth, struct bm_bitmap **out, struct bm_error *err)
 {
     BM_VIEW view = {0};
     int rc;
@@ -24,7 +29,7 @@ static int map_of(struct bm_stage *stage, const struct bm_chain *chain,
     *out = bm_stage_bitmap(stage);
     if (!*out)
         return bm_stage_no_memory(stage, err);
-    rc = bm_view_open(chain, 1, &view, err);
+    rc = bm_view_open(chain, depth, &view, err);
     return rc ? rc : bm_view_dirty(&view, *out, err);
 }
 
@@ -33,10 +38,10 @@ int bm_stage_bounds(struct bm_stage *stage, const struct bm_chain *view,
 {
     BM_BITMAP *old = NULL;
     BM_BITMAP *new = NULL;
-    int rc = map_of(stage, view, &old, err);
+    int rc = map_of(stage, view, bm_stage_own(stage), &old, err);
 
     if (!rc)
-        rc = map_of(stage, image, &new, err);
+        rc = map_of(stage, image, 1, &new, err);
     if (!rc)
         rc = bm_bitmap_subtract(new, old, err);
     return rc || bm_bitmap_count(new) == 0

@@ -68,4 +68,7 @@ int bm_stage_unread(struct bm_stage *stage, const struct bm_chain *chain,
 struct bm_scan bm_stage_scan(struct bm_stage *stage, struct bm_device *device,
                              const struct bm_bitmap *only);
 
+/* As of how->own. */
+unsigned bm_stage_own(const struct bm_stage *stage);
+
 #endif

@@ -315,7 +315,10 @@ int bm_stage_copy(struct bm_stage *stage, const struct bm_chain *chain,
 {
     BM_BITMAP *only = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
     BM_VIEW view = {0};
-    int rc = only ? bm_view_open(chain, part != BM_STAGE_ALL, &view, err)
+    unsigned depth = part == BM_STAGE_ALL   ? 0
+                     : part == BM_STAGE_OWN ? bm_stage_own(stage)
+                                            : 1;
+    int rc = only ? bm_view_open(chain, depth, &view, err)
                   : bm_fail_errno(err, ENOMEM, "cannot copy disk %s",
                                   stage->how->disk);
 

@@ -26,6 +26,8 @@ struct bm_stage_how {
     uint64_t size;                /* bytes, guest-visible */
     const char *create;           /* qemu-img's -o; NULL: its defaults */
     const struct bm_layer *below; /* its backing file, or NULL */
+    unsigned own;  /* BM_STAGE_OWN: how many of the view's uppermost layers it
+                    * takes the place of; 0: one */
     bool relative; /* the backing file is named without its folder, which must
                     * be the image's */
     struct bm_throttle *throttle; /* or NULL */
@@ -56,7 +58,7 @@ void bm_stage_close(struct bm_stage *stage); /* accepts NULL */
 
 enum bm_stage_part {
     BM_STAGE_ALL,   /* what is not there yet of the view */
-    BM_STAGE_OWN,   /* the same, of what the view's uppermost layer holds: the
+    BM_STAGE_OWN,   /* the same, of what the view's uppermost layers hold: the
                      * image is a layer too, on images like those below */
     BM_STAGE_DELTA, /* what the uppermost layer holds, whatever is there */
 };
@@ -72,8 +74,8 @@ int bm_stage_prove(struct bm_stage *stage, const struct bm_chain *view,
 
 /*
  * An image that is a layer, when its own part was copied: -EBADMSG with
- * BM_EXIT_PROOF when it holds anything where the uppermost layer of the view
- * holds nothing. By blocks of BM_DIGEST_BLOCK.
+ * BM_EXIT_PROOF when it holds anything where the uppermost layers of the view
+ * hold nothing. By blocks of BM_DIGEST_BLOCK.
  */
 int bm_stage_bounds(struct bm_stage *stage, const struct bm_chain *view,
                     const struct bm_chain *image, struct bm_error *err);

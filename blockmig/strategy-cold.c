@@ -100,7 +100,8 @@ static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
     int rc = look_again(s, i, err);
 
     if (!rc)
-        rc = bm_stage_copy(s->stages[i], &disk->source, BM_STAGE_ALL, err);
+        rc = bm_stage_copy(s->stages[i], &disk->source,
+                           disk->below ? BM_STAGE_OWN : BM_STAGE_ALL, err);
     if (!rc)
         bm_staged_keep_time(disk, 0);
     return rc;
@@ -129,6 +130,10 @@ static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     int rc = bm_staged_prove(s, i, &s->m->job->disks[i].source, err);
 
+    if (!rc)
+        rc = bm_staged_bounds(s, i, err);
+    if (!rc)
+        rc = bm_staged_fill(s, i, err);
     return rc ? rc : bm_staged_record(s, i, err);
 }
 

@@ -16,6 +16,7 @@
 #include "snapshot/call.h"
 #include "snapshot/restore-point.h"
 #include "snapshot/snapshot-new.h"
+#include "snapshot/snapshot-xml.h"
 
 #include <errno.h>
 #include <string.h>
@@ -168,14 +169,30 @@ static int write_metadata(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : bm_snapshot_redefine(m->domain, &it, snapshot->xml, err);
 }
 
+/* What libvirt noted has our stamp in it: whoever reverts to it would have a
+ * guest that seems to be at work. */
+static int take_stamp_off(struct bm_mover *m, const struct bm_point *point,
+                          struct bm_error *err)
+{
+    const struct bm_snapshot it = {point->name, point->xml, point->current};
+    BM_FREE char *xml = NULL;
+    int rc = bm_snapshot_xml_replace(point->xml, NULL, 0, &xml);
+
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot read snapshot %s", point->name);
+    return xml ? bm_snapshot_redefine(m->domain, &it, xml, err) : 0;
+}
+
 static int check_metadata(struct bm_mover *m, struct bm_error *err)
 {
+    const struct bm_point *point;
     BM_POINTS points = {0};
     int rc = bm_points_read(m->domain, &points, err);
 
-    if (rc || bm_points_find(&points, m->job->snapshot->name))
+    if (rc)
         return rc;
-    return write_metadata(m, err);
+    point = bm_points_find(&points, m->job->snapshot->name);
+    return point ? take_stamp_off(m, point, err) : write_metadata(m, err);
 }
 
 /* --- the states --- */

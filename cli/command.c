@@ -40,6 +40,13 @@ static const enum cli_option create_options[] = {
     CLI_OVERLAY_DIR, CLI_MAX_DEPTH,   CLI_DRY_RUN, CLI_OPTION_NONE};
 static const enum cli_option revert_options[] = {
     CLI_FORCE, CLI_OVERLAY_DIR, CLI_MAX_DEPTH, CLI_DRY_RUN, CLI_OPTION_NONE};
+static const enum cli_option pull_options[] = {
+    CLI_DISK,          CLI_BASE,      CLI_BANDWIDTH,
+    CLI_GUEST_LATENCY, CLI_MAX_PAUSE, CLI_SWITCH_MAX,
+    CLI_DRY_RUN,       CLI_DETACH,    CLI_OPTION_NONE};
+static const enum cli_option flatten_options[] = {
+    CLI_DISK,       CLI_BANDWIDTH, CLI_GUEST_LATENCY, CLI_MAX_PAUSE,
+    CLI_SWITCH_MAX, CLI_DRY_RUN,   CLI_DETACH,        CLI_OPTION_NONE};
 #define MERGE_OPTIONS                                                          \
     CLI_PROOF, CLI_BANDWIDTH, CLI_GUEST_LATENCY, CLI_MAX_PAUSE, CLI_DRY_RUN,   \
         CLI_DETACH
@@ -98,6 +105,11 @@ static const char commit_details[] =
     "The layers from --top down to the one above --base go into that.\n"
     "Restore points that are lost with it are in the way, unless --force is\n"
     "given. Exit status as of snapshot delete.\n";
+static const char flatten_details[] =
+    "A move in place: the frozen disk is copied into a new image beside it,\n"
+    "proven, and the disk switches to that. No old image is written; the one\n"
+    "that the guest wrote to is deleted afterwards, the others stay, as\n"
+    "restore points or others may need them. Exit status as of move.\n";
 static const char consolidate_details[] =
     "Layers that are no restore point are merged; with --keep, --older-than\n"
     "or --depth restore points go too, the oldest first. The end of a chain\n"
@@ -181,6 +193,12 @@ const struct cli_command cli_commands[] = {
      delete_options, 2, 2, "DOMAIN or NAME", true, cli_snapshot_merge},
     {"snapshot commit", "DOMAIN", "layers go down into one below them",
      commit_details, commit_options, 1, 1, "DOMAIN", true, cli_snapshot_merge},
+    {"snapshot pull", "DOMAIN --base IMG|vda[n]",
+     "the layers above one become one new image, proven", flatten_details,
+     pull_options, 1, 1, "DOMAIN", true, cli_snapshot_flatten},
+    {"snapshot flatten", "DOMAIN", "a disk becomes one new image, proven",
+     flatten_details, flatten_options, 1, 1, "DOMAIN", true,
+     cli_snapshot_flatten},
     {"snapshot consolidate", "DOMAIN", "fewer layers, and fewer restore points",
      consolidate_details, consolidate_options, 1, 1, "DOMAIN", true,
      cli_snapshot_merge},

@@ -5,6 +5,11 @@
 #include "cli/output.h"
 #include "nbd/units.h"
 
+bool cli_is_no_move(const struct bm_job *job)
+{
+    return job->strategy >= BM_STRATEGY_MERGE;
+}
+
 static json_object *paths_json(const struct bm_chain *chain, size_t n)
 {
     json_object *array = json_object_new_array();

@@ -8,6 +8,8 @@
 
 #include <json-c/json.h>
 
+/* Whether it makes, merges or reverts, and moves no disk to another image. */
+bool cli_is_no_move(const struct bm_job *job);
 /* Adds the members of a job that is a snapshot command. */
 void cli_add_snapshot(json_object *o, const struct bm_job *job);
 void cli_snapshot_text(const struct bm_job *job);

@@ -199,7 +199,7 @@ json_object *cli_result_json(const struct bm_job *job)
     cli_add_text(o, "uuid", job->uuid);
     cli_add_text(o, "strategy", bm_strategy_name(job->strategy));
     cli_add_text(o, "store", job->store);
-    if (job->snapshot)
+    if (cli_is_no_move(job))
         cli_add_snapshot(o, job);
     cli_add_text(o, "error", job->error);
     if (job->state == BM_STATE_DONE && job->cancel)
@@ -208,7 +208,7 @@ json_object *cli_result_json(const struct bm_job *job)
         cli_add_bool(o, "quiesced", job->quiesced);
     for (size_t i = 0; i < job->n_disks; i++)
         json_object_array_add(disks, disk_json(&job->disks[i]));
-    if (job->snapshot)
+    if (cli_is_no_move(job))
         return json_object_put(disks), add_measures(o, job), o;
     json_object_object_add(o, "disks", disks);
     json_object_object_add(o, "kept", kept_json(job));
@@ -348,7 +348,7 @@ void cli_result_text(const struct bm_job *job)
         cli_print("; guest paused %.0f ms%s", job->pause_ms_longest,
                   job->pauses > 1 ? " at the longest" : "");
     cli_print("\n");
-    if (job->snapshot) {
+    if (cli_is_no_move(job)) {
         cli_snapshot_text(job);
         return;
     }
@@ -397,18 +397,19 @@ void cli_job_text(const struct bm_job *job, bool running)
     line_text("host", job->host);
     line_text("store", job->store);
     line_text("strategy", bm_strategy_name(job->strategy));
-    line_text("proof", job->snapshot ? bm_merge_proof_name(job->snapshot->proof)
-                       : job->proof  ? "full"
-                                     : "none");
-    if (!job->snapshot)
+    line_text("proof", cli_is_no_move(job)
+                           ? bm_merge_proof_name(job->snapshot->proof)
+                       : job->proof ? "full"
+                                    : "none");
+    if (!cli_is_no_move(job))
         line_text("source", job->source_delete ? "delete" : "keep");
     line_text("created", cli_time(job->created_ms, created, sizeof created));
     if (job->ended_ms)
         line_text("ended", cli_time(job->ended_ms, ended, sizeof ended));
     line_text("error", job->error);
-    if (job->snapshot)
+    if (cli_is_no_move(job))
         cli_snapshot_text(job);
-    for (size_t i = 0; !job->snapshot && i < job->n_disks; i++)
+    for (size_t i = 0; !cli_is_no_move(job) && i < job->n_disks; i++)
         disk_text(job, &job->disks[i]);
     if (!running && !bm_state_final(job->state))
         cli_print("nobody runs it: 'blockmig job resume %s' goes on, with "

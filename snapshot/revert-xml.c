@@ -4,6 +4,7 @@
 
 #include "nbd/cleanup.h"
 #include "snapshot/disk-xml.h"
+#include "snapshot/snapshot-xml.h"
 #include "snapshot/xml.h"
 
 #include <errno.h>
@@ -73,6 +74,7 @@ int bm_revert_xml(const char *snapshot, bool saved, const char *now,
     if (!domain || !now_doc)
         return -EBADMSG;
     xmlNodeSetName(domain, BAD_CAST "domain");
+    bm_xml_take_stamp_off(domain);
     rc = replace(domain, xmlDocGetRootElement(now_doc), disks, n);
     if (rc)
         return rc;

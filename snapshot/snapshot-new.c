@@ -4,6 +4,7 @@
 
 #include "nbd/cleanup.h"
 #include "snapshot/call.h"
+#include "snapshot/snapshot-xml.h"
 #include "snapshot/xml.h"
 
 #include <errno.h>
@@ -140,6 +141,7 @@ static int add_domain(xmlNodePtr root, const char *xml, const char *name)
 
     if (!copy)
         return -ENOMEM;
+    bm_xml_take_stamp_off(copy);
     xmlNodeSetName(copy, BAD_CAST name);
     xmlAddChild(root, copy);
     return 0;

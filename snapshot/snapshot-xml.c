@@ -115,10 +115,11 @@ static void replace_all(struct replacing *r, xmlNodePtr node)
 }
 
 /* Whoever reverts to the snapshot would have a guest that seems to move. */
-static void take_stamp_off(struct replacing *r, xmlNodePtr domain)
+bool bm_xml_take_stamp_off(xmlNodePtr domain)
 {
     xmlNodePtr metadata = bm_xml_child(domain, "metadata");
     xmlNodePtr node = metadata ? metadata->children : NULL, next;
+    bool any = false;
 
     for (; node; node = next) {
         next = node->next;
@@ -126,8 +127,9 @@ static void take_stamp_off(struct replacing *r, xmlNodePtr domain)
             continue;
         xmlUnlinkNode(node);
         xmlFreeNode(node);
-        r->any = true;
+        any = true;
     }
+    return any;
 }
 
 int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
@@ -142,8 +144,8 @@ int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
         return -EBADMSG;
     root = xmlDocGetRootElement(doc);
     replace_all(&r, root);
-    take_stamp_off(&r, bm_xml_child(root, "domain"));
-    take_stamp_off(&r, bm_xml_child(root, "inactiveDomain"));
+    r.any |= bm_xml_take_stamp_off(bm_xml_child(root, "domain"));
+    r.any |= bm_xml_take_stamp_off(bm_xml_child(root, "inactiveDomain"));
     if (!r.any)
         return 0;
     *out = bm_xml_dump(root);

@@ -9,6 +9,8 @@
 
 #include "snapshot/chain.h"
 
+#include <stdbool.h>
+
 /* An image that was moved: whatever names `from` is to name `to`. Of an overlay
  * that is gone, what it stood on takes its place; `to` does if the XML does not
  * say what that was. */
@@ -26,6 +28,9 @@ struct bm_image_moved {
  */
 int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
                             size_t n, char **out);
+
+/* Takes our stamp off a <domain>: whether there was one. */
+bool bm_xml_take_stamp_off(xmlNodePtr domain);
 
 /*
  * The same with names for its overlays that no file has. libvirt 9.0 rewrites,

@@ -1,0 +1,236 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * snapshot pull and flatten: layers go up into a new image, which takes their
+ * place beside them. It is a move in place.
+ */
+#include "blockmig/files.h"
+#include "blockmig/plan.h"
+#include "blockmig/preflight.h"
+#include "blockmig/snapshot-plan.h"
+#include "cli/detach.h"
+#include "cli/launch.h"
+#include "nbd/cleanup.h"
+#include "snapshot/restore-point.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct flatten {
+    struct cli_session session; /* job, connection, ... */
+    struct bm_domain *domain;
+    struct bm_points points;
+    struct bm_store *store;
+    struct bm_preflight preflight;
+};
+
+static void flatten_end(struct flatten *f)
+{
+    bm_preflight_clear(&f->preflight);
+    bm_store_free(f->store);
+    bm_points_clear(&f->points);
+    bm_domain_free(f->domain);
+    cli_session_end(&f->session);
+}
+#define FLATTEN __attribute__((cleanup(flatten_end))) struct flatten
+
+static int refuse(int code, enum bm_exit status, struct bm_error *err)
+{
+    return bm_status(err, status), -code;
+}
+
+/* The disk that is named, or the only one. */
+static int find_disk(const struct flatten *f, struct bm_disk **out,
+                     struct bm_error *err)
+{
+    const char *name = f->session.options->disk;
+
+    *out = name ? bm_domain_disk(f->domain, name) : NULL;
+    for (size_t d = 0; !name && d < f->domain->n_disks; d++) {
+        struct bm_disk *disk = &f->domain->disks[d];
+
+        if (strcmp(disk->device, "disk") != 0 || disk->readonly)
+            continue;
+        if (*out) {
+            bm_fail(err, EINVAL, "cannot choose a disk of %s", f->domain->name);
+            bm_cause(err, "it has several");
+            bm_remedy(err, "name one with --disk");
+            return refuse(EINVAL, BM_EXIT_USAGE, err);
+        }
+        *out = disk;
+    }
+    if (*out && (*out)->chain.n &&
+        (*out)->chain.layers[0].type == BM_SOURCE_FILE)
+        return 0;
+    bm_fail(err, ENOENT, "domain %s has no disk%s%s that is a file",
+            f->domain->name, name ? " " : "", name ? name : "");
+    return refuse(ENOENT, BM_EXIT_REFUSED, err);
+}
+
+/* A path, or vda[n] with the number of the live XML; NULL: none is asked for.
+ */
+static int find_base(const struct flatten *f, const struct bm_disk *disk,
+                     const char **out, struct bm_error *err)
+{
+    const char *name = f->session.options->base;
+    size_t len = strlen(disk->target);
+
+    *out = name;
+    for (size_t l = 1; name && l < disk->chain.n; l++) {
+        const struct bm_layer *layer = &disk->chain.layers[l];
+        char index[32];
+
+        snprintf(index, sizeof index, "[%d]", layer->index);
+        if ((layer->index && !strncmp(name, disk->target, len) &&
+             !strcmp(name + len, index)) ||
+            (layer->path && bm_file_same(name, layer->path)))
+            return *out = layer->path, 0;
+    }
+    return 0;
+}
+
+/* Nothing stands below, or nothing stands between. */
+static int check_chain(const struct flatten *f, const struct bm_disk *disk,
+                       const char *base, struct bm_error *err)
+{
+    struct bm_chain chain;
+    bool nothing;
+    int rc = bm_chain_copy(&disk->chain, &chain);
+
+    if (rc)
+        return bm_fail_errno(err, ENOMEM, "cannot make a plan");
+    rc = f->domain->active ? 0 : bm_chain_complete(&chain, err);
+    nothing =
+        !rc && (chain.n == 1 || (base && chain.n > 1 && chain.layers[1].path &&
+                                 !strcmp(chain.layers[1].path, base)));
+    bm_chain_clear(&chain);
+    if (rc || !nothing)
+        return rc ? refuse(-rc, BM_EXIT_REFUSED, err) : 0;
+    bm_fail(err, EINVAL, "nothing is to be pulled into disk %s of %s",
+            disk->target, f->domain->name);
+    bm_cause(err, base ? "it stands on that layer already"
+                       : "it is one image already");
+    return refuse(EINVAL, BM_EXIT_REFUSED, err);
+}
+
+/* --- the plan ----------------------------------------------------------- */
+
+static int make_job(struct flatten *f, const struct bm_disk *disk,
+                    const char *base, const char *name, struct bm_error *err)
+{
+    const struct cli_options *o = f->session.options;
+    const char *disks[] = {disk->target, NULL};
+    const struct bm_move_options options = {
+        .domain = f->domain->name,
+        .disks = disks,
+        .store = f->store->name,
+        .strategy = f->domain->active ? "staged" : "auto",
+        .format = "keep",
+        .name = name,
+        .in_place = true,
+        .base = base,
+        .overlay_on = "source",
+        .proof = true,
+        .proof_asked = true,
+        .source_delete = true,
+        .bandwidth = o->bandwidth,
+        .max_pause_ms = (int)o->max_pause,
+        .switch_max = o->switch_max,
+        .guest_latency = o->guest_latency,
+    };
+
+    return bm_plan_make(f->session.conn, f->domain, f->store, &options,
+                        &f->session.job, err);
+}
+
+static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
+{
+    const char *verb = cli->command->words + strlen("snapshot "), *base;
+    BM_FREE char *folder = NULL, *path = NULL;
+    struct bm_disk *disk;
+    int rc = find_disk(f, &disk, err);
+
+    if (rc == 0)
+        rc = find_base(f, disk, &base, err);
+    if (rc == 0)
+        rc = check_chain(f, disk, base, err);
+    if (rc < 0)
+        return rc;
+    folder = bm_file_folder(disk->chain.layers[0].path);
+    path = folder ? bm_snapshot_overlay_name(disk->chain.layers[0].path, folder,
+                                             &f->points, verb)
+                  : NULL;
+    if (!path)
+        return bm_fail_errno(err, ENOMEM, "cannot make a plan");
+    rc = bm_store_open(NULL, folder, &f->store, err);
+    if (rc == 0)
+        rc = make_job(f, disk, base, strrchr(path, '/') + 1, err);
+    if (rc < 0)
+        return rc;
+    f->session.job->snapshot = bm_job_snapshot_new(verb);
+    return f->session.job->snapshot
+               ? 0
+               : bm_fail_errno(err, ENOMEM, "cannot make a plan");
+}
+
+static int look(struct flatten *f, const struct cli *cli, struct bm_error *err)
+{
+    int rc = bm_domain_open(f->session.conn, cli->args[0], &f->domain, err);
+
+    if (rc == 0)
+        rc = bm_points_read(f->domain, &f->points, err);
+    if (rc == 0)
+        rc = plan(f, cli, err);
+    return rc < 0 ? rc : cli_keep_uri(&f->session, err);
+}
+
+static int preflight(void *opaque, struct bm_preflight *out,
+                     struct bm_error *err)
+{
+    struct flatten *f = opaque;
+
+    return bm_preflight_run(f->session.conn, f->domain, f->store,
+                            f->session.job, out, err);
+}
+
+/* --- the command -------------------------------------------------------- */
+
+/* No guard: nothing is paused; no job store: none may be made. */
+static int dry_run(struct cli *cli, struct bm_error *err)
+{
+    FLATTEN f = {.session = CLI_SESSION_INIT(&cli->options)};
+    int rc = bm_connection_open(cli->options.connect, &f.session.conn, err);
+
+    if (rc == 0)
+        rc = look(&f, cli, err);
+    if (rc == 0)
+        rc = preflight(&f, &f.preflight, err);
+    return rc < 0 ? rc
+                  : cli_dry_run(cli, &f.preflight, bm_plan_text(f.session.job),
+                                err);
+}
+
+static int flatten_now(struct cli *cli, struct bm_error *err)
+{
+    FLATTEN f = {.session = CLI_SESSION_INIT(&cli->options)};
+    int rc = cli_session_connect(&f.session, cli->options.connect, err);
+
+    if (rc == 0)
+        rc = look(&f, cli, err);
+    return rc < 0 ? rc : cli_launch(cli, &f.session, preflight, &f, err);
+}
+
+int cli_snapshot_flatten(struct cli *cli, struct bm_error *err)
+{
+    if (!strcmp(cli->command->words, "snapshot pull") && !cli->options.base) {
+        bm_fail(err, EINVAL, "option --base IMG|vda[n]");
+        bm_cause(err, "missing");
+        bm_remedy(err, "without a base it is 'blockmig snapshot flatten'");
+        return bm_status(err, BM_EXIT_USAGE), -EINVAL;
+    }
+    if (cli->options.dry_run)
+        return dry_run(cli, err);
+    if (cli->options.detach)
+        return cli_detach(cli, flatten_now, err);
+    return flatten_now(cli, err);
+}
