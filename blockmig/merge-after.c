@@ -12,6 +12,7 @@
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/users.h"
+#include "blockmig/vault.h"
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
 #include "snapshot/restore-point.h"
@@ -180,6 +181,36 @@ static int rewrite_saved(struct bm_mover *m, const struct bm_job_merge *merge,
     return rc || !named ? rc : bm_mover_refresh(m, err);
 }
 
+/* --- manifests --- */
+
+int bm_merge_forget_kept(struct bm_mover *m, const struct bm_job_merge *merge,
+                         struct bm_error *err)
+{
+    const struct bm_vault vault = {bm_job_store_dir(m->store), m->job->uuid};
+    int rc = 0;
+
+    for (size_t l = 1; !rc && l < merge->layers.n; l++)
+        rc = bm_vault_forget(&vault, merge->layers.layers[l].path, err);
+    return rc;
+}
+
+/* The base is what the uppermost was. Of what stands on it the header has been
+ * written, by QEMU or by us: before that it was as noted (bm_merge_check_kept).
+ */
+static int hand_on(struct bm_mover *m, const struct bm_job_merge *merge,
+                   struct bm_error *err)
+{
+    const struct bm_vault vault = {bm_job_store_dir(m->store), m->job->uuid};
+    int rc = 0;
+
+    if (access(merge->layers.layers[0].path, F_OK) == 0)
+        rc = bm_vault_hand(&vault, merge->layers.layers[0].path,
+                           bm_merge_base(merge)->path, err);
+    for (size_t i = 0; !rc && i < merge->children.n; i++)
+        rc = bm_vault_stamp(&vault, merge->children.layers[i].path, false, err);
+    return rc;
+}
+
 int bm_merge_rename(struct bm_mover *m, const struct bm_job_merge *merge,
                     struct bm_error *err)
 {
@@ -190,7 +221,9 @@ int bm_merge_rename(struct bm_mover *m, const struct bm_job_merge *merge,
     bm_point("copying.rebased");
     if (!rc)
         rc = rewrite_saved(m, merge, err);
-    return rc ? rc : rewrite_snapshots(m, merge, err);
+    if (!rc)
+        rc = rewrite_snapshots(m, merge, err);
+    return rc ? rc : hand_on(m, merge, err);
 }
 
 /* --- the end of a layer --- */

@@ -11,6 +11,7 @@
 #include "blockmig/merge.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
+#include "blockmig/vault.h"
 #include "blockmig/view.h"
 #include "nbd/cleanup.h"
 #include "nbd/gently.h"
@@ -193,6 +194,50 @@ static int prove_touched(struct proof *p)
     return rc;
 }
 
+/* --- what was noted before --- */
+
+static int not_as_noted(const struct proof *p, const char *image,
+                        const char *cause, struct bm_error *err)
+{
+    bm_fail(err, EBADMSG, "cannot merge %s into %s",
+            p->merge->layers.layers[0].path, bm_merge_base(p->merge)->path);
+    bm_cause(err, "%s %s", image, cause);
+    bm_remedy(err, "see 'blockmig snapshot verify %s'", p->m->job->domain);
+    return bm_status(err, BM_EXIT_PROOF), -EBADMSG;
+}
+
+/* What the layers hold, against the manifest of the view at the uppermost. */
+static int check_kept(struct proof *p)
+{
+    const char *top = p->merge->layers.layers[0].path;
+    const struct bm_vault vault = {bm_job_store_dir(p->m->store),
+                                   p->m->job->uuid};
+    struct bm_manifest *manifest = NULL;
+    BM_BITMAP *only = NULL, *differ = NULL;
+    BM_VIEW view = {0};
+    struct bm_scan scan;
+    int rc = bm_vault_open(&vault, top, &manifest, &p->error);
+
+    if (!rc)
+        rc =
+            open_side(p, 0, (unsigned)p->merge->layers.n - 1, &view, &p->error);
+    if (!rc) {
+        only = bm_bitmap_new(view.device->size, BM_DIGEST_BLOCK);
+        differ = bm_bitmap_new(view.device->size, BM_DIGEST_BLOCK);
+        rc = only && differ ? bm_view_dirty(&view, only, &p->error)
+                            : no_memory(p, &p->error);
+    }
+    if (!rc) {
+        scan = scan_of(p, &view, only);
+        rc = bm_scan_check(&scan, manifest, differ, &p->error);
+    }
+    if (!rc && bm_bitmap_count(differ))
+        rc = not_as_noted(p, top, "does not hold what was noted of it",
+                          &p->error);
+    bm_manifest_close(manifest);
+    return rc;
+}
+
 /* --- the whole view --- */
 
 /* Beside the journal; NULL: out of memory. */
@@ -299,6 +344,43 @@ static int run(struct bm_mover *m, struct bm_job_merge *merge,
     proof_free(p);
     m->job->prove_ms += bm_now_ms() - start;
     return rc;
+}
+
+/* What nobody has noted is taken as it is. */
+static int check_noted(const struct proof *p, const struct bm_chain *images,
+                       struct bm_error *err)
+{
+    const struct bm_vault vault = {bm_job_store_dir(p->m->store),
+                                   p->m->job->uuid};
+    int rc = 0;
+
+    for (size_t l = 0; !rc && l < images->n; l++) {
+        const char *image = images->layers[l].path;
+        enum bm_kept kept;
+
+        rc = bm_vault_look(&vault, image, &kept, err);
+        if (!rc && kept == BM_KEPT_CHANGED)
+            rc = not_as_noted(p, image, "was written to since it was noted",
+                              err);
+        else if (!rc && kept == BM_KEPT_WRONG)
+            rc = not_as_noted(p, image, "is not what it was", err);
+    }
+    return rc;
+}
+
+int bm_merge_check_kept(struct bm_mover *m, struct bm_job_merge *merge,
+                        struct bm_error *err)
+{
+    const struct bm_vault vault = {bm_job_store_dir(m->store), m->job->uuid};
+    const struct proof p = {.m = m, .merge = merge};
+    enum bm_kept kept;
+    int rc = check_noted(&p, &merge->layers, err);
+
+    if (!rc)
+        rc = check_noted(&p, &merge->children, err);
+    if (!rc)
+        rc = bm_vault_look(&vault, merge->layers.layers[0].path, &kept, err);
+    return rc || kept == BM_KEPT_NONE ? rc : run(m, merge, check_kept, err);
 }
 
 int bm_merge_prove_before(struct bm_mover *m, struct bm_job_merge *merge,

@@ -181,10 +181,14 @@ static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
     bool live = at == BM_MERGE_CHAIN && m->domain->active;
     int rc = at == BM_MERGE_BRANCH ? 0 : check_stand(m, merge, err);
 
+    if (!rc && !merge->begun)
+        rc = bm_merge_check_kept(m, merge, err);
     if (!rc)
         rc = bm_merge_prove_before(m, merge, err);
     if (!rc)
         rc = bm_merge_forget_points(m, merge, err);
+    if (!rc)
+        rc = bm_merge_forget_kept(m, merge, err);
     if (rc)
         return rc;
     merge->begun = true;

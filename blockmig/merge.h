@@ -37,6 +37,13 @@ int bm_merge_stop(struct bm_mover *m, struct bm_job_merge *merge,
 
 /* --- its parts --- */
 
+/* -EBADMSG with BM_EXIT_PROOF, and nothing was written: a layer is not what its
+ * manifest says. */
+int bm_merge_check_kept(struct bm_mover *m, struct bm_job_merge *merge,
+                        struct bm_error *err);
+/* Before anything is written: the manifests of what loses its view go. */
+int bm_merge_forget_kept(struct bm_mover *m, const struct bm_job_merge *merge,
+                         struct bm_error *err);
 /* Where it must be made before (BM_PROOF_FULL), the digests of the view. */
 int bm_merge_prove_before(struct bm_mover *m, struct bm_job_merge *merge,
                           struct bm_error *err);

@@ -4,6 +4,7 @@
 #include "blockmig/answers.h"
 #include "blockmig/snapshot-plan.h"
 #include "cli/launch.h"
+#include "cli/verify.h"
 #include "nbd/cleanup.h"
 
 #include <errno.h>
@@ -91,15 +92,53 @@ static int dry_run(struct cli *cli, struct bm_error *err)
                                 bm_snapshot_plan_text(m.session.job), err);
 }
 
-int cli_snapshot_make(struct cli *cli, struct bm_error *err)
+/* *name, if the point is there, is the caller's to free. */
+static int make_now(struct cli *cli, char **name, struct bm_error *err)
 {
     MAKE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc;
+    int rc = cli_session_connect(&m.session, cli->options.connect, err);
 
-    if (cli->options.dry_run)
-        return dry_run(cli, err);
-    rc = cli_session_connect(&m.session, cli->options.connect, err);
     if (rc == 0)
         rc = look(&m, cli, err);
-    return rc < 0 ? rc : cli_launch(cli, &m.session, preflight, &m, err);
+    if (rc == 0)
+        rc = cli_launch(cli, &m.session, preflight, &m, err);
+    if (rc == 0)
+        *name = strdup(m.session.job->snapshot->name);
+    return rc;
+}
+
+/* The digests of the layers that do not change any more. */
+static int note_now(struct cli *cli, const char *name, struct bm_error *err)
+{
+    const struct bm_point *point;
+    struct bm_job_store *jobs = NULL;
+    CLI_PEDIGREE pedigree = {0};
+    int rc = cli_pedigree_read(cli, CLI_KIN_OWN, &pedigree, err);
+
+    if (rc == 0)
+        rc = cli_pedigree_point(&pedigree, name, &point, err);
+    if (rc == 0)
+        rc = cli_open_jobs(&cli->options, false, &jobs, err);
+    if (rc == 0)
+        rc = cli_verify(&pedigree, &cli->options, bm_job_store_dir(jobs), point,
+                        err);
+    bm_job_store_close(jobs);
+    return rc;
+}
+
+int cli_snapshot_make(struct cli *cli, struct bm_error *err)
+{
+    BM_FREE char *name = NULL;
+    int rc;
+
+    if (cli->options.manifest && strcmp(cli->options.manifest, "now") != 0) {
+        bm_fail(err, EINVAL, "option --manifest '%s'", cli->options.manifest);
+        bm_cause(err, "the only word here is: now");
+        return bm_status(err, BM_EXIT_USAGE), -EINVAL;
+    }
+    if (cli->options.dry_run)
+        return dry_run(cli, err);
+    rc = make_now(cli, &name, err);
+    return rc == 0 && cli->options.manifest && name ? note_now(cli, name, err)
+                                                    : rc;
 }

@@ -36,8 +36,9 @@ static const enum cli_option hash_options[] = {
     CLI_OPTION_NONE};
 
 static const enum cli_option create_options[] = {
-    CLI_DISK,        CLI_DESCRIPTION, CLI_MEMORY,  CLI_QUIESCE,
-    CLI_OVERLAY_DIR, CLI_MAX_DEPTH,   CLI_DRY_RUN, CLI_OPTION_NONE};
+    CLI_DISK,        CLI_DESCRIPTION, CLI_MEMORY,   CLI_QUIESCE,
+    CLI_OVERLAY_DIR, CLI_MAX_DEPTH,   CLI_MANIFEST, CLI_BANDWIDTH,
+    CLI_DRY_RUN,     CLI_OPTION_NONE};
 static const enum cli_option revert_options[] = {
     CLI_FORCE, CLI_OVERLAY_DIR, CLI_MAX_DEPTH, CLI_DRY_RUN, CLI_OPTION_NONE};
 static const enum cli_option pull_options[] = {
@@ -47,6 +48,8 @@ static const enum cli_option pull_options[] = {
 static const enum cli_option flatten_options[] = {
     CLI_DISK,       CLI_BANDWIDTH, CLI_GUEST_LATENCY, CLI_MAX_PAUSE,
     CLI_SWITCH_MAX, CLI_DRY_RUN,   CLI_DETACH,        CLI_OPTION_NONE};
+static const enum cli_option verify_options[] = {CLI_DISK, CLI_BANDWIDTH,
+                                                 CLI_FORCE, CLI_OPTION_NONE};
 #define MERGE_OPTIONS                                                          \
     CLI_PROOF, CLI_BANDWIDTH, CLI_GUEST_LATENCY, CLI_MAX_PAUSE, CLI_DRY_RUN,   \
         CLI_DETACH
@@ -105,6 +108,13 @@ static const char commit_details[] =
     "The layers from --top down to the one above --base go into that.\n"
     "Restore points that are lost with it are in the way, unless --force is\n"
     "given. Exit status as of snapshot delete.\n";
+static const char verify_details[] =
+    "Reads the disk as it is at each frozen layer, or at those of NAME, and\n"
+    "holds it against the digests that were noted before; without such, they\n"
+    "are noted now. Prints what differs, offset and length in bytes. A layer\n"
+    "that differs is not merged any more, until --force takes it for right.\n"
+    "Exit status 0: all is as it was; 4: something differs; 1: it stopped,\n"
+    "or gave way to a job.\n";
 static const char flatten_details[] =
     "A move in place: the frozen disk is copied into a new image beside it,\n"
     "proven, and the disk switches to that. No old image is written; the one\n"
@@ -202,6 +212,9 @@ const struct cli_command cli_commands[] = {
     {"snapshot consolidate", "DOMAIN", "fewer layers, and fewer restore points",
      consolidate_details, consolidate_options, 1, 1, "DOMAIN", true,
      cli_snapshot_merge},
+    {"snapshot verify", "DOMAIN [NAME]",
+     "is each frozen layer byte for byte what it was?", verify_details,
+     verify_options, 1, 2, "DOMAIN", false, cli_snapshot_verify},
     {"doctor", "", "is this host fit? A list of checks with remedies",
      "Exit status 0: all is fine; 1: something was found.\n", none, 0, 0, NULL,
      false, cli_doctor},

@@ -188,7 +188,8 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
     [CLI_MANIFEST] = {.name = "manifest",
                       .kind = CLI_KIND_TEXT,
                       .argument = "FILE",
-                      .help = "write the digest of every block there",
+                      .help = "write the digest of every block there; of a "
+                              "snapshot: now",
                       .offset = AT(manifest)},
     [CLI_MAPFILE] = {.name = "mapfile",
                      .kind = CLI_KIND_TEXT,

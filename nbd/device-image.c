@@ -278,7 +278,9 @@ static int open_chain(const struct bm_image_layer *layers, size_t n,
                       const struct bm_open *how, struct bm_device **out,
                       struct bm_error *err)
 {
-    BM_FREE char *spec = bm_image_spec(layers, n, how->direct);
+    BM_FREE char *spec = how->share
+                             ? bm_image_spec_shared(layers, n, how->direct)
+                             : bm_image_spec(layers, n, how->direct);
     struct source source = {.layers = layers,
                             .n = n,
                             .serve = {.spec = spec, .depth = how->depth > 0},
@@ -317,23 +319,32 @@ static int open_layers(const struct bm_image_layer *layers, size_t n,
                                : open_chain(layers, n, how, out, err);
 }
 
-int bm_device_open_chain(const struct bm_image_layer *layers, size_t n,
-                         unsigned lanes, unsigned depth, struct bm_device **out,
-                         struct bm_error *err)
+/* O_DIRECT where every layer takes it. */
+static int open_either(const struct bm_image_layer *layers, size_t n,
+                       struct bm_open *how, struct bm_device **out,
+                       struct bm_error *err)
 {
     struct bm_error scratch = BM_ERROR_INIT;
     struct bm_error *e = err ? err : &scratch;
-    struct bm_open how = {.lanes = lanes, .depth = depth};
     int rc;
 
     if (n == 0)
         return bm_fail_errno(e, EINVAL, "cannot open an image");
-    how.direct = bm_image_direct(layers, n);
-    rc = open_layers(layers, n, &how, out, e);
-    if (rc != -EINVAL || !how.direct)
+    how->direct = bm_image_direct(layers, n);
+    rc = open_layers(layers, n, how, out, e);
+    if (rc != -EINVAL || !how->direct)
         return rc;
-    how.direct = false; /* open took O_DIRECT, a probe did not */
-    return open_layers(layers, n, &how, out, e);
+    how->direct = false; /* open took O_DIRECT, a probe did not */
+    return open_layers(layers, n, how, out, e);
+}
+
+int bm_device_open_chain(const struct bm_image_layer *layers, size_t n,
+                         unsigned lanes, unsigned depth, struct bm_device **out,
+                         struct bm_error *err)
+{
+    struct bm_open how = {.lanes = lanes, .depth = depth};
+
+    return open_either(layers, n, &how, out, err);
 }
 
 int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
@@ -341,4 +352,13 @@ int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
                          struct bm_error *err)
 {
     return bm_device_open_chain(layers, n, lanes, 0, out, err);
+}
+
+int bm_device_open_shared(const struct bm_image_layer *layers, size_t n,
+                          unsigned lanes, struct bm_device **out,
+                          struct bm_error *err)
+{
+    struct bm_open how = {.lanes = lanes, .share = true};
+
+    return open_either(layers, n, &how, out, err);
 }

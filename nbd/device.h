@@ -148,6 +148,12 @@ int bm_device_open_chain(const struct bm_image_layer *layers, size_t n,
                          unsigned lanes, unsigned depth, struct bm_device **out,
                          struct bm_error *err);
 
+/* As bm_device_open_image, but it takes no lock, nor minds one: who reads so
+ * must look whether the files were changed meanwhile. */
+int bm_device_open_shared(const struct bm_image_layer *layers, size_t n,
+                          unsigned lanes, struct bm_device **out,
+                          struct bm_error *err);
+
 bool bm_is_nbd_uri(const char *where);
 
 /* As many lanes as there are cores to serve them: what to ask for. */

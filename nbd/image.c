@@ -121,10 +121,9 @@ static struct json_object *chain_spec(const struct bm_image_layer *layers,
     return BM_STEAL(below);
 }
 
-char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
-                    bool cache_none)
+/* NULL: out of memory. */
+static char *spec_text(struct json_object *json)
 {
-    BM_IMAGE_JSON struct json_object *json = chain_spec(layers, n, cache_none);
     const char *text;
     char *spec;
 
@@ -133,6 +132,25 @@ char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
     text = json_object_to_json_string_ext(
         json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
     return asprintf(&spec, "json:%s", text) < 0 ? NULL : spec;
+}
+
+char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
+                    bool cache_none)
+{
+    BM_IMAGE_JSON struct json_object *json = chain_spec(layers, n, cache_none);
+
+    return spec_text(json);
+}
+
+/* What is below it inherits that (QEMU block.c, bdrv_inherited_options). */
+char *bm_image_spec_shared(const struct bm_image_layer *layers, size_t n,
+                           bool cache_none)
+{
+    BM_IMAGE_JSON struct json_object *json = chain_spec(layers, n, cache_none);
+
+    if (!json || add(json, "force-share", json_object_new_boolean(1)) != 0)
+        return NULL;
+    return spec_text(json);
 }
 
 bool bm_image_direct(const struct bm_image_layer *layers, size_t n)

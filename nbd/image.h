@@ -65,6 +65,10 @@ int bm_image_walk(const char *path, const char *format, bm_image_visit visit,
 char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
                     bool cache_none);
 
+/* The same, without locks: all of it with force-share=on. */
+char *bm_image_spec_shared(const struct bm_image_layer *layers, size_t n,
+                           bool cache_none);
+
 /* `qemu-img commit -d`: the top layer, and all between, into base, which must
  * be named as the headers name it; NULL: into the one below it. The files
  * stay. All by explicit format. */

@@ -29,7 +29,7 @@ mover_start() {
 # The process that moves; its guard has another name.
 mover_pid() {
     local pid
-    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move|resume) ?"); do
+    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move|resume|snapshot) ?"); do
         if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = blockmig ]; then
             echo "$pid"
             return
@@ -40,7 +40,7 @@ mover_pid() {
 
 guard_pid() {
     local pid
-    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move|resume) ?"); do
+    for pid in $(pgrep -f "^$LAB_DIR/bin/blockmig .*(move|resume|snapshot) ?"); do
         [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != blockmig-guard ] || echo "$pid"
     done
 }

@@ -11,9 +11,9 @@
 set -euo pipefail
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
+. "$(dirname "$0")/snapshot.bash"
 
-size=4M
-blocks=64 # of 64 KiB
+blocks=64 # of 64 KiB, the size of the disk
 long=$([ "${BM_LONG:-0}" = 1 ] && echo 1 || echo 0)
 sequences=${SEQUENCES:-$((long ? 200 : 3))}
 steps=${STEPS:-9}
@@ -25,32 +25,15 @@ story=''
 
 random() { echo $((RANDOM % $1)); }
 
-# --- the model ---
-
-model() { echo "$LAB_DIR/ds1/model/$name.$1"; }
-points() { (cd "$LAB_DIR/ds1/model" && ls "$name".p.* 2>/dev/null || true) | sed "s/^$name\.p\.//"; }
 one_point() { points | shuf -n 1 --random-source=<(yes "$RANDOM"); }
-write_model() { lab run qemu-io -f raw -c "write -P $2 $3 $4" "$1" >/dev/null; }
-
-# --- the guest ---
-
-running() { lab_is_state "$name" running; }
-active() { disk_source "$name" vda --inactive; }
 
 # --- what is done ---
 
 do_write() {
-    local i pattern=$((RANDOM % 255 + 1)) offset length
+    local i
     for i in 1 2 3; do
-        offset=$(($(random $blocks) * 64))k
-        length=$(($(random 16) * 4 + 4))k
-        write_model "$(model now)" "$pattern" "$offset" "$length"
-        if running; then
-            lab_hmp_write "$name" vda "$pattern" "$offset" "$length"
-        else
-            lab run qemu-io -f qcow2 -c "write -P $pattern $offset $length" \
-                "$(active)" >/dev/null
-        fi
+        put $((RANDOM % 255 + 1)) $(($(random $blocks) * 64))k \
+            $(($(random 16) * 4 + 4))k
     done
 }
 
@@ -63,7 +46,7 @@ do_create() {
     else
         expect 0 '' blockmig snapshot create "$name" "$point"
     fi
-    lab run cp "$(model now)" "$(model "p.$point")"
+    model_keep "$point"
 }
 
 do_revert() {
@@ -73,8 +56,8 @@ do_revert() {
     story+=" $point"
     expect 0 '' blockmig snapshot revert "$name" "$point" --force
     branch=$(sed -n 's/.*as restore point \(.*\)$/\1/p' <<<"$output")
-    [ -z "$branch" ] || lab run cp "$(model now)" "$(model "p.$branch")"
-    lab run cp "$(model "p.$point")" "$(model now)"
+    [ -z "$branch" ] || model_keep "$branch"
+    model_back "$point"
 }
 
 # What blockmig says is gone is gone from the model.
@@ -164,51 +147,20 @@ do_toggle() {
     fi
 }
 
-# --- what must hold ---
-
-# What QEMU has in memory of the image's tables is written.
-flush() {
-    lab_virsh qemu-monitor-command "$name" --hmp \
-        'qemu-io -d /machine/peripheral/virtio-disk0/virtio-backend "flush"' \
-        >/dev/null
-}
-
-# same VIEW MODEL
-same() {
-    lab run qemu-img compare -q -U -f raw -F qcow2 "$2" "$1" ||
-        fail "$1 is not as $2"
-}
-
 check() {
-    local image point list
-    ! running || flush
-    list=$(blockmig snapshot list "$name" --json)
-    lab_equal "restore points" "$(jq -r '.[].name' <<<"$list" | sort | xargs)" \
-        "$(points | sort | xargs)"
-    lab_equal "restore points, by virsh" \
+    check_model
+    lab_equal "restore points" \
         "$(lab_virsh snapshot-list "$name" --name | sort | xargs)" \
         "$(points | sort | xargs)"
-    same "$(active)" "$(model now)"
-    lab_equal "live and saved image" "$(disk_source "$name" vda)" "$(active)"
-    while read -r point image; do
-        same "$image" "$(model "p.$point")"
-    done < <(jq -r '.[] | .name + " " + .disks[0].image' <<<"$list")
-    for image in $(blockmig snapshot tree "$name" --json |
-        jq -r '.[].images[].path'); do
-        lab run qemu-img check -q -U "$image" || fail "qemu-img check of $image"
-    done
-    [ ! -d "$(state_dir)" ] || check_clean "$name"
 }
 
 all='write write write create create create revert delete delete commit consolidate flatten toggle toggle'
 
 sequence() {
     local what
-    name=r$1
     RANDOM=$((seed + $1))
     story=''
-    lab define "$name" --disk "format=qcow2,size=$size"
-    image -f raw "$(model now)" $size
+    new_guest "r$1"
     do_toggle
     for step in $(seq "$steps"); do
         what=$(shuf -n 1 -e $all --random-source=<(yes "$RANDOM"))
@@ -216,15 +168,13 @@ sequence() {
         "do_$what"
         check
     done
-    ! running || off "$name"
-    lab_virsh -q undefine "$name" --snapshots-metadata >/dev/null
-    rm -f "$LAB_DIR/ds1/$name"* "$LAB_DIR/ds1/model/$name".*
+    end_guest
 }
 
 show() { echo "sequence $name, step $step:$story" >&2; }
 
 lab_begin
-lab run mkdir "$LAB_DIR/ds1/model"
+model_begin
 lab_at_exit show
 for number in $(seq "$sequences"); do
     sequence "$number"
