@@ -207,11 +207,34 @@ static int fill_job(const struct bm_merging *m, struct bm_connection *conn,
     return 0;
 }
 
+/* A chain that cannot be read to its end is no place for a merge. */
+static int check_whole(const struct bm_merging *m, struct bm_error *err)
+{
+    for (size_t i = 0; i < m->kin->n; i++) {
+        const struct bm_kin_image *image = &m->kin->list[i];
+        bool ours = image->disk >= 0 && !image->other &&
+                    (!m->options->disk ||
+                     !strcmp(m->domain->disks[image->disk].target,
+                             m->options->disk));
+
+        if (!ours || (image->there && !image->broken))
+            continue;
+        bm_fail(err, ENOENT, "cannot merge layers of %s", m->domain->name);
+        bm_cause(err, "%s: %s", image->layer.path,
+                 image->broken ? image->broken : "it is not there");
+        bm_remedy(err, "see 'blockmig snapshot doctor %s'", m->domain->name);
+        return bm_status(err, BM_EXIT_REFUSED), -ENOENT;
+    }
+    return 0;
+}
+
 static int make(struct bm_merging *m, struct bm_connection *conn,
                 struct bm_job *job, struct bm_error *err)
 {
-    int rc = bm_merging_choose(m, err);
+    int rc = check_whole(m, err);
 
+    if (!rc)
+        rc = bm_merging_choose(m, err);
     if (!rc)
         rc = fill_job(m, conn, job, err);
     if (!rc)

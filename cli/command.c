@@ -50,6 +50,7 @@ static const enum cli_option flatten_options[] = {
     CLI_SWITCH_MAX, CLI_DRY_RUN,   CLI_DETACH,        CLI_OPTION_NONE};
 static const enum cli_option verify_options[] = {CLI_DISK, CLI_BANDWIDTH,
                                                  CLI_FORCE, CLI_OPTION_NONE};
+static const enum cli_option doctor_options[] = {CLI_FIX, CLI_OPTION_NONE};
 #define MERGE_OPTIONS                                                          \
     CLI_PROOF, CLI_BANDWIDTH, CLI_GUEST_LATENCY, CLI_MAX_PAUSE, CLI_DRY_RUN,   \
         CLI_DETACH
@@ -115,6 +116,10 @@ static const char verify_details[] =
     "that differs is not merged any more, until --force takes it for right.\n"
     "Exit status 0: all is as it was; 4: something differs; 1: it stopped,\n"
     "or gave way to a job.\n";
+static const char doctor_details[] =
+    "Finds what is missing, orphaned, doubled, relative, mixed, written to or\n"
+    "replaced, and says what to do. --fix does what is safe. Exit status 0:\n"
+    "nothing was found, or all is mended; 1: something was.\n";
 static const char flatten_details[] =
     "A move in place: the frozen disk is copied into a new image beside it,\n"
     "proven, and the disk switches to that. No old image is written; the one\n"
@@ -215,6 +220,9 @@ const struct cli_command cli_commands[] = {
     {"snapshot verify", "DOMAIN [NAME]",
      "is each frozen layer byte for byte what it was?", verify_details,
      verify_options, 1, 2, "DOMAIN", false, cli_snapshot_verify},
+    {"snapshot doctor", "DOMAIN",
+     "XML, metadata, headers, files and locks, side by side", doctor_details,
+     doctor_options, 1, 1, "DOMAIN", false, cli_snapshot_doctor},
     {"doctor", "", "is this host fit? A list of checks with remedies",
      "Exit status 0: all is fine; 1: something was found.\n", none, 0, 0, NULL,
      false, cli_doctor},

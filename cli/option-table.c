@@ -125,6 +125,10 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                        .argument = "IMAGE",
                        .help = "take unreadable ranges from another copy",
                        .offset = AT(fill_from)},
+    [CLI_FIX] = {.name = "fix",
+                 .kind = CLI_KIND_FLAG,
+                 .help = "mend what can be mended safely",
+                 .offset = AT(fix)},
     [CLI_FORCE] = {.name = "force",
                    .kind = CLI_KIND_FLAG,
                    .help = "go on although the device bears a signature, the "

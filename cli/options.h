@@ -38,6 +38,7 @@ enum cli_option {
     CLI_DROP_CHECKPOINTS,
     CLI_DRY_RUN,
     CLI_FILL_FROM,
+    CLI_FIX,
     CLI_FORCE,
     CLI_FORCE_SHARE,
     CLI_FORMAT,
@@ -111,7 +112,7 @@ struct cli_options {
     bool quiesce, resume, verify;
     const char *disk, *top, *base; /* NULL: not given */
     const char *description;       /* NULL: not given */
-    bool children, memory;
+    bool children, fix, memory;
     int64_t max_depth;  /* images */
     int64_t depth;      /* images; 0: not given */
     int64_t keep;       /* restore points; -1: not given */
