@@ -57,8 +57,8 @@ static int complete_paused(struct bm_mover *m, struct bm_blockjob *job,
     return rc ? rc : end;
 }
 
-static int pivot_to_end(struct bm_mover *m, struct bm_blockjob *job,
-                        struct bm_error *err)
+int bm_commit_pivot(struct bm_mover *m, struct bm_blockjob *job,
+                    struct bm_error *err)
 {
     int rc = bm_blockjob_pivot(job, bm_call_ms(), err);
 
@@ -125,7 +125,7 @@ int bm_commit_running(struct bm_mover *m, size_t i, size_t down,
     if (!rc)
         rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
     if (!rc && jobs[i].state != BM_JOB_COMPLETED)
-        rc = pivot_to_end(m, &jobs[i], err);
+        rc = bm_commit_pivot(m, &jobs[i], err);
     return rc ? rc : bm_mover_refresh(m, err);
 }
 
@@ -271,7 +271,7 @@ static int all_back(struct bm_mover *m, struct bm_error *err)
     bm_point("undoing.ready");
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (jobs[i].target[0] && jobs[i].state != BM_JOB_COMPLETED)
-            rc = pivot_to_end(m, &jobs[i], err);
+            rc = bm_commit_pivot(m, &jobs[i], err);
     return rc ? rc : bm_mover_refresh(m, err);
 }
 

@@ -29,6 +29,10 @@ int bm_commit_rebase(const char *overlay, const struct bm_layer *below,
 /* -EBUSY with BM_EXIT_HELD: there is a block job on the disk, not ours. */
 int bm_commit_foreign(struct bm_mover *m, const char *target,
                       struct bm_error *err);
+/* Asks for the pivot of a job that is ready, and waits for it, at last with the
+ * guest paused. */
+int bm_commit_pivot(struct bm_mover *m, struct bm_blockjob *job,
+                    struct bm_error *err);
 /* Waits until a job of libvirt's has COMPLETED; 0 also when it did not in
  * time, or ended otherwise: look at its state. */
 int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,

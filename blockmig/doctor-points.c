@@ -14,8 +14,7 @@
 /* --- disks --- */
 
 /* Live and saved. A guest that is started anew comes up with the saved one. */
-static int check_saved(struct bm_doctor *d, const struct bm_disk *disk,
-                       struct bm_error *err)
+static int check_saved(struct bm_doctor *d, const struct bm_disk *disk)
 {
     const char *live = disk->chain.n ? disk->chain.layers[0].path : NULL;
     const char *saved = disk->inactive.n ? disk->inactive.layers[0].path : NULL;
@@ -31,8 +30,7 @@ static int check_saved(struct bm_doctor *d, const struct bm_disk *disk,
 }
 
 /* The chain that the XML lists to its end, against the headers. */
-static int check_headers(struct bm_doctor *d, struct bm_disk *disk,
-                         struct bm_error *err)
+static int check_headers(struct bm_doctor *d, const struct bm_disk *disk)
 {
     struct bm_chain header = {0};
     struct bm_error why = BM_ERROR_INIT;
@@ -50,19 +48,12 @@ static int check_headers(struct bm_doctor *d, struct bm_disk *disk,
             strcmp(header.layers[l].path, disk->chain.layers[l].path) &&
             !bm_file_same(header.layers[l].path, disk->chain.layers[l].path))
             rc = 1;
-    if (rc && d->fix && !d->domain->active && !why.code) {
-        rc = bm_domain_set_config(d->domain, disk->target, &header, err);
-        if (!rc)
-            rc =
-                bm_doctor_found(d, true, "xml-chain", disk->target, NULL,
-                                "the saved XML lists the chain of the headers");
-    } else if (rc) {
+    if (rc)
         rc = bm_doctor_found(d, false, "xml-chain", disk->target,
-                             "with the guest off, --fix lists what the headers "
-                             "say",
+                             "find out which is right before the guest is "
+                             "started anew: it will be on what the XML lists",
                              "the XML lists another chain than the headers of "
                              "its images");
-    }
     bm_chain_clear(&header);
     return rc;
 }
@@ -72,9 +63,9 @@ int bm_doctor_disks(struct bm_doctor *d, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < d->domain->n_disks; i++) {
-        rc = check_saved(d, &d->domain->disks[i], err);
+        rc = check_saved(d, &d->domain->disks[i]);
         if (!rc)
-            rc = check_headers(d, &d->domain->disks[i], err);
+            rc = check_headers(d, &d->domain->disks[i]);
     }
     return rc;
 }

@@ -35,6 +35,11 @@ int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
 int bm_merge_stop(struct bm_mover *m, struct bm_job_merge *merge,
                   struct bm_error *err);
 
+/* The proof has failed: the disk stands on its old layers again, which have not
+ * been changed. */
+int bm_merge_undo(struct bm_mover *m, struct bm_job_merge *merge,
+                  struct bm_error *err);
+
 /* --- its parts --- */
 
 /* -EBADMSG with BM_EXIT_PROOF, and nothing was written: a layer is not what its

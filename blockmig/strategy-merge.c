@@ -195,7 +195,8 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
     if (!rc && merge)
         rc = bm_merge_stop(m, merge, err);
     if (!rc && merge && merge->merged)
-        rc = bm_merge_run(m, merge, err);
+        rc = m->reason.status == BM_EXIT_PROOF ? bm_merge_undo(m, merge, err)
+                                               : bm_merge_run(m, merge, err);
     bm_point("rolling-back.stopped");
     if (!rc)
         rc = bm_mover_refresh(m, err);
