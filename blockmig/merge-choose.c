@@ -65,6 +65,10 @@ bool bm_merging_must_stay(const struct bm_merging *m, int i, const char **why)
     if (is_needed(m, i, why))
         return true;
     *why = "several images stand on it";
+    for (int k = bm_kin_child(m->kin, i, -1); k >= 0;
+         k = bm_kin_child(m->kin, i, k))
+        if (m->kin->list[k].other)
+            *why = m->kin->list[k].other;
     return bm_merging_over(m, i, &one) > 1;
 }
 
