@@ -150,9 +150,16 @@ static int say(struct bm_guard *guard, enum bm_guard_word word,
 int bm_guard_arm(struct bm_guard *guard, const char *dir,
                  const struct bm_job *job, struct bm_error *err)
 {
-    BM_FREE char *json = bm_job_to_json(job);
+    struct bm_job lean = *job;
+    BM_FREE char *json = NULL;
     BM_FREE char *message = NULL;
     int n, rc;
+
+    /* of a snapshot command a pause is all that it may have to end */
+    lean.snapshot = NULL;
+    if (lean.strategy >= BM_STRATEGY_MERGE)
+        lean.strategy = BM_STRATEGY_COLD;
+    json = bm_job_to_json(&lean);
 
     if (!json || (n = asprintf(&message, "%c%s%c%s", BM_GUARD_ARM, dir, '\0',
                                json)) < 0) {

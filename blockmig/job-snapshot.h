@@ -53,6 +53,7 @@ struct bm_job_snapshot {
     char *xml, *xml_after;
     char *branch; /* revert: the restore point that keeps what is left behind;
                    * NULL: nothing is */
+    bool group;   /* create: of several domains, at one instant */
     bool start;   /* revert: the guest is to run afterwards */
     enum bm_merge_proof proof;
     struct bm_job_merge *merges;

@@ -5,6 +5,7 @@
  * libvirt's metadata of it. What was asked for shows in the chain; metadata
  * that libvirt did not come to write is written by us.
  */
+#include "blockmig/create.h"
 #include "blockmig/files.h"
 #include "blockmig/lost.h"
 #include "blockmig/overlay.h"
@@ -99,27 +100,6 @@ static int make_overlays(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int ask(struct bm_mover *m, const struct bm_snapshot_spec *spec,
-               struct bm_error *err)
-{
-    struct bm_error second = BM_ERROR_INIT;
-    struct bm_quiesce quiesce;
-    int rc = m->job->quiesce ? bm_quiesce_begin(m, &quiesce, err) : 0, end;
-
-    if (rc)
-        return rc;
-    bm_point("freezing.sent");
-    rc = bm_snapshot_create(m->domain, spec,
-                            spec->memory ? MEMORY_MS : bm_call_ms(), err);
-    bm_point("freezing.frozen");
-    if (!m->job->quiesce)
-        return rc;
-    end = bm_quiesce_end(m, &quiesce, rc ? &second : err);
-    if (rc && end == -ETIMEDOUT)
-        *err = second;
-    return rc && end != -ETIMEDOUT ? rc : end;
-}
-
 /* NULL: out of memory. */
 static const char **overlays_of(struct bm_mover *m)
 {
@@ -130,12 +110,19 @@ static const char **overlays_of(struct bm_mover *m)
     return all;
 }
 
-static int make(struct bm_mover *m, struct bm_error *err)
+static struct bm_snapshot_spec spec_of(const struct bm_mover *m,
+                                       const char *const *overlays)
+{
+    const struct bm_job_snapshot *snapshot = m->job->snapshot;
+
+    return (struct bm_snapshot_spec){snapshot->name, snapshot->description,
+                                     snapshot->memory, overlays};
+}
+
+int bm_create_prepare(struct bm_mover *m, struct bm_error *err)
 {
     BM_FREE const char **overlays = overlays_of(m);
-    const struct bm_snapshot_spec spec = {m->job->snapshot->name,
-                                          m->job->snapshot->description,
-                                          m->job->snapshot->memory, overlays};
+    const struct bm_snapshot_spec spec = spec_of(m, overlays);
     int rc = overlays ? bm_lost_begin(m, BM_FREEZE_NEW, err)
                       : bm_fail_errno(err, ENOMEM, "cannot make a snapshot");
 
@@ -143,9 +130,57 @@ static int make(struct bm_mover *m, struct bm_error *err)
         rc = keep_metadata(m, &spec, err);
     if (!rc)
         rc = make_overlays(m, err);
-    if (!rc)
-        rc = bm_lost_expect(m, BM_FREEZE_NEW, err);
-    return rc ? rc : ask(m, &spec, err);
+    return rc ? rc : bm_lost_expect(m, BM_FREEZE_NEW, err);
+}
+
+int bm_create_ask(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE const char **overlays = overlays_of(m);
+    const struct bm_snapshot_spec spec = spec_of(m, overlays);
+    int rc;
+
+    if (!overlays)
+        return bm_fail_errno(err, ENOMEM, "cannot make a snapshot");
+    bm_point("freezing.sent");
+    rc = bm_snapshot_create(m->domain, &spec,
+                            spec.memory ? MEMORY_MS : bm_call_ms(), err);
+    bm_point("freezing.frozen");
+    return rc;
+}
+
+static int ask_quiesced(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    struct bm_quiesce quiesce;
+    int rc = bm_quiesce_begin(m, &quiesce, err), end;
+
+    if (rc)
+        return rc;
+    rc = bm_create_ask(m, err);
+    end = bm_quiesce_end(m, &quiesce, rc ? &second : err);
+    if (rc && end == -ETIMEDOUT)
+        *err = second;
+    return rc && end != -ETIMEDOUT ? rc : end;
+}
+
+static int too_late(struct bm_mover *m, struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot make restore point %s of %s",
+            m->job->snapshot->name, m->job->domain);
+    bm_cause(err, "those of the other domains are of another instant");
+    return bm_remedy(err, "make the group again"), -ESTALE;
+}
+
+static int make(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    if (m->job->snapshot->group)
+        return too_late(m, err);
+    rc = bm_create_prepare(m, err);
+    if (rc)
+        return rc;
+    return m->job->quiesce ? ask_quiesced(m, err) : bm_create_ask(m, err);
 }
 
 /* --- metadata --- */

@@ -51,6 +51,9 @@ static const enum cli_option flatten_options[] = {
 static const enum cli_option verify_options[] = {CLI_DISK, CLI_BANDWIDTH,
                                                  CLI_FORCE, CLI_OPTION_NONE};
 static const enum cli_option doctor_options[] = {CLI_FIX, CLI_OPTION_NONE};
+static const enum cli_option group_options[] = {CLI_DESCRIPTION,
+                                                CLI_OVERLAY_DIR, CLI_MAX_DEPTH,
+                                                CLI_MAX_PAUSE, CLI_OPTION_NONE};
 #define MERGE_OPTIONS                                                          \
     CLI_PROOF, CLI_BANDWIDTH, CLI_GUEST_LATENCY, CLI_MAX_PAUSE, CLI_DRY_RUN,   \
         CLI_DETACH
@@ -120,6 +123,10 @@ static const char doctor_details[] =
     "Finds what is missing, orphaned, doubled, relative, mixed, written to or\n"
     "replaced, and says what to do. --fix does what is safe. Exit status 0:\n"
     "nothing was found, or all is mended; 1: something was.\n";
+static const char group_details[] =
+    "All guests are paused, all restore points made, all run again: so no\n"
+    "guest has written what another one's does not know. Each is a job of its\n"
+    "own. Exit status 0: all are there; 1: those that are listed are not.\n";
 static const char flatten_details[] =
     "A move in place: the frozen disk is copied into a new image beside it,\n"
     "proven, and the disk switches to that. No old image is written; the one\n"
@@ -200,6 +207,9 @@ const struct cli_command cli_commands[] = {
     {"snapshot create", "DOMAIN [NAME]",
      "a restore point: an overlay on each disk, at one instant", create_details,
      create_options, 1, 2, "DOMAIN", true, cli_snapshot_make},
+    {"snapshot create-group", "NAME DOMAIN...",
+     "a restore point of several domains at one instant", group_details,
+     group_options, 2, -1, "NAME or DOMAIN", true, cli_snapshot_group},
     {"snapshot revert", "DOMAIN NAME",
      "the disks are again what they were then", revert_details, revert_options,
      2, 2, "DOMAIN or NAME", true, cli_snapshot_make},
