@@ -8,6 +8,7 @@
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 #include "snapshot/agent.h"
+#include "snapshot/backup.h"
 #include "snapshot/call.h"
 #include "snapshot/domain.h"
 
@@ -38,6 +39,7 @@ struct watch {
     int lock; /* DIR/ID.guard, held while armed */
     bool suspending, pivoting, acted;
     bool freezing;    /* the file systems */
+    char *view;       /* the socket that it is served on, or NULL */
     bool alone;       /* the mover is gone */
     int64_t bound_ms; /* bm_now_ms at which we act; 0: not yet */
 };
@@ -47,6 +49,7 @@ static void disarm(struct watch *w)
     bm_domain_free(BM_STEAL(w->domain));
     bm_job_free(BM_STEAL(w->job));
     free(BM_STEAL(w->dir));
+    free(BM_STEAL(w->view));
     if (w->lock >= 0)
         (void)close(w->lock);
     w->lock = -1;
@@ -194,12 +197,30 @@ static void end_freeze(struct watch *w)
     }
 }
 
+/* What the guest overwrites is saved aside as long as it lives, and nobody
+ * watches the room for that any more. */
+static void end_view(struct watch *w)
+{
+    int64_t until = bm_now_ms() + HANG_MS;
+    struct bm_error err = BM_ERROR_INIT;
+
+    while (bm_now_ms() < until) {
+        if (look(w) &&
+            (!w->domain->active ||
+             bm_backup_end(w->domain, w->view, &err) == 0 || err.code == EBUSY))
+            return;
+        bm_sleep_ms(AGAIN_MS);
+    }
+}
+
 /* The mover is gone: ends its window, or sees that there was none. */
 static void mover_died(struct watch *w)
 {
     int64_t until = bm_now_ms() + LINGER_MS;
 
     w->alone = true;
+    if (w->view)
+        end_view(w);
     if (w->freezing && !w->acted)
         end_freeze(w);
     while (w->suspending && !w->acted && bm_now_ms() < until) {
@@ -239,6 +260,9 @@ static enum bm_guard_word obey(struct watch *w, const char *message,
         w->freezing = true;
         w->bound_ms = bm_now_ms() + bm_agent_ms();
         return BM_GUARD_OK;
+    case BM_GUARD_VIEWING:
+        w->view = strdup(message + 1);
+        return w->view ? BM_GUARD_OK : BM_GUARD_ERROR;
     case BM_GUARD_PIVOTING:
         if (w->acted)
             return BM_GUARD_ACTED;

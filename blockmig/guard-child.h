@@ -14,6 +14,7 @@ enum bm_guard_word {
     BM_GUARD_ARM = 'A',
     BM_GUARD_SUSPENDING = 'S',
     BM_GUARD_FREEZING = 'F',
+    BM_GUARD_VIEWING = 'V', /* followed by the name of its socket */
     BM_GUARD_PIVOTING = 'P',
     BM_GUARD_DISARM = 'D',
     /* answers */

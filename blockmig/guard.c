@@ -184,6 +184,17 @@ int bm_guard_freezing(struct bm_guard *guard, struct bm_error *err)
     return say(guard, BM_GUARD_FREEZING, err);
 }
 
+int bm_guard_viewing(struct bm_guard *guard, const char *socket,
+                     struct bm_error *err)
+{
+    char message[200];
+    int n = snprintf(message, sizeof message, "%c%s", BM_GUARD_VIEWING, socket);
+
+    if (n < 0 || (size_t)n >= sizeof message)
+        return failed(err, EMSGSIZE, "the name of the socket is too long");
+    return ask(guard, message, (size_t)n, ANSWER_MS, err);
+}
+
 int bm_guard_pivoting(struct bm_guard *guard, struct bm_error *err)
 {
     return say(guard, BM_GUARD_PIVOTING, err);

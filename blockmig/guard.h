@@ -38,6 +38,9 @@ int bm_guard_suspending(struct bm_guard *guard, struct bm_error *err);
 /* A freeze of the guest's file systems is about to be asked for: from now on
  * they are ours to thaw, after bm_agent_ms at the latest. */
 int bm_guard_freezing(struct bm_guard *guard, struct bm_error *err);
+/* A view is about to be served on that socket: when we die it is ended. */
+int bm_guard_viewing(struct bm_guard *guard, const char *socket,
+                     struct bm_error *err);
 /* A pivot is about to be asked for. -ETIME: too late, the guest was resumed;
  * do not pivot. */
 int bm_guard_pivoting(struct bm_guard *guard, struct bm_error *err);

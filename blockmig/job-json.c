@@ -157,6 +157,7 @@ const struct bm_field bm_snapshot_fields[] = {
     FIELD(bm_job_snapshot, TEXT, xml),
     FIELD(bm_job_snapshot, TEXT, xml_after),
     FIELD(bm_job_snapshot, TEXT, branch),
+    FIELD(bm_job_snapshot, TEXT, socket),
     FIELD(bm_job_snapshot, BOOL, group),
     FIELD(bm_job_snapshot, BOOL, start),
     FIELD(bm_job_snapshot, PROOF, proof),

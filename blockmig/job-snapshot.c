@@ -48,6 +48,7 @@ void bm_job_snapshot_free(struct bm_job_snapshot *snapshot)
     free(snapshot->xml);
     free(snapshot->xml_after);
     free(snapshot->branch);
+    free(snapshot->socket);
     free(snapshot);
 }
 

@@ -51,6 +51,7 @@ struct bm_job_snapshot {
     /* create: the metadata; revert: the domain as it was, and as it is to be;
      * with what is secret in it. Else NULL. */
     char *xml, *xml_after;
+    char *socket; /* of a view: where it is served */
     char *branch; /* revert: the restore point that keeps what is left behind;
                    * NULL: nothing is */
     bool group;   /* create: of several domains, at one instant */

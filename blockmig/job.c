@@ -56,8 +56,9 @@ bool bm_state_final(enum bm_state state)
 
 const char *bm_strategy_name(enum bm_strategy strategy)
 {
-    static const char *const names[] = {"blockcopy", "staged", "cold",  "pull",
-                                        "merge",     "create", "revert"};
+    static const char *const names[] = {"blockcopy", "staged", "cold",
+                                        "pull",      "merge",  "create",
+                                        "revert",    "view"};
 
     return names[strategy];
 }
@@ -71,6 +72,8 @@ const char *bm_job_noun(const struct bm_job *job)
         return "snapshot";
     case BM_STRATEGY_REVERT:
         return "revert";
+    case BM_STRATEGY_VIEW:
+        return "view";
     default:
         return job->snapshot ? job->snapshot->verb : "move";
     }

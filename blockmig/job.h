@@ -55,8 +55,9 @@ enum bm_strategy {
     BM_STRATEGY_MERGE,  /* layers go down, in place */
     BM_STRATEGY_CREATE, /* a restore point is made */
     BM_STRATEGY_REVERT, /* the disks are again what they were then */
+    BM_STRATEGY_VIEW,   /* a view of the disks, while the job lives */
 };
-#define BM_STRATEGY_COUNT (BM_STRATEGY_REVERT + 1)
+#define BM_STRATEGY_COUNT (BM_STRATEGY_VIEW + 1)
 const char *bm_strategy_name(enum bm_strategy strategy);
 
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */

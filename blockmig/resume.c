@@ -56,6 +56,10 @@ static void choose_start(struct bm_job *job, bool back)
         job->state = BM_STATE_ROLLING_BACK;
     if (!back)
         return;
+    if (job->strategy == BM_STRATEGY_VIEW) {
+        job->state = BM_STATE_ROLLING_BACK;
+        return;
+    }
     if (bm_move_before_switch(job) || job->state == BM_STATE_SWITCHING)
         job->state = BM_STATE_ROLLING_BACK;
     else if (job->state == BM_STATE_PROVING_REST ||

@@ -11,6 +11,16 @@ int bm_snapshot_new_job(struct bm_connection *conn,
                         const struct bm_domain *domain, const char *verb,
                         enum bm_strategy strategy, struct bm_job **out,
                         struct bm_error *err);
+/* The name that is asked for, or the time; and the description. */
+int bm_snapshot_set_name(const struct bm_domain *domain,
+                         const struct bm_points *points,
+                         const struct bm_snapshot_options *options,
+                         struct bm_job *job, struct bm_error *err);
+/* list: "vda,vdb", or NULL: each must be a disk of the domain. */
+int bm_snapshot_check_listed(struct bm_domain *domain, const char *list,
+                             struct bm_error *err);
+/* What is listed; else what is written to, and has an image. */
+bool bm_snapshot_wanted(const struct bm_disk *disk, const char *list);
 /* The disk stands on `source`, and will on the overlay (taken over) on
  * `below`. */
 int bm_snapshot_add_disk(struct bm_job *job, struct bm_disk *from,

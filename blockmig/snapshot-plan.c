@@ -165,10 +165,10 @@ static int check_name(const char *name, struct bm_error *err)
     return bm_status(err, BM_EXIT_USAGE), -EINVAL;
 }
 
-static int set_name(const struct bm_domain *domain,
-                    const struct bm_points *points,
-                    const struct bm_snapshot_options *options,
-                    struct bm_job *job, struct bm_error *err)
+int bm_snapshot_set_name(const struct bm_domain *domain,
+                         const struct bm_points *points,
+                         const struct bm_snapshot_options *options,
+                         struct bm_job *job, struct bm_error *err)
 {
     char seconds[32];
 
@@ -197,8 +197,8 @@ static bool listed(const char *list, const char *target)
     return false;
 }
 
-static int check_listed(struct bm_domain *domain, const char *list,
-                        struct bm_error *err)
+int bm_snapshot_check_listed(struct bm_domain *domain, const char *list,
+                             struct bm_error *err)
 {
     BM_FREE char *copy = list ? strdup(list) : NULL;
     char *save = NULL;
@@ -216,8 +216,7 @@ static int check_listed(struct bm_domain *domain, const char *list,
     return 0;
 }
 
-/* What is written to, and has an image. */
-static bool wanted(const struct bm_disk *disk, const char *list)
+bool bm_snapshot_wanted(const struct bm_disk *disk, const char *list)
 {
     if (list)
         return listed(list, disk->target);
@@ -270,10 +269,10 @@ static int create_disks(struct bm_domain *domain,
                         const struct bm_snapshot_options *options,
                         struct bm_job *job, struct bm_error *err)
 {
-    int rc = check_listed(domain, options->disks, err);
+    int rc = bm_snapshot_check_listed(domain, options->disks, err);
 
     for (size_t d = 0; !rc && d < domain->n_disks; d++)
-        if (wanted(&domain->disks[d], options->disks))
+        if (bm_snapshot_wanted(&domain->disks[d], options->disks))
             rc = create_disk(domain, d, points, kin, options, job, err);
     if (rc || job->n_disks)
         return rc;
@@ -318,7 +317,7 @@ int bm_snapshot_plan_create(struct bm_connection *conn,
                                  &job, err);
 
     if (!rc)
-        rc = set_name(domain, points, options, job, err);
+        rc = bm_snapshot_set_name(domain, points, options, job, err);
     if (!rc)
         rc = create_disks(domain, points, kin, options, job, err);
     if (!rc && options->memory)

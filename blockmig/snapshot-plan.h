@@ -18,6 +18,7 @@ struct bm_snapshot_options {
     const char *disks;       /* create: "vda,vdb"; NULL: all */
     const char *description; /* or NULL */
     const char *overlay_dir; /* absolute; NULL: beside the images */
+    const char *state_dir;   /* a view: for its socket */
     bool memory, quiesce, force;
     int64_t max_depth;
     int max_pause_ms;
@@ -31,6 +32,11 @@ int bm_snapshot_plan_create(struct bm_connection *conn,
                             const struct bm_kin *kin,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err);
+/* A fleeting view (copy on write). */
+int bm_snapshot_plan_view(struct bm_connection *conn, struct bm_domain *domain,
+                          const struct bm_points *points,
+                          const struct bm_snapshot_options *options,
+                          struct bm_job **out, struct bm_error *err);
 int bm_snapshot_plan_revert(struct bm_connection *conn,
                             struct bm_domain *domain,
                             const struct bm_points *points,
@@ -46,7 +52,10 @@ char *bm_snapshot_overlay_name(const char *image, const char *folder,
 /* The plan as lines of text for people. Caller frees. */
 char *bm_snapshot_plan_text(const struct bm_job *job);
 
-/* As bm_preflight_run, of either. */
+int bm_preflight_view(struct bm_connection *conn, struct bm_domain *domain,
+                      const struct bm_job *job, struct bm_preflight *preflight,
+                      struct bm_error *err);
+/* As bm_preflight_run, of the others. */
 int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
                           const struct bm_job *job, int64_t max_depth,
                           struct bm_preflight *preflight, struct bm_error *err);

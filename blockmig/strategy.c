@@ -14,6 +14,7 @@ const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job)
         [BM_STRATEGY_MERGE] = &bm_strategy_merge,
         [BM_STRATEGY_CREATE] = &bm_strategy_create,
         [BM_STRATEGY_REVERT] = &bm_strategy_revert,
+        [BM_STRATEGY_VIEW] = &bm_strategy_view,
     };
 
     return all[job->strategy];

@@ -24,6 +24,7 @@ struct bm_strategy_ops {
     int (*converge)(struct bm_mover *m, struct bm_error *err);
     int (*switch_over)(struct bm_mover *m, struct bm_error *err);
     int (*prove_rest)(struct bm_mover *m, struct bm_error *err);
+    int (*settle)(struct bm_mover *m, struct bm_error *err); /* NULL: a move's */
     int (*consolidate)(struct bm_mover *m, struct bm_error *err);
     int (*undo)(struct bm_mover *m, struct bm_error *err);
     /* The ends of every strategy; NULL: those of a move. */
@@ -39,6 +40,7 @@ extern const struct bm_strategy_ops bm_strategy_pull;
 extern const struct bm_strategy_ops bm_strategy_merge;
 extern const struct bm_strategy_ops bm_strategy_create;
 extern const struct bm_strategy_ops bm_strategy_revert;
+extern const struct bm_strategy_ops bm_strategy_view;
 
 const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job);
 /* The state after the job's own, when its work is done. */

@@ -68,6 +68,8 @@ int cli_snapshot_flatten(struct cli *cli, struct bm_error *err);
 int cli_snapshot_verify(struct cli *cli, struct bm_error *err);
 int cli_snapshot_doctor(struct cli *cli, struct bm_error *err);
 int cli_snapshot_group(struct cli *cli, struct bm_error *err);
+int cli_snapshot_view(struct cli *cli, struct bm_error *err);
+int cli_snapshot_save(struct cli *cli, struct bm_error *err);
 int cli_snapshot_show(struct cli *cli, struct bm_error *err);
 int cli_doctor(struct cli *cli, struct bm_error *err);
 int cli_compare(struct cli *cli, struct bm_error *err);

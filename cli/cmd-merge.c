@@ -6,6 +6,7 @@
 #include "cli/launch.h"
 #include "cli/output.h"
 #include "cli/report.h"
+#include "cli/view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -164,8 +165,38 @@ static int merge_now(struct cli *cli, struct bm_error *err)
     return cli_launch(cli, &m.session, preflight, &m, err);
 }
 
+/* 1: that was the name of a view, and it has ended. */
+static int end_view(struct cli *cli, struct bm_error *err)
+{
+    struct bm_job_store *jobs = NULL;
+    struct bm_job *view = NULL;
+    CLI_PEDIGREE pedigree = {0};
+    int rc = cli_open_jobs(&cli->options, true, &jobs, err);
+
+    if (!rc)
+        rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
+    if (!rc)
+        rc = cli_view_find(jobs, pedigree.domain->uuid, cli->args[1], &view,
+                           err);
+    if (!rc && view)
+        rc = cli_view_end(jobs, view, err);
+    if (!rc && view)
+        cli_say("the view %s of %s has ended\n", cli->args[1],
+                pedigree.domain->name);
+    if (!rc && view && cli->options.json)
+        cli_result_json_line(cli_result_json(view));
+    rc = rc ? rc : view != NULL;
+    bm_job_free(view);
+    bm_job_store_close(jobs);
+    return rc;
+}
+
 int cli_snapshot_merge(struct cli *cli, struct bm_error *err)
 {
+    int rc = cli->n_args > 1 ? end_view(cli, err) : 0;
+
+    if (rc)
+        return rc < 0 ? rc : BM_EXIT_DONE;
     if (cli->options.dry_run)
         return dry_run(cli, err);
     if (cli->options.detach)

@@ -136,6 +136,8 @@ int cli_snapshot_make(struct cli *cli, struct bm_error *err)
         bm_cause(err, "the only word here is: now");
         return bm_status(err, BM_EXIT_USAGE), -EINVAL;
     }
+    if (cli->options.mode && !strcmp(cli->options.mode, "cow"))
+        return cli_snapshot_view(cli, err);
     if (cli->options.dry_run)
         return dry_run(cli, err);
     rc = make_now(cli, &name, err);

@@ -3,7 +3,9 @@
 /* snapshot list and show: the restore points of a domain. */
 #include "cli/output.h"
 #include "cli/pedigree.h"
+#include "cli/session.h"
 #include "cli/table.h"
+#include "cli/view.h"
 #include "nbd/cleanup.h"
 
 #include <errno.h>
@@ -86,7 +88,65 @@ static int add_row(struct cli_table *table, const struct bm_point *point)
     return disks ? cli_table_row(table, cells) : -ENOMEM;
 }
 
-static int print_table(const struct bm_points *points, struct bm_error *err)
+/* --- the view that lives ------------------------------------------------ */
+
+static json_object *view_json(const struct bm_job *view)
+{
+    json_object *o = json_object_new_object();
+    json_object *disks = json_object_new_array();
+    char created[40];
+
+    cli_add_text(o, "name", view->snapshot->name);
+    cli_add_text(o, "parent", NULL);
+    cli_add_text(o, "created",
+                 cli_time(view->created_ms, created, sizeof created));
+    cli_add_text(o, "kind", "live");
+    cli_add_text(o, "state", bm_state_name(view->state));
+    cli_add_bool(o, "current", false);
+    cli_add_text(o, "description", view->snapshot->description);
+    cli_add_text(o, "job", view->id);
+    for (size_t i = 0; i < view->n_disks; i++) {
+        BM_FREE char *uri = cli_view_uri(view, view->disks[i].target);
+        json_object *disk = json_object_new_object();
+
+        cli_add_text(disk, "target", view->disks[i].target);
+        cli_add_text(disk, "snapshot", "view");
+        cli_add_text(disk, "uri", uri);
+        json_object_array_add(disks, disk);
+    }
+    json_object_object_add(o, "disks", disks);
+    return o;
+}
+
+static int add_view(struct cli_table *table, const struct bm_job *view)
+{
+    BM_FREE char *uri = cli_view_uri(view, view->disks[0].target);
+    char created[40];
+    const char *cells[] = {view->snapshot->name,
+                           cli_time(view->created_ms, created, sizeof created),
+                           "live",
+                           view->disks[0].target,
+                           "-",
+                           "",
+                           uri};
+
+    return uri ? cli_table_row(table, cells) : -ENOMEM;
+}
+
+static int find_view(const struct cli *cli, const struct cli_pedigree *pedigree,
+                     struct bm_job **out, struct bm_error *err)
+{
+    struct bm_job_store *jobs = NULL;
+    int rc = cli_open_jobs(&cli->options, true, &jobs, err);
+
+    if (!rc)
+        rc = cli_view_find(jobs, pedigree->domain->uuid, NULL, out, err);
+    bm_job_store_close(jobs);
+    return rc;
+}
+
+static int print_table(const struct bm_points *points,
+                       const struct bm_job *view, struct bm_error *err)
 {
     static const char *const head[] = {
         "NAME", "CREATED", "KIND", "DISKS", "PARENT", "CURRENT", "DESCRIPTION"};
@@ -95,27 +155,42 @@ static int print_table(const struct bm_points *points, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < points->n; i++)
         rc = add_row(&table, &points->list[i]);
+    if (!rc && view)
+        rc = add_view(&table, view);
     if (rc)
         return bm_fail_errno(err, -rc, "cannot list the snapshots");
     cli_table_print(&table);
     return 0;
 }
 
+static int print_list(const struct cli *cli, const struct bm_points *points,
+                      const struct bm_job *view, struct bm_error *err)
+{
+    json_object *array;
+
+    if (!cli->options.json)
+        return print_table(points, view, err);
+    array = json_object_new_array();
+    for (size_t i = 0; array && i < points->n; i++)
+        json_object_array_add(array, point_json(&points->list[i]));
+    if (view)
+        json_object_array_add(array, view_json(view));
+    cli_json(array);
+    return 0;
+}
+
 int cli_snapshot_list(struct cli *cli, struct bm_error *err)
 {
     CLI_PEDIGREE pedigree = {0};
+    struct bm_job *view = NULL;
     int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
-    json_object *array;
 
-    if (rc)
-        return rc;
-    if (!cli->options.json)
-        return print_table(&pedigree.points, err);
-    array = json_object_new_array();
-    for (size_t i = 0; array && i < pedigree.points.n; i++)
-        json_object_array_add(array, point_json(&pedigree.points.list[i]));
-    cli_json(array);
-    return 0;
+    if (!rc)
+        rc = find_view(cli, &pedigree, &view, err);
+    if (!rc)
+        rc = print_list(cli, &pedigree.points, view, err);
+    bm_job_free(view);
+    return rc;
 }
 
 static void line(const char *name, const char *value)

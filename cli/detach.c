@@ -65,7 +65,8 @@ static int silent(pid_t child, struct bm_error *err)
     return -ECHILD;
 }
 
-static int parent(struct cli *cli, int fd, pid_t child, struct bm_error *err)
+/* 1: the child is at work on that job. */
+static int parent(int fd, pid_t child, char *id, struct bm_error *err)
 {
     struct report report;
     ssize_t n;
@@ -77,8 +78,8 @@ static int parent(struct cli *cli, int fd, pid_t child, struct bm_error *err)
     if (n != (ssize_t)sizeof report)
         return silent(child, err);
     if (report.id[0]) {
-        print_job(cli, report.id);
-        return 0;
+        memcpy(id, report.id, sizeof report.id);
+        return 1;
     }
     *err = report.err;
     return err->code ? -err->code : -EIO;
@@ -106,6 +107,17 @@ static int child_run(struct cli *cli, cli_run run, struct bm_error *err)
 
 int cli_detach(struct cli *cli, cli_run run, struct bm_error *err)
 {
+    char id[BM_JOB_ID_LEN] = "";
+    int rc = cli_detach_id(cli, run, id, err);
+
+    if (!id[0])
+        return rc; /* it failed, or we are the child */
+    print_job(cli, id);
+    return 0;
+}
+
+int cli_detach_id(struct cli *cli, cli_run run, char *id, struct bm_error *err)
+{
     int fds[2];
     pid_t pid;
 
@@ -122,7 +134,7 @@ int cli_detach(struct cli *cli, cli_run run, struct bm_error *err)
     }
     if (pid > 0) {
         (void)close(fds[1]);
-        return parent(cli, fds[0], pid, err);
+        return parent(fds[0], pid, id, err);
     }
     (void)close(fds[0]);
     cli->report = fds[1];

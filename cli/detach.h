@@ -14,6 +14,10 @@
  * and 0 returned, or the child's error. In the child: what run returned. */
 int cli_detach(struct cli *cli, cli_run run, struct bm_error *err);
 
+/* The same, but the ID (BM_JOB_ID_LEN bytes) is given to the parent, which
+ * returns 1. */
+int cli_detach_id(struct cli *cli, cli_run run, char *id, struct bm_error *err);
+
 /* In the child: from now on output goes to DIR/ID.log and the parent is told
  * that all is well. Nothing without --detach. */
 int cli_detach_ready(struct cli *cli, const char *dir, const char *id,

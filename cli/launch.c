@@ -6,6 +6,7 @@
 #include "cli/checks.h"
 #include "cli/detach.h"
 #include "cli/output.h"
+#include "cli/view.h"
 #include "nbd/cleanup.h"
 
 #include <errno.h>
@@ -107,6 +108,8 @@ static int claim(struct cli_session *s, struct bm_error *err)
         rc = cli_session_lock(s, NULL, err);
     if (rc == 0)
         rc = bm_job_store_claim(s->jobs, s->job, err);
+    if (rc == -EBUSY)
+        cli_view_blame(s->jobs, s->job->uuid, err);
     return rc;
 }
 

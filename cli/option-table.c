@@ -221,6 +221,12 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                     .kind = CLI_KIND_FLAG,
                     .help = "the guest's RAM too: a revert goes on from it",
                     .offset = AT(memory)},
+    [CLI_MODE] = {.name = "mode",
+                  .kind = CLI_KIND_WORD,
+                  .argument = "row|cow",
+                  .help = "row: an overlay, which stays; cow: a view that "
+                          "lives as long as the guest (default: row)",
+                  .offset = AT(mode)},
     [CLI_NAME] = {.name = "name",
                   .kind = CLI_KIND_FILE_NAME,
                   .argument = "FILE",

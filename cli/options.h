@@ -54,6 +54,7 @@ enum cli_option {
     CLI_MAX_DEPTH,
     CLI_MAX_PAUSE,
     CLI_MEMORY,
+    CLI_MODE,
     CLI_NAME,
     CLI_OLDER_THAN,
     CLI_ON_READ_ERROR,
@@ -110,8 +111,8 @@ struct cli_options {
     const char *tls_certificates, *tls_psk;
     int64_t retries;
     bool quiesce, resume, verify;
-    const char *disk, *top, *base; /* NULL: not given */
-    const char *description;       /* NULL: not given */
+    const char *disk, *top, *base;  /* NULL: not given */
+    const char *description, *mode; /* NULL: not given */
     bool children, fix, memory;
     int64_t max_depth;  /* images */
     int64_t depth;      /* images; 0: not given */

@@ -3,6 +3,8 @@
 #include "cli/report-snapshot.h"
 
 #include "cli/output.h"
+#include "cli/view.h"
+#include "nbd/cleanup.h"
 #include "nbd/units.h"
 
 bool cli_is_no_move(const struct bm_job *job)
@@ -57,8 +59,14 @@ static void add_disks(json_object *o, const struct bm_job *job)
         if (!one)
             break;
         cli_add_text(one, "target", disk->target);
-        cli_add_text(one, "overlay", disk->overlay);
-        cli_add_text(one, "image", disk->dest.layers[1].path);
+        if (job->strategy == BM_STRATEGY_VIEW) {
+            BM_FREE char *uri = cli_view_uri(job, disk->target);
+
+            cli_add_text(one, "uri", uri);
+        } else {
+            cli_add_text(one, "overlay", disk->overlay);
+            cli_add_text(one, "image", disk->dest.layers[1].path);
+        }
         json_object_array_add(disks, one);
     }
     json_object_object_add(o, "disks", disks);
@@ -68,7 +76,7 @@ static void disks_text(const struct bm_job *job)
 {
     const struct bm_job_snapshot *snapshot = job->snapshot;
 
-    if (job->state != BM_STATE_DONE)
+    if (job->state != BM_STATE_DONE || job->strategy == BM_STRATEGY_VIEW)
         return;
     for (size_t i = 0; i < job->n_disks; i++)
         cli_print("%s: %s, on %s\n", job->disks[i].target,

@@ -30,8 +30,12 @@ points_of() {
     case $1 in
     create | create-off) echo $making ;;
     delete-mid | delete-branch) echo allocating $merging consolidating releasing ;;
-    delete-top | keep-none) echo $merging $front consolidating releasing ;;
-    delete-off | keep-none-off) echo $merging releasing ;;
+    # no restore point is left whose metadata would have to be written
+    delete-top | keep-none)
+        echo ${merging/copying.redefined/} $front consolidating releasing
+        ;;
+    keep-none-off) echo ${merging/copying.redefined/} releasing ;;
+    delete-off) echo $merging releasing ;;
     revert) echo $reverting switching.started ;;
     revert-off) echo $reverting ;;
     esac

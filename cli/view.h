@@ -1,0 +1,23 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The fleeting views of domains: jobs that live as long as their view does. */
+#ifndef CLI_VIEW_H
+#define CLI_VIEW_H
+
+#include "blockmig/job-store.h"
+#include "cli/pedigree.h"
+
+/* The view of that domain (by UUID), and of that name unless it is NULL; *out
+ * is the caller's, NULL: there is none. */
+int cli_view_find(struct bm_job_store *jobs, const char *uuid, const char *name,
+                  struct bm_job **out, struct bm_error *err);
+/* nbd+unix:///vda?socket=... Caller frees; NULL: out of memory. */
+char *cli_view_uri(const struct bm_job *view, const char *target);
+/* A claim was refused: if a view is in the way, says which. */
+void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
+                    struct bm_error *err);
+/* Ends it, and waits for that. */
+int cli_view_end(struct bm_job_store *jobs, const struct bm_job *view,
+                 struct bm_error *err);
+
+#endif
