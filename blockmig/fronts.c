@@ -106,7 +106,7 @@ int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err)
     for (size_t i = 0; !rc && m->domain && i < m->job->n_disks; i++) {
         bool it = false;
 
-        if (m->job->disks[i].fronts >= m->job->fronts_sent ||
+        if (bm_job_front_number(&m->job->disks[i]) >= m->job->fronts_sent ||
             !bm_mover_disk(m, i))
             continue;
         asked++;
@@ -207,7 +207,7 @@ static int ask(struct bm_mover *m, struct bm_error *err)
 
     if (!fronts)
         return no_memory(m, err);
-    m->job->fronts_sent = m->job->disks[0].fronts + 1;
+    m->job->fronts_sent = bm_job_front_number(&m->job->disks[0]) + 1;
     rc = bm_lost_begin(m, BM_FREEZE_OLD, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         fronts[i].path =

@@ -127,6 +127,8 @@ const char *bm_job_new_top(const struct bm_job *job,
                                              : disk->overlay;
 }
 
+#define FRONT_FIRST 11
+
 /* Numbers from 11 on: the overlays of the other side have one digit. The
  * suffix matters to virt-aa-helper. */
 char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
@@ -135,9 +137,17 @@ char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
     char *path;
 
     return asprintf(&path, "%s/.blockmig-%s-%s-%d.qcow2", disk->front_dir,
-                    job->id, disk->target, 10 + n) < 0
+                    job->id, disk->target, FRONT_FIRST - 1 + n) < 0
                ? NULL
                : path;
+}
+
+int bm_job_front_number(const struct bm_job_disk *disk)
+{
+    const char *path = disk->fronts ? disk->source.layers[0].path : NULL;
+    const char *dash = path ? strrchr(path, '-') : NULL;
+
+    return dash ? atoi(dash + 1) - FRONT_FIRST + 1 : 0;
 }
 
 bool bm_job_id_valid(const char *id)

@@ -214,6 +214,10 @@ const char *bm_job_new_top(const struct bm_job *job,
 char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
                    int n);
 
+/* The number of the uppermost one that the disk stands on; 0: it stands on none.
+ * (A merge takes the lower ones away, so they need not begin with 1.) */
+int bm_job_front_number(const struct bm_job_disk *disk);
+
 /* Eight hex digits in lower case: what may become part of a file name. */
 bool bm_job_id_valid(const char *id);
 

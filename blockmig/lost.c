@@ -20,13 +20,13 @@ int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
     if (which == BM_FREEZE_NEW)
         job->top_asked = false;
     else
-        job->fronts_asked = job->disks[0].fronts;
+        job->fronts_asked = bm_job_front_number(&job->disks[0]);
     for (size_t i = 0; i < job->n_disks; i++) {
         job->disks[i].below_ns = 0;
         if (which == BM_FREEZE_NEW)
             job->disks[i].top_seen = false;
         else
-            job->disks[i].front_seen = job->disks[i].fronts;
+            job->disks[i].front_seen = bm_job_front_number(&job->disks[i]);
     }
     return bm_mover_save(m, NULL, err);
 }
@@ -118,7 +118,7 @@ static struct bm_chain put_on(const struct bm_job *job, size_t i,
                               enum bm_freeze which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
-    int over = plan->fronts - job->fronts_asked + 1;
+    int over = bm_job_front_number(plan) - job->fronts_asked + 1;
 
     if (which == BM_FREEZE_NEW)
         return job->strategy == BM_STRATEGY_PULL ||

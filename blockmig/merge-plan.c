@@ -212,10 +212,10 @@ static int check_whole(const struct bm_merging *m, struct bm_error *err)
 {
     for (size_t i = 0; i < m->kin->n; i++) {
         const struct bm_kin_image *image = &m->kin->list[i];
-        bool ours = image->disk >= 0 && !image->other &&
-                    (!m->options->disk ||
-                     !strcmp(m->domain->disks[image->disk].target,
-                             m->options->disk));
+        bool ours =
+            image->disk >= 0 && !image->other &&
+            (!m->options->disk ||
+             !strcmp(m->domain->disks[image->disk].target, m->options->disk));
 
         if (!ours || (image->there && !image->broken))
             continue;

@@ -54,7 +54,7 @@ static int next_chain(struct bm_mover *m, size_t i,
     BM_FREE char *front = NULL;
     int rc = old_chain(plan, merge, &old);
 
-    if (!rc && m->job->fronts_sent == plan->fronts) {
+    if (!rc && m->job->fronts_sent == bm_job_front_number(plan)) {
         m->job->fronts_sent++;
         m->job->fronts_asked = m->job->fronts_sent;
         rc = bm_mover_save(m, NULL, err);

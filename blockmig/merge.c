@@ -93,14 +93,16 @@ static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
 {
     struct bm_job_disk *disk = &m->job->disks[bm_merge_disk(m->job, merge)];
     struct bm_chain left = {0};
-    int rc = 0;
+    int rc = 0, fronts = 0;
 
     for (size_t l = 0; !rc && l < disk->source.n; l++) {
         const struct bm_layer *layer = &disk->source.layers[l];
         size_t at = position(&merge->layers, layer->path);
 
-        if (at >= merge->layers.n - 1)
-            rc = bm_chain_add(&left, layer);
+        if (at < merge->layers.n - 1)
+            continue;
+        rc = bm_chain_add(&left, layer);
+        fronts += l < (size_t)disk->fronts;
     }
     if (rc) {
         bm_chain_clear(&left);
@@ -109,6 +111,7 @@ static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
     left.complete = true;
     bm_chain_clear(&disk->source);
     disk->source = left;
+    disk->fronts = fronts;
     merge->merged = true;
     return bm_mover_save(m, NULL, err);
 }
