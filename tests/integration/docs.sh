@@ -18,6 +18,7 @@
 #   unproven     job 1a2b3c4d: blockmig and its guard were killed in the pause,
 #                and someone else resumed the guest
 #   held         the same, after a job resume
+#   chain        vm1 has the restore points s1, s2 and s3, and runs
 # fastpool is a libvirt pool at /srv/fast. Examples are commands, so what they
 # print is not compared.
 set -euo pipefail
@@ -45,7 +46,8 @@ fresh() {
     end_running
     if [ -n "$(lab_virsh list --all --name)" ]; then
         [ "$(lab_virsh domstate "$name")" = "shut off" ] || off "$name"
-        lab_virsh -q undefine "$name" --checkpoints-metadata
+        lab_virsh -q undefine "$name" --checkpoints-metadata \
+            --snapshots-metadata
     fi
     # with what jobs that nobody ended have left
     find "$LAB_DIR"/ds1 "$LAB_DIR"/ds2 -mindepth 1 -delete
@@ -84,6 +86,14 @@ scene_unproven() {
 scene_held() {
     scene_unproven
     expect 6 "cannot prove" blockmig job resume "$(newest_job)"
+}
+
+scene_chain() {
+    local point
+    for point in s1 s2 s3; do
+        expect 0 '' blockmig snapshot create "$name" $point
+        lab_hmp_write "$name" vda 0x5a 1M 64k
+    done
 }
 
 # --- examples ---
