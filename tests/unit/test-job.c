@@ -69,6 +69,34 @@ static void fill_disk(struct bm_job_disk *disk)
     memset(disk->digest_dest, 'b', 64);
 }
 
+static struct bm_job_snapshot *full_snapshot(void)
+{
+    struct bm_job_snapshot *snapshot = bm_job_snapshot_new("delete");
+    struct bm_job_merge *merge = bm_job_snapshot_add_merge(snapshot);
+
+    snapshot->proof = BM_PROOF_FULL;
+    snapshot->name = strdup("s1");
+    snapshot->description = strdup("a \"point\"");
+    snapshot->memory = strdup("/a/mem");
+    snapshot->xml = strdup("<domain/>");
+    snapshot->xml_after = strdup("<domain id='1'/>");
+    snapshot->branch = strdup("before-s1");
+    snapshot->socket = strdup("/s/1.view");
+    snapshot->group = snapshot->start = true;
+    merge->target = strdup("vda");
+    add_layer(&merge->layers, "/a/s2.qcow2", 0);
+    add_layer(&merge->layers, "/a/s1.qcow2", 0);
+    add_layer(&merge->children, "/a/s3.qcow2", 0);
+    merge->held = UINT64_MAX - 5;
+    merge->begun = merge->merged = merge->proven = merge->done = true;
+    merge->proof_bytes = 11;
+    memset(merge->digest, 'c', 64);
+    strcpy(merge->proof_medium, "medium");
+    cr_assert_eq(bm_job_snapshot_add_point(snapshot, "s1", "/a/mem"), 0);
+    snapshot->points[0].gone = true;
+    return snapshot;
+}
+
 /* Every field has a value that a forgotten one would not have. */
 static struct bm_job *full_job(void)
 {
@@ -132,6 +160,18 @@ Test(job, names)
     cr_assert_not(bm_state_final(BM_STATE_NEEDS_RECOVERY));
 }
 
+Test(job, a_merge_without_its_snapshot_is_refused)
+{
+    struct bm_job *job = full_job(), *back = NULL;
+    struct bm_error err = BM_ERROR_INIT;
+    BM_FREE char *text = NULL;
+
+    job->strategy = BM_STRATEGY_MERGE;
+    text = bm_job_to_json(job);
+    cr_assert_eq(bm_job_from_json(text, &back, &err), -EBADMSG);
+    bm_job_free(job);
+}
+
 Test(job, fresh_id)
 {
     struct bm_job *a = bm_job_new(), *b = bm_job_new();
@@ -188,6 +228,28 @@ Test(job, round_trip)
     cr_assert_not(bm_job_bridged(disk));
     cr_assert_not(bm_job_keeps(disk));
     cr_assert_null(back->disks[1].overlay);
+    bm_job_free(job);
+    bm_job_free(back);
+}
+
+Test(job, a_snapshot_command_is_read_as_written)
+{
+    struct bm_job *job = full_job(), *back = NULL;
+    struct bm_error err = BM_ERROR_INIT;
+    BM_FREE char *text = NULL;
+    BM_FREE char *again = NULL;
+
+    job->strategy = BM_STRATEGY_MERGE;
+    job->snapshot = full_snapshot();
+    text = bm_job_to_json(job);
+    cr_assert_eq(bm_job_from_json(text, &back, &err), 0, "%s", err.cause);
+    again = bm_job_to_json(back);
+    cr_assert_str_eq(text, again);
+    cr_assert_str_eq(bm_merge_base(&back->snapshot->merges[0])->path,
+                     "/a/s1.qcow2");
+    cr_assert_eq(bm_merge_goes(&back->snapshot->merges[0]), 1);
+    cr_assert(bm_job_snapshot_has_point(back->snapshot, "s1"));
+    cr_assert_str_eq(bm_job_noun(back), "merge");
     bm_job_free(job);
     bm_job_free(back);
 }
