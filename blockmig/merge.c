@@ -179,7 +179,8 @@ static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
 }
 
 static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
-                      enum bm_merge_at at, struct bm_error *err)
+                      enum bm_merge_at at, struct bm_merge_reading **ahead,
+                      struct bm_error *err)
 {
     bool live = at == BM_MERGE_CHAIN && m->domain->active;
     int rc = at == BM_MERGE_BRANCH ? 0 : check_stand(m, merge, err);
@@ -198,13 +199,15 @@ static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
     rc = bm_mover_save(m, NULL, err);
     bm_point("copying.begun");
     if (!rc)
+        rc = bm_merge_prove_ahead(m, merge, ahead, err);
+    if (!rc)
         rc = live ? commit_running(m, merge, err) : commit_off(m, merge, err);
     return rc;
 }
 
 /* Until the base holds all of it. */
 static int down(struct bm_mover *m, struct bm_job_merge *merge,
-                struct bm_error *err)
+                struct bm_merge_reading **ahead, struct bm_error *err)
 {
     enum bm_merge_at at;
     int rc = bm_merge_look(m, merge, &at, err);
@@ -214,7 +217,7 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
         return rc;
     live = at == BM_MERGE_CHAIN && m->domain->active;
     if (at != BM_MERGE_MERGED)
-        rc = write_down(m, merge, at, err);
+        rc = write_down(m, merge, at, ahead, err);
     if (!rc && live)
         rc = bm_mover_refresh(m, err);
     if (!rc && live)
@@ -229,6 +232,18 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
     return note_merged(m, merge, err);
 }
 
+static int down_with_proof(struct bm_mover *m, struct bm_job_merge *merge,
+                           struct bm_error *err)
+{
+    struct bm_merge_reading *ahead = NULL;
+    int rc = merge->merged ? 0 : down(m, merge, &ahead, err);
+
+    if (!rc && !merge->proven && m->job->snapshot->proof != BM_PROOF_NONE)
+        rc = bm_merge_prove(m, merge, ahead, err);
+    bm_merge_prove_drop(ahead);
+    return rc;
+}
+
 int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
                  struct bm_error *err)
 {
@@ -237,11 +252,8 @@ int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
 
     if (!rc && !m->domain)
         return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
-    if (!rc && several && !merge->merged)
-        rc = down(m, merge, err);
-    if (!rc && several && !merge->proven &&
-        m->job->snapshot->proof != BM_PROOF_NONE)
-        rc = bm_merge_prove(m, merge, err);
+    if (!rc && several)
+        rc = down_with_proof(m, merge, err);
     if (!rc && !several)
         rc = bm_merge_forget_points(m, merge, err);
     if (!rc && several)

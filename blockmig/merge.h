@@ -52,9 +52,16 @@ int bm_merge_forget_kept(struct bm_mover *m, const struct bm_job_merge *merge,
 /* Where it must be made before (BM_PROOF_FULL), the digests of the view. */
 int bm_merge_prove_before(struct bm_mover *m, struct bm_job_merge *merge,
                           struct bm_error *err);
-/* -EBADMSG with BM_EXIT_PROOF: what took the layers does not hold them. */
+/* Begins to read what the layers hold, while they are merged. NULL in *out: not
+ * here; else the caller drops it. */
+struct bm_merge_reading;
+int bm_merge_prove_ahead(struct bm_mover *m, struct bm_job_merge *merge,
+                         struct bm_merge_reading **out, struct bm_error *err);
+void bm_merge_prove_drop(struct bm_merge_reading *ahead); /* accepts NULL */
+/* -EBADMSG with BM_EXIT_PROOF: what took the layers does not hold them. ahead:
+ * what was begun before, or NULL. */
 int bm_merge_prove(struct bm_mover *m, struct bm_job_merge *merge,
-                   struct bm_error *err);
+                   struct bm_merge_reading *ahead, struct bm_error *err);
 /* Takes the points away whose state is a layer that will be written to. */
 int bm_merge_forget_points(struct bm_mover *m, const struct bm_job_merge *merge,
                            struct bm_error *err);

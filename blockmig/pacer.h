@@ -34,6 +34,8 @@ void bm_pacer_rest(struct bm_pacer *pacer);
 void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle);
 /* The same for libvirt's block jobs; each gets its share. */
 void bm_pacer_take_jobs(struct bm_pacer *pacer);
+/* Block jobs run beside what was taken. */
+void bm_pacer_take_jobs_too(struct bm_pacer *pacer);
 /* In such a step: the share of one of n jobs in bytes/s, 0: no limit; in others
  * *share stays. */
 void bm_pacer_share(struct bm_pacer *pacer, size_t n, uint64_t *share);

@@ -5,6 +5,7 @@
 #include "blockmig/files.h"
 #include "blockmig/wanted.h"
 #include "nbd/cleanup.h"
+#include "nbd/names.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,9 +15,8 @@ struct look {
     const struct bm_domain *domain;
     struct bm_wanted *layers; /* of the chain */
     size_t n;
-    char **seen; /* files whose headers were followed; owned */
-    size_t n_seen;
-    size_t from; /* the uppermost layer found so far; n: none */
+    struct bm_names seen; /* files whose headers were followed */
+    size_t from;          /* the uppermost layer found so far; n: none */
     char *why;
 };
 
@@ -64,25 +64,6 @@ static int on_backing(void *opaque, const char *backing)
     return 0;
 }
 
-static bool was_seen(const struct look *look, const char *file)
-{
-    for (size_t i = 0; i < look->n_seen; i++)
-        if (!strcmp(look->seen[i], file))
-            return true;
-    return false;
-}
-
-static int remember(struct look *look, const char *file)
-{
-    char **seen = realloc(look->seen, (look->n_seen + 1) * sizeof *seen);
-
-    if (!seen)
-        return -ENOMEM;
-    look->seen = seen;
-    seen[look->n_seen] = strdup(file);
-    return seen[look->n_seen++] ? 0 : -ENOMEM;
-}
-
 /* What a file that is no layer of the chain stands on. */
 static int follow(struct look *look, const char *file, const char *kind,
                   const char *name)
@@ -91,11 +72,11 @@ static int follow(struct look *look, const char *file, const char *kind,
     struct stat st;
     int rc;
 
-    if (was_seen(look, file) || stat(file, &st) < 0 ||
+    if (bm_names_have(&look->seen, file) || stat(file, &st) < 0 ||
         (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
         return 0;
-    rc = remember(look, file);
-    return rc ? rc : bm_wanted_below(file, on_backing, &walk);
+    rc = bm_names_add(&look->seen, file);
+    return rc ? rc : bm_wanted_below(file, NULL, on_backing, &walk);
 }
 
 /* --- who names what --- */
@@ -203,9 +184,7 @@ int bm_sharing_find(struct bm_connection *conn, const struct bm_domain *domain,
     for (size_t i = 0; i < chain->n; i++)
         bm_wanted_init(&look.layers[i], chain->layers[i].path);
     rc = search(&look, conn, target, chain, store, err);
-    for (size_t i = 0; i < look.n_seen; i++)
-        free(look.seen[i]);
-    free(look.seen);
+    bm_names_clear(&look.seen);
     free(look.layers);
     *from = look.from;
     *why = look.why;

@@ -17,6 +17,7 @@ struct search {
     struct bm_wanted wanted;
     const char *except; /* a domain's UUID, or NULL */
     bool headers;       /* look into the images that domains name, too */
+    struct bm_names seen;
     struct bm_error *err;
 };
 
@@ -36,9 +37,9 @@ static int is_it(void *opaque, const char *backing)
 }
 
 /* Whether the chain below that file leads to our image, by the headers. */
-static bool backed_by(const struct search *search, const char *file)
+static bool backed_by(struct search *search, const char *file)
 {
-    return bm_wanted_below(file, is_it, (void *)search);
+    return bm_wanted_below(file, &search->seen, is_it, search);
 }
 
 /* libvirt does not know the chain of a domain that is shut off. */
@@ -122,6 +123,7 @@ int bm_users_none(struct bm_connection *conn, const char *path,
     rc = bm_domain_image_users(conn, on_user, &search, err);
     if (!rc)
         rc = look_at_neighbours(&search);
+    bm_names_clear(&search.seen);
     if (rc)
         return rc;
     fd = bm_frozen_lock(path, err);

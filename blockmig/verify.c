@@ -65,8 +65,8 @@ static int read_view(const struct bm_verify *how, const struct bm_chain *view,
     int rc = bm_chain_images(view, &images, err);
 
     if (!rc)
-        rc = bm_device_open_shared(images, view->n, bm_device_lanes(), &device,
-                                   err);
+        rc = bm_device_open_shared(images, view->n, bm_device_lanes(), 0,
+                                   &device, err);
     if (!rc)
         rc = bm_manifest_new(NULL, how->vault.dir, bm_digest_sha256,
                              device->size, out, err);

@@ -57,6 +57,18 @@ int bm_view_open(const struct bm_chain *chain, unsigned depth,
     return rc;
 }
 
+int bm_view_open_beside(const struct bm_chain *chain, unsigned depth,
+                        struct bm_view *out, struct bm_error *err)
+{
+    BM_FREE struct bm_image_layer *images = NULL;
+    int rc = bm_chain_images(chain, &images, err);
+
+    memset(out, 0, sizeof *out);
+    return rc ? rc
+              : bm_device_open_shared(images, chain->n, bm_view_lanes(), depth,
+                                      &out->device, err);
+}
+
 int bm_view_dirty(const struct bm_view *view, struct bm_bitmap *into,
                   struct bm_error *err)
 {

@@ -30,6 +30,10 @@ unsigned bm_view_lanes(void);
  * for. -EBUSY: someone has a layer open for writing. */
 int bm_view_open(const struct bm_chain *chain, unsigned depth,
                  struct bm_view *out, struct bm_error *err);
+/* The same without any lock, where the lowest layers are being written to: only
+ * what the others hold can be relied upon. */
+int bm_view_open_beside(const struct bm_chain *chain, unsigned depth,
+                        struct bm_view *out, struct bm_error *err);
 /* Accepts one that is all zero, or was closed. */
 void bm_view_close(struct bm_view *view);
 

@@ -37,7 +37,7 @@ bool bm_wanted_named(const struct bm_wanted *wanted, const char *backing)
                         strncmp(backing, "file:", 5) ? backing : backing + 5);
 }
 
-int bm_wanted_below(const char *file,
+int bm_wanted_below(const char *file, struct bm_names *seen,
                     int (*fn)(void *opaque, const char *backing), void *opaque)
 {
     BM_FREE char *layer = strdup(file);
@@ -47,7 +47,10 @@ int bm_wanted_below(const char *file,
         struct bm_error ignored = BM_ERROR_INIT;
         struct bm_image_info info;
 
-        if (bm_image_info(layer, NULL, &info, &ignored) < 0)
+        if (seen && bm_names_have(seen, layer))
+            break;
+        rc = seen ? bm_names_add(seen, layer) : 0;
+        if (rc || bm_image_info(layer, NULL, &info, &ignored) < 0)
             break;
         rc = info.backing ? fn(opaque, info.backing) : 0;
         free(layer);

@@ -7,6 +7,8 @@
 #ifndef BM_WANTED_H
 #define BM_WANTED_H
 
+#include "nbd/names.h"
+
 #include <stdbool.h>
 #include <sys/stat.h>
 
@@ -25,8 +27,9 @@ bool bm_wanted_named(const struct bm_wanted *wanted, const char *backing);
 
 /* Calls fn for each backing file below that image, as the headers name them,
  * until it returns other than 0, which is returned; 0 at the chain's end. A
- * file that qemu-img cannot read is no image, and has none. */
-int bm_wanted_below(const char *file,
+ * file that qemu-img cannot read is no image, and has none. seen, unless NULL:
+ * those that fn was called for in an earlier walk are not walked again. */
+int bm_wanted_below(const char *file, struct bm_names *seen,
                     int (*fn)(void *opaque, const char *backing), void *opaque);
 
 #endif

@@ -355,10 +355,10 @@ int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
 }
 
 int bm_device_open_shared(const struct bm_image_layer *layers, size_t n,
-                          unsigned lanes, struct bm_device **out,
-                          struct bm_error *err)
+                          unsigned lanes, unsigned depth,
+                          struct bm_device **out, struct bm_error *err)
 {
-    struct bm_open how = {.lanes = lanes, .share = true};
+    struct bm_open how = {.lanes = lanes, .depth = depth, .share = true};
 
     return open_either(layers, n, &how, out, err);
 }

@@ -148,11 +148,11 @@ int bm_device_open_chain(const struct bm_image_layer *layers, size_t n,
                          unsigned lanes, unsigned depth, struct bm_device **out,
                          struct bm_error *err);
 
-/* As bm_device_open_image, but it takes no lock, nor minds one: who reads so
+/* As bm_device_open_chain, but it takes no lock, nor minds one: who reads so
  * must look whether the files were changed meanwhile. */
 int bm_device_open_shared(const struct bm_image_layer *layers, size_t n,
-                          unsigned lanes, struct bm_device **out,
-                          struct bm_error *err);
+                          unsigned lanes, unsigned depth,
+                          struct bm_device **out, struct bm_error *err);
 
 bool bm_is_nbd_uri(const char *where);
 

@@ -18,8 +18,9 @@
 #define LOWEST 19
 #define LOOK_MS 200
 
-struct task {
+struct bm_gentle {
     struct bm_gently how;
+    pthread_t thread;
     pthread_mutex_t lock; /* guards done */
     pthread_cond_t ended;
     bool done;
@@ -37,7 +38,7 @@ bool bm_gently_left(void)
  * done. */
 static void *run(void *opaque)
 {
-    struct task *task = opaque;
+    struct bm_gentle *task = opaque;
     int rc;
 
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOWEST);
@@ -53,9 +54,9 @@ static void *run(void *opaque)
     return NULL;
 }
 
-static struct task *task_new(const struct bm_gently *how)
+static struct bm_gentle *task_new(const struct bm_gently *how)
 {
-    struct task *task = calloc(1, sizeof *task);
+    struct bm_gentle *task = calloc(1, sizeof *task);
 
     if (!task)
         return NULL;
@@ -65,14 +66,14 @@ static struct task *task_new(const struct bm_gently *how)
     return task;
 }
 
-static void task_free(struct task *task)
+static void task_free(struct bm_gentle *task)
 {
     pthread_cond_destroy(&task->ended);
     pthread_mutex_destroy(&task->lock);
     free(task);
 }
 
-static bool ended(struct task *task)
+static bool ended(struct bm_gentle *task)
 {
     struct timespec until = bm_deadline(LOOK_MS);
 
@@ -84,29 +85,44 @@ static bool ended(struct task *task)
     return task->done;
 }
 
+int bm_gently_start(const struct bm_gently *how, struct bm_gentle **out,
+                    struct bm_error *err)
+{
+    struct bm_gentle *task = task_new(how);
+    int rc = task ? pthread_create(&task->thread, NULL, run, task) : ENOMEM;
+
+    *out = rc ? NULL : task;
+    if (!rc)
+        return 0;
+    if (task)
+        task_free(task);
+    return bm_fail_errno(err, rc, "cannot start a thread");
+}
+
 /* A thread that is left behind keeps its task, and is not cancelled: its own
  * threads stand on its stack. */
-int bm_gently(const struct bm_gently *how, struct bm_error *err)
+int bm_gently_finish(struct bm_gentle *task, struct bm_error *err)
 {
-    struct task *task = task_new(how);
-    pthread_t thread;
-    int rc = task ? pthread_create(&thread, NULL, run, task) : ENOMEM;
+    int rc = 0;
 
-    if (rc != 0) {
-        if (task)
-            task_free(task);
-        return bm_fail_errno(err, rc, "cannot start a thread");
-    }
     while (!ended(task)) {
-        rc = how->look(how->opaque, err);
+        rc = task->how.look(task->how.opaque, err);
         if (rc) {
             atomic_store(&left, true);
-            pthread_detach(thread);
+            pthread_detach(task->thread);
             return rc;
         }
     }
-    pthread_join(thread, NULL);
+    pthread_join(task->thread, NULL);
     rc = task->rc;
     task_free(task);
     return rc;
+}
+
+int bm_gently(const struct bm_gently *how, struct bm_error *err)
+{
+    struct bm_gentle *task;
+    int rc = bm_gently_start(how, &task, err);
+
+    return rc ? rc : bm_gently_finish(task, err);
 }

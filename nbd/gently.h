@@ -29,6 +29,13 @@ struct bm_gently {
  */
 int bm_gently(const struct bm_gently *how, struct bm_error *err);
 
+/* The same in two halves, between which the caller does other things. Started,
+ * it must be finished. */
+struct bm_gentle;
+int bm_gently_start(const struct bm_gently *how, struct bm_gentle **out,
+                    struct bm_error *err);
+int bm_gently_finish(struct bm_gentle *task, struct bm_error *err);
+
 /* Whether any work was left behind: the process should just end, and free
  * nothing. Any thread. */
 bool bm_gently_left(void);

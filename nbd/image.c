@@ -68,14 +68,14 @@ static int add(struct json_object *json, const char *key,
 }
 
 static struct json_object *file_spec(const struct bm_image_layer *layer,
-                                     bool cache_none)
+                                     bool cache_none, const char *locking)
 {
     BM_IMAGE_JSON struct json_object *json = json_object_new_object();
     const char *driver = layer->block ? "host_device" : "file";
 
     if (!json || add(json, "driver", json_object_new_string(driver)) != 0 ||
         add(json, "filename", json_object_new_string(layer->path)) != 0 ||
-        add(json, "locking", json_object_new_string("auto")) != 0)
+        add(json, "locking", json_object_new_string(locking)) != 0)
         return NULL;
     if (cache_none) {
         struct json_object *cache = json_object_new_object();
@@ -97,7 +97,8 @@ static int add_slice(struct json_object *raw, uint64_t size)
 
 /* From the bottom up, so that each layer holds the one below it. */
 static struct json_object *chain_spec(const struct bm_image_layer *layers,
-                                      size_t n, bool cache_none)
+                                      size_t n, bool cache_none,
+                                      const char *locking)
 {
     BM_IMAGE_JSON struct json_object *below = NULL;
 
@@ -107,7 +108,7 @@ static struct json_object *chain_spec(const struct bm_image_layer *layers,
         bool raw = strcmp(format, "raw") == 0;
 
         if (!json || add(json, "driver", json_object_new_string(format)) != 0 ||
-            add(json, "file", file_spec(&layers[i], cache_none)) != 0)
+            add(json, "file", file_spec(&layers[i], cache_none, locking)) != 0)
             return NULL;
         if (layers[i].slice && add_slice(json, layers[i].slice) != 0)
             return NULL;
@@ -137,19 +138,18 @@ static char *spec_text(struct json_object *json)
 char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
                     bool cache_none)
 {
-    BM_IMAGE_JSON struct json_object *json = chain_spec(layers, n, cache_none);
+    BM_IMAGE_JSON struct json_object *json =
+        chain_spec(layers, n, cache_none, "auto");
 
     return spec_text(json);
 }
 
-/* What is below it inherits that (QEMU block.c, bdrv_inherited_options). */
 char *bm_image_spec_shared(const struct bm_image_layer *layers, size_t n,
                            bool cache_none)
 {
-    BM_IMAGE_JSON struct json_object *json = chain_spec(layers, n, cache_none);
+    BM_IMAGE_JSON struct json_object *json =
+        chain_spec(layers, n, cache_none, "off");
 
-    if (!json || add(json, "force-share", json_object_new_boolean(1)) != 0)
-        return NULL;
     return spec_text(json);
 }
 
@@ -224,7 +224,7 @@ char *bm_image_backing_name(const struct bm_image_layer *layer)
     if (add(json, "file", raw) != 0 ||
         add(raw, "driver", json_object_new_string("raw")) != 0 ||
         add_slice(raw, layer->slice) != 0 ||
-        add(raw, "file", file_spec(layer, false)) != 0)
+        add(raw, "file", file_spec(layer, false, "auto")) != 0)
         return NULL;
     return asprintf(&name, "json:%s",
                     json_object_to_json_string_ext(

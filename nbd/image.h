@@ -65,7 +65,9 @@ int bm_image_walk(const char *path, const char *format, bm_image_visit visit,
 char *bm_image_spec(const struct bm_image_layer *layers, size_t n,
                     bool cache_none);
 
-/* The same, without locks: all of it with force-share=on. */
+/* The same, without locks. (QEMU 7.2: force-share=on still asks for the lock of
+ * "consistent read", which a commit does not grant on what it merges, nor can
+ * it begin while somebody has that.) */
 char *bm_image_spec_shared(const struct bm_image_layer *layers, size_t n,
                            bool cache_none);
 

@@ -8,6 +8,7 @@
 
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
+#include "nbd/names.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,8 +18,7 @@
 struct look {
     const struct bm_domain *domain;
     struct bm_kin *kin;
-    char **seen; /* files whose headers were followed; owned */
-    size_t n_seen;
+    struct bm_names seen; /* files whose headers were followed */
 };
 
 static int mark(struct bm_kin_image *image, const char *kind, const char *name)
@@ -28,25 +28,6 @@ static int mark(struct bm_kin_image *image, const char *kind, const char *name)
     return asprintf(&image->other, "%s %s", kind, name) < 0
                ? (image->other = NULL, -ENOMEM)
                : 0;
-}
-
-static bool was_seen(const struct look *look, const char *file)
-{
-    for (size_t i = 0; i < look->n_seen; i++)
-        if (!strcmp(look->seen[i], file))
-            return true;
-    return false;
-}
-
-static int remember(struct look *look, const char *file)
-{
-    char **seen = realloc(look->seen, (look->n_seen + 1) * sizeof *seen);
-
-    if (!seen)
-        return -ENOMEM;
-    look->seen = seen;
-    seen[look->n_seen] = strdup(file);
-    return seen[look->n_seen] ? (look->n_seen++, 0) : -ENOMEM;
 }
 
 /* The layers of a strange image, until one of ours. */
@@ -95,10 +76,10 @@ static int follow(struct look *look, const char *file, const char *kind,
     struct stat st;
     int rc;
 
-    if (was_seen(look, file) || stat(file, &st) < 0 ||
+    if (bm_names_have(&look->seen, file) || stat(file, &st) < 0 ||
         (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
         return 0;
-    rc = remember(look, file);
+    rc = bm_names_add(&look->seen, file);
     if (!rc)
         rc = bm_image_walk(file, NULL, on_layer, &walk, &ignored);
     if (rc != -ENOMEM)
@@ -143,9 +124,9 @@ static int look_into(struct look *look, const char *folder)
     struct dirent *entry;
     int rc = 0;
 
-    if (was_seen(look, folder))
+    if (bm_names_have(&look->seen, folder))
         return 0;
-    rc = remember(look, folder);
+    rc = bm_names_add(&look->seen, folder);
     dir = rc ? NULL : opendir(folder);
     while (dir && !rc && (entry = readdir(dir)))
         rc = look_at_entry(look, folder, entry->d_name);
@@ -177,9 +158,7 @@ int bm_kin_add_others(struct bm_connection *conn,
 
     for (size_t i = 0; !rc && i < ours; i++)
         rc = look_beside(&look, (int)i);
-    for (size_t i = 0; i < look.n_seen; i++)
-        free(look.seen[i]);
-    free(look.seen);
+    bm_names_clear(&look.seen);
     return rc == -ENOMEM
                ? bm_fail_errno(err, ENOMEM, "cannot look for users of images")
                : rc;

@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "nbd/names.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool bm_names_have(const struct bm_names *names, const char *name)
+{
+    for (size_t i = 0; i < names->n; i++)
+        if (!strcmp(names->all[i], name))
+            return true;
+    return false;
+}
+
+int bm_names_add(struct bm_names *names, const char *name)
+{
+    char **all = realloc(names->all, (names->n + 1) * sizeof *all);
+
+    if (!all)
+        return -ENOMEM;
+    names->all = all;
+    all[names->n] = strdup(name);
+    return all[names->n] ? (names->n++, 0) : -ENOMEM;
+}
+
+void bm_names_clear(struct bm_names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        free(names->all[i]);
+    free(names->all);
+    *names = (struct bm_names){0};
+}

@@ -1,0 +1,22 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A set of names, of files mostly, that have been seen.
+ */
+#ifndef BM_NAMES_H
+#define BM_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct bm_names {
+    char **all; /* owned */
+    size_t n;
+};
+
+bool bm_names_have(const struct bm_names *names, const char *name);
+/* A copy of it. 0 or -ENOMEM. */
+int bm_names_add(struct bm_names *names, const char *name);
+void bm_names_clear(struct bm_names *names);
+
+#endif
