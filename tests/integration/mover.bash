@@ -142,6 +142,27 @@ all_off() {
     afterwards=()
 }
 
+# A small file system, $small; fails where there is no loop device.
+mount_small() {
+    [ "$(id -u)" = 0 ] || return 1
+    small=$LAB_DIR/ds3
+    truncate -s 768M "$LAB_DIR/small.img"
+    mkfs.ext4 -q -m 0 "$LAB_DIR/small.img"
+    mkdir "$small"
+    mount -o loop "$LAB_DIR/small.img" "$small" || return 1
+    lab_at_exit umount "$small"
+    # the guests first, whose images are there
+    lab_at_exit all_off
+    chown "$(lab run id -u)" "$small"
+}
+
+free() { stat -f -c '%a %S' "$small" | awk '{ print $1 * $2 }'; }
+
+# leave BYTES: somebody else takes the room
+leave() {
+    fallocate -l $(($(free) - $(numfmt --from=iec "$1"))) "$small/foreign"
+}
+
 ds1() { echo "$LAB_DIR/ds1/$1"; }
 ds2() { echo "$LAB_DIR/ds2/$1"; }
 

@@ -31,24 +31,6 @@ back_home() {
 
 # --- a small file system for the source ---
 
-mount_small() {
-    truncate -s 768M "$LAB_DIR/small.img"
-    mkfs.ext4 -q -m 0 "$LAB_DIR/small.img"
-    mkdir "$small"
-    mount -o loop "$LAB_DIR/small.img" "$small" || return 1
-    lab_at_exit umount "$small"
-    # the guests first, whose images are there
-    lab_at_exit all_off
-    chown "$(lab run id -u)" "$small"
-}
-
-free() { stat -f -c '%a %S' "$small" | awk '{ print $1 * $2 }'; }
-
-# leave BYTES: somebody else takes the room
-leave() {
-    fallocate -l $(($(free) - $(numfmt --from=iec "$1"))) "$small/foreign"
-}
-
 # small_guest NAME DISK [ARGS]
 small_guest() {
     lab_guest_os "$1" --args "g.rate=100 ${3:-}" \
@@ -283,12 +265,11 @@ small_rows='foreign starved'
     small_rows+=' settled paused waiting held'
 }
 lab_begin
-small=$LAB_DIR/ds3
 for one in ${PARTS-$rows}; do
     "test_$one"
 done
 all_off
-if [ "$(id -u)" != 0 ] || ! mount_small; then
+if ! mount_small; then
     echo "no loop device: no small file system is tried"
 else
     small_guest g1 size=128M,fill=all

@@ -84,6 +84,34 @@ test_ends() {
     ok "it ends with its holder, with the guest, and by virsh"
 }
 
+no_view() { [ -z "$(holder "$1")" ]; }
+
+# Somebody else takes the room where old blocks are saved.
+test_room() {
+    local job
+    mount_small || {
+        echo "no loop device: a view without room is not tried"
+        return 0
+    }
+    lab_guest_bare s1 --disk size=256M,fill=all
+    leave 3M
+    expect 3 'free only' blockmig snapshot create s1 v1 --mode cow \
+        --overlay-dir "$small"
+    rm "$small/foreign"
+    snap create s1 v1 --mode cow --overlay-dir "$small"
+    job=$(view_job)
+    lab_hmp_write s1 vda 0x11 1M 1M
+    leave 3M
+    lab_wait 20 no_view s1 || fail "the view lives on without room"
+    expect 0 '' blockmig job events "$job"
+    [[ "$output" =~ 'short of room' ]] || fail "nobody says why: $output"
+    lab_hmp_write s1 vda 0x22 1M 4M
+    lab_hmp_read s1 vda 0x22 1M 4M
+    check_clean s1
+    off s1
+    ok "it ends before the store of its blocks is full"
+}
+
 no_backup() { ! lab_virsh backup-dumpxml "$1" >/dev/null 2>&1; }
 
 test_refused() {
@@ -140,7 +168,7 @@ test_group() {
     ok "several domains at one instant, or none"
 }
 
-tests=${PARTS:-view ends refused group}
+tests=${PARTS:-view ends room refused group}
 lab_begin
 for one in $tests; do
     "test_$one"
