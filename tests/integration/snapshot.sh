@@ -283,6 +283,43 @@ test_refused() {
     ok "what is refused, and nothing is touched"
 }
 
+# What the stores do not allow, said before anything is touched.
+test_stores() {
+    local before
+    layers k1 1
+    off k1
+    before=$(picture k1)
+    chmod 0444 "$(ds1 k1-vda.qcow2)"
+    expect 3 'takes no writes' blockmig snapshot delete k1 s1
+    chmod 0644 "$(ds1 k1-vda.qcow2)"
+    lab_equal "what is there" "$(picture k1)" "$before"
+    expect 0 '' blockmig snapshot delete k1 s1
+    check_model
+    end_guest
+    # an overlay of it would be plain
+    lab run qemu-img create -q -f qcow2 --object secret,id=key,data=secret \
+        -o encrypt.format=luks,encrypt.key-secret=key "$(ds1 k2.qcow2)" 16M
+    lab define k2 --disk "path=$(ds1 k2.qcow2),format=qcow2"
+    expect 3 'is encrypted' blockmig snapshot create k2 s1
+    lab_equal "restore points of k2" "$(lab_virsh snapshot-list k2 --name)" ''
+    mount_small || {
+        echo "no loop device: a merge without room is not tried"
+        return 0
+    }
+    lab run qemu-img create -q -f raw "$small/k3.raw" 64M
+    lab_guest_bare k3 --disk "path=$small/k3.raw,format=raw"
+    expect 0 '' blockmig snapshot create k3 s1 --overlay-dir "$LAB_DIR/ds1"
+    lab_hmp_write k3 vda 0x5a 0 40M
+    leave 20M
+    expect 3 'needs up to .* free' blockmig snapshot delete k3 s1
+    lab_equal "restore points of k3" "$(lab_virsh snapshot-list k3 --name)" s1
+    rm "$small/foreign"
+    expect 0 '' blockmig snapshot delete k3 s1
+    lab_hmp_read k3 vda 0x5a 0 40M
+    off k3
+    ok "no write, no room, no overlay of an encrypted disk"
+}
+
 # A guest that checks its own data and writes all the time.
 test_guest() {
     local i
@@ -319,7 +356,7 @@ test_depth() {
     ok "from depth 32 to 1: 0 wrong"
 }
 
-default='interop revert up verify proof shared refused guest'
+default='interop revert up verify proof shared refused stores guest'
 long="$default depth"
 tests=${PARTS:-$([ "$BM_LONG" = 1 ] && echo "$long" || echo "$default")}
 lab_begin
