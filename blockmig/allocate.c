@@ -139,10 +139,8 @@ static int make_targets(struct bm_mover *m, struct bm_job_disk *disk,
 
 int bm_step_allocate(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc)
         rc = bm_step_stamp(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

@@ -306,10 +306,8 @@ static int undo_disk(struct bm_mover *m, size_t i, struct bm_error *err)
 
 int bm_undo(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc && m->domain->active)
         rc = all_back(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

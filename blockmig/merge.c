@@ -248,10 +248,8 @@ int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
                  struct bm_error *err)
 {
     bool several = merge->layers.n > 1;
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc && several)
         rc = down_with_proof(m, merge, err);
     if (!rc && !several)

@@ -8,6 +8,7 @@
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
+#include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
@@ -178,6 +179,31 @@ int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
     if (!rc && m->pacer)
         bm_pacer_follow(m->pacer, m);
     return rc ? rc : check_here(m, err);
+}
+
+int bm_mover_refresh_domain(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (rc || m->domain)
+        return rc;
+    return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+}
+
+int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err)
+{
+    *arrived = 0;
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                              err);
+
+        if (at < 0)
+            return at;
+        if (at != BM_AT_SOURCE && at != BM_AT_DEST)
+            return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
+        *arrived += at == BM_AT_DEST;
+    }
+    return 0;
 }
 
 int bm_mover_too_late(struct bm_mover *m, struct bm_error *err)

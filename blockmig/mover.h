@@ -64,6 +64,11 @@ void bm_mover_unlock(struct bm_mover *m);
 /* Reads the domain again; after a lost connection, connects again first.
  * -BM_STUCK: it is off, and will go on with our overlays (bm_domain_away). */
 int bm_mover_refresh(struct bm_mover *m, struct bm_error *err);
+/* The same; -ENOENT: there is no such domain any more. */
+int bm_mover_refresh_domain(struct bm_mover *m, struct bm_error *err);
+/* After that: how many disks stand on their new image (BM_AT_DEST); the others
+ * stand where they were. As bm_mover_misplaced: one does not. */
+int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err);
 /* A disk is on its new image alone, so that nothing can go back: consolidating,
  * and -EAGAIN. */
 int bm_mover_too_late(struct bm_mover *m, struct bm_error *err);

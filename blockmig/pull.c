@@ -23,11 +23,9 @@ static int at_of(struct bm_mover *m, size_t i, struct bm_error *err)
 int bm_pull_look(struct bm_mover *m, struct bm_pull_stand *stand,
                  struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
     memset(stand, 0, sizeof *stand);
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         int at = at_of(m, i, err);
 

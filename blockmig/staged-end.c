@@ -257,10 +257,8 @@ static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
 int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)
 {
     bool bridged = bm_job_bridged(&m->job->disks[0]);
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc && bridged)
         rc = merge_bridges(m, err);
     if (!rc && m->job->proof && !m->job->off)

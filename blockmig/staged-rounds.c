@@ -181,11 +181,9 @@ static int shrink(struct bm_mover *m, struct bm_error *err)
 
 int bm_staged_iterate(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
     m->job->off = false;
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc && m->job->carried) {
         m->job->carried = false; /* more is written into the images now */
         rc = bm_mover_save(m, NULL, err);

@@ -11,7 +11,6 @@
 #include "blockmig/overlay.h"
 #include "blockmig/point.h"
 #include "blockmig/quiesce.h"
-#include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "snapshot/call.h"
@@ -29,32 +28,6 @@ static const enum bm_state states[] = {
     BM_STATE_FREEZING,
     BM_STATE_RELEASING,
 };
-
-/* How many disks stand on their overlay. -ESTALE: one stands elsewhere. */
-static int look(struct bm_mover *m, size_t *there, struct bm_error *err)
-{
-    *there = 0;
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
-
-        if (at < 0)
-            return at;
-        if (at != BM_AT_SOURCE && at != BM_AT_DEST)
-            return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
-        *there += at == BM_AT_DEST;
-    }
-    return 0;
-}
-
-static int refresh(struct bm_mover *m, struct bm_error *err)
-{
-    int rc = bm_mover_refresh(m, err);
-
-    return rc || m->domain ? rc
-                           : bm_fail_errno(err, ENOENT, "domain %s is gone",
-                                           m->job->domain);
-}
 
 /* --- making it --- */
 
@@ -235,16 +208,16 @@ static int check_metadata(struct bm_mover *m, struct bm_error *err)
 static int freeze(struct bm_mover *m, struct bm_error *err)
 {
     size_t there;
-    int rc = refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
     if (!rc)
-        rc = look(m, &there, err);
+        rc = bm_mover_arrived(m, &there, err);
     if (!rc && there == 0) {
         rc = make(m, err);
         if (!rc)
-            rc = refresh(m, err);
+            rc = bm_mover_refresh_domain(m, err);
         if (!rc)
-            rc = look(m, &there, err);
+            rc = bm_mover_arrived(m, &there, err);
     }
     if (rc)
         return rc;
@@ -259,10 +232,10 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
 static int release(struct bm_mover *m, struct bm_error *err)
 {
     size_t there;
-    int rc = refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
     if (!rc)
-        rc = look(m, &there, err);
+        rc = bm_mover_arrived(m, &there, err);
     if (!rc && m->job->quiesce && !m->job->quiesced)
         rc = bm_mover_note(m, err,
                            "whether the file systems were frozen when it was "
@@ -298,7 +271,7 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
         return rc;
     }
     if (!rc && m->domain)
-        rc = look(m, &there, err);
+        rc = bm_mover_arrived(m, &there, err);
     if (!rc && there) {
         memset(&m->reason, 0, sizeof m->reason);
         rc = check_metadata(m, err);

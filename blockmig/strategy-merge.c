@@ -26,10 +26,8 @@ static const enum bm_state states[] = {
 
 static int allocate(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     return rc ? rc : bm_step_stamp(m, err);
 }
 
@@ -84,10 +82,7 @@ static int merge_all(struct bm_mover *m, struct bm_error *err)
 
     bm_pacer_take_jobs(m->pacer);
     while (!rc && (merge = next_merge(m->job))) {
-        rc = bm_mover_refresh(m, err);
-        if (!rc && !m->domain)
-            rc =
-                bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+        rc = bm_mover_refresh_domain(m, err);
         if (!rc && bm_mover_cancelled(m))
             rc = bm_fail_errno(err, ECANCELED, "the merge of %s stops",
                                m->job->domain);
@@ -182,10 +177,8 @@ static int commit_fronts(struct bm_mover *m, struct bm_error *err)
 
 static int consolidate(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     return rc ? rc : commit_fronts(m, err);
 }
 
@@ -229,10 +222,8 @@ static int check_end(struct bm_mover *m, struct bm_error *err)
 
 static int release(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc)
         rc = check_end(m, err);
     if (!rc)

@@ -9,7 +9,6 @@
 #include "blockmig/lost.h"
 #include "blockmig/overlay.h"
 #include "blockmig/point.h"
-#include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "blockmig/users.h"
 #include "nbd/cleanup.h"
@@ -31,35 +30,9 @@ static const enum bm_state states[] = {
     BM_STATE_RELEASING,
 };
 
-static int refresh(struct bm_mover *m, struct bm_error *err)
-{
-    int rc = bm_mover_refresh(m, err);
-
-    return rc || m->domain ? rc
-                           : bm_fail_errno(err, ENOENT, "domain %s is gone",
-                                           m->job->domain);
-}
-
 static int no_memory(const struct bm_mover *m, struct bm_error *err)
 {
     return bm_fail_errno(err, ENOMEM, "cannot revert %s", m->job->domain);
-}
-
-/* How many disks stand on their new overlay. */
-static int look(struct bm_mover *m, size_t *there, struct bm_error *err)
-{
-    *there = 0;
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
-
-        if (at < 0)
-            return at;
-        if (at != BM_AT_SOURCE && at != BM_AT_DEST)
-            return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
-        *there += at == BM_AT_DEST;
-    }
-    return 0;
 }
 
 /* --- allocating --- */
@@ -193,7 +166,7 @@ static int put_on(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_domain_define(m->conn, m->job->snapshot->xml_after, err);
     bm_point("switching.defined");
-    return rc ? rc : refresh(m, err);
+    return rc ? rc : bm_mover_refresh_domain(m, err);
 }
 
 /* --- the metadata of the point --- */
@@ -275,7 +248,7 @@ static int let_run(struct bm_mover *m, struct bm_error *err)
     rc = m->job->snapshot->memory ? restore(m, err)
                                   : bm_domain_start(m->domain, err);
     bm_point("switching.started");
-    return rc ? rc : refresh(m, err);
+    return rc ? rc : bm_mover_refresh_domain(m, err);
 }
 
 /* --- the states --- */
@@ -291,22 +264,22 @@ static int stop_guest(struct bm_mover *m, struct bm_error *err)
         return bm_cause(err, "the guest was started meanwhile"), -EBUSY;
     }
     rc = bm_domain_destroy(m->domain, err);
-    return rc ? rc : refresh(m, err);
+    return rc ? rc : bm_mover_refresh_domain(m, err);
 }
 
 static int switch_over(struct bm_mover *m, struct bm_error *err)
 {
     size_t there;
-    int rc = refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
     if (!rc)
-        rc = look(m, &there, err);
+        rc = bm_mover_arrived(m, &there, err);
     if (!rc && there < m->job->n_disks) {
         rc = stop_guest(m, err);
         if (!rc)
             rc = put_on(m, err);
         if (!rc)
-            rc = look(m, &there, err);
+            rc = bm_mover_arrived(m, &there, err);
         if (!rc && there < m->job->n_disks) {
             bm_fail(err, EIO, "cannot revert %s", m->job->domain);
             bm_cause(err, "its saved XML does not name the new overlays");
@@ -342,7 +315,7 @@ static int drop_empty(struct bm_mover *m, const struct bm_job_disk *disk,
 
 static int release(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = drop_empty(m, &m->job->disks[i], err);
@@ -365,14 +338,14 @@ static int too_late(struct bm_mover *m, struct bm_error *err)
 static int xml_back(struct bm_mover *m, struct bm_error *err)
 {
     size_t there;
-    int rc = look(m, &there, err);
+    int rc = bm_mover_arrived(m, &there, err);
 
     if (rc || !there)
         return rc;
     if (m->domain->active)
         return too_late(m, err);
     rc = bm_domain_define(m->conn, m->job->snapshot->xml, err);
-    return rc ? rc : refresh(m, err);
+    return rc ? rc : bm_mover_refresh_domain(m, err);
 }
 
 /* Before the guest runs on the new overlays: they go, and it is as it was. */

@@ -183,10 +183,8 @@ static int check_size(const struct bm_job *job, struct bm_error *err)
 
 static int converge(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (!rc)
         rc = check_size(m->job, err);
     if (!rc)
@@ -233,10 +231,8 @@ static int prove_off(struct bm_mover *m, struct bm_error *err)
 
 static int switch_over(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_mover_refresh_domain(m, err);
 
-    if (!rc && !m->domain)
-        return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
     if (rc)
         return rc;
     if (m->job->off && m->locks)
