@@ -42,6 +42,19 @@ extern const struct bm_field bm_lower_fields[];
 extern const struct bm_field bm_snapshot_fields[], bm_merge_fields[];
 extern const struct bm_field bm_point_fields[];
 
+/* job-json-fields.c: all return 0, -EBADMSG or -ENOMEM. where: the path of the
+ * object, for errors. */
+int bm_json_bad(struct bm_error *err, const char *where, const char *name,
+                const char *problem);
+int bm_json_no_memory(struct bm_error *err);
+/* The member of that name and type; null has type null. */
+int bm_json_member(json_object *object, const char *where, const char *name,
+                   json_type type, json_object **out, struct bm_error *err);
+/* All fields of the table, into the struct at base, which owns its strings also
+ * after an error. */
+int bm_json_read(json_object *object, const struct bm_field *fields, void *base,
+                 const char *where, struct bm_error *err);
+
 static inline void bm_cleanup_json(json_object **object)
 {
     json_object_put(*object);
