@@ -130,6 +130,37 @@ int bm_lost_holds(const char *path, bool *any, struct bm_error *err)
     return rc;
 }
 
+static int written(struct bm_mover *m, const char *path, struct bm_error *err)
+{
+    int rc = bm_stuck(m->job, err);
+
+    bm_cause(err, "a guest has written to %s, which would have to go", path);
+    bm_remedy(err,
+              "`blockmig job resume %s`; to go back all the same, move that "
+              "file away first",
+              m->job->id);
+    return rc;
+}
+
+int bm_lost_unwritten(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        const char *path = m->job->disks[i].overlay;
+        bool any = false;
+        struct stat st;
+
+        if (!bm_target_is_ours(m->job, &m->job->disks[i], 0) ||
+            (stat(path, &st) < 0 ? errno == ENOENT : st.st_size == 0))
+            continue;
+        rc = bm_lost_holds(path, &any, err);
+        if (!rc && any)
+            rc = written(m, path, err);
+    }
+    return rc;
+}
+
 int bm_lost_look(struct bm_mover *m, struct suspect *s, struct bm_error *err)
 {
     bool any = false;

@@ -148,8 +148,6 @@ static int prove_full(struct bm_merge_reading *r)
     if (!rc)
         rc = check_base(r, NULL, manifest, &r->error);
     bm_manifest_close(manifest);
-    if (!rc && unlink(r->before) != 0 && errno != ENOENT)
-        rc = bm_fail_errno(&r->error, errno, "cannot remove %s", r->before);
     return rc;
 }
 
@@ -182,9 +180,12 @@ int bm_merge_prove_ahead(struct bm_mover *m, struct bm_job_merge *merge,
     struct bm_merge_reading *r;
     int rc = bm_pacer_need(m, err);
 
+    /* A guest that is off may be started, and the layers be written to: they
+     * are read after it, when their locks are held. */
     *out = NULL;
-    if (rc || m->job->snapshot->proof != BM_PROOF_TOUCHED ||
-        m->job->bandwidth || bm_pacer_spares(m->pacer))
+    if (rc || !m->domain->active ||
+        m->job->snapshot->proof != BM_PROOF_TOUCHED || m->job->bandwidth ||
+        bm_pacer_spares(m->pacer))
         return rc;
     r = bm_merge_reading_new(m, merge, hash_touched, err);
     if (!r)
@@ -221,12 +222,12 @@ static int prove(struct bm_mover *m, struct bm_job_merge *merge,
     if (!ahead)
         return run(m, merge, prove_touched, err);
     rc = bm_merge_reading_end(ahead, err);
-    if (rc)
-        return rc;
-    ahead->ahead = false;
-    ahead->work = prove_touched;
-    rc = bm_merge_reading_run(ahead, err);
-    if (rc != -EBADMSG)
+    if (!rc) {
+        ahead->ahead = false;
+        ahead->work = prove_touched;
+        rc = bm_merge_reading_run(ahead, err);
+    }
+    if (!rc || bm_gently_left())
         return rc;
     /* where a layer holds parts of a block only, the rest was read from a base
      * that was being written to: what is read now counts */
@@ -244,4 +245,16 @@ int bm_merge_prove(struct bm_mover *m, struct bm_job_merge *merge,
     merge->proven = true;
     bm_point("copying.proven");
     return bm_mover_save(m, NULL, err);
+}
+
+int bm_merge_prove_over(struct bm_mover *m, struct bm_job_merge *merge,
+                        struct bm_error *err)
+{
+    BM_FREE char *before = bm_merge_reading_before(m, merge);
+
+    if (!before)
+        return bm_fail_errno(err, ENOMEM, "cannot end a merge");
+    return unlink(before) == 0 || errno == ENOENT
+               ? 0
+               : bm_fail_errno(err, errno, "cannot remove %s", before);
 }

@@ -17,9 +17,8 @@ int bm_merge_reading_no_memory(const struct bm_merge_reading *r,
                          r->merge->target);
 }
 
-/* Beside the journal; NULL: out of memory. */
-static char *before_name(const struct bm_mover *m,
-                         const struct bm_job_merge *merge)
+char *bm_merge_reading_before(const struct bm_mover *m,
+                              const struct bm_job_merge *merge)
 {
     char *name;
 
@@ -39,7 +38,7 @@ bm_merge_reading_new(struct bm_mover *m, struct bm_job_merge *merge,
     if (r) {
         *r = (struct bm_merge_reading){
             .m = m, .merge = merge, .work = work, .error = BM_ERROR_INIT};
-        r->before = before_name(m, merge);
+        r->before = bm_merge_reading_before(m, merge);
         r->throttle = bm_throttle_new(m->job->bandwidth);
         if (r->before && r->throttle)
             return r;

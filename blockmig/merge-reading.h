@@ -50,6 +50,11 @@ int bm_merge_reading_run(struct bm_merge_reading *r, struct bm_error *err);
 int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err);
 int bm_merge_reading_end(struct bm_merge_reading *r, struct bm_error *err);
 
+/* The file of `before`, beside the journal. Caller frees; NULL: out of memory.
+ */
+char *bm_merge_reading_before(const struct bm_mover *m,
+                              const struct bm_job_merge *merge);
+
 /* In the thread of the work: the chain without its `skip` uppermost layers, of
  * which `depth` are shown, 0: all of it. */
 int bm_merge_reading_open(const struct bm_merge_reading *r, size_t skip,

@@ -157,7 +157,12 @@ int bm_merge_undo(struct bm_mover *m, struct bm_job_merge *merge,
 
     if (rc)
         return rc;
-    if (at == BM_MERGE_MERGED && m->domain->active)
+    /* in its chain, though merged under a front: it was put there again, and
+     * the process died */
+    if (m->domain->active &&
+        (at == BM_MERGE_MERGED ||
+         (at == BM_MERGE_CHAIN &&
+          m->job->disks[bm_merge_disk(m->job, merge)].fronts > 0)))
         return undo_running(m, merge, err);
     if (at != BM_MERGE_MERGED)
         return 0;

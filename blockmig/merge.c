@@ -232,6 +232,22 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
     return note_merged(m, merge, err);
 }
 
+/* Somebody may have started a guest that was off, on the layers that go. */
+static int check_left(struct bm_mover *m, const struct bm_job_merge *merge,
+                      struct bm_error *err)
+{
+    enum bm_merge_at at;
+    int rc = bm_mover_refresh_domain(m, err);
+
+    if (rc || !m->domain->active)
+        return rc;
+    rc = bm_merge_look(m, merge, &at, err);
+    if (rc || at != BM_MERGE_CHAIN)
+        return rc;
+    return bm_mover_misplaced(m, bm_merge_disk(m->job, merge),
+                              "on layers that were merged", NULL, err);
+}
+
 static int down_with_proof(struct bm_mover *m, struct bm_job_merge *merge,
                            struct bm_error *err)
 {
@@ -241,7 +257,9 @@ static int down_with_proof(struct bm_mover *m, struct bm_job_merge *merge,
     if (!rc && !merge->proven && m->job->snapshot->proof != BM_PROOF_NONE)
         rc = bm_merge_prove(m, merge, ahead, err);
     bm_merge_prove_drop(ahead);
-    return rc;
+    if (!rc)
+        rc = bm_merge_prove_over(m, merge, err);
+    return rc ? rc : check_left(m, merge, err);
 }
 
 int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,

@@ -62,6 +62,9 @@ void bm_merge_prove_drop(struct bm_merge_reading *ahead); /* accepts NULL */
  * what was begun before, or NULL. */
 int bm_merge_prove(struct bm_mover *m, struct bm_job_merge *merge,
                    struct bm_merge_reading *ahead, struct bm_error *err);
+/* It is in the journal: what the proof kept goes. */
+int bm_merge_prove_over(struct bm_mover *m, struct bm_job_merge *merge,
+                        struct bm_error *err);
 /* Takes the points away whose state is a layer that will be written to. */
 int bm_merge_forget_points(struct bm_mover *m, const struct bm_job_merge *merge,
                            struct bm_error *err);

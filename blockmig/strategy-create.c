@@ -246,7 +246,7 @@ static int release(struct bm_mover *m, struct bm_error *err)
 static int remove_made(struct bm_mover *m, struct bm_error *err)
 {
     const char *memory = m->job->snapshot->memory;
-    int rc = 0;
+    int rc = bm_lost_unwritten(m, err);
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (bm_target_is_ours(m->job, &m->job->disks[i], 0))

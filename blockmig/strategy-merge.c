@@ -138,12 +138,28 @@ static int another_round(struct bm_mover *m, int round, uint64_t *before,
     return rc ? rc : add_front_merges(m, err);
 }
 
+/* What a process that died in another round has left. */
+static int take_up(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh_domain(m, err);
+
+    if (!rc)
+        rc = bm_fronts_adopt(m, err);
+    return rc || !fronted(m->job) || m->job->disks[0].fronts < 2 ||
+                   next_merge(m->job)
+               ? rc
+               : add_front_merges(m, err);
+}
+
 static int copy(struct bm_mover *m, struct bm_error *err)
 {
     uint64_t before = UINT64_MAX;
     int64_t start = bm_now_ms();
     bool again = true;
-    int rc = bm_pacer_need(m, err);
+    int rc = take_up(m, err);
+
+    if (!rc)
+        rc = bm_pacer_need(m, err);
 
     for (int round = 0; !rc && again; round++) {
         rc = merge_all(m, err);
@@ -231,6 +247,23 @@ static int release(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : tidy(m, err);
 }
 
+/* A process that comes after the one whose proof has failed finds that again.
+ */
+static int end_or_undo(struct bm_mover *m, struct bm_job_merge *merge,
+                       struct bm_error *err)
+{
+    bool wrong = m->reason.status == BM_EXIT_PROOF;
+    int rc = wrong ? 0 : bm_merge_run(m, merge, err);
+
+    if (rc == -EBADMSG && err->status == BM_EXIT_PROOF) {
+        bm_mover_blame(m, err);
+        *err = (struct bm_error)BM_ERROR_INIT;
+        wrong = true;
+        rc = 0;
+    }
+    return rc || !wrong ? rc : bm_merge_undo(m, merge, err);
+}
+
 /* What is merged stays merged, and is brought to its end; the rest is left as
  * it is. */
 static int roll_back(struct bm_mover *m, struct bm_error *err)
@@ -244,8 +277,7 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
     if (!rc && merge)
         rc = bm_merge_stop(m, merge, err);
     if (!rc && merge && merge->merged)
-        rc = m->reason.status == BM_EXIT_PROOF ? bm_merge_undo(m, merge, err)
-                                               : bm_merge_run(m, merge, err);
+        rc = end_or_undo(m, merge, err);
     bm_point("rolling-back.stopped");
     if (!rc)
         rc = bm_mover_refresh(m, err);

@@ -344,7 +344,11 @@ static int xml_back(struct bm_mover *m, struct bm_error *err)
         return rc;
     if (m->domain->active)
         return too_late(m, err);
-    rc = bm_domain_define(m->conn, m->job->snapshot->xml, err);
+    rc = bm_lost_unwritten(m, err);
+    if (rc)
+        m->job->state = BM_STATE_SWITCHING; /* the way on is open */
+    if (!rc)
+        rc = bm_domain_define(m->conn, m->job->snapshot->xml, err);
     return rc ? rc : bm_mover_refresh_domain(m, err);
 }
 
@@ -358,6 +362,8 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
         rc = xml_back(m, err);
     if (!rc && m->domain && branch)
         rc = bm_snapshot_forget(m->domain, branch, err);
+    if (!rc)
+        rc = bm_lost_unwritten(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
             rc = bm_file_remove(m->job->disks[i].overlay, err);

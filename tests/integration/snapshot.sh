@@ -113,6 +113,26 @@ test_revert() {
     ok "reverted, with memory, to branches, and branches deleted"
 }
 
+# The guest has worked on the new overlay when somebody wants to go back.
+test_worked() {
+    local job
+    layers v2 1
+    mover_start switching.started snapshot revert v2 s1 --force
+    mover_stands
+    job=$(newest_job)
+    mover_signal KILL
+    lab_wait_state v2 running 20
+    lab_hmp_write v2 vda 0x42 2M 64k
+    lab_virsh -q destroy v2 >/dev/null
+    expect 6 'a guest has written to' blockmig job resume "$job" --back
+    expect 0 '' blockmig job resume "$job"
+    lab_is_state v2 running || lab_virsh -q start v2 >/dev/null
+    lab_hmp_read v2 vda 0x42 2M 64k
+    check_clean v2
+    end_guest
+    ok "what was written after a revert stays, whoever wants to go back"
+}
+
 test_up() {
     layers u1 4
     expect 2 'base' blockmig snapshot pull u1
@@ -356,7 +376,7 @@ test_depth() {
     ok "from depth 32 to 1: 0 wrong"
 }
 
-default='interop revert up verify proof shared refused stores guest'
+default='interop revert worked up verify proof shared refused stores guest'
 long="$default depth"
 tests=${PARTS:-$([ "$BM_LONG" = 1 ] && echo "$long" || echo "$default")}
 lab_begin
