@@ -68,9 +68,11 @@ choose_rows() {
     for verb in $verbs; do
         for point in $(points_of "$verb"); do
             for action in $actions; do
-                # a guest that is off has none
-                [[ $verb != *-off || $action != qemu ]] &&
-                    all+=("$verb:$point:$action")
+                # a guest that is off has none; a revert has ended it there
+                case $verb:$point:$action in
+                *-off:*:qemu | *:switching.branched:qemu | *:switching.defined:qemu) ;;
+                *) all+=("$verb:$point:$action") ;;
+                esac
             done
         done
     done
