@@ -7,6 +7,7 @@
 #include "snapshot/call.h"
 #include "snapshot/disk-xml.h"
 #include "snapshot/domain.h"
+#include "snapshot/snapshots.h"
 #include "snapshot/xml.h"
 
 #include <errno.h>
@@ -160,19 +161,6 @@ int bm_domain_stamp(struct bm_domain *domain, const char *text,
 
 /* --- freeze --- */
 
-static int freeze_fn(void *arg)
-{
-    struct change *change = arg;
-    virDomainSnapshotPtr snapshot;
-
-    snapshot =
-        virDomainSnapshotCreateXML(change->dom, change->text, change->flags);
-    if (!snapshot)
-        return -1;
-    virDomainSnapshotFree(snapshot);
-    return 0;
-}
-
 char *bm_domain_freeze_xml(const struct bm_domain *domain,
                            const char *const overlays[])
 {
@@ -199,16 +187,17 @@ char *bm_domain_freeze_xml(const struct bm_domain *domain,
 int bm_domain_freeze(struct bm_domain *domain, const char *const overlays[],
                      bool made, int timeout_ms, struct bm_error *err)
 {
-    char *xml = bm_domain_freeze_xml(domain, overlays);
+    char what[300];
 
-    if (!xml)
-        return bm_fail_errno(err, ENOMEM, "cannot freeze %s", domain->name);
-    return run(domain, "put an overlay on the disks of", freeze_fn, xml,
-               VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY |
-                   VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA |
-                   VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC |
-                   (made ? VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT : 0),
-               timeout_ms, err);
+    snprintf(what, sizeof what,
+             "cannot put an overlay on the disks of domain %s", domain->name);
+    return bm_snapshot_make(
+        domain, what, bm_domain_freeze_xml(domain, overlays),
+        VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY |
+            VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA |
+            VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC |
+            (made ? VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT : 0),
+        timeout_ms, err);
 }
 
 /* --- the inactive XML --- */

@@ -3,8 +3,8 @@
 #include "snapshot/snapshot-new.h"
 
 #include "nbd/cleanup.h"
-#include "snapshot/call.h"
 #include "snapshot/snapshot-xml.h"
+#include "snapshot/snapshots.h"
 #include "snapshot/xml.h"
 
 #include <errno.h>
@@ -65,33 +65,6 @@ static xmlDocPtr snapshot_doc(const struct bm_domain *domain,
 
 /* --- making it --- */
 
-struct create_call {
-    virDomainPtr dom; /* a reference */
-    char *xml;
-    unsigned flags;
-};
-
-static void create_free(void *arg)
-{
-    struct create_call *call = arg;
-
-    virDomainFree(call->dom);
-    free(call->xml);
-    free(call);
-}
-
-static int create_fn(void *arg)
-{
-    struct create_call *call = arg;
-    virDomainSnapshotPtr snapshot =
-        virDomainSnapshotCreateXML(call->dom, call->xml, call->flags);
-
-    if (!snapshot)
-        return -1;
-    virDomainSnapshotFree(snapshot);
-    return 0;
-}
-
 /* The guest's RAM is written while it runs; it stands still at the end of that
  * only. */
 static unsigned flags_for(const struct bm_snapshot_spec *spec)
@@ -106,28 +79,14 @@ int bm_snapshot_create(struct bm_domain *domain,
                        const struct bm_snapshot_spec *spec, int timeout_ms,
                        struct bm_error *err)
 {
-    struct create_call *call = calloc(1, sizeof *call);
+    BM_XMLDOC xmlDocPtr doc = snapshot_doc(domain, spec);
     char what[400];
-    int rc;
 
     snprintf(what, sizeof what, "cannot make snapshot %s of %s", spec->name,
              domain->name);
-    if (call) {
-        BM_XMLDOC xmlDocPtr doc = snapshot_doc(domain, spec);
-
-        call->xml = bm_xml_dump(xmlDocGetRootElement(doc));
-    }
-    if (!call || !call->xml) {
-        free(call);
-        return no_memory(domain, err);
-    }
-    virDomainRef(domain->dom);
-    call->dom = domain->dom;
-    call->flags = flags_for(spec);
-    rc = bm_call(what, timeout_ms, create_fn, call, create_free, err);
-    if (rc != -ETIMEDOUT)
-        create_free(call);
-    return rc;
+    return bm_snapshot_make(domain, what,
+                            bm_xml_dump(xmlDocGetRootElement(doc)),
+                            flags_for(spec), timeout_ms, err);
 }
 
 /* --- its metadata --- */

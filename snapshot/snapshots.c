@@ -102,24 +102,24 @@ int bm_snapshots_read(struct bm_domain *domain, struct bm_snapshots *out,
 
 /* --- writing --- */
 
-struct redefine_call {
+struct make_call {
     virDomainPtr dom; /* a reference */
     char *xml;
     unsigned flags;
 };
 
-static void redefine_free(void *arg)
+static void make_free(void *arg)
 {
-    struct redefine_call *call = arg;
+    struct make_call *call = arg;
 
     virDomainFree(call->dom);
     free(call->xml);
     free(call);
 }
 
-static int redefine_fn(void *arg)
+static int make_fn(void *arg)
 {
-    struct redefine_call *call = arg;
+    struct make_call *call = arg;
     virDomainSnapshotPtr snapshot =
         virDomainSnapshotCreateXML(call->dom, call->xml, call->flags);
 
@@ -129,31 +129,40 @@ static int redefine_fn(void *arg)
     return 0;
 }
 
+int bm_snapshot_make(struct bm_domain *domain, const char *what, char *xml,
+                     unsigned flags, int timeout_ms, struct bm_error *err)
+{
+    struct make_call *call = calloc(1, sizeof *call);
+    int rc;
+
+    if (!call || !xml) {
+        free(call);
+        free(xml);
+        return bm_fail_errno(err, ENOMEM, "%s", what);
+    }
+    virDomainRef(domain->dom);
+    *call = (struct make_call){domain->dom, xml, flags};
+    rc = bm_call(what, timeout_ms, make_fn, call, make_free, err);
+    if (rc != -ETIMEDOUT)
+        make_free(call);
+    return rc;
+}
+
 int bm_snapshot_redefine(struct bm_domain *domain,
                          const struct bm_snapshot *snapshot, const char *xml,
                          struct bm_error *err)
 {
-    struct redefine_call *call = calloc(1, sizeof *call);
+    unsigned flags = VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE;
     char what[400];
-    int rc;
 
     snprintf(what, sizeof what,
              "cannot write the new images into snapshot %s of %s",
              snapshot->name, domain->name);
-    if (!call || !(call->xml = strdup(xml))) {
-        free(call);
-        return bm_fail_errno(err, ENOMEM, "%s", what);
-    }
-    virDomainRef(domain->dom);
-    call->dom = domain->dom;
-    call->flags = VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE;
     /* without it libvirt forgets which one is the current one */
     if (snapshot->current)
-        call->flags |= VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT;
-    rc = bm_call(what, bm_call_ms(), redefine_fn, call, redefine_free, err);
-    if (rc != -ETIMEDOUT)
-        redefine_free(call);
-    return rc;
+        flags |= VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT;
+    return bm_snapshot_make(domain, what, strdup(xml), flags, bm_call_ms(),
+                            err);
 }
 
 /* --- taking away --- */

@@ -26,6 +26,11 @@ int bm_snapshots_read(struct bm_domain *domain, struct bm_snapshots *out,
                       struct bm_error *err);
 void bm_snapshots_clear(struct bm_snapshots *snapshots);
 
+/* virDomainSnapshotCreateXML, that can be abandoned at its deadline. Takes xml;
+ * NULL: out of memory. what: what cannot be done, for an error. */
+int bm_snapshot_make(struct bm_domain *domain, const char *what, char *xml,
+                     unsigned flags, int timeout_ms, struct bm_error *err);
+
 /* Replaces the metadata of that snapshot (REDEFINE); the current one stays it.
  * Images are not touched. */
 int bm_snapshot_redefine(struct bm_domain *domain,
