@@ -7,7 +7,6 @@
 #include "blockmig/needs.h"
 #include "blockmig/preflight-parts.h"
 #include "nbd/image.h"
-#include "nbd/units.h"
 
 #include <errno.h>
 #include <string.h>
@@ -127,18 +126,10 @@ static int check_room(const struct bm_looking *look, struct bm_error *err)
         rc = bm_needs_add(&needs, job->disks[i].front_dir, FRONT_ROOM, true);
     for (size_t i = 0; !rc && i < needs.n; i++) {
         const struct bm_need *it = &needs.all[i];
-        uint64_t need =
-            it->bytes + (it->written ? 2 * bm_ballast_size(it->path) : 0);
-        char wants[32], has[32];
 
-        bm_format_size(need, wants, sizeof wants);
-        bm_format_size(it->available, has, sizeof has);
-        rc = need > it->available
-                 ? BM_REFUSED(look, "room", "", "make room there",
-                              "%s needs up to %s and has %s free", it->path,
-                              wants, has)
-                 : BM_FINE(look, "room", "", "%s: up to %s of %s free",
-                           it->path, wants, has);
+        rc = bm_preflight_need(look, it,
+                               it->written ? 2 * bm_ballast_size(it->path) : 0,
+                               "make room there");
     }
     bm_needs_clear(&needs);
     return rc ? bm_fail_errno(err, -rc, "cannot check the room") : 0;

@@ -86,17 +86,16 @@ static uint64_t reserve(const struct bm_job *job, const struct bm_need *need)
            (job->strategy == BM_STRATEGY_STAGED ? 2 : 1);
 }
 
-static int check_need(const struct bm_looking *look, const struct bm_need *it)
+int bm_preflight_need(const struct bm_looking *look, const struct bm_need *it,
+                      uint64_t spare, const char *remedy)
 {
-    uint64_t need = it->bytes + reserve(look->job, it);
+    uint64_t need = it->bytes + spare;
     char needs[32], has[32];
 
     bm_format_size(need, needs, sizeof needs);
     bm_format_size(it->available, has, sizeof has);
     if (need > it->available)
-        return BM_REFUSED(look, "room", "",
-                          "make room, choose another store, or another place "
-                          "for the overlays with --overlay-dir",
+        return BM_REFUSED(look, "room", "", remedy,
                           "%s needs up to %s and has %s free", it->path, needs,
                           has);
     return BM_FINE(look, "room", "", "%s: up to %s of %s free", it->path, needs,
@@ -129,7 +128,10 @@ int bm_preflight_room(const struct bm_looking *look, struct bm_error *err)
     for (size_t i = 0; !rc && i < look->job->n_disks; i++)
         rc = add_disk(look, &look->job->disks[i], &needs);
     for (size_t i = 0; !rc && i < needs.n; i++)
-        rc = check_need(look, &needs.all[i]);
+        rc = bm_preflight_need(look, &needs.all[i],
+                               reserve(look->job, &needs.all[i]),
+                               "make room, choose another store, or another "
+                               "place for the overlays with --overlay-dir");
     bm_needs_clear(&needs);
     return rc ? bm_fail_errno(err, -rc, "cannot check the room") : 0;
 }

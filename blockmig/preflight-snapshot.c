@@ -10,7 +10,6 @@
 #include "blockmig/snapshot-plan.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
-#include "snapshot/agent.h"
 
 #include <errno.h>
 #include <string.h>
@@ -90,21 +89,6 @@ static int check_room(const struct bm_looking *look)
     return rc;
 }
 
-static int check_agent(const struct bm_looking *look)
-{
-    struct bm_error err = BM_ERROR_INIT;
-
-    if (!look->job->quiesce)
-        return 0;
-    if (bm_agent_ping(look->domain, &err))
-        return BM_REFUSED(look, "quiesce", "",
-                          "start qemu-guest-agent in the guest, behind a "
-                          "channel org.qemu.guest_agent.0, or leave --quiesce "
-                          "out",
-                          "%s: %.300s", err.what, err.cause);
-    return BM_FINE(look, "quiesce", "", "the guest's agent answers");
-}
-
 /* One that is not there, or not as the guest left it, is worse than none. */
 static int check_memory(const struct bm_looking *look)
 {
@@ -140,7 +124,7 @@ int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
     if (!rc)
         rc = check_room(&look);
     if (!rc)
-        rc = check_agent(&look);
+        rc = job->quiesce ? bm_preflight_agent(&look) : 0;
     if (!rc)
         rc = check_memory(&look);
     return rc == -ENOMEM ? bm_fail_errno(err, ENOMEM, "cannot check") : rc;

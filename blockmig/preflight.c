@@ -131,11 +131,22 @@ static int check_stamp(const struct bm_looking *look)
                       look->domain->stamp);
 }
 
-/* Of those that freeze the disk of a guest, staged alone asks its agent. */
-static int check_quiesce(const struct bm_looking *look)
+int bm_preflight_agent(const struct bm_looking *look)
 {
     struct bm_error err = BM_ERROR_INIT;
 
+    if (bm_agent_ping(look->domain, &err))
+        return BM_REFUSED(look, "quiesce", "",
+                          "start qemu-guest-agent in the guest, behind a "
+                          "channel org.qemu.guest_agent.0, or leave --quiesce "
+                          "out",
+                          "%s: %.300s", err.what, err.cause);
+    return BM_FINE(look, "quiesce", "", "the guest's agent answers");
+}
+
+/* Of those that freeze the disk of a guest, staged alone asks its agent. */
+static int check_quiesce(const struct bm_looking *look)
+{
     if (!look->job->quiesce)
         return 0;
     if (!look->domain->active)
@@ -146,13 +157,7 @@ static int check_quiesce(const struct bm_looking *look)
                           "use --strategy staged, or leave --quiesce out",
                           "the strategy %s has no use for frozen file systems",
                           bm_strategy_name(look->job->strategy));
-    if (bm_agent_ping(look->domain, &err))
-        return BM_REFUSED(look, "quiesce", "",
-                          "start qemu-guest-agent in the guest, behind a "
-                          "channel org.qemu.guest_agent.0, or leave --quiesce "
-                          "out",
-                          "%s: %.300s", err.what, err.cause);
-    return BM_FINE(look, "quiesce", "", "the guest's agent answers");
+    return bm_preflight_agent(look);
 }
 
 /* A promise that nobody would keep. */
