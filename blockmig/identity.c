@@ -92,6 +92,18 @@ char *bm_identity_of_content(const char *where, const char *format,
     return rc ? NULL : BM_STEAL(text);
 }
 
+char *bm_identity_of_file(const char *path, struct bm_error *err)
+{
+    BM_FREE char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    int rc = out ? put_layer(out, 0, path, err) : 0;
+
+    if ((!out || fclose(out) != 0) && rc == 0)
+        rc = bm_fail_errno(err, ENOMEM, "cannot examine %s", path);
+    return rc ? NULL : BM_STEAL(text);
+}
+
 static long long birth(const char *path)
 {
     struct statx x;

@@ -21,6 +21,9 @@
 char *bm_identity_of_content(const char *where, const char *format,
                              uint64_t size, struct bm_error *err);
 
+/* The same of one file or device, whatever it stands on. */
+char *bm_identity_of_file(const char *path, struct bm_error *err);
+
 /* Of the place: which file, and when it was made (an inode that is used again
  * is another file); which device; a server of which size. */
 char *bm_identity_of_place(const char *where, uint64_t size,

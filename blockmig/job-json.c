@@ -169,6 +169,7 @@ const struct bm_field bm_merge_fields[] = {
     FIELD(bm_job_merge, U64, held),
     FIELD(bm_job_merge, BOOL, begun),
     FIELD(bm_job_merge, BOOL, merged),
+    FIELD(bm_job_merge, TEXT, stamp),
     FIELD(bm_job_merge, BOOL, proven),
     FIELD(bm_job_merge, BOOL, done),
     FIELD(bm_job_merge, U64, proof_bytes),

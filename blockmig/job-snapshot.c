@@ -32,6 +32,7 @@ void bm_job_snapshot_free(struct bm_job_snapshot *snapshot)
         return;
     for (size_t i = 0; i < snapshot->n_merges; i++) {
         free(snapshot->merges[i].target);
+        free(snapshot->merges[i].stamp);
         bm_chain_clear(&snapshot->merges[i].layers);
         bm_chain_clear(&snapshot->merges[i].children);
     }

@@ -29,6 +29,8 @@ struct bm_job_merge {
     uint64_t held;        /* bytes, by those that go */
     bool begun;           /* journal: before anything is written */
     bool merged;          /* the last one holds all of it */
+    char *stamp;          /* the identity of the uppermost when it was merged,
+                           * where no guest ran on it; or NULL */
     bool proven, done;    /* done: names, metadata, files too */
     uint64_t proof_bytes; /* that were compared */
     char digest[65];      /* of the view of them */

@@ -228,6 +228,23 @@ static int check_whole(const struct bm_merging *m, struct bm_error *err)
     return 0;
 }
 
+/* Who stands on what is written to must be known. */
+static int check_read(const struct bm_merging *m, const struct bm_job *job,
+                      struct bm_error *err)
+{
+    bool writes = false;
+
+    for (size_t k = 0; k < job->snapshot->n_merges; k++)
+        writes |= job->snapshot->merges[k].layers.n > 1;
+    if (!writes || !m->kin->unread)
+        return 0;
+    bm_fail(err, EBUSY, "cannot merge layers of %s", m->domain->name);
+    bm_cause(err, "nobody knows whether this stands on them: %s",
+             m->kin->unread);
+    bm_remedy(err, "make it readable, or move it out of the folder");
+    return bm_status(err, BM_EXIT_REFUSED), -EBUSY;
+}
+
 static int make(struct bm_merging *m, struct bm_connection *conn,
                 struct bm_job *job, struct bm_error *err)
 {
@@ -243,6 +260,8 @@ static int make(struct bm_merging *m, struct bm_connection *conn,
         rc = add_merges(m, job, false, err);
     if (!rc)
         rc = add_merges(m, job, true, err);
+    if (!rc)
+        rc = check_read(m, job, err);
     if (!rc)
         rc = add_points(m, job, err);
     if (!rc)

@@ -165,7 +165,12 @@ static int run(struct bm_mover *m, struct bm_job_merge *merge,
 int bm_merge_prove_before(struct bm_mover *m, struct bm_job_merge *merge,
                           struct bm_error *err)
 {
-    if (m->job->snapshot->proof != BM_PROOF_FULL || merge->begun)
+    BM_FREE char *before = bm_merge_reading_before(m, merge);
+
+    if (!before)
+        return bm_fail_errno(err, ENOMEM, "cannot prove a merge");
+    if (m->job->snapshot->proof != BM_PROOF_FULL ||
+        (merge->begun && access(before, F_OK) == 0))
         return 0;
     return run(m, merge, hash_before, err);
 }

@@ -165,17 +165,19 @@ static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
 }
 
 static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
-                       struct bm_error *err)
+                       enum bm_merge_at at, struct bm_error *err)
 {
     size_t i = bm_merge_disk(m->job, merge);
     struct bm_disk *disk = bm_mover_disk(m, i);
 
-    if (m->domain->active &&
+    if (at == BM_MERGE_CHAIN && m->domain->active &&
         !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
         return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
                                   err);
-    return bm_users_other_domains(m->conn, m->job->uuid,
-                                  bm_merge_base(merge)->path, err);
+    return merge->begun
+               ? bm_users_other_domains(m->conn, m->job->uuid,
+                                        bm_merge_base(merge)->path, err)
+               : bm_merge_check_stand(m, merge, err);
 }
 
 static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
@@ -183,7 +185,7 @@ static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
                       struct bm_error *err)
 {
     bool live = at == BM_MERGE_CHAIN && m->domain->active;
-    int rc = at == BM_MERGE_BRANCH ? 0 : check_stand(m, merge, err);
+    int rc = check_stand(m, merge, at, err);
 
     if (!rc && !merge->begun)
         rc = bm_merge_check_kept(m, merge, err);
@@ -205,9 +207,10 @@ static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
     return rc;
 }
 
-/* Until the base holds all of it. */
+/* Until the base holds all of it. held: as of bm_merge_hold. */
 static int down(struct bm_mover *m, struct bm_job_merge *merge,
-                struct bm_merge_reading **ahead, struct bm_error *err)
+                struct bm_merge_reading **ahead, int *held,
+                struct bm_error *err)
 {
     enum bm_merge_at at;
     int rc = bm_merge_look(m, merge, &at, err);
@@ -226,50 +229,61 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
         bm_fail(err, EIO, "%s was not merged", merge->layers.layers[0].path);
         return bm_cause(err, "its block job did not end well"), -EIO;
     }
+    if (!rc)
+        rc = bm_merge_hold(m, merge, held, err);
+    if (!rc && *held >= 0)
+        rc = bm_merge_stamp(merge, err);
     if (rc)
         return rc;
     bm_point("copying.merged");
     return note_merged(m, merge, err);
 }
 
-/* Somebody may have started a guest that was off, on the layers that go. */
-static int check_left(struct bm_mover *m, const struct bm_job_merge *merge,
+/* By a process that is dead: a guest may have been started on the layers since,
+ * and have written to them. */
+static int look_again(struct bm_mover *m, struct bm_job_merge *merge, int *held,
                       struct bm_error *err)
 {
-    enum bm_merge_at at;
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_merge_hold(m, merge, held, err);
 
-    if (rc || !m->domain->active)
+    if (!rc && *held >= 0)
+        rc = bm_merge_stale(merge, err);
+    if (rc <= 0)
         return rc;
-    rc = bm_merge_look(m, merge, &at, err);
-    if (rc || at != BM_MERGE_CHAIN)
-        return rc;
-    return bm_mover_misplaced(m, bm_merge_disk(m->job, merge),
-                              "on layers that were merged", NULL, err);
+    bm_cleanup_fd(held);
+    *held = -1;
+    merge->merged = merge->proven = false;
+    rc = bm_merge_prove_over(m, merge, err);
+    return rc ? rc
+              : bm_mover_note(m, err,
+                              "%s was written to since it was merged: it is "
+                              "merged again",
+                              merge->layers.layers[0].path);
 }
 
 static int down_with_proof(struct bm_mover *m, struct bm_job_merge *merge,
-                           struct bm_error *err)
+                           int *held, struct bm_error *err)
 {
     struct bm_merge_reading *ahead = NULL;
-    int rc = merge->merged ? 0 : down(m, merge, &ahead, err);
+    int rc = merge->merged ? look_again(m, merge, held, err) : 0;
 
+    if (!rc && !merge->merged)
+        rc = down(m, merge, &ahead, held, err);
     if (!rc && !merge->proven && m->job->snapshot->proof != BM_PROOF_NONE)
         rc = bm_merge_prove(m, merge, ahead, err);
     bm_merge_prove_drop(ahead);
-    if (!rc)
-        rc = bm_merge_prove_over(m, merge, err);
-    return rc ? rc : check_left(m, merge, err);
+    return rc ? rc : bm_merge_prove_over(m, merge, err);
 }
 
 int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
                  struct bm_error *err)
 {
     bool several = merge->layers.n > 1;
+    BM_CLOSE int held = -1;
     int rc = bm_mover_refresh_domain(m, err);
 
     if (!rc && several)
-        rc = down_with_proof(m, merge, err);
+        rc = down_with_proof(m, merge, &held, err);
     if (!rc && !several)
         rc = bm_merge_forget_points(m, merge, err);
     if (!rc && several)

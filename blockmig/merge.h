@@ -42,6 +42,20 @@ int bm_merge_undo(struct bm_mover *m, struct bm_job_merge *merge,
 
 /* --- its parts --- */
 
+/* Before anything is written: nobody stands on what is written, or loses its
+ * view, but the layer that the plan has there. -ESTALE: somebody does. */
+int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
+                         struct bm_error *err);
+/* Layers that no guest runs on: until the descriptor in *held (-1: there is
+ * nothing to hold) is closed none is started on them. -ESTALE with
+ * BM_EXIT_HELD: one was. */
+int bm_merge_hold(struct bm_mover *m, const struct bm_job_merge *merge,
+                  int *held, struct bm_error *err);
+/* Held: notes what the uppermost is now. */
+int bm_merge_stamp(struct bm_job_merge *merge, struct bm_error *err);
+/* Held: 1: it is not that any more. */
+int bm_merge_stale(const struct bm_job_merge *merge, struct bm_error *err);
+
 /* -EBADMSG with BM_EXIT_PROOF, and nothing was written: a layer is not what its
  * manifest says. */
 int bm_merge_check_kept(struct bm_mover *m, struct bm_job_merge *merge,

@@ -76,7 +76,10 @@ static int follow(struct look *look, const char *file, const char *kind,
         (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
         return 0;
     rc = bm_names_add(&look->seen, file);
-    return rc ? rc : bm_wanted_below(file, NULL, on_backing, &walk);
+    if (!rc)
+        rc = bm_wanted_below(file, NULL, on_backing, &walk);
+    /* a move writes to no layer: what cannot be read does not stop it */
+    return rc == -EIO ? 0 : rc;
 }
 
 /* --- who names what --- */

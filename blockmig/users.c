@@ -36,10 +36,20 @@ static int is_it(void *opaque, const char *backing)
     return bm_wanted_named(&search->wanted, backing);
 }
 
-/* Whether the chain below that file leads to our image, by the headers. */
-static bool backed_by(struct search *search, const char *file)
+/* Whether the chain below that file leads to our image, by the headers: 0, or
+ * -EBUSY, also when it cannot be told. */
+static int follow(struct search *search, const char *file, const char *kind,
+                  const char *name)
 {
-    return bm_wanted_below(file, &search->seen, is_it, search);
+    int rc = bm_wanted_below(file, &search->seen, is_it, search);
+
+    if (rc == -ENOMEM)
+        return bm_fail_errno(search->err, ENOMEM, "cannot look at %s", file);
+    if (rc >= 0)
+        return rc ? used(search, kind, name) : 0;
+    bm_fail(search->err, EBUSY, "%s may be in use", search->wanted.path);
+    bm_cause(search->err, "the chain of %s %s cannot be read", kind, name);
+    return -EBUSY;
 }
 
 /* libvirt does not know the chain of a domain that is shut off. */
@@ -53,10 +63,11 @@ static int on_user(void *opaque, const char *uuid, const char *name,
         return 0;
     if (bm_wanted_is(&search->wanted, path))
         return used(search, "domain", name);
-    if (!search->headers || stat(path, &st) < 0 ||
-        (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+    if (!search->headers ||
+        (stat(path, &st) < 0 ? errno == ENOENT
+                             : !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
         return 0;
-    return backed_by(search, path) ? used(search, "domain", name) : 0;
+    return follow(search, path, "domain", name);
 }
 
 static void search_init(struct search *search, const char *path,
@@ -93,7 +104,7 @@ static int look_at_entry(struct search *search, const char *folder,
     if (lstat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
         bm_wanted_is(&search->wanted, file))
         return 0;
-    return backed_by(search, file) ? used(search, "image", file) : 0;
+    return follow(search, file, "image", file);
 }
 
 static int look_at_neighbours(struct search *search)

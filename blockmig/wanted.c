@@ -5,7 +5,9 @@
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_LAYERS 200
 
@@ -50,8 +52,10 @@ int bm_wanted_below(const char *file, struct bm_names *seen,
         if (seen && bm_names_have(seen, layer))
             break;
         rc = seen ? bm_names_add(seen, layer) : 0;
-        if (rc || bm_image_info(layer, NULL, &info, &ignored) < 0)
+        if (rc)
             break;
+        if (bm_image_info(layer, NULL, &info, &ignored) < 0)
+            return access(layer, F_OK) < 0 && errno == ENOENT ? 0 : -EIO;
         rc = info.backing ? fn(opaque, info.backing) : 0;
         free(layer);
         layer = BM_STEAL(info.backing);

@@ -26,9 +26,10 @@ bool bm_wanted_is(const struct bm_wanted *wanted, const char *path);
 bool bm_wanted_named(const struct bm_wanted *wanted, const char *backing);
 
 /* Calls fn for each backing file below that image, as the headers name them,
- * until it returns other than 0, which is returned; 0 at the chain's end. A
- * file that qemu-img cannot read is no image, and has none. seen, unless NULL:
- * those that fn was called for in an earlier walk are not walked again. */
+ * until it returns other than 0, which is returned; 0 at the chain's end, or
+ * where a file is not there. -EIO: one is, and qemu-img cannot read it. seen,
+ * unless NULL: those that fn was called for in an earlier walk are not walked
+ * again. */
 int bm_wanted_below(const char *file, struct bm_names *seen,
                     int (*fn)(void *opaque, const char *backing), void *opaque);
 

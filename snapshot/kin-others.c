@@ -30,6 +30,16 @@ static int mark(struct bm_kin_image *image, const char *kind, const char *name)
                : 0;
 }
 
+/* Then nobody knows who stands on whom. */
+static int unread(struct bm_kin *kin, const char *path, const char *why)
+{
+    if (kin->unread)
+        return 0;
+    return asprintf(&kin->unread, "%s: %s", path, why) < 0
+               ? (kin->unread = NULL, -ENOMEM)
+               : 0;
+}
+
 /* The layers of a strange image, until one of ours. */
 struct walk {
     struct bm_kin *kin;
@@ -37,13 +47,30 @@ struct walk {
     int ours;              /* -1: none of it */
 };
 
+/* A header can name its backing file as json:. That one of ours has the same
+ * name there is enough: rather one that needs it too many. */
+static int named_in_json(const struct bm_kin *kin, const char *json)
+{
+    for (size_t i = 0; i < kin->n; i++) {
+        const char *path = kin->list[i].layer.path;
+        const char *slash = path ? strrchr(path, '/') : NULL;
+
+        if (path && strstr(json, slash ? slash + 1 : path))
+            return (int)i;
+    }
+    return -1;
+}
+
 static int on_layer(void *opaque, unsigned depth, const char *layer,
                     struct bm_error *err)
 {
     struct walk *walk = opaque;
 
     walk->ours =
-        bm_kin_index(walk->kin, strncmp(layer, "file:", 5) ? layer : layer + 5);
+        !strncmp(layer, "json:", 5)
+            ? named_in_json(walk->kin, layer)
+            : bm_kin_index(walk->kin,
+                           strncmp(layer, "file:", 5) ? layer : layer + 5);
     if (walk->ours >= 0)
         return 1;
     return bm_chain_append(&walk->chain, BM_SOURCE_FILE, layer, NULL);
@@ -66,23 +93,41 @@ static int add_walk(const struct walk *walk, const char *kind, const char *name)
     return 0;
 }
 
-/* One that is none of ours: does it stand on one? What qemu-img cannot read is
- * no image, and stands on nothing. */
+/* The last layer of it could not be read. One that is not there is none of
+ * ours. */
+static int lost(struct look *look, const struct walk *walk,
+                const struct bm_error *why)
+{
+    const char *path =
+        walk->chain.n ? walk->chain.layers[walk->chain.n - 1].path : NULL;
+    struct stat st;
+
+    if (!path || (stat(path, &st) < 0 && errno == ENOENT))
+        return 0;
+    return unread(look->kin, path, why->cause[0] ? why->cause : why->what);
+}
+
+/* One that is none of ours: does it stand on one? */
 static int follow(struct look *look, const char *file, const char *kind,
                   const char *name)
 {
     struct walk walk = {.kin = look->kin, .ours = -1};
-    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_error why = BM_ERROR_INIT;
     struct stat st;
     int rc;
 
-    if (bm_names_have(&look->seen, file) || stat(file, &st) < 0 ||
-        (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+    if (bm_names_have(&look->seen, file))
+        return 0;
+    if (stat(file, &st) < 0)
+        return errno == ENOENT ? 0 : unread(look->kin, file, strerror(errno));
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return 0;
     rc = bm_names_add(&look->seen, file);
     if (!rc)
-        rc = bm_image_walk(file, NULL, on_layer, &walk, &ignored);
-    if (rc != -ENOMEM)
+        rc = bm_image_walk(file, NULL, on_layer, &walk, &why);
+    if (rc < 0 && rc != -ENOMEM)
+        rc = lost(look, &walk, &why);
+    else if (rc != -ENOMEM)
         rc = walk.ours >= 0 ? add_walk(&walk, kind, name) : 0;
     bm_chain_clear(&walk.chain);
     return rc;
@@ -128,6 +173,8 @@ static int look_into(struct look *look, const char *folder)
         return 0;
     rc = bm_names_add(&look->seen, folder);
     dir = rc ? NULL : opendir(folder);
+    if (!rc && !dir && errno != ENOENT)
+        rc = unread(look->kin, folder, strerror(errno));
     while (dir && !rc && (entry = readdir(dir)))
         rc = look_at_entry(look, folder, entry->d_name);
     if (dir)

@@ -18,6 +18,7 @@ void bm_kin_clear(struct bm_kin *kin)
         free(kin->list[i].broken);
     }
     free(kin->list);
+    free(kin->unread);
     memset(kin, 0, sizeof *kin);
 }
 

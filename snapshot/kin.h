@@ -27,6 +27,8 @@ struct bm_kin_image {
 struct bm_kin {
     struct bm_kin_image *list;
     size_t n;
+    char *unread; /* a file or folder that others may need ours from, and that
+                   * cannot be read: its name, and why; or NULL */
 };
 
 /* others: look for those who are not of this domain, too: every domain, and

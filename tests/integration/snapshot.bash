@@ -81,3 +81,33 @@ check_model() {
     done
     [ ! -d "$(state_dir)" ] || check_clean "$name"
 }
+
+# snap ARGS...: must end with 0; what it says is $output
+snap() { expect 0 '' blockmig snapshot "$@"; }
+
+# layers NAME N: a running guest with N restore points s1 to sN, each after a
+# write of its own, and one write more
+layers() {
+    local i
+    new_guest "$1"
+    lab_virsh -q start "$name" >/dev/null
+    for i in $(seq "$2"); do
+        put $((0x10 + i)) "$((i * 100))k" 96k
+        snap create "$name" "s$i"
+        model_keep "s$i"
+    done
+    put 0x77 3M 64k
+}
+
+depth_is() {
+    lab_equal "images of $1" "$(blockmig snapshot tree "$1" --json |
+        jq '.[0].images | length')" "$2"
+}
+
+# some N WORD...: N of them by the seed; in `make check-long` all
+some() {
+    local n=$1
+    shift
+    [ "$BM_LONG" = 0 ] || n=$#
+    shuf -n "$n" --random-source=<(yes "${BM_SEED:-1}") -e "$@"
+}

@@ -10,33 +10,11 @@ BM_LONG=${BM_LONG:-0}
 . "$(dirname "$0")/mover.bash"
 . "$(dirname "$0")/snapshot.bash"
 
-# snap ARGS...: must end with 0; what it says is $output
-snap() { expect 0 '' blockmig snapshot "$@"; }
-
-# layers NAME N: a running guest with N restore points s1 to sN, each after a
-# write of its own, and one write more
-layers() {
-    local i
-    new_guest "$1"
-    lab_virsh -q start "$name" >/dev/null
-    for i in $(seq "$2"); do
-        put $((0x10 + i)) "$((i * 100))k" 96k
-        snap create "$name" "s$i"
-        model_keep "s$i"
-    done
-    put 0x77 3M 64k
-}
-
 points_are() {
     local who=$1
     shift
     lab_equal "restore points of $who" \
         "$(lab_virsh snapshot-list "$who" --name | sort | xargs)" "$*"
-}
-
-depth_is() {
-    lab_equal "images of $1" "$(blockmig snapshot tree "$1" --json |
-        jq '.[0].images | length')" "$2"
 }
 
 test_interop() {

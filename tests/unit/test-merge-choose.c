@@ -15,7 +15,7 @@
 
 /* 0 is the base, and the last one is what the disk stands on. */
 static struct bm_kin_image images[MAX];
-static struct bm_kin kin = {images, 0};
+static struct bm_kin kin = {.list = images};
 static struct bm_point points_list[MAX];
 static struct bm_point_disk point_disks[MAX];
 static struct bm_points points = {points_list, 0};

@@ -1,0 +1,111 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Who stands on the layers of a merge. Before anything is written: nobody that
+ * the plan does not know. And where no guest runs on them, no guest until what
+ * named them names what took them.
+ */
+#include "blockmig/identity.h"
+#include "blockmig/merge.h"
+#include "nbd/cleanup.h"
+#include "nbd/imagelock.h"
+#include "snapshot/kin.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- others --- */
+
+static int stranger(const struct bm_mover *m, const struct bm_layer *layer,
+                    const char *who, struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot merge layers of %s", m->job->domain);
+    bm_cause(err, "since the plan was made %s stands on %s", who, layer->path);
+    bm_remedy(err, "see 'blockmig snapshot tree %s'", m->job->domain);
+    return -ESTALE;
+}
+
+static int check_layer(const struct bm_mover *m,
+                       const struct bm_job_merge *merge,
+                       const struct bm_kin *kin, size_t l, struct bm_error *err)
+{
+    const struct bm_layer *layer = &merge->layers.layers[l];
+    int above = bm_kin_index(kin, merge->layers.layers[l - 1].path);
+    int i = bm_kin_index(kin, layer->path);
+
+    if (i < 0 || !kin->list[i].there)
+        return bm_fail_errno(err, ENOENT, "cannot merge into %s", layer->path);
+    if (kin->list[i].other)
+        return stranger(m, layer, kin->list[i].other, err);
+    for (int k = bm_kin_child(kin, i, -1); k >= 0; k = bm_kin_child(kin, i, k))
+        if (k != above)
+            return stranger(m, layer, kin->list[k].layer.path, err);
+    return 0;
+}
+
+int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
+                         struct bm_error *err)
+{
+    BM_POINTS points = {0};
+    BM_KIN kin = {0};
+    int rc = bm_points_read(m->domain, &points, err);
+
+    if (!rc)
+        rc = bm_kin_find(m->conn, m->domain, &points, true, &kin, err);
+    for (size_t l = 1; !rc && l < merge->layers.n; l++)
+        rc = check_layer(m, merge, &kin, l, err);
+    if (!rc && kin.unread)
+        rc = stranger(m, bm_merge_base(merge), kin.unread, err);
+    return rc;
+}
+
+/* --- no guest --- */
+
+static int started(struct bm_mover *m, const struct bm_job_merge *merge,
+                   struct bm_error *err)
+{
+    return bm_mover_misplaced(m, bm_merge_disk(m->job, merge),
+                              "on layers that were merged", NULL, err);
+}
+
+/* First the lock, then the look: a QEMU that comes later cannot open it. One
+ * that is gone was deleted by a dead process of ours. */
+int bm_merge_hold(struct bm_mover *m, const struct bm_job_merge *merge,
+                  int *held, struct bm_error *err)
+{
+    enum bm_merge_at at;
+    int rc = bm_merge_look(m, merge, &at, err);
+
+    const char *top = merge->layers.layers[0].path;
+
+    *held = -1;
+    if (rc || at == BM_MERGE_MERGED || access(top, F_OK) != 0)
+        return rc;
+    *held = bm_frozen_lock(top, err);
+    rc = *held < 0 && *held != -EBUSY ? *held : bm_mover_refresh_domain(m, err);
+    if (!rc && *held < 0)
+        return *held = -1, started(m, merge, err);
+    if (!rc && m->domain->active)
+        rc = bm_merge_look(m, merge, &at, err);
+    return !rc && m->domain->active && at == BM_MERGE_CHAIN
+               ? started(m, merge, err)
+               : rc;
+}
+
+int bm_merge_stamp(struct bm_job_merge *merge, struct bm_error *err)
+{
+    free(merge->stamp);
+    merge->stamp = bm_identity_of_file(merge->layers.layers[0].path, err);
+    return merge->stamp ? 0 : -err->code;
+}
+
+int bm_merge_stale(const struct bm_job_merge *merge, struct bm_error *err)
+{
+    BM_FREE char *now = NULL;
+
+    if (!merge->stamp)
+        return 0;
+    now = bm_identity_of_file(merge->layers.layers[0].path, err);
+    return now ? strcmp(now, merge->stamp) != 0 : -err->code;
+}

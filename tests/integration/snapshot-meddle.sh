@@ -1,0 +1,224 @@
+#!/bin/bash
+# SPDX-FileCopyrightText: the blockmig authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Merges, and somebody who does something behind their back: who makes a clone,
+# starts the guest, makes a snapshot, writes to an image, cancels. In `make
+# check` a sample of the points at which the job is killed.
+set -euo pipefail
+BM_LONG=${BM_LONG:-0}
+. "$(dirname "$0")/common.bash"
+. "$(dirname "$0")/mover.bash"
+. "$(dirname "$0")/snapshot.bash"
+
+# A clone that no domain names, made after the plan: what it stands on is not
+# written.
+test_clone() {
+    local base
+    layers c1 2
+    base=$(ds1 c1-vda.s1.qcow2)
+    off c1
+    mover_start allocating snapshot delete c1 s2
+    mover_stands
+    image -f qcow2 -b "$base" -F qcow2 "$(ds1 clone.qcow2)"
+    mover_signal CONT
+    mover_ends 60 1 "clone.qcow2 stands on $base"
+    same "$(ds1 clone.qcow2)" "$(model p.s2)"
+    check_model
+    rm "$(ds1 clone.qcow2)"
+    snap delete c1 s2
+    check_model
+    end_guest
+    ok "a clone that is made after the plan is not written under"
+}
+
+# What cannot be read may stand on anything.
+test_unread() {
+    layers u1 2
+    image -f qcow2 -F qcow2 \
+        -b "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"$(ds1 u1-vda.s1.qcow2)\"}}" \
+        "$(ds1 clone.qcow2)"
+    expect 0 'no image is changed' blockmig snapshot delete u1 s2 --dry-run
+    rm "$(ds1 clone.qcow2)"
+    printf 'QFI\373 is all that is left of it' >"$(ds1 torn.qcow2)"
+    expect 3 'nobody knows .*torn.qcow2' blockmig snapshot delete u1 s1
+    check_model
+    rm "$(ds1 torn.qcow2)"
+    snap delete u1 s1
+    check_model
+    end_guest
+    ok "an image that cannot be read is in the way of a merge"
+}
+
+# started POINT SNAPSHOT STATUS: the job dies there, and the guest is started on
+# layers that were merged, and writes; STATUS is what `job resume` ends with then
+started() {
+    local id
+    layers s1 2
+    off s1
+    mover_start "$1" snapshot delete s1 "$2"
+    mover_stands
+    mover_signal KILL
+    id=$(newest_job)
+    lab_virsh -q start s1 >/dev/null
+    put 0x44 1M 64k
+    flush
+    expect "$3" '' blockmig job resume "$id"
+    off s1
+    [ "$3" = 0 ] || expect 0 "${4:-}" blockmig job resume "$id"
+    check_model
+    depth_is s1 2
+    end_guest
+}
+
+test_started() {
+    local one
+    for one in $(some 1 copying.merged:s2:0 copying.proven:s2:6:again \
+        copying.rebased:s2:6:again copying.proven:s1:6 copying.rebased:s1:6); do
+        started ${one//:/ }
+    done
+    ok "what a guest wrote to layers that were merged already is merged too"
+}
+
+# virsh makes a snapshot while we merge: we stop, and go on when it is undone.
+test_virsh() {
+    layers v1 2
+    mover_start copying.begun snapshot delete v1 s2
+    mover_stands
+    lab_virsh -q snapshot-create-as v1 meddled --disk-only --no-metadata \
+        --diskspec "vda,file=$(ds1 v1-meddled.qcow2)"
+    mover_signal CONT
+    mover_ends 60 6 'on a chain that is not'
+    put 0x45 1M 64k
+    lab_virsh -q blockcommit v1 vda --active --pivot --shallow --wait \
+        >/dev/null
+    rm "$(ds1 v1-meddled.qcow2)"
+    expect 0 '' blockmig job resume "$(newest_job)"
+    check_model
+    end_guest
+    ok "a snapshot that virsh makes while we merge"
+}
+
+merges() { in_phase copying && [ -n "$(newest_job)" ]; }
+
+# A slow merge is watched, and cancelled: of one layer nothing is left to do; of
+# several `job resume` merges the rest.
+test_cancel() {
+    local id watch
+    local size=32M
+    layers w1 3
+    put 0x46 8M 3M
+    mover_start none snapshot delete w1 s3 --bandwidth 1M
+    lab_wait 20 merges || fail "it does not merge: $(mover_said)"
+    id=$(newest_job)
+    blockmig job watch "$id" >"$LAB_DIR/watch" &
+    watch=$!
+    expect 0 'asked to cancel' blockmig job cancel "$id"
+    mover_ends 20 1 'the merge of w1 stops'
+    wait $watch && fail "job watch ended with 0"
+    grep -q 'rolled-back' "$LAB_DIR/watch" || fail "$(cat "$LAB_DIR/watch")"
+    check_model
+    depth_is w1 4
+    mover_start none snapshot consolidate w1 --keep 0 --bandwidth 1M
+    lab_wait 20 merges || fail "it does not merge: $(mover_said)"
+    id=$(newest_job)
+    sleep 1
+    expect 0 'asked to cancel' blockmig job cancel "$id"
+    mover_ends 20 6 'job resume'
+    same "$(active)" "$(model now)"
+    expect 0 '' blockmig job resume "$id"
+    check_model
+    depth_is w1 1
+    end_guest
+    ok "a merge that is watched and cancelled"
+}
+
+# A guest with much written to its first front: the job stops at the points
+# that are named, after the first merge.
+begin_rounds() {
+    new_raw "$1"
+    lab_virsh -q start "$1" >/dev/null
+    put 0x30 0 16M
+    snap create "$1" s1
+    put 0x31 200k 96k
+    mover_start "copying.merged,$2" snapshot delete "$1" s1
+    mover_stands
+    put 0x32 8M 8M
+    mover_signal CONT
+    mover_stands
+}
+
+new_raw() {
+    name=$1
+    lab define "$1" --disk "format=raw,size=$size"
+    image -f raw "$(model now)" "$size"
+}
+
+raw_is_model() {
+    lab run qemu-img compare -q -U -f raw -F raw "$(ds1 "$name-vda.raw")" \
+        "$(model now)" || fail "the disk is not as it should be"
+}
+
+# What the merge wrote is damaged: the guest is to be on its layers again.
+damage() {
+    printf 'bad!' | dd of="$(ds1 "$name-vda.raw")" bs=1 seek=10M conv=notrunc \
+        status=none
+    mover_signal CONT
+}
+
+# The first front is a layer now; then it goes down, and nothing is left.
+undone() {
+    local front
+    front=$(active)
+    [[ "$front" =~ /\.blockmig- ]] || fail "on $front"
+    grep -q "$front holds what the guest wrote meanwhile" "$LAB_DIR/mover.out" \
+        "$LAB_DIR/resume.out" || fail "nothing is said of $front"
+    lab_hmp_read "$name" vda 0x30 0 200k
+    lab_hmp_read "$name" vda 0x31 200k 96k
+    lab_hmp_read "$name" vda 0x32 8M 8M
+    put 0x47 20M 64k
+    flush
+    same "$front" "$(model now)"
+    snap doctor "$name"
+    snap commit "$name" --force
+    raw_is_model
+    check_clean "$name"
+    end_guest
+}
+
+test_rounds() {
+    local point
+    local size=32M
+    for point in $(some 1 freezing.sent freezing.frozen copying.begun \
+        copying.proven); do
+        begin_rounds r1 $point
+        mover_signal KILL
+        expect 0 '' blockmig job resume "$(newest_job)"
+        lab_hmp_read r1 vda 0x32 8M 8M
+        raw_is_model
+        end_guest
+    done
+    ok "killed in the second round of a merge"
+    begin_rounds r2 copying.merged
+    damage
+    mover_ends 60 4 'proof of the merge'
+    : >"$LAB_DIR/resume.out"
+    undone
+    for point in $(some 1 rolling-back.ready consolidating.pivot-sent); do
+        begin_rounds r3 "copying.merged,$point"
+        damage
+        mover_stands
+        mover_signal KILL
+        expect 4 'proof of the merge' blockmig job resume "$(newest_job)"
+        echo "$output" >"$LAB_DIR/resume.out"
+        undone
+    done
+    ok "a failed proof of the second round is undone, also when it was killed"
+}
+
+tests=${PARTS:-clone unread started virsh cancel rounds}
+lab_begin
+model_begin
+for one in $tests; do
+    "test_$one"
+done
