@@ -68,6 +68,14 @@ static bool has_ended(struct bm_doctor *d, const char *id)
     return ended;
 }
 
+/* A merge that was undone leaves a front as a layer of the disk. */
+static bool is_layer(const struct bm_doctor *d, const char *path)
+{
+    int i = bm_kin_index(d->kin, path);
+
+    return i >= 0 && !d->kin->list[i].other;
+}
+
 static int check_file(struct bm_doctor *d, const char *folder, const char *name)
 {
     struct bm_error why = BM_ERROR_INIT;
@@ -80,6 +88,8 @@ static int check_file(struct bm_doctor *d, const char *folder, const char *name)
         path = NULL;
         return -ENOMEM;
     }
+    if (has_ended(d, id) && is_layer(d, path))
+        return 0;
     if (!has_ended(d, id))
         return bm_doctor_found(d, false, "left", "",
                                "'blockmig job list' with the state directory "

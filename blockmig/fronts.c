@@ -255,10 +255,15 @@ static int drop(struct bm_mover *m, size_t i, struct bm_error *err)
     for (int n = m->job->fronts_sent; !rc && n > 0; n--) {
         BM_FREE char *path = bm_job_front(m->job, plan, n);
 
-        /* a merge that was undone leaves one below: it is a layer now */
-        if (path && bm_chain_names(&below, path))
-            continue;
-        rc = path ? bm_file_remove(path, err) : no_memory(m, err);
+        if (!path)
+            rc = no_memory(m, err);
+        else if (bm_chain_names(&below, path))
+            rc = bm_mover_note(m, err,
+                               "%s holds what the guest wrote meanwhile, and "
+                               "stays as a layer: its merge was undone",
+                               path);
+        else
+            rc = bm_file_remove(path, err);
     }
     if (rc || !plan->fronts)
         return rc;

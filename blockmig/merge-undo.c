@@ -55,8 +55,8 @@ static int next_chain(struct bm_mover *m, size_t i,
     int rc = old_chain(plan, merge, &old);
 
     if (!rc && m->job->fronts_sent == bm_job_front_number(plan)) {
-        m->job->fronts_sent++;
-        m->job->fronts_asked = m->job->fronts_sent;
+        m->job
+            ->fronts_sent++; /* no freeze puts it there: bm_lost_* let it be */
         rc = bm_mover_save(m, NULL, err);
     }
     front = bm_job_front(m->job, plan, m->job->fronts_sent);
