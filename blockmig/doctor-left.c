@@ -97,7 +97,7 @@ static int check_file(struct bm_doctor *d, const char *folder, const char *name)
                                "%s belongs to job %s, which has not ended or "
                                "is not known here",
                                path, id);
-    if (d->fix && bm_users_none(d->conn, path, &why) == 0 &&
+    if (d->fix && bm_users_none(d->conn, NULL, path, &why) == 0 &&
         bm_file_remove(path, &why) == 0)
         return bm_doctor_found(d, true, "left", "", NULL,
                                "%s, which the ended job %s has left, is "

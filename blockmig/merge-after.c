@@ -235,7 +235,7 @@ static int delete_layer(struct bm_mover *m, const struct bm_layer *layer,
 
     if (layer->type != BM_SOURCE_FILE || access(layer->path, F_OK) != 0)
         return 0;
-    rc = bm_users_none(m->conn, layer->path, err);
+    rc = bm_users_none(m->conn, m->job->uuid, layer->path, err);
     if (!rc)
         rc = bm_pacer_spares(m->pacer) ? bm_file_remove_slowly(layer->path, err)
                                        : bm_file_remove(layer->path, err);

@@ -155,7 +155,7 @@ static int delete_old(struct bm_mover *m, const struct old *old,
     int rc = there ? still_that_file(m->job, old, err) : 0;
 
     if (!rc && there)
-        rc = bm_users_none(m->conn, path, err);
+        rc = bm_users_none(m->conn, NULL, path, err);
     if (!rc && there)
         rc = bm_pacer_spares(m->pacer) ? bm_file_remove_slowly(path, err)
                                        : bm_file_remove(path, err);

@@ -84,19 +84,18 @@ static int follow(struct look *look, const char *file, const char *kind,
 
 /* --- who names what --- */
 
-static int on_user(void *opaque, const char *uuid, const char *name,
-                   const char *path)
+static int on_user(void *opaque, const struct bm_image_use *use)
 {
     struct look *look = opaque;
-    size_t layer = layer_of(look, path);
-    bool own = !strcmp(uuid, look->domain->uuid);
+    size_t layer = layer_of(look, use->path);
+    bool own = !strcmp(use->uuid, look->domain->uuid);
 
     if (layer == look->n)
-        return follow(look, path,
+        return follow(look, use->path,
                       own ? "another branch of the snapshots of" : "domain",
-                      name);
+                      use->name);
     /* of this domain it is the disk itself, or a snapshot of it */
-    return own ? 0 : note(look, layer, "domain", name);
+    return own ? 0 : note(look, layer, "domain", use->name);
 }
 
 static int other_disks(struct look *look, const char *target)

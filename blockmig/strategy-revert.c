@@ -302,7 +302,7 @@ static int drop_empty(struct bm_mover *m, const struct bm_job_disk *disk,
 
     if (m->job->snapshot->branch || access(path, F_OK) != 0)
         return 0;
-    if (bm_users_none(m->conn, path, &why) == 0 &&
+    if (bm_users_none(m->conn, m->job->uuid, path, &why) == 0 &&
         bm_lost_holds(path, &holds, &why) == 0 && !holds &&
         bm_file_remove(path, &why) == 0)
         return bm_mover_note(m, err, "%s, which held nothing, deleted", path);

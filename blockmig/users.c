@@ -15,8 +15,10 @@
 
 struct search {
     struct bm_wanted wanted;
-    const char *except; /* a domain's UUID, or NULL */
-    bool headers;       /* look into the images that domains name, too */
+    /* A domain's UUID, or NULL: that it names it does not count, or, with
+     * headers, as what a restore point has put on its state. */
+    const char *except;
+    bool headers; /* look into the images that domains name, too */
     struct bm_names seen;
     struct bm_error *err;
 };
@@ -53,21 +55,22 @@ static int follow(struct search *search, const char *file, const char *kind,
 }
 
 /* libvirt does not know the chain of a domain that is shut off. */
-static int on_user(void *opaque, const char *uuid, const char *name,
-                   const char *path)
+static int on_user(void *opaque, const struct bm_image_use *use)
 {
     struct search *search = opaque;
+    bool own = search->except && !strcmp(use->uuid, search->except);
     struct stat st;
 
-    if (search->except && !strcmp(uuid, search->except))
+    if (own && !search->headers)
         return 0;
-    if (bm_wanted_is(&search->wanted, path))
-        return used(search, "domain", name);
+    if (bm_wanted_is(&search->wanted, use->path))
+        return own && use->overlay ? 0 : used(search, "domain", use->name);
     if (!search->headers ||
-        (stat(path, &st) < 0 ? errno == ENOENT
-                             : !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+        (stat(use->path, &st) < 0
+             ? errno == ENOENT
+             : !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
         return 0;
-    return follow(search, path, "domain", name);
+    return follow(search, use->path, "domain", use->name);
 }
 
 static void search_init(struct search *search, const char *path,
@@ -123,13 +126,13 @@ static int look_at_neighbours(struct search *search)
     return rc;
 }
 
-int bm_users_none(struct bm_connection *conn, const char *path,
-                  struct bm_error *err)
+int bm_users_none(struct bm_connection *conn, const char *uuid,
+                  const char *path, struct bm_error *err)
 {
     struct search search;
     int rc, fd;
 
-    search_init(&search, path, NULL, err);
+    search_init(&search, path, uuid, err);
     search.headers = true;
     rc = bm_domain_image_users(conn, on_user, &search, err);
     if (!rc)

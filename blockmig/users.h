@@ -15,8 +15,10 @@
  * -EBUSY: another does, named in the cause. */
 int bm_users_other_domains(struct bm_connection *conn, const char *uuid,
                            const char *path, struct bm_error *err);
-/* 0: nobody at all uses it, so it may be deleted. -EBUSY: somebody does. */
-int bm_users_none(struct bm_connection *conn, const char *path,
-                  struct bm_error *err);
+/* 0: nobody at all uses it, so it may be deleted. -EBUSY: somebody does. uuid,
+ * unless NULL: a restore point of that domain which has put it on its state,
+ * and does not need it, does not count. */
+int bm_users_none(struct bm_connection *conn, const char *uuid,
+                  const char *path, struct bm_error *err);
 
 #endif

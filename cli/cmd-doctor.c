@@ -95,10 +95,10 @@ static bool is_running(struct bm_connection *conn, const char *uuid)
     return running;
 }
 
-static int try_image(void *opaque, const char *uuid, const char *name,
-                     const char *path)
+static int try_image(void *opaque, const struct bm_image_use *use)
 {
     struct images *images = opaque;
+    const char *path = use->path;
 
     if (path[0] != '/')
         return 0;
@@ -106,12 +106,12 @@ static int try_image(void *opaque, const char *uuid, const char *name,
         images->read++;
         return 0;
     }
-    if (errno == ENOENT || !is_running(images->conn, uuid))
+    if (errno == ENOENT || !is_running(images->conn, use->uuid))
         return 0;
     images->code = errno;
     if (images->unread++ == 0) {
         snprintf(images->path, sizeof images->path, "%s", path);
-        snprintf(images->domain, sizeof images->domain, "%s", name);
+        snprintf(images->domain, sizeof images->domain, "%s", use->name);
     }
     return 0;
 }

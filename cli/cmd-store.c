@@ -49,9 +49,9 @@ static int add_name(struct names *names, const char *name, size_t len)
 }
 
 /* The folder of an image; a device is no place to put another disk. */
-static int add_folder(void *opaque, const char *domain_uuid,
-                      const char *domain_name, const char *path)
+static int add_folder(void *opaque, const struct bm_image_use *use)
 {
+    const char *path = use->path;
     const char *slash = path ? strrchr(path, '/') : NULL;
 
     if (!slash || path[0] != '/' || strncmp(path, "/dev/", 5) == 0)

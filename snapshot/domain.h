@@ -136,10 +136,17 @@ int bm_domain_restore(struct bm_connection *conn, const char *file,
 int bm_domain_set_config(struct bm_domain *domain, const char *target,
                          const struct bm_chain *chain, struct bm_error *err);
 
+/* One that names an image. */
+struct bm_image_use {
+    const char *uuid, *name; /* of the domain */
+    const char *path;
+    bool overlay; /* it is what a restore point has put on its state: the point
+                   * does not need it */
+};
+
 /* Calls fn for each image path that any domain of this connection (live or
  * inactive XML) or any of their snapshots names. Non-zero from fn stops. */
-typedef int (*bm_image_user)(void *opaque, const char *domain_uuid,
-                             const char *domain_name, const char *path);
+typedef int (*bm_image_user)(void *opaque, const struct bm_image_use *use);
 int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
                           void *opaque, struct bm_error *err);
 

@@ -19,12 +19,14 @@
 struct user {
     char uuid[VIR_UUID_STRING_BUFLEN];
     char *name, *path;
+    bool overlay;
 };
 
 struct users_call {
     virConnectPtr conn; /* a reference */
     struct user *users;
     size_t n;
+    bool overlay; /* of what is being read */
 };
 
 static void users_free(void *arg)
@@ -55,6 +57,7 @@ static int add_user(struct users_call *call, virDomainPtr dom, char *path)
     call->users = users;
     user = &users[call->n];
     user->path = path;
+    user->overlay = call->overlay;
     user->name = strdup(virDomainGetName(dom));
     call->n++;
     return user->name ? virDomainGetUUIDString(dom, user->uuid) : -1;
@@ -75,11 +78,22 @@ static int add_volume(struct users_call *call, virDomainPtr dom,
     return path ? add_user(call, dom, path) : -1;
 }
 
+/* Of a <domainsnapshot>: the state is in its <domain>. */
+static bool is_overlays(xmlNodePtr node)
+{
+    return node->parent && node->parent->type == XML_ELEMENT_NODE &&
+           !strcmp((const char *)node->parent->name, "domainsnapshot") &&
+           !strcmp((const char *)node->name, "disks");
+}
+
 /* Every <source> at any depth: disks, backing chains, mirrors, snapshots. */
 static int add_sources(struct users_call *call, virDomainPtr dom,
                        xmlNodePtr node)
 {
     for (; node; node = node->next) {
+        bool overlays = node->type == XML_ELEMENT_NODE && is_overlays(node);
+        int rc;
+
         if (node->type != XML_ELEMENT_NODE)
             continue;
         if (!strcmp((const char *)node->name, "source")) {
@@ -92,8 +106,11 @@ static int add_sources(struct users_call *call, virDomainPtr dom,
             if (add_volume(call, dom, node) < 0)
                 return -1;
         }
-        if (add_sources(call, dom, node->children) < 0)
-            return -1;
+        call->overlay |= overlays;
+        rc = add_sources(call, dom, node->children);
+        call->overlay &= !overlays;
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -174,7 +191,8 @@ int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
     for (size_t i = 0; !rc && i < call->n; i++) {
         const struct user *user = &call->users[i];
 
-        rc = fn(opaque, user->uuid, user->name, user->path);
+        rc = fn(opaque, &(struct bm_image_use){user->uuid, user->name,
+                                               user->path, user->overlay});
     }
     users_free(call);
     return rc;

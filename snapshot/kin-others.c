@@ -133,16 +133,15 @@ static int follow(struct look *look, const char *file, const char *kind,
     return rc;
 }
 
-static int on_user(void *opaque, const char *uuid, const char *name,
-                   const char *path)
+static int on_user(void *opaque, const struct bm_image_use *use)
 {
     struct look *look = opaque;
-    int i = bm_kin_index(look->kin, path);
+    int i = bm_kin_index(look->kin, use->path);
 
-    if (!strcmp(uuid, look->domain->uuid))
+    if (!strcmp(use->uuid, look->domain->uuid))
         return 0;
-    return i < 0 ? follow(look, path, "domain", name)
-                 : mark(&look->kin->list[i], "domain", name);
+    return i < 0 ? follow(look, use->path, "domain", use->name)
+                 : mark(&look->kin->list[i], "domain", use->name);
 }
 
 /* --- folders --- */

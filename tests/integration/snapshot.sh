@@ -85,8 +85,19 @@ test_revert() {
     snap delete v1 s1 --children
     gone "$(ds1 v1.s2.mem)"
     points_are v1 ''
-    rm -f "$(model 'p.*')"
     same "$(active)" "$(model now)"
+    depth_is v1 1
+    rm -f "$LAB_DIR/ds1/model/v1.p."*
+    end_guest
+    # a branch goes, though the restore point that stays has put it there
+    layers v1 1
+    snap revert v1 s1 --force
+    model_keep before-s1
+    model_back s1
+    snap delete v1 before-s1
+    rm "$(model p.before-s1)"
+    gone "$(ds1 v1-vda.s1.qcow2)"
+    check_model
     end_guest
     ok "reverted, with memory, to branches, and branches deleted"
 }
