@@ -20,6 +20,17 @@ static void create_lines(FILE *out, const struct bm_job *job)
         fprintf(out, "  the guest's memory into %s\n", job->snapshot->memory);
 }
 
+static void view_lines(FILE *out, const struct bm_job *job)
+{
+    fprintf(out, "hold a read-only view %s of %s\n", job->snapshot->name,
+            job->domain);
+    for (size_t i = 0; i < job->n_disks; i++)
+        fprintf(out, "  %s: what the guest overwrites is saved in %s\n",
+                job->disks[i].target, job->disks[i].overlay);
+    fprintf(out, "  served at %s, until it is deleted or the guest ends\n",
+            job->snapshot->socket);
+}
+
 static void revert_lines(FILE *out, const struct bm_job *job)
 {
     const struct bm_job_snapshot *snapshot = job->snapshot;
@@ -57,6 +68,8 @@ char *bm_snapshot_plan_text(const struct bm_job *job)
         return NULL;
     if (job->strategy == BM_STRATEGY_CREATE)
         create_lines(out, job);
+    else if (job->strategy == BM_STRATEGY_VIEW)
+        view_lines(out, job);
     else
         revert_lines(out, job);
     if (fclose(out) == 0)

@@ -10,26 +10,22 @@
 #include "blockmig/snapshot-plan.h"
 #include "cli/detach.h"
 #include "cli/launch.h"
+#include "cli/pedigree.h"
 #include "nbd/cleanup.h"
-#include "snapshot/restore-point.h"
 
 #include <errno.h>
 #include <string.h>
 
 struct flatten {
     struct cli_session session; /* job, connection, ... */
-    struct bm_domain *domain;
-    struct bm_points points;
+    struct cli_pedigree of;
     struct bm_store *store;
-    struct bm_preflight preflight;
 };
 
 static void flatten_end(struct flatten *f)
 {
-    bm_preflight_clear(&f->preflight);
     bm_store_free(f->store);
-    bm_points_clear(&f->points);
-    bm_domain_free(f->domain);
+    cli_pedigree_end(&f->of);
     cli_session_end(&f->session);
 }
 #define FLATTEN __attribute__((cleanup(flatten_end))) struct flatten
@@ -39,31 +35,17 @@ static int refuse(int code, enum bm_exit status, struct bm_error *err)
     return bm_status(err, status), -code;
 }
 
-/* The disk that is named, or the only one. */
 static int find_disk(const struct flatten *f, struct bm_disk **out,
                      struct bm_error *err)
 {
-    const char *name = f->session.options->disk;
+    int rc = cli_disk(f->of.domain, f->session.options->disk, out, err);
 
-    *out = name ? bm_domain_disk(f->domain, name) : NULL;
-    for (size_t d = 0; !name && d < f->domain->n_disks; d++) {
-        struct bm_disk *disk = &f->domain->disks[d];
-
-        if (strcmp(disk->device, "disk") != 0 || disk->readonly)
-            continue;
-        if (*out) {
-            bm_fail(err, EINVAL, "cannot choose a disk of %s", f->domain->name);
-            bm_cause(err, "it has several");
-            bm_remedy(err, "name one with --disk");
-            return refuse(EINVAL, BM_EXIT_USAGE, err);
-        }
-        *out = disk;
-    }
-    if (*out && (*out)->chain.n &&
-        (*out)->chain.layers[0].type == BM_SOURCE_FILE)
+    if (rc)
+        return rc;
+    if ((*out)->chain.n && (*out)->chain.layers[0].type == BM_SOURCE_FILE)
         return 0;
-    bm_fail(err, ENOENT, "domain %s has no disk%s%s that is a file",
-            f->domain->name, name ? " " : "", name ? name : "");
+    bm_fail(err, ENOENT, "disk %s of %s is no file", (*out)->target,
+            f->of.domain->name);
     return refuse(ENOENT, BM_EXIT_REFUSED, err);
 }
 
@@ -99,7 +81,7 @@ static int check_chain(const struct flatten *f, const struct bm_disk *disk,
 
     if (rc)
         return bm_fail_errno(err, ENOMEM, "cannot make a plan");
-    rc = f->domain->active ? 0 : bm_chain_complete(&chain, err);
+    rc = f->of.domain->active ? 0 : bm_chain_complete(&chain, err);
     nothing =
         !rc && (chain.n == 1 || (base && chain.n > 1 && chain.layers[1].path &&
                                  !strcmp(chain.layers[1].path, base)));
@@ -107,7 +89,7 @@ static int check_chain(const struct flatten *f, const struct bm_disk *disk,
     if (rc || !nothing)
         return rc ? refuse(-rc, BM_EXIT_REFUSED, err) : 0;
     bm_fail(err, EINVAL, "nothing is to be pulled into disk %s of %s",
-            disk->target, f->domain->name);
+            disk->target, f->of.domain->name);
     bm_cause(err, base ? "it stands on that layer already"
                        : "it is one image already");
     return refuse(EINVAL, BM_EXIT_REFUSED, err);
@@ -121,10 +103,10 @@ static int make_job(struct flatten *f, const struct bm_disk *disk,
     const struct cli_options *o = f->session.options;
     const char *disks[] = {disk->target, NULL};
     const struct bm_move_options options = {
-        .domain = f->domain->name,
+        .domain = f->of.domain->name,
         .disks = disks,
         .store = f->store->name,
-        .strategy = f->domain->active ? "staged" : "auto",
+        .strategy = f->of.domain->active ? "staged" : "auto",
         .format = "keep",
         .name = name,
         .in_place = true,
@@ -139,13 +121,13 @@ static int make_job(struct flatten *f, const struct bm_disk *disk,
         .guest_latency = o->guest_latency,
     };
 
-    return bm_plan_make(f->session.conn, f->domain, f->store, &options,
+    return bm_plan_make(f->session.conn, f->of.domain, f->store, &options,
                         &f->session.job, err);
 }
 
 static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
 {
-    const char *verb = cli->command->words + strlen("snapshot "), *base;
+    const char *verb = cli->command->words + strlen("snapshot "), *base = NULL;
     BM_FREE char *folder = NULL, *path = NULL;
     struct bm_disk *disk;
     int rc = find_disk(f, &disk, err);
@@ -158,7 +140,7 @@ static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
         return rc;
     folder = bm_file_folder(disk->chain.layers[0].path);
     path = folder ? bm_snapshot_overlay_name(disk->chain.layers[0].path, folder,
-                                             &f->points, verb)
+                                             &f->of.points, verb)
                   : NULL;
     if (!path)
         return bm_fail_errno(err, ENOMEM, "cannot make a plan");
@@ -173,15 +155,12 @@ static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
                : bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
-static int look(struct flatten *f, const struct cli *cli, struct bm_error *err)
+static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
-    int rc = bm_domain_open(f->session.conn, cli->args[0], &f->domain, err);
+    struct flatten *f = opaque;
+    int rc = cli_pedigree_look(cli, f->session.conn, CLI_KIN_NONE, &f->of, err);
 
-    if (rc == 0)
-        rc = bm_points_read(f->domain, &f->points, err);
-    if (rc == 0)
-        rc = plan(f, cli, err);
-    return rc < 0 ? rc : cli_keep_uri(&f->session, err);
+    return rc ? rc : plan(f, cli, err);
 }
 
 static int preflight(void *opaque, struct bm_preflight *out,
@@ -189,35 +168,26 @@ static int preflight(void *opaque, struct bm_preflight *out,
 {
     struct flatten *f = opaque;
 
-    return bm_preflight_run(f->session.conn, f->domain, f->store,
+    return bm_preflight_run(f->session.conn, f->of.domain, f->store,
                             f->session.job, out, err);
 }
 
 /* --- the command -------------------------------------------------------- */
 
-/* No guard: nothing is paused; no job store: none may be made. */
-static int dry_run(struct cli *cli, struct bm_error *err)
-{
-    FLATTEN f = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = bm_connection_open(cli->options.connect, &f.session.conn, err);
-
-    if (rc == 0)
-        rc = look(&f, cli, err);
-    if (rc == 0)
-        rc = preflight(&f, &f.preflight, err);
-    return rc < 0 ? rc
-                  : cli_dry_run(cli, &f.preflight, bm_plan_text(f.session.job),
-                                err);
-}
+static const struct cli_task task = {look, preflight, bm_plan_text};
 
 static int flatten_now(struct cli *cli, struct bm_error *err)
 {
     FLATTEN f = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = cli_session_connect(&f.session, cli->options.connect, err);
 
-    if (rc == 0)
-        rc = look(&f, cli, err);
-    return rc < 0 ? rc : cli_launch(cli, &f.session, preflight, &f, err);
+    return cli_task_run(cli, &f.session, &task, &f, err);
+}
+
+static int dry_run(struct cli *cli, struct bm_error *err)
+{
+    FLATTEN f = {.session = CLI_SESSION_INIT(&cli->options)};
+
+    return cli_task_dry_run(cli, &f.session, &task, &f, err);
 }
 
 int cli_snapshot_flatten(struct cli *cli, struct bm_error *err)

@@ -131,23 +131,20 @@ static int claim(struct group *g, size_t i, struct bm_error *err)
     return rc;
 }
 
-static int check(struct group *g, size_t i, struct bm_error *err)
+static int preflight(void *opaque, struct bm_preflight *out,
+                     struct bm_error *err)
 {
-    struct member *it = &g->all[i];
-    struct bm_preflight list = {0};
-    int rc;
+    struct member *it = opaque;
 
-    it->session.job->state = BM_STATE_PREFLIGHT;
-    rc = bm_job_store_save(it->session.jobs, it->session.job, NULL, err);
-    if (!rc)
-        rc =
-            bm_preflight_snapshot(it->session.conn, it->domain, it->session.job,
-                                  g->cli->options.max_depth, &list, err);
-    if (!rc) {
-        cli_checks_say(&list, it->session.job->id, g->cli->options.json);
-        rc = bm_preflight_error(&list, err);
-    }
-    bm_preflight_clear(&list);
+    return bm_preflight_snapshot(it->session.conn, it->domain, it->session.job,
+                                 it->session.options->max_depth, out, err);
+}
+
+static int check(struct member *it, struct bm_error *err)
+{
+    static const struct cli_task task = {NULL, preflight, NULL};
+    int rc = cli_check(&it->session, &task, it, err);
+
     return rc ? rc : cli_session_listen(&it->session, &it->hooks, err);
 }
 
@@ -161,7 +158,7 @@ static int get_ready(struct group *g, struct bm_error *err)
     for (size_t i = 0; !rc && i < g->n; i++)
         rc = claim(g, i, err);
     for (size_t i = 0; !rc && i < g->n; i++)
-        rc = check(g, i, err);
+        rc = check(&g->all[i], err);
     for (size_t i = 0; rc && i < g->n; i++)
         if (g->all[i].claimed)
             (void)bm_job_store_forget(g->all[i].session.jobs,

@@ -9,22 +9,17 @@
 #include "cli/view.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct merge {
     struct cli_session session; /* job, connection, ... */
-    struct bm_domain *domain;
-    struct bm_points points;
-    struct bm_kin kin;
-    struct bm_preflight preflight;
+    struct cli_pedigree of;
 };
 
 static void merge_end(struct merge *m)
 {
-    bm_preflight_clear(&m->preflight);
-    bm_kin_clear(&m->kin);
-    bm_points_clear(&m->points);
-    bm_domain_free(m->domain);
+    cli_pedigree_end(&m->of);
     cli_session_end(&m->session);
 }
 #define MERGE __attribute__((cleanup(merge_end))) struct merge
@@ -36,31 +31,6 @@ static enum bm_merge_proof proof_of(const struct cli_options *o)
     if (!o->proof || !strcmp(o->proof, "touched"))
         return BM_PROOF_TOUCHED;
     return strcmp(o->proof, "full") ? BM_PROOF_NONE : BM_PROOF_FULL;
-}
-
-/* The one disk that there is, if none is named. */
-static const char *only_disk(const struct bm_domain *domain)
-{
-    const char *found = NULL;
-
-    for (size_t d = 0; d < domain->n_disks; d++) {
-        const struct bm_disk *disk = &domain->disks[d];
-
-        if (strcmp(disk->device, "disk") != 0 || disk->readonly)
-            continue;
-        if (found)
-            return NULL;
-        found = disk->target;
-    }
-    return found;
-}
-
-static int which_disk(const struct bm_domain *domain, struct bm_error *err)
-{
-    bm_fail(err, EINVAL, "cannot choose a disk of %s", domain->name);
-    bm_cause(err, "it has several, or none that is written to");
-    bm_remedy(err, "name one with --disk");
-    return bm_status(err, BM_EXIT_USAGE), -EINVAL;
 }
 
 static int plan(struct merge *m, const struct cli *cli, struct bm_error *err)
@@ -83,25 +53,24 @@ static int plan(struct merge *m, const struct cli *cli, struct bm_error *err)
         .max_pause_ms = (int)o->max_pause,
     };
 
-    if (!strcmp(options.verb, "commit") && !options.disk &&
-        !(options.disk = only_disk(m->domain)))
-        return which_disk(m->domain, err);
-    return bm_merge_plan(m->session.conn, m->domain, &m->points, &m->kin,
-                         &options, &m->session.job, err);
+    struct bm_disk *disk;
+    int rc = 0;
+
+    if (!strcmp(options.verb, "commit")) {
+        rc = cli_disk(m->of.domain, o->disk, &disk, err);
+        options.disk = rc ? NULL : disk->target;
+    }
+    return rc ? rc
+              : bm_merge_plan(m->session.conn, m->of.domain, &m->of.points,
+                              &m->of.kin, &options, &m->session.job, err);
 }
 
-static int look(struct merge *m, const struct cli *cli, struct bm_error *err)
+static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
-    int rc = bm_domain_open(m->session.conn, cli->args[0], &m->domain, err);
+    struct merge *m = opaque;
+    int rc = cli_pedigree_look(cli, m->session.conn, CLI_KIN_ALL, &m->of, err);
 
-    if (rc == 0)
-        rc = bm_points_read(m->domain, &m->points, err);
-    if (rc == 0)
-        rc = bm_kin_find(m->session.conn, m->domain, &m->points, true, &m->kin,
-                         err);
-    if (rc == 0)
-        rc = plan(m, cli, err);
-    return rc < 0 ? rc : cli_keep_uri(&m->session, err);
+    return rc ? rc : plan(m, cli, err);
 }
 
 static int preflight(void *opaque, struct bm_preflight *out,
@@ -109,25 +78,19 @@ static int preflight(void *opaque, struct bm_preflight *out,
 {
     struct merge *m = opaque;
 
-    return bm_preflight_merge(m->session.conn, m->domain, m->session.job, out,
-                              err);
+    return bm_preflight_merge(m->session.conn, m->of.domain, m->session.job,
+                              out, err);
 }
 
 /* --- the command -------------------------------------------------------- */
 
-/* No guard: nothing is paused; no job store: none may be made. */
+static const struct cli_task task = {look, preflight, bm_merge_plan_text};
+
 static int dry_run(struct cli *cli, struct bm_error *err)
 {
     MERGE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = bm_connection_open(cli->options.connect, &m.session.conn, err);
 
-    if (rc == 0)
-        rc = look(&m, cli, err);
-    if (rc == 0)
-        rc = preflight(&m, &m.preflight, err);
-    return rc < 0 ? rc
-                  : cli_dry_run(cli, &m.preflight,
-                                bm_merge_plan_text(m.session.job), err);
+    return cli_task_dry_run(cli, &m.session, &task, &m, err);
 }
 
 static bool nothing_to_do(const struct bm_job *job)
@@ -139,12 +102,13 @@ static int say_nothing_to_do(struct merge *m, const struct cli *cli)
 {
     json_object *o = cli->options.json ? cli_event_json("result", NULL) : NULL;
 
-    cli_say("nothing is to be done: no layer of %s can go\n", m->domain->name);
+    cli_say("nothing is to be done: no layer of %s can go\n",
+            m->of.domain->name);
     if (!cli->options.json)
         return BM_EXIT_DONE;
     if (o) {
         cli_add_number(o, "exit_status", BM_EXIT_DONE);
-        cli_add_text(o, "domain", m->domain->name);
+        cli_add_text(o, "domain", m->of.domain->name);
         cli_add_bool(o, "nothing_to_do", true);
     }
     cli_result_json_line(o);
@@ -162,29 +126,67 @@ static int merge_now(struct cli *cli, struct bm_error *err)
         return rc;
     if (nothing_to_do(m.session.job))
         return say_nothing_to_do(&m, cli);
-    return cli_launch(cli, &m.session, preflight, &m, err);
+    return cli_launch(cli, &m.session, &task, &m, err);
 }
 
-/* 1: that was the name of a view, and it has ended. */
-static int end_view(struct cli *cli, struct bm_error *err)
+/* --- a view -------------------------------------------------------------- */
+
+static int say_view_would_end(const struct cli *cli, const struct bm_job *view,
+                              struct bm_error *err)
+{
+    const struct bm_preflight none = {0};
+    char *text;
+
+    if (asprintf(&text, "the view %s of %s ends; no image is changed",
+                 view->snapshot->name, view->domain) < 0)
+        text = NULL;
+    return cli_print_dry(cli, &none, text, err);
+}
+
+static int end_view(const struct cli *cli, struct bm_job_store *jobs,
+                    const struct bm_job *view, struct bm_error *err)
+{
+    int rc;
+
+    if (cli->options.dry_run)
+        return say_view_would_end(cli, view, err);
+    rc = cli_view_end(jobs, view, err);
+    if (rc)
+        return rc;
+    cli_say("the view %s of %s has ended\n", view->snapshot->name,
+            view->domain);
+    if (cli->options.json)
+        cli_result_json_line(cli_result_json(view));
+    return BM_EXIT_DONE;
+}
+
+/* Whether a view of that name lives: of any domain, then of this one. */
+static int find_view(const struct cli *cli, struct bm_job_store *jobs,
+                     struct bm_job **view, struct bm_error *err)
+{
+    CLI_PEDIGREE of = {0};
+    int rc = cli_view_find(jobs, NULL, cli->args[1], view, err);
+
+    if (rc || !*view)
+        return rc;
+    bm_job_free(*view);
+    *view = NULL;
+    rc = cli_pedigree_read(cli, CLI_KIN_NONE, &of, err);
+    return rc ? rc
+              : cli_view_find(jobs, of.domain->uuid, cli->args[1], view, err);
+}
+
+/* 1: that was the name of a view, and that is done. */
+static int delete_view(const struct cli *cli, struct bm_error *err)
 {
     struct bm_job_store *jobs = NULL;
     struct bm_job *view = NULL;
-    CLI_PEDIGREE pedigree = {0};
     int rc = cli_open_jobs(&cli->options, true, &jobs, err);
 
     if (!rc)
-        rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
-    if (!rc)
-        rc = cli_view_find(jobs, pedigree.domain->uuid, cli->args[1], &view,
-                           err);
+        rc = find_view(cli, jobs, &view, err);
     if (!rc && view)
-        rc = cli_view_end(jobs, view, err);
-    if (!rc && view)
-        cli_say("the view %s of %s has ended\n", cli->args[1],
-                pedigree.domain->name);
-    if (!rc && view && cli->options.json)
-        cli_result_json_line(cli_result_json(view));
+        rc = end_view(cli, jobs, view, err);
     rc = rc ? rc : view != NULL;
     bm_job_free(view);
     bm_job_store_close(jobs);
@@ -193,7 +195,7 @@ static int end_view(struct cli *cli, struct bm_error *err)
 
 int cli_snapshot_merge(struct cli *cli, struct bm_error *err)
 {
-    int rc = cli->n_args > 1 ? end_view(cli, err) : 0;
+    int rc = cli->n_args > 1 ? delete_view(cli, err) : 0;
 
     if (rc)
         return rc < 0 ? rc : BM_EXIT_DONE;

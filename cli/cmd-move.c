@@ -17,13 +17,11 @@ struct move {
     struct cli_session session; /* job, connection, ... */
     struct bm_domain *domain;
     struct bm_store *store;
-    struct bm_preflight preflight;
     char *overlay_dir, *mapfile, *fill_from; /* absolute */
 };
 
 static void move_end(struct move *m)
 {
-    bm_preflight_clear(&m->preflight);
     bm_store_free(m->store);
     bm_domain_free(m->domain);
     cli_session_end(&m->session);
@@ -117,9 +115,9 @@ static int make_plan(struct move *m, const struct cli *cli,
                         &m->session.job, err);
 }
 
-/* What dry run and move share, once there is a connection. */
-static int look(struct move *m, const struct cli *cli, struct bm_error *err)
+static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
+    struct move *m = opaque;
     int rc = find_files(m, err);
 
     if (rc == 0)
@@ -128,7 +126,7 @@ static int look(struct move *m, const struct cli *cli, struct bm_error *err)
         rc = bm_store_open(m->session.conn, cli->options.to, &m->store, err);
     if (rc == 0)
         rc = make_plan(m, cli, err);
-    return rc < 0 ? rc : cli_keep_uri(&m->session, err);
+    return rc;
 }
 
 static int preflight(void *opaque, struct bm_preflight *out,
@@ -140,29 +138,20 @@ static int preflight(void *opaque, struct bm_preflight *out,
                             m->session.job, out, err);
 }
 
-/* No guard: nothing is paused; no job store: none may be made. */
-static int dry_run(struct cli *cli, struct bm_error *err)
-{
-    MOVE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = bm_connection_open(cli->options.connect, &m.session.conn, err);
-
-    if (rc == 0)
-        rc = look(&m, cli, err);
-    if (rc == 0)
-        rc = preflight(&m, &m.preflight, err);
-    return rc < 0 ? rc
-                  : cli_dry_run(cli, &m.preflight, bm_plan_text(m.session.job),
-                                err);
-}
+static const struct cli_task task = {look, preflight, bm_plan_text};
 
 static int move_now(struct cli *cli, struct bm_error *err)
 {
     MOVE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = cli_session_connect(&m.session, cli->options.connect, err);
 
-    if (rc == 0)
-        rc = look(&m, cli, err);
-    return rc < 0 ? rc : cli_launch(cli, &m.session, preflight, &m, err);
+    return cli_task_run(cli, &m.session, &task, &m, err);
+}
+
+static int dry_run(struct cli *cli, struct bm_error *err)
+{
+    MOVE m = {.session = CLI_SESSION_INIT(&cli->options)};
+
+    return cli_task_dry_run(cli, &m.session, &task, &m, err);
 }
 
 int cli_move(struct cli *cli, struct bm_error *err)

@@ -13,19 +13,13 @@
 
 struct make {
     struct cli_session session; /* job, connection, ... */
-    struct bm_domain *domain;
-    struct bm_points points;
-    struct bm_kin kin;
-    struct bm_preflight preflight;
+    struct cli_pedigree of;
     char *overlay_dir; /* absolute */
 };
 
 static void make_end(struct make *m)
 {
-    bm_preflight_clear(&m->preflight);
-    bm_kin_clear(&m->kin);
-    bm_points_clear(&m->points);
-    bm_domain_free(m->domain);
+    cli_pedigree_end(&m->of);
     cli_session_end(&m->session);
     free(m->overlay_dir);
 }
@@ -48,24 +42,18 @@ static int plan(struct make *m, const struct cli *cli, struct bm_error *err)
     bool revert = !strcmp(cli->command->words, "snapshot revert");
 
     return (revert ? bm_snapshot_plan_revert : bm_snapshot_plan_create)(
-        m->session.conn, m->domain, &m->points, &m->kin, &options,
+        m->session.conn, m->of.domain, &m->of.points, &m->of.kin, &options,
         &m->session.job, err);
 }
 
-static int look(struct make *m, const struct cli *cli, struct bm_error *err)
+static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
+    struct make *m = opaque;
     int rc = cli_overlay_dir(&cli->options, &m->overlay_dir, err);
 
     if (rc == 0)
-        rc = bm_domain_open(m->session.conn, cli->args[0], &m->domain, err);
-    if (rc == 0)
-        rc = bm_points_read(m->domain, &m->points, err);
-    if (rc == 0)
-        rc = bm_kin_find(m->session.conn, m->domain, &m->points, true, &m->kin,
-                         err);
-    if (rc == 0)
-        rc = plan(m, cli, err);
-    return rc < 0 ? rc : cli_keep_uri(&m->session, err);
+        rc = cli_pedigree_look(cli, m->session.conn, CLI_KIN_ALL, &m->of, err);
+    return rc ? rc : plan(m, cli, err);
 }
 
 static int preflight(void *opaque, struct bm_preflight *out,
@@ -73,35 +61,25 @@ static int preflight(void *opaque, struct bm_preflight *out,
 {
     struct make *m = opaque;
 
-    return bm_preflight_snapshot(m->session.conn, m->domain, m->session.job,
+    return bm_preflight_snapshot(m->session.conn, m->of.domain, m->session.job,
                                  m->session.options->max_depth, out, err);
 }
 
-/* No guard: nothing is paused; no job store: none may be made. */
+static const struct cli_task task = {look, preflight, bm_snapshot_plan_text};
+
 static int dry_run(struct cli *cli, struct bm_error *err)
 {
     MAKE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = bm_connection_open(cli->options.connect, &m.session.conn, err);
 
-    if (rc == 0)
-        rc = look(&m, cli, err);
-    if (rc == 0)
-        rc = preflight(&m, &m.preflight, err);
-    return rc < 0 ? rc
-                  : cli_dry_run(cli, &m.preflight,
-                                bm_snapshot_plan_text(m.session.job), err);
+    return cli_task_dry_run(cli, &m.session, &task, &m, err);
 }
 
 /* *name, if the point is there, is the caller's to free. */
 static int make_now(struct cli *cli, char **name, struct bm_error *err)
 {
     MAKE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = cli_session_connect(&m.session, cli->options.connect, err);
+    int rc = cli_task_run(cli, &m.session, &task, &m, err);
 
-    if (rc == 0)
-        rc = look(&m, cli, err);
-    if (rc == 0)
-        rc = cli_launch(cli, &m.session, preflight, &m, err);
     if (rc == 0)
         *name = strdup(m.session.job->snapshot->name);
     return rc;

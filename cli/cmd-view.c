@@ -25,15 +25,13 @@
 
 struct holding {
     struct cli_session session;
-    struct bm_domain *domain;
-    struct bm_points points;
+    struct cli_pedigree of;
     char *overlay_dir, *state_dir;
 };
 
 static void holding_end(struct holding *h)
 {
-    bm_points_clear(&h->points);
-    bm_domain_free(h->domain);
+    cli_pedigree_end(&h->of);
     cli_session_end(&h->session);
     free(h->overlay_dir);
     free(h->state_dir);
@@ -51,14 +49,14 @@ static int plan(struct holding *h, const struct cli *cli, struct bm_error *err)
         .state_dir = h->state_dir,
         .max_pause_ms = (int)o->max_pause,
     };
-    int rc = bm_snapshot_plan_view(h->session.conn, h->domain, &h->points,
-                                   &options, &h->session.job, err);
 
-    return rc ? rc : cli_keep_uri(&h->session, err);
+    return bm_snapshot_plan_view(h->session.conn, h->of.domain, &h->of.points,
+                                 &options, &h->session.job, err);
 }
 
-static int look(struct holding *h, const struct cli *cli, struct bm_error *err)
+static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
+    struct holding *h = opaque;
     const char *state = cli->options.state;
     int rc = cli_overlay_dir(&cli->options, &h->overlay_dir, err);
 
@@ -68,9 +66,7 @@ static int look(struct holding *h, const struct cli *cli, struct bm_error *err)
     if (!rc && !h->state_dir)
         rc = bm_fail_errno(err, ENOMEM, "cannot find the state directory");
     if (!rc)
-        rc = bm_domain_open(h->session.conn, cli->args[0], &h->domain, err);
-    if (!rc)
-        rc = bm_points_read(h->domain, &h->points, err);
+        rc = cli_pedigree_look(cli, h->session.conn, CLI_KIN_NONE, &h->of, err);
     return rc ? rc : plan(h, cli, err);
 }
 
@@ -79,18 +75,24 @@ static int preflight(void *opaque, struct bm_preflight *out,
 {
     struct holding *h = opaque;
 
-    return bm_preflight_view(h->session.conn, h->domain, h->session.job, out,
+    return bm_preflight_view(h->session.conn, h->of.domain, h->session.job, out,
                              err);
+}
+
+static const struct cli_task task = {look, preflight, bm_snapshot_plan_text};
+
+static int dry_run(struct cli *cli, struct bm_error *err)
+{
+    HOLDING h = {.session = CLI_SESSION_INIT(&cli->options)};
+
+    return cli_task_dry_run(cli, &h.session, &task, &h, err);
 }
 
 static int hold(struct cli *cli, struct bm_error *err)
 {
     HOLDING h = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = cli_session_connect(&h.session, cli->options.connect, err);
 
-    if (!rc)
-        rc = look(&h, cli, err);
-    return rc ? rc : cli_launch(cli, &h.session, preflight, &h, err);
+    return cli_task_run(cli, &h.session, &task, &h, err);
 }
 
 /* --- the one that asked for it ------------------------------------------ */
@@ -156,6 +158,8 @@ int cli_snapshot_view(struct cli *cli, struct bm_error *err)
         bm_cause(err, "are of use with --mode row only");
         return bm_status(err, BM_EXIT_USAGE), -EINVAL;
     }
+    if (cli->options.dry_run)
+        return dry_run(cli, err);
     rc = cli_detach_id(cli, hold, id, err);
     return rc <= 0 ? rc : wait_live(cli, id, err);
 }

@@ -61,8 +61,7 @@ static json_object *lines_json(char *text)
     return array;
 }
 
-static void print_dry(const struct bm_preflight *preflight, char *plan,
-                      bool json)
+static void print(const struct bm_preflight *preflight, char *plan, bool json)
 {
     json_object *o;
 
@@ -85,23 +84,44 @@ static void print_dry(const struct bm_preflight *preflight, char *plan,
     cli_result_json_line(o);
 }
 
-int cli_dry_run(struct cli *cli, const struct bm_preflight *preflight,
-                char *plan, struct bm_error *err)
+int cli_print_dry(const struct cli *cli, const struct bm_preflight *preflight,
+                  char *plan, struct bm_error *err)
 {
     BM_FREE char *owned = plan;
 
     if (!owned)
         return bm_fail_errno(err, ENOMEM, "cannot print the plan");
-    print_dry(preflight, owned, cli->options.json);
+    print(preflight, owned, cli->options.json);
     return preflight->refused ? bm_preflight_error(preflight, err)
                               : BM_EXIT_DONE;
+}
+
+/* No guard: nothing is paused; no job store: none may be made. */
+int cli_task_dry_run(struct cli *cli, struct cli_session *s,
+                     const struct cli_task *task, void *opaque,
+                     struct bm_error *err)
+{
+    struct bm_preflight list = {0};
+    int rc = bm_connection_open(cli->options.connect, &s->conn, err);
+
+    if (rc == 0)
+        rc = task->look(opaque, cli, err);
+    if (rc == 0)
+        rc = task->preflight(opaque, &list, err);
+    if (rc == 0)
+        rc = cli_print_dry(cli, &list, task->text(s->job), err);
+    bm_preflight_clear(&list);
+    return rc;
 }
 
 /* --- the job ------------------------------------------------------------ */
 
 static int claim(struct cli_session *s, struct bm_error *err)
 {
-    int rc = cli_open_jobs(s->options, false, &s->jobs, err);
+    int rc = cli_keep_uri(s, err);
+
+    if (rc == 0)
+        rc = cli_open_jobs(s->options, false, &s->jobs, err);
 
     /* the lock before the job can be seen: nobody shall take it for dead */
     if (rc == 0)
@@ -113,8 +133,8 @@ static int claim(struct cli_session *s, struct bm_error *err)
     return rc;
 }
 
-static int checked(struct cli_session *s, cli_preflight preflight, void *opaque,
-                   struct bm_error *err)
+int cli_check(struct cli_session *s, const struct cli_task *task, void *opaque,
+              struct bm_error *err)
 {
     struct bm_preflight list = {0};
     int rc;
@@ -122,7 +142,7 @@ static int checked(struct cli_session *s, cli_preflight preflight, void *opaque,
     s->job->state = BM_STATE_PREFLIGHT;
     rc = bm_job_store_save(s->jobs, s->job, NULL, err);
     if (rc == 0)
-        rc = preflight(opaque, &list, err);
+        rc = task->preflight(opaque, &list, err);
     if (rc == 0) {
         cli_checks_say(&list, s->job->id, s->options->json);
         rc = bm_preflight_error(&list, err);
@@ -138,10 +158,10 @@ static int checked(struct cli_session *s, cli_preflight preflight, void *opaque,
 
 /* Until bm_move_run nothing was touched: the job leaves no trace. */
 static int check_or_forget(struct cli *cli, struct cli_session *s,
-                           cli_preflight preflight, void *opaque,
+                           const struct cli_task *task, void *opaque,
                            struct bm_move_hooks *hooks, struct bm_error *err)
 {
-    int rc = checked(s, preflight, opaque, err);
+    int rc = cli_check(s, task, opaque, err);
 
     if (rc == 0)
         rc = cli_session_listen(s, hooks, err);
@@ -152,16 +172,27 @@ static int check_or_forget(struct cli *cli, struct cli_session *s,
     return rc;
 }
 
-int cli_launch(struct cli *cli, struct cli_session *s, cli_preflight preflight,
-               void *opaque, struct bm_error *err)
+int cli_launch(struct cli *cli, struct cli_session *s,
+               const struct cli_task *task, void *opaque, struct bm_error *err)
 {
     struct bm_move_hooks hooks;
     int rc = claim(s, err);
 
     if (rc == 0)
-        rc = check_or_forget(cli, s, preflight, opaque, &hooks, err);
+        rc = check_or_forget(cli, s, task, opaque, &hooks, err);
     if (rc < 0)
         return rc;
     rc = bm_move_run(s->conn, s->jobs, s->job, s->guard, &hooks, err);
     return cli_session_report(s, rc, err);
+}
+
+int cli_task_run(struct cli *cli, struct cli_session *s,
+                 const struct cli_task *task, void *opaque,
+                 struct bm_error *err)
+{
+    int rc = cli_session_connect(s, cli->options.connect, err);
+
+    if (rc == 0)
+        rc = task->look(opaque, cli, err);
+    return rc < 0 ? rc : cli_launch(cli, s, task, opaque, err);
 }

@@ -10,19 +10,37 @@
 #include "cli/cli.h"
 #include "cli/session.h"
 
-/* Fills the list for s->job. */
-typedef int (*cli_preflight)(void *opaque, struct bm_preflight *out,
-                             struct bm_error *err);
+/* What a command that makes a job does; opaque: its own. */
+struct cli_task {
+    /* s->conn is there: plans s->job, and touches nothing. */
+    int (*look)(void *opaque, const struct cli *cli, struct bm_error *err);
+    /* Fills the list for s->job. */
+    int (*preflight)(void *opaque, struct bm_preflight *out,
+                     struct bm_error *err);
+    char *(*text)(const struct bm_job *job); /* the plan */
+};
 
+/* Connects, looks, and launches. */
+int cli_task_run(struct cli *cli, struct cli_session *s,
+                 const struct cli_task *task, void *opaque,
+                 struct bm_error *err);
+/* Connects, looks, and prints preflight and plan. BM_EXIT_DONE, or what was
+ * refused. */
+int cli_task_dry_run(struct cli *cli, struct cli_session *s,
+                     const struct cli_task *task, void *opaque,
+                     struct bm_error *err);
 /* s->job is planned and nothing was touched: claims it, checks it, listens, and
  * runs it to a resting state; tells the result. Until it runs the job leaves no
  * trace. The exit status, or a negative errno. */
-int cli_launch(struct cli *cli, struct cli_session *s, cli_preflight preflight,
-               void *opaque, struct bm_error *err);
+int cli_launch(struct cli *cli, struct cli_session *s,
+               const struct cli_task *task, void *opaque, struct bm_error *err);
+/* Only the part of it that checks a job which is claimed. */
+int cli_check(struct cli_session *s, const struct cli_task *task, void *opaque,
+              struct bm_error *err);
 
-/* Prints preflight and plan (freed). BM_EXIT_DONE, or what was refused. */
-int cli_dry_run(struct cli *cli, const struct bm_preflight *preflight,
-                char *plan, struct bm_error *err);
+/* Prints preflight and plan (freed) as a dry run does. */
+int cli_print_dry(const struct cli *cli, const struct bm_preflight *preflight,
+                  char *plan, struct bm_error *err);
 
 /* The URI as the user named it, into the job: one with a socket in it is known
  * to us only, as libvirt tells the daemon's own name. */

@@ -5,19 +5,27 @@
 #include <errno.h>
 #include <string.h>
 
-int cli_pedigree_read(const struct cli *cli, enum cli_kin which,
-                      struct cli_pedigree *out, struct bm_error *err)
+int cli_pedigree_look(const struct cli *cli, struct bm_connection *conn,
+                      enum cli_kin which, struct cli_pedigree *out,
+                      struct bm_error *err)
 {
-    int rc = bm_connection_open(cli->options.connect, &out->conn, err);
+    int rc = bm_domain_open(conn, cli->args[0], &out->domain, err);
 
-    if (!rc)
-        rc = bm_domain_open(out->conn, cli->args[0], &out->domain, err);
+    out->conn = conn;
     if (!rc)
         rc = bm_points_read(out->domain, &out->points, err);
     if (!rc && which != CLI_KIN_NONE)
-        rc = bm_kin_find(out->conn, out->domain, &out->points,
-                         which == CLI_KIN_ALL, &out->kin, err);
+        rc = bm_kin_find(conn, out->domain, &out->points, which == CLI_KIN_ALL,
+                         &out->kin, err);
     return rc;
+}
+
+int cli_pedigree_read(const struct cli *cli, enum cli_kin which,
+                      struct cli_pedigree *out, struct bm_error *err)
+{
+    int rc = bm_connection_open(cli->options.connect, &out->own, err);
+
+    return rc ? rc : cli_pedigree_look(cli, out->own, which, out, err);
 }
 
 void cli_pedigree_end(struct cli_pedigree *pedigree)
@@ -25,7 +33,7 @@ void cli_pedigree_end(struct cli_pedigree *pedigree)
     bm_kin_clear(&pedigree->kin);
     bm_points_clear(&pedigree->points);
     bm_domain_free(pedigree->domain);
-    bm_connection_close(pedigree->conn);
+    bm_connection_close(pedigree->own);
 }
 
 int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
@@ -38,6 +46,35 @@ int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
             name);
     bm_remedy(err, "see 'blockmig snapshot list %s'", pedigree->domain->name);
     return bm_status(err, BM_EXIT_REFUSED), -ENOENT;
+}
+
+static int which_disk(const struct bm_domain *domain, const char *why,
+                      struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot choose a disk of %s", domain->name);
+    bm_cause(err, "%s", why);
+    bm_remedy(err, "name one with --disk");
+    return bm_status(err, BM_EXIT_USAGE), -EINVAL;
+}
+
+int cli_disk(struct bm_domain *domain, const char *name, struct bm_disk **out,
+             struct bm_error *err)
+{
+    *out = name ? bm_domain_disk(domain, name) : NULL;
+    if (name && !*out) {
+        bm_fail(err, ENOENT, "domain %s has no disk %s", domain->name, name);
+        return bm_status(err, BM_EXIT_REFUSED), -ENOENT;
+    }
+    for (size_t d = 0; !name && d < domain->n_disks; d++) {
+        struct bm_disk *disk = &domain->disks[d];
+
+        if (strcmp(disk->device, "disk") != 0 || disk->readonly)
+            continue;
+        if (*out)
+            return which_disk(domain, "it has several", err);
+        *out = disk;
+    }
+    return *out ? 0 : which_disk(domain, "it has none that is written to", err);
 }
 
 const char *cli_point_kind(const struct bm_point *point)

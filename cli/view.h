@@ -7,7 +7,7 @@
 #include "blockmig/job-store.h"
 #include "cli/pedigree.h"
 
-/* The view of that domain (by UUID), and of that name unless it is NULL; *out
+/* The view of that domain (by UUID), and of that name, unless NULL; *out
  * is the caller's, NULL: there is none. */
 int cli_view_find(struct bm_job_store *jobs, const char *uuid, const char *name,
                   struct bm_job **out, struct bm_error *err);

@@ -32,6 +32,9 @@ test_view() {
         --disk format=qcow2,size=16M,fill=1M
     lab_hmp_write w1 vda 0x11 1M 512k
     lab_hmp_write w1 vdb 0x22 1M 64k
+    snap create w1 v1 --mode cow --dry-run
+    [[ "$output" =~ 'read-only view v1 of w1' ]] || fail "no plan: $output"
+    lab_equal "jobs" "$(blockmig job list --all --json)" '[]'
     snap create w1 v1 --mode cow
     view=$(uri vda)
     [[ "$view" == nbd+unix:* ]] || fail "no URI: $output"
@@ -52,6 +55,10 @@ test_view() {
         grep -q 'verification failed' && fail "the view is not of that instant"
     lab run qemu-img compare -q -f raw -F raw "$(ds1 saved.raw)" "$view" ||
         fail "the view and what was saved of it differ"
+    snap delete w1 v1 --dry-run
+    [[ "$output" =~ 'view v1 of w1 ends' ]] || fail "no plan: $output"
+    snap list w1
+    [[ "$output" =~ v1.*live ]] || fail "a dry run has ended it: $output"
     snap delete w1 v1
     check_clean w1
     lab_hmp_read w1 vda 0x33 1M 512k
