@@ -106,23 +106,18 @@ static int list_moved(const struct bm_job *job, struct all_moved *all,
 static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
                  const struct all_moved *all, struct bm_error *err)
 {
-    BM_FREE char *xml = NULL;
-    int rc = bm_snapshot_xml_replace(snapshot->xml, all->list, all->n, &xml);
+    int rc = bm_snapshot_replace(m->domain, snapshot, all->list, all->n, err);
 
-    if (rc)
-        return bm_fail_errno(err, -rc, "cannot read snapshot %s of %s",
-                             snapshot->name, m->job->domain);
-    if (!xml)
+    if (rc == 0)
         return 0;
-    rc = bm_snapshot_redefine(m->domain, snapshot, xml, err);
-    if (rc && rc != -ETIMEDOUT)
+    if (rc < 0 && rc != -ETIMEDOUT)
         bm_remedy(err,
                   "the guest is well; mend that snapshot's metadata, or delete "
                   "it (virsh snapshot-delete --metadata)");
     bm_point("releasing.redefined");
-    return rc ? rc
-              : bm_mover_note(m, err, "snapshot %s names the %s images",
-                              snapshot->name, all->back ? "old" : "new");
+    return rc < 0 ? rc
+                  : bm_mover_note(m, err, "snapshot %s names the %s images",
+                                  snapshot->name, all->back ? "old" : "new");
 }
 
 int bm_carry_snapshots(struct bm_mover *m, bool back, struct bm_error *err)

@@ -97,7 +97,6 @@ static int rewrite_snapshot(struct bm_mover *m,
 {
     size_t n = bm_merge_goes(merge);
     BM_FREE struct bm_image_moved *moved = calloc(n, sizeof *moved);
-    BM_FREE char *xml = NULL;
     int rc;
 
     if (!moved)
@@ -105,15 +104,10 @@ static int rewrite_snapshot(struct bm_mover *m,
     for (size_t l = 0; l < n; l++)
         moved[l] = (struct bm_image_moved){merge->layers.layers[l].path,
                                            bm_merge_base(merge), true};
-    rc = bm_snapshot_xml_replace(snapshot->xml, moved, n, &xml);
-    if (rc)
-        return bm_fail_errno(err, -rc, "cannot read snapshot %s of %s",
-                             snapshot->name, m->job->domain);
-    if (!xml)
-        return 0;
-    rc = bm_snapshot_redefine(m->domain, snapshot, xml, err);
-    bm_point("copying.redefined");
-    return rc;
+    rc = bm_snapshot_replace(m->domain, snapshot, moved, n, err);
+    if (rc > 0)
+        bm_point("copying.redefined");
+    return rc < 0 ? rc : 0;
 }
 
 static int rewrite_snapshots(struct bm_mover *m,

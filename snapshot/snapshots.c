@@ -165,6 +165,21 @@ int bm_snapshot_redefine(struct bm_domain *domain,
                             err);
 }
 
+int bm_snapshot_replace(struct bm_domain *domain,
+                        const struct bm_snapshot *snapshot,
+                        const struct bm_image_moved *moved, size_t n,
+                        struct bm_error *err)
+{
+    BM_FREE char *xml = NULL;
+    int rc = bm_snapshot_xml_replace(snapshot->xml, moved, n, &xml);
+
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot read snapshot %s of %s",
+                             snapshot->name, domain->name);
+    rc = xml ? bm_snapshot_redefine(domain, snapshot, xml, err) : 0;
+    return rc ? rc : xml != NULL;
+}
+
 /* --- taking away --- */
 
 struct forget_call {

@@ -31,6 +31,14 @@ void bm_snapshots_clear(struct bm_snapshots *snapshots);
 int bm_snapshot_make(struct bm_domain *domain, const char *what, char *xml,
                      unsigned flags, int timeout_ms, struct bm_error *err);
 
+/* Where its metadata names one of these images, it names what took it. 1: so it
+ * was rewritten; 0: none is named there. */
+struct bm_image_moved;
+int bm_snapshot_replace(struct bm_domain *domain,
+                        const struct bm_snapshot *snapshot,
+                        const struct bm_image_moved *moved, size_t n,
+                        struct bm_error *err);
+
 /* Replaces the metadata of that snapshot (REDEFINE); the current one stays it.
  * Images are not touched. */
 int bm_snapshot_redefine(struct bm_domain *domain,
