@@ -4,11 +4,13 @@
 
 #include "blockmig/bitmaps.h"
 #include "blockmig/commit.h"
+#include "blockmig/heed.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "blockmig/users.h"
+#include "nbd/child.h"
 #include "nbd/cleanup.h"
 
 #include <errno.h>
@@ -147,6 +149,22 @@ static int commit_running(struct bm_mover *m, struct bm_job_merge *merge,
     return rc;
 }
 
+struct off {
+    struct bm_mover *m;
+    uint64_t held;
+};
+
+static int on_off_tick(void *opaque, unsigned thousandths)
+{
+    struct off *off = opaque;
+
+    bm_heed(off->m);
+    bm_mover_progress(off->m, off->held / 1000 * thousandths, off->held);
+    if (bm_mover_cancelled(off->m))
+        return 1;
+    return off->m->job->paused ? BM_CHILD_STILL : 0;
+}
+
 /* One pass by qemu-img; what was merged by one that was killed is merged
  * again. The layers that go are not changed. */
 static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
@@ -154,11 +172,13 @@ static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
 {
     const struct bm_layer *top = &merge->layers.layers[0];
     const struct bm_layer *base = bm_merge_base(merge);
+    struct off off = {m, merge->held};
     int rc;
 
     bm_mover_progress(m, 0, merge->held);
-    rc = bm_image_commit(top->path, top->format,
-                         merge->layers.n > 2 ? base->path : NULL, err);
+    rc = bm_image_commit_at(top->path, top->format,
+                            merge->layers.n > 2 ? base->path : NULL,
+                            m->job->bandwidth, on_off_tick, &off, err);
     bm_point("copying.merging");
     return rc ? rc
               : bm_bitmaps_add(&merge->layers, merge->layers.n - 1, base, err);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -32,6 +33,7 @@ struct run {
     char errline[LINE_MAX_LEN];
     size_t errline_len;
     int64_t end, next_tick; /* end 0: never */
+    bool still;
 };
 
 static int keep_output(struct run *r, const char *buf, size_t n)
@@ -71,10 +73,14 @@ static bool add_char(char *line, size_t *len, char c)
 
 static int call_tick(struct run *r, const char *line)
 {
+    int rc = r->tick ? r->tick(r->opaque, line) : 0;
+    bool still = rc == BM_CHILD_STILL;
+
     r->next_tick = bm_now_ms() + TICK_MS;
-    if (r->tick && r->tick(r->opaque, line) != 0)
-        return -ECANCELED;
-    return 0;
+    if (still != r->still)
+        (void)kill(r->process.pid, still ? SIGSTOP : SIGCONT);
+    r->still = still;
+    return rc && !still ? -ECANCELED : 0;
 }
 
 static int take_out(struct run *r, const char *buf, size_t n)

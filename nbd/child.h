@@ -17,9 +17,10 @@
 /*
  * Called now and then while a child runs, from the caller's thread. line is
  * the newest piece of standard output up to \r or \n, or NULL at a mere tick
- * (about every 200 ms). Returning non-zero kills the child; the run then
- * fails with ECANCELED.
+ * (about every 200 ms). BM_CHILD_STILL stops the child until a later tick
+ * returns 0. Any other value kills it; the run then fails with ECANCELED.
  */
+#define BM_CHILD_STILL (-1)
 typedef int (*bm_child_tick)(void *opaque, const char *line);
 
 /*

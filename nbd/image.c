@@ -186,13 +186,33 @@ static int find_backing(const char *top, const char *format, char **backing,
     return rc;
 }
 
-int bm_image_commit(const char *top, const char *top_format, const char *base,
-                    struct bm_error *err)
+struct commit {
+    bm_image_tick tick;
+    void *opaque;
+    unsigned done; /* thousandths */
+};
+
+/* "    (12.34/100%)" */
+static int commit_tick(void *opaque, const char *line)
+{
+    struct commit *commit = opaque;
+    double percent;
+
+    if (line && sscanf(line, " (%lf/100%%)", &percent) == 1 && percent >= 0 &&
+        percent <= 100)
+        commit->done = (unsigned)(percent * 10);
+    return commit->tick ? commit->tick(commit->opaque, commit->done) : 0;
+}
+
+int bm_image_commit_at(const char *top, const char *top_format,
+                       const char *base, uint64_t rate, bm_image_tick tick,
+                       void *opaque, struct bm_error *err)
 {
     BM_FREE char *name = bm_image_plain_name(top), *backing = NULL;
-    const char *argv[] = {"qemu-img", "commit", "-q", "-d", "-f",
-                          top_format, name,     NULL, NULL, NULL};
-    int rc;
+    struct commit commit = {tick, opaque, 0};
+    char limit[32];
+    const char *argv[12] = {"qemu-img", "commit", "-p", "-d", "-f", top_format};
+    int rc, n = 6;
 
     if (!name)
         return bm_fail_errno(err, ENOMEM, "cannot commit %s", top);
@@ -200,15 +220,28 @@ int bm_image_commit(const char *top, const char *top_format, const char *base,
     if (rc != 0)
         return rc;
     if (base) {
-        argv[7] = "-b";
-        argv[8] = base;
+        argv[n++] = "-b";
+        argv[n++] = base;
     }
+    if (rate) {
+        snprintf(limit, sizeof limit, "%" PRIu64, rate);
+        argv[n++] = "-r";
+        argv[n++] = limit;
+    }
+    argv[n++] = name;
     rc = bm_image_refine(
-        bm_child_run(argv, COMMIT_MS, NULL, NULL, NULL, NULL, err), err);
+        bm_child_run(argv, COMMIT_MS, commit_tick, &commit, NULL, NULL, err),
+        err);
     /* qemu-img flushes; a slice has no name that could be synced besides */
     if (rc == 0 && (base || strncmp(backing, "json:", 5) != 0))
         rc = bm_sync_file(base ? base : backing, err);
     return rc;
+}
+
+int bm_image_commit(const char *top, const char *top_format, const char *base,
+                    struct bm_error *err)
+{
+    return bm_image_commit_at(top, top_format, base, 0, NULL, NULL, err);
 }
 
 char *bm_image_backing_name(const struct bm_image_layer *layer)

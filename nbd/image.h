@@ -77,6 +77,14 @@ char *bm_image_spec_shared(const struct bm_image_layer *layers, size_t n,
 int bm_image_commit(const char *top, const char *top_format, const char *base,
                     struct bm_error *err);
 
+/* The same at `rate` bytes a second at most (0: any). tick: a thousandth of the
+ * work that is done, now and then; what it returns is as of bm_child_tick
+ * (nbd/child.h). -ECANCELED: the base has a part of it. */
+typedef int (*bm_image_tick)(void *opaque, unsigned thousandths);
+int bm_image_commit_at(const char *top, const char *top_format,
+                       const char *base, uint64_t rate, bm_image_tick tick,
+                       void *opaque, struct bm_error *err);
+
 /* What a header says for that layer, as libvirt has it written: the path, or of
  * a slice a json: name. Caller frees; NULL: out of memory. */
 char *bm_image_backing_name(const struct bm_image_layer *layer);

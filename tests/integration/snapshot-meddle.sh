@@ -99,6 +99,14 @@ test_virsh() {
     ok "a snapshot that virsh makes while we merge"
 }
 
+qemu_img_is() {
+    local pid
+    pid=$(pgrep -f "^qemu-img commit .*$LAB_DIR/") &&
+        grep -q "^State:.$1" "/proc/$pid/status"
+}
+qemu_img_stands() { qemu_img_is T; }
+qemu_img_goes_on() { qemu_img_is '[SRD]'; }
+
 merges() { in_phase copying && [ -n "$(newest_job)" ]; }
 
 # A slow merge is watched, and cancelled: of one layer nothing is left to do; of
@@ -129,6 +137,23 @@ test_cancel() {
     expect 0 '' blockmig job resume "$id"
     check_model
     depth_is w1 1
+    # off
+    snap create w1 s4
+    model_keep s4
+    put 0x48 1M 3M
+    off w1
+    mover_start none snapshot delete w1 s4 --bandwidth 1M
+    lab_wait 20 merges || fail "it does not merge: $(mover_said)"
+    expect 0 '' blockmig job pause "$(newest_job)"
+    lab_wait 5 qemu_img_stands || fail "qemu-img goes on"
+    sleep 4
+    [ ! -s "$LAB_DIR/mover.status" ] || fail "the merge did not stand still"
+    expect 0 '' blockmig job resume "$(newest_job)"
+    lab_wait 5 qemu_img_goes_on || fail "qemu-img does not go on"
+    expect 0 'asked to cancel' blockmig job cancel "$(newest_job)"
+    mover_ends 2 1 'the merge of w1 stops'
+    check_model
+    depth_is w1 2
     end_guest
     ok "a merge that is watched and cancelled"
 }
