@@ -21,6 +21,13 @@ front='freezing.sent freezing.frozen consolidating.started
     consolidating.pivot-sent rolling-back.committed'
 making='allocating allocating.created freezing freezing.sent freezing.frozen
     releasing'
+# a move in place; off, it is a copy
+upwards='allocating allocating.created freezing.sent freezing.frozen copying
+    proving converging.started ready switching.suspended switching.pivot-sent
+    switching.frozen consolidating.started consolidating.committed releasing
+    releasing.deleted'
+upwards_off='allocating.created copying proving switching.redefined releasing
+    releasing.deleted'
 reverting='allocating allocating.created switching switching.branched
     switching.defined releasing'
 actions='kill9 back libvirtd libvirtd-kill9 qemu sigint'
@@ -28,7 +35,7 @@ actions='kill9 back libvirtd libvirtd-kill9 qemu sigint'
 # The points of each verb, and what the command is.
 points_of() {
     case $1 in
-    create | create-off) echo $making ;;
+    create | create-off | create-mem) echo $making ;;
     delete-mid | delete-branch) echo allocating $merging consolidating releasing ;;
     # no restore point is left whose metadata would have to be written
     delete-top | keep-none)
@@ -37,15 +44,19 @@ points_of() {
     keep-none-off) echo ${merging/copying.redefined/} releasing ;;
     delete-off) echo $merging releasing ;;
     revert) echo $reverting switching.started ;;
+    flatten) echo $upwards ;;
+    flatten-off) echo $upwards_off ;;
     revert-off) echo $reverting ;;
     esac
 }
 verbs='create create-off delete-mid delete-branch delete-top keep-none delete-off
-    keep-none-off revert revert-off'
+    keep-none-off revert revert-off create-mem flatten flatten-off'
 
 command_of() {
     case $verb in
     create | create-off) echo create "$name" new ;;
+    create-mem) echo create "$name" new --memory ;;
+    flatten | flatten-off) echo flatten "$name" --guest-latency off ;;
     delete-mid | delete-off) echo delete "$name" s2 --guest-latency off ;;
     delete-top) echo delete "$name" s3 --guest-latency off ;;
     delete-branch) echo delete "$name" s3 --guest-latency off ;;
