@@ -21,6 +21,10 @@ struct bm_merging {
 /* Which points go, and of which images the view may. */
 int bm_merging_choose(struct bm_merging *m, struct bm_error *err);
 
+int bm_merging_choose_commit(struct bm_merging *m, struct bm_error *err);
+
+/* The restore point that stays, and whose state the image is; or NULL. */
+const struct bm_point *bm_merging_point(const struct bm_merging *m, int i);
 /* Whether the image is to keep its view: it is a restore point that stays, a
  * disk stands on it, somebody else needs it, it is not one layer among others.
  * *why: in words, if there is something to say; borrowed. */

@@ -28,6 +28,8 @@ const char *cli_source_name(const struct bm_job_disk *disk);
 const char *cli_dest_name(const struct bm_job_disk *disk);
 /* The old layer that the new one number k was made from; 0: as above. */
 const char *cli_layer_name(const struct bm_job_disk *disk, size_t k);
+/* Some of it could not be read, or was read from an older copy. */
+bool cli_has_gaps(const struct bm_job_disk *disk);
 /* A source of the job was kept and is not deleted yet. */
 bool cli_job_keeps(const struct bm_job *job);
 
