@@ -231,5 +231,11 @@ int bm_doctor_images(struct bm_doctor *d, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < d->kin->n; i++)
         rc = check_image(d, &d->kin->list[i], err);
-    return rc;
+    if (rc || !d->kin->unread)
+        return rc;
+    return bm_doctor_found(d, false, "unread", "",
+                           "make it readable, or move it out of the folder",
+                           "whether it stands on images of %s nobody knows, so "
+                           "none is merged: %s",
+                           d->domain->name, d->kin->unread);
 }

@@ -42,6 +42,7 @@ test_unread() {
     rm "$(ds1 clone.qcow2)"
     printf 'QFI\373 is all that is left of it' >"$(ds1 torn.qcow2)"
     expect 3 'nobody knows .*torn.qcow2' blockmig snapshot delete u1 s1
+    expect 1 'unread .*torn.qcow2' blockmig snapshot doctor u1
     check_model
     rm "$(ds1 torn.qcow2)"
     snap delete u1 s1
