@@ -9,6 +9,7 @@
 #include "blockmig/lost.h"
 #include "blockmig/snapshot-plan-parts.h"
 #include "nbd/cleanup.h"
+#include "snapshot/revert-xml.h"
 
 #include <errno.h>
 #include <string.h>
@@ -100,7 +101,7 @@ static int add_disk(struct bm_domain *domain, const struct bm_points *points,
              ? bm_snapshot_add_disk(
                    job, disk, &source, &below,
                    bm_snapshot_overlay_name(kin->list[image].layer.path, folder,
-                                            points, point->name),
+                                            points, job, point->name),
                    err)
              : bm_snapshot_no_memory(err);
     bm_chain_clear(&source);
@@ -149,6 +150,31 @@ static int add_branch(struct bm_domain *domain, const struct bm_points *points,
     return job->snapshot->branch ? 0 : bm_snapshot_no_memory(err);
 }
 
+/* The guest that goes on from its memory would have it, or lack it. */
+static int check_disks(struct bm_domain *domain, const struct bm_point *point,
+                       struct bm_error *err)
+{
+    BM_FREE char *now = NULL, *target = NULL;
+    char why[200];
+    int rc = bm_domain_xml(domain, true, &now, err);
+
+    if (rc)
+        return rc;
+    rc = bm_revert_changed(point->xml, now, &target);
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot read the XML of snapshot %s",
+                             point->name);
+    if (!target)
+        return 0;
+    snprintf(why, sizeof why,
+             "disk %s was attached or detached since, and the guest goes on "
+             "from its memory of then",
+             target);
+    return cannot(domain, point, why,
+                  "detach it, or attach it again (virsh attach-disk --config)",
+                  err);
+}
+
 static int fill(struct bm_domain *domain, const struct bm_points *points,
                 const struct bm_kin *kin, const struct bm_point *point,
                 const struct bm_snapshot_options *options, struct bm_job *job,
@@ -161,6 +187,8 @@ static int fill(struct bm_domain *domain, const struct bm_points *points,
     if (!job->snapshot->name || (point->memory && !job->snapshot->memory))
         return bm_snapshot_no_memory(err);
     job->snapshot->start = domain->active || point->memory;
+    if (point->memory)
+        rc = check_disks(domain, point, err);
     for (size_t i = 0; !rc && i < point->n_disks; i++)
         if (point->disks[i].external)
             rc = add_disk(domain, points, kin, point, &point->disks[i], options,

@@ -51,8 +51,18 @@ static size_t stem_of(const char *base, const struct bm_points *points)
     return len;
 }
 
+/* Of another disk. */
+static bool is_overlay(const struct bm_job *job, const char *path)
+{
+    for (size_t i = 0; job && i < job->n_disks; i++)
+        if (job->disks[i].overlay && !strcmp(job->disks[i].overlay, path))
+            return true;
+    return false;
+}
+
 char *bm_snapshot_overlay_name(const char *image, const char *folder,
-                               const struct bm_points *points, const char *name)
+                               const struct bm_points *points,
+                               const struct bm_job *job, const char *name)
 {
     const char *slash = strrchr(image, '/');
     const char *base = slash ? slash + 1 : image;
@@ -67,7 +77,7 @@ char *bm_snapshot_overlay_name(const char *image, const char *folder,
         if (asprintf(&path, "%s/%.*s.%s%s.qcow2", folder, len, base, name,
                      number) < 0)
             return NULL;
-        if (access(path, F_OK) != 0)
+        if (access(path, F_OK) != 0 && !is_overlay(job, path))
             return path;
         free(path);
     }
@@ -231,6 +241,7 @@ static int no_image(const struct bm_domain *domain, const struct bm_disk *disk,
     bm_fail(err, ENOTSUP, "cannot make a snapshot of disk %s of %s",
             disk->target, domain->name);
     bm_cause(err, "it has no image that is a file or a device");
+    bm_remedy(err, "name the others with --disk");
     return refuse(ENOTSUP, err);
 }
 
@@ -257,7 +268,7 @@ static int create_disk(struct bm_domain *domain, size_t d,
     rc = bm_snapshot_add_disk(
         job, disk, &chain, &chain,
         bm_snapshot_overlay_name(disk->chain.layers[0].path, folder, points,
-                                 job->snapshot->name),
+                                 job, job->snapshot->name),
         err);
     bm_chain_clear(&chain);
     return rc;

@@ -44,11 +44,12 @@ int bm_snapshot_plan_revert(struct bm_connection *conn,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err);
 
-/* A name that no file has, for an overlay on that image. Caller frees; NULL:
- * out of memory, or of names. */
+/* A name that no file has, nor an overlay of the job (or NULL), for an overlay
+ * on that image. Caller frees; NULL: out of memory, or of names. */
 char *bm_snapshot_overlay_name(const char *image, const char *folder,
                                const struct bm_points *points,
-                               const char *name);
+                               const struct bm_job *job, const char *name);
+
 /* The plan as lines of text for people. Caller frees. */
 char *bm_snapshot_plan_text(const struct bm_job *job);
 

@@ -140,7 +140,7 @@ static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
         return rc;
     folder = bm_file_folder(disk->chain.layers[0].path);
     path = folder ? bm_snapshot_overlay_name(disk->chain.layers[0].path, folder,
-                                             &f->of.points, verb)
+                                             &f->of.points, NULL, verb)
                   : NULL;
     if (!path)
         return bm_fail_errno(err, ENOMEM, "cannot make a plan");

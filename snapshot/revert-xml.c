@@ -29,34 +29,132 @@ static const struct bm_new_disk *find_new(const struct bm_new_disk *disks,
     return NULL;
 }
 
+/* What of a <disk> is the host's side of it. */
+static bool is_hosts(const xmlChar *name)
+{
+    static const char *const names[] = {"source", "backingStore", "auth",
+                                        "encryption"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp((const char *)name, names[i]))
+            return true;
+    return false;
+}
+
+static void remove_node(xmlNodePtr node)
+{
+    xmlUnlinkNode(node);
+    xmlFreeNode(node);
+}
+
+static int copy_into(xmlNodePtr parent, xmlNodePtr node)
+{
+    xmlNodePtr copy = xmlDocCopyNode(node, parent->doc, 1);
+
+    return copy && xmlAddChild(parent, copy) ? 0 : -ENOMEM;
+}
+
+/* As it is now, word for word: what the XML does not say of the chain, libvirt
+ * reads from the headers. */
 static int stay(xmlNodePtr disk, xmlNodePtr now)
 {
-    struct bm_chain chain = {0};
-    int rc = bm_chain_from_xml(now, &chain);
+    BM_FREE char *type = bm_xml_attr(now, "type");
+    BM_FREE char *format = bm_xml_attr(bm_xml_child(now, "driver"), "type");
+    xmlNodePtr driver = bm_xml_child(disk, "driver");
+    int rc = 0;
 
-    if (!rc && chain.n && chain.layers[0].path && chain.layers[0].format)
-        bm_disk_xml_replace(disk, &chain);
-    bm_chain_clear(&chain);
+    for (xmlNodePtr node = disk->children, next; node; node = next) {
+        next = node->next;
+        if (node->type == XML_ELEMENT_NODE && is_hosts(node->name))
+            remove_node(node);
+    }
+    for (xmlNodePtr node = now->children; node && !rc; node = node->next)
+        if (node->type == XML_ELEMENT_NODE && is_hosts(node->name))
+            rc = copy_into(disk, node);
+    if (type)
+        bm_xml_set(disk, "type", type);
+    if (format)
+        bm_xml_set(driver ? driver : bm_xml_add(disk, "driver", NULL), "type",
+                   format);
     return rc;
 }
 
-static int replace(xmlNodePtr domain, xmlNodePtr now,
+/* Attached since: at whatever address is free then. */
+static int attach(xmlNodePtr devices, xmlNodePtr now)
+{
+    xmlNodePtr copy = xmlDocCopyNode(now, devices->doc, 1);
+
+    if (!copy || !xmlAddChild(devices, copy))
+        return -ENOMEM;
+    for (xmlNodePtr node = copy->children, next; node; node = next) {
+        next = node->next;
+        if (!strcmp((const char *)node->name, "address") ||
+            !strcmp((const char *)node->name, "alias"))
+            remove_node(node);
+    }
+    return 0;
+}
+
+/* saved: a disk that was attached or detached since stays so. A guest that goes
+ * on from its memory must have what it had. */
+static int replace(xmlNodePtr domain, bool saved, xmlNodePtr now,
                    const struct bm_new_disk *disks, size_t n)
 {
-    xmlNodePtr disk = bm_xml_child(bm_xml_child(domain, "devices"), "disk");
+    xmlNodePtr devices = bm_xml_child(domain, "devices"), next;
     int rc = 0;
 
-    for (; disk && !rc; disk = bm_xml_next(disk, "disk")) {
+    for (xmlNodePtr disk = bm_xml_child(devices, "disk"); disk && !rc;
+         disk = next) {
         BM_FREE char *target = bm_xml_attr(bm_xml_child(disk, "target"), "dev");
         const struct bm_new_disk *new = find_new(disks, n, target);
         xmlNodePtr same = target ? find_disk(now, target) : NULL;
 
+        next = bm_xml_next(disk, "disk");
         if (new)
             bm_disk_xml_replace(disk, new->chain);
         else if (same)
             rc = stay(disk, same);
+        else if (saved)
+            remove_node(disk);
+    }
+    for (xmlNodePtr disk = bm_xml_child(bm_xml_child(now, "devices"), "disk");
+         saved && disk && !rc; disk = bm_xml_next(disk, "disk")) {
+        BM_FREE char *target = bm_xml_attr(bm_xml_child(disk, "target"), "dev");
+
+        if (target && !find_disk(domain, target))
+            rc = attach(devices, disk);
     }
     return rc;
+}
+
+/* One of a that b has not. Caller frees; NULL: none. */
+static char *missing(xmlNodePtr a, xmlNodePtr b)
+{
+    for (xmlNodePtr disk = bm_xml_child(bm_xml_child(a, "devices"), "disk");
+         disk; disk = bm_xml_next(disk, "disk")) {
+        BM_FREE char *target = bm_xml_attr(bm_xml_child(disk, "target"), "dev");
+
+        if (target && !find_disk(b, target))
+            return BM_STEAL(target);
+    }
+    return NULL;
+}
+
+int bm_revert_changed(const char *snapshot, const char *now, char **target)
+{
+    BM_XMLDOC xmlDocPtr doc = bm_xml_parse(snapshot);
+    BM_XMLDOC xmlDocPtr now_doc = bm_xml_parse(now);
+    xmlNodePtr domain =
+        doc ? bm_xml_child(xmlDocGetRootElement(doc), "domain") : NULL;
+    xmlNodePtr present = now_doc ? xmlDocGetRootElement(now_doc) : NULL;
+
+    *target = NULL;
+    if (!domain || !present)
+        return -EBADMSG;
+    *target = missing(present, domain);
+    if (!*target)
+        *target = missing(domain, present);
+    return 0;
 }
 
 int bm_revert_xml(const char *snapshot, bool saved, const char *now,
@@ -75,7 +173,7 @@ int bm_revert_xml(const char *snapshot, bool saved, const char *now,
         return -EBADMSG;
     xmlNodeSetName(domain, BAD_CAST "domain");
     bm_xml_take_stamp_off(domain);
-    rc = replace(domain, xmlDocGetRootElement(now_doc), disks, n);
+    rc = replace(domain, saved, xmlDocGetRootElement(now_doc), disks, n);
     if (rc)
         return rc;
     *out = bm_xml_dump(domain);
