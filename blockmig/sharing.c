@@ -59,7 +59,7 @@ static int on_backing(void *opaque, const char *backing)
     const struct walk *walk = opaque;
 
     for (size_t i = 1; i < walk->look->n; i++)
-        if (bm_wanted_named(&walk->look->layers[i], backing))
+        if (bm_wanted_is(&walk->look->layers[i], backing))
             return note(walk->look, i, walk->kind, walk->name);
     return 0;
 }
@@ -129,7 +129,7 @@ static int look_into(struct look *look, const char *folder)
         if (asprintf(&file, "%s/%s", folder, entry->d_name) < 0) {
             file = NULL;
             rc = -ENOMEM;
-        } else if (lstat(file, &st) == 0 && S_ISREG(st.st_mode) &&
+        } else if (stat(file, &st) == 0 && S_ISREG(st.st_mode) &&
                    layer_of(look, file) == look->n) {
             rc = follow(look, file, "the image", file);
         }

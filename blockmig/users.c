@@ -35,7 +35,7 @@ static int is_it(void *opaque, const char *backing)
 {
     const struct search *search = opaque;
 
-    return bm_wanted_named(&search->wanted, backing);
+    return bm_wanted_is(&search->wanted, backing);
 }
 
 /* Whether the chain below that file leads to our image, by the headers: 0, or
@@ -104,7 +104,7 @@ static int look_at_entry(struct search *search, const char *folder,
         return bm_fail_errno(search->err, ENOMEM, "cannot look at %s", folder);
     }
     /* not regular: nothing that could be opened without harm */
-    if (lstat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
+    if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
         bm_wanted_is(&search->wanted, file))
         return 0;
     return follow(search, file, "image", file);

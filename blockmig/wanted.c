@@ -27,39 +27,38 @@ bool bm_wanted_is(const struct bm_wanted *wanted, const char *path)
            st.st_dev == wanted->id.st_dev && st.st_ino == wanted->id.st_ino;
 }
 
-/* What a header says of its backing file need not be a plain name. In json:
- * the base name is enough: rather keep an image too many. */
-bool bm_wanted_named(const struct bm_wanted *wanted, const char *backing)
+static int step(const char *layer, char **next)
 {
-    const char *slash = strrchr(wanted->path, '/');
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_image_info info;
+    int rc = bm_image_info(layer, NULL, &info, &ignored);
 
-    if (!strncmp(backing, "json:", 5))
-        return strstr(backing, slash ? slash + 1 : wanted->path) != NULL;
-    return bm_wanted_is(wanted,
-                        strncmp(backing, "file:", 5) ? backing : backing + 5);
+    *next = NULL;
+    if (rc < 0)
+        return access(layer, F_OK) < 0 && errno == ENOENT ? 0 : -EIO;
+    rc = info.backing ? bm_image_name_file(info.backing, next) : 0;
+    bm_image_info_clear(&info);
+    return rc == -EINVAL ? -EIO : rc;
 }
 
 int bm_wanted_below(const char *file, struct bm_names *seen,
                     int (*fn)(void *opaque, const char *backing), void *opaque)
 {
     BM_FREE char *layer = strdup(file);
-    int rc = 0;
+    int rc = layer ? 0 : -ENOMEM;
 
     for (int i = 0; layer && !rc && i < MAX_LAYERS; i++) {
-        struct bm_error ignored = BM_ERROR_INIT;
-        struct bm_image_info info;
+        char *next = NULL;
 
         if (seen && bm_names_have(seen, layer))
             break;
         rc = seen ? bm_names_add(seen, layer) : 0;
-        if (rc)
-            break;
-        if (bm_image_info(layer, NULL, &info, &ignored) < 0)
-            return access(layer, F_OK) < 0 && errno == ENOENT ? 0 : -EIO;
-        rc = info.backing ? fn(opaque, info.backing) : 0;
+        if (!rc)
+            rc = step(layer, &next);
+        if (!rc && next)
+            rc = fn(opaque, next);
         free(layer);
-        layer = BM_STEAL(info.backing);
-        bm_image_info_clear(&info);
+        layer = next;
     }
     return rc;
 }

@@ -21,13 +21,11 @@ struct bm_wanted {
 void bm_wanted_init(struct bm_wanted *wanted, const char *path);
 /* Whether that path is the image: by name, or the same file. */
 bool bm_wanted_is(const struct bm_wanted *wanted, const char *path);
-/* Whether a header that names this backing file means the image. When it
- * cannot be told: yes. */
-bool bm_wanted_named(const struct bm_wanted *wanted, const char *backing);
 
-/* Calls fn for each backing file below that image, as the headers name them,
- * until it returns other than 0, which is returned; 0 at the chain's end, or
- * where a file is not there. -EIO: one is, and qemu-img cannot read it. seen,
+/* Calls fn for each backing file below that image, by the headers, until it
+ * returns other than 0, which is returned; 0 at the chain's end, or where a
+ * file is not there or over a network. -EIO: one is there, and cannot be
+ * followed; -ENOMEM. seen,
  * unless NULL: those that fn was called for in an earlier walk are not walked
  * again. */
 int bm_wanted_below(const char *file, struct bm_names *seen,

@@ -29,6 +29,9 @@ static void look_at(const struct bm_kin_image *image, struct shown *out)
         snprintf(out->error, sizeof out->error, "%s", image->broken);
     else if (!image->there)
         snprintf(out->error, sizeof out->error, "missing");
+    else if (image->layer.type != BM_SOURCE_FILE &&
+             image->layer.type != BM_SOURCE_BLOCK)
+        return;
     else if (bm_image_info(image->layer.path, image->layer.format, &info,
                            &err) < 0)
         snprintf(out->error, sizeof out->error, "%s",

@@ -121,7 +121,9 @@ static bool wanted(const struct cli_pedigree *p, int i,
 {
     const struct bm_kin_image *image = &p->kin.list[i];
 
-    if (image->top || image->other || !image->there || image->broken)
+    if (image->top || image->other || !image->there || image->broken ||
+        (image->layer.type != BM_SOURCE_FILE &&
+         image->layer.type != BM_SOURCE_BLOCK))
         return false;
     if (disk && (image->disk < 0 ||
                  strcmp(p->domain->disks[image->disk].target, disk) != 0))

@@ -89,6 +89,11 @@ int bm_image_commit_at(const char *top, const char *top_format,
  * a slice a json: name. Caller frees; NULL: out of memory. */
 char *bm_image_backing_name(const struct bm_image_layer *layer);
 
+/* The file that a header's name of its backing file means: a path, file: or
+ * json:. *out is the caller's; NULL: it is over a network. -EINVAL: it cannot
+ * be told; -ENOMEM. */
+int bm_image_name_file(const char *name, char **out);
+
 /* `qemu-img rebase -u`: rewrites the backing link of a qcow2, nothing else. */
 int bm_image_rebase_unsafe(const char *path, const char *backing,
                            const char *backing_format, struct bm_error *err);

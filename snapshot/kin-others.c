@@ -47,35 +47,6 @@ struct walk {
     int ours;              /* -1: none of it */
 };
 
-/* A header can name its backing file as json:. That one of ours has the same
- * name there is enough: rather one that needs it too many. */
-static int named_in_json(const struct bm_kin *kin, const char *json)
-{
-    for (size_t i = 0; i < kin->n; i++) {
-        const char *path = kin->list[i].layer.path;
-        const char *slash = path ? strrchr(path, '/') : NULL;
-
-        if (path && strstr(json, slash ? slash + 1 : path))
-            return (int)i;
-    }
-    return -1;
-}
-
-static int on_layer(void *opaque, unsigned depth, const char *layer,
-                    struct bm_error *err)
-{
-    struct walk *walk = opaque;
-
-    walk->ours =
-        !strncmp(layer, "json:", 5)
-            ? named_in_json(walk->kin, layer)
-            : bm_kin_index(walk->kin,
-                           strncmp(layer, "file:", 5) ? layer : layer + 5);
-    if (walk->ours >= 0)
-        return 1;
-    return bm_chain_append(&walk->chain, BM_SOURCE_FILE, layer, NULL);
-}
-
 static int add_walk(const struct walk *walk, const char *kind, const char *name)
 {
     int below = walk->ours;
@@ -93,18 +64,45 @@ static int add_walk(const struct walk *walk, const char *kind, const char *name)
     return 0;
 }
 
-/* The last layer of it could not be read. One that is not there is none of
- * ours. */
-static int lost(struct look *look, const struct walk *walk,
-                const struct bm_error *why)
+/* What that layer stands on: *next is the caller's; NULL: nothing that could be
+ * ours. A file that is not there is none of ours. */
+static int step(struct bm_kin *kin, const char *layer, char **next)
 {
-    const char *path =
-        walk->chain.n ? walk->chain.layers[walk->chain.n - 1].path : NULL;
+    struct bm_error why = BM_ERROR_INIT;
+    struct bm_image_info info;
     struct stat st;
+    int rc = bm_image_info(layer, NULL, &info, &why);
 
-    if (!path || (stat(path, &st) < 0 && errno == ENOENT))
+    *next = NULL;
+    if (rc < 0 && stat(layer, &st) < 0 && errno == ENOENT)
         return 0;
-    return unread(look->kin, path, why->cause[0] ? why->cause : why->what);
+    if (rc < 0)
+        return unread(kin, layer, why.cause[0] ? why.cause : why.what);
+    rc = info.backing ? bm_image_name_file(info.backing, next) : 0;
+    if (rc == -EINVAL)
+        rc = unread(kin, layer, "the name of its backing file");
+    bm_image_info_clear(&info);
+    return rc;
+}
+
+static int walk_down(struct walk *walk, const char *file)
+{
+    BM_FREE char *layer = strdup(file);
+    int rc = layer ? 0 : -ENOMEM;
+
+    for (unsigned i = 0; !rc && layer && i < BM_KIN_MAX; i++) {
+        char *next = NULL;
+
+        walk->ours = bm_kin_index(walk->kin, layer);
+        if (walk->ours >= 0)
+            return 0;
+        rc = bm_chain_append(&walk->chain, BM_SOURCE_FILE, layer, NULL);
+        if (!rc)
+            rc = step(walk->kin, layer, &next);
+        free(layer);
+        layer = next;
+    }
+    return rc;
 }
 
 /* One that is none of ours: does it stand on one? */
@@ -112,7 +110,6 @@ static int follow(struct look *look, const char *file, const char *kind,
                   const char *name)
 {
     struct walk walk = {.kin = look->kin, .ours = -1};
-    struct bm_error why = BM_ERROR_INIT;
     struct stat st;
     int rc;
 
@@ -124,11 +121,9 @@ static int follow(struct look *look, const char *file, const char *kind,
         return 0;
     rc = bm_names_add(&look->seen, file);
     if (!rc)
-        rc = bm_image_walk(file, NULL, on_layer, &walk, &why);
-    if (rc < 0 && rc != -ENOMEM)
-        rc = lost(look, &walk, &why);
-    else if (rc != -ENOMEM)
-        rc = walk.ours >= 0 ? add_walk(&walk, kind, name) : 0;
+        rc = walk_down(&walk, file);
+    if (!rc && walk.ours >= 0)
+        rc = add_walk(&walk, kind, name);
     bm_chain_clear(&walk.chain);
     return rc;
 }
@@ -156,7 +151,9 @@ static int look_at_entry(struct look *look, const char *folder,
         file = NULL;
         return -ENOMEM;
     }
-    if (lstat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
+    /* a link may lead to one; what is not regular cannot be opened without
+     * harm */
+    if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
         bm_kin_index(look->kin, file) >= 0)
         return 0;
     return follow(look, file, "the image", file);

@@ -110,7 +110,10 @@ static int fill(struct bm_kin_image *image, const struct bm_layer *layer,
     image->layer.format = layer->format ? strdup(layer->format) : NULL;
     image->below = -1;
     image->disk = disk;
-    if (layer->path && stat(layer->path, &st) == 0) {
+    /* over a network: nobody can look from here */
+    image->there =
+        layer->type != BM_SOURCE_FILE && layer->type != BM_SOURCE_BLOCK;
+    if (!image->there && layer->path && stat(layer->path, &st) == 0) {
         image->there = true;
         image->dev = st.st_dev;
         image->ino = st.st_ino;
@@ -169,7 +172,9 @@ int bm_kin_follow(struct bm_kin *kin, int i, int disk)
         struct bm_chain chain = {0};
         int rc, below;
 
-        if (image->below >= 0 || !image->there || !image->layer.format)
+        if (image->below >= 0 || !image->there || !image->layer.format ||
+            (image->layer.type != BM_SOURCE_FILE &&
+             image->layer.type != BM_SOURCE_BLOCK))
             return 0;
         rc = bm_chain_add(&chain, &image->layer);
         rc = rc ? rc : bm_chain_step(&chain, &why);

@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The names of backing files, as headers have them.
+ */
+#include "nbd/cleanup.h"
+#include "nbd/image-parts.h"
+#include "nbd/image.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The file of a json: name, as its nested or its dotted form has it. What
+ * names a backing file besides cannot be followed: -EINVAL. */
+static int find_file(struct json_object *json, const char **out)
+{
+    int rc = 0;
+
+    if (!json_object_is_type(json, json_type_object))
+        return 0;
+    json_object_object_foreach(json, key, value)
+    {
+        const char *dot = strrchr(key, '.');
+
+        if (!strncmp(key, "backing", 7) && value)
+            return -EINVAL;
+        if (!strcmp(dot ? dot + 1 : key, "filename") && !*out)
+            *out = json_object_get_string(value);
+        else
+            rc = find_file(value, out);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int from_json(const char *text, char **out)
+{
+    BM_IMAGE_JSON struct json_object *json = json_tokener_parse(text);
+    const char *file = NULL;
+    int rc = json ? find_file(json, &file) : -EINVAL;
+
+    if (rc || !file)
+        return rc;
+    *out = strdup(file);
+    return *out ? 0 : -ENOMEM;
+}
+
+/* scheme:..., as QEMU takes it: letters and digits, and no slash before the
+ * colon. */
+static bool has_protocol(const char *name)
+{
+    size_t len = strcspn(name, ":/");
+
+    return len && name[len] == ':';
+}
+
+int bm_image_name_file(const char *name, char **out)
+{
+    *out = NULL;
+    if (!strncmp(name, "json:", 5))
+        return from_json(name + 5, out);
+    if (!strncmp(name, "file:", 5))
+        name += 5;
+    else if (has_protocol(name))
+        return 0;
+    *out = strdup(name);
+    return *out ? 0 : -ENOMEM;
+}
