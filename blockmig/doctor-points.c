@@ -90,6 +90,35 @@ static size_t missing_images(const struct bm_doctor *d,
     return missing;
 }
 
+/* That an image is not there says something only where its store is: one of the
+ * domain's is in that folder. */
+static bool store_is_there(const struct bm_doctor *d, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) + 1 : 0;
+
+    for (size_t i = 0; i < d->kin->n; i++) {
+        const char *other = d->kin->list[i].layer.path;
+
+        if (d->kin->list[i].there && other && !strncmp(other, path, len) &&
+            !strchr(other + len, '/'))
+            return access(path, F_OK) != 0 && errno == ENOENT;
+    }
+    return false;
+}
+
+static bool is_gone(const struct bm_doctor *d, const struct bm_point *point)
+{
+    for (size_t k = 0; k < point->n_disks; k++) {
+        const struct bm_point_disk *disk = &point->disks[k];
+
+        if (disk->external && disk->image.n && disk->image.layers[0].path &&
+            !store_is_there(d, disk->image.layers[0].path))
+            return false;
+    }
+    return true;
+}
+
 /* Nothing of it is left: its name only deceives. */
 static int check_missing(struct bm_doctor *d, const struct bm_point *point,
                          struct bm_error *err)
@@ -98,11 +127,12 @@ static int check_missing(struct bm_doctor *d, const struct bm_point *point,
 
     if (!missing)
         return 0;
-    if (missing < external || !d->fix)
+    if (missing < external || !d->fix || !is_gone(d, point))
         return bm_doctor_found(
             d, false, "point", "",
             missing == external
-                ? "--fix takes it off the list; or bring its images back"
+                ? "bring its images, or their store, back; where another image "
+                  "of the domain is beside them --fix takes it off the list"
                 : "bring them back, or delete the restore point",
             "restore point %s: %zu of its %zu images are not there",
             point->name, missing, external);

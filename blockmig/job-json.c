@@ -172,6 +172,8 @@ const struct bm_field bm_merge_fields[] = {
     FIELD(bm_job_merge, TEXT, stamp),
     FIELD(bm_job_merge, BOOL, proven),
     FIELD(bm_job_merge, BOOL, done),
+    FIELD(bm_job_merge, U64, base_ino),
+    FIELD(bm_job_merge, U64, base_size),
     FIELD(bm_job_merge, U64, proof_bytes),
     FIELD(bm_job_merge, ARRAY, digest),
     FIELD(bm_job_merge, ARRAY, proof_medium),

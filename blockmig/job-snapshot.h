@@ -26,12 +26,14 @@ struct bm_job_merge {
     struct bm_chain layers;
     /* What stands on the uppermost: not a chain, a list. */
     struct bm_chain children;
-    uint64_t held;        /* bytes, by those that go */
-    bool begun;           /* journal: before anything is written */
-    bool merged;          /* the last one holds all of it */
-    char *stamp;          /* the identity of the uppermost when it was merged,
-                           * where no guest ran on it; or NULL */
-    bool proven, done;    /* done: names, metadata, files too */
+    uint64_t held;     /* bytes, by those that go */
+    bool begun;        /* journal: before anything is written */
+    bool merged;       /* the last one holds all of it */
+    char *stamp;       /* the identity of the uppermost when it was merged,
+                        * where no guest ran on it; or NULL */
+    bool proven, done; /* done: names, metadata, files too */
+    /* of the base when it was proven; size 0: a device */
+    uint64_t base_ino, base_size;
     uint64_t proof_bytes; /* that were compared */
     char digest[65];      /* of the view of them */
     char proof_medium[16];

@@ -243,16 +243,19 @@ int bm_merge_delete(struct bm_mover *m, struct bm_job_merge *merge,
 {
     struct bm_error why = BM_ERROR_INIT;
     char line[1024];
+    int rc;
 
     if (merge->layers.n > 1 && !merge->proven)
         return bm_mover_note(m, err,
                              "%s and what is below it are kept, as nothing is "
                              "proven: delete them by hand",
                              merge->layers.layers[0].path);
+    if (merge->layers.n > 1 && (rc = bm_merge_check_base(m, merge, err)))
+        return rc;
     for (size_t l = 0; l < bm_merge_goes(merge); l++) {
         const struct bm_layer *layer = &merge->layers.layers[l];
-        int rc = delete_layer(m, layer, &why);
 
+        rc = delete_layer(m, layer, &why);
         if (rc == -ETIMEDOUT || rc == -ECONNRESET)
             return *err = why, rc;
         if (!rc)

@@ -245,6 +245,8 @@ int bm_merge_prove(struct bm_mover *m, struct bm_job_merge *merge,
 {
     int rc = prove(m, merge, ahead, err);
 
+    if (!rc)
+        rc = bm_merge_mark_base(merge, err);
     if (rc)
         return rc;
     merge->proven = true;

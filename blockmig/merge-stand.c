@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- others --- */
@@ -36,6 +37,12 @@ static int check_layer(const struct bm_mover *m,
 
     if (i < 0 || !kin->list[i].there)
         return bm_fail_errno(err, ENOENT, "cannot merge into %s", layer->path);
+    if (above < 0 || kin->list[above].below != i) {
+        bm_fail(err, ESTALE, "cannot merge into %s", layer->path);
+        bm_cause(err, "%s does not stand on it any more",
+                 merge->layers.layers[l - 1].path);
+        return -ESTALE;
+    }
     if (kin->list[i].other)
         return stranger(m, layer, kin->list[i].other, err);
     for (int k = bm_kin_child(kin, i, -1); k >= 0; k = bm_kin_child(kin, i, k))
@@ -108,4 +115,36 @@ int bm_merge_stale(const struct bm_job_merge *merge, struct bm_error *err)
         return 0;
     now = bm_identity_of_file(merge->layers.layers[0].path, err);
     return now ? strcmp(now, merge->stamp) != 0 : -err->code;
+}
+
+/* --- the base --- */
+
+int bm_merge_mark_base(struct bm_job_merge *merge, struct bm_error *err)
+{
+    const char *path = bm_merge_base(merge)->path;
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return bm_fail_errno(err, errno, "cannot examine %s", path);
+    merge->base_ino = st.st_ino;
+    merge->base_size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    return 0;
+}
+
+int bm_merge_check_base(const struct bm_mover *m,
+                        const struct bm_job_merge *merge, struct bm_error *err)
+{
+    const char *path = bm_merge_base(merge)->path;
+    struct stat st;
+
+    if (stat(path, &st) == 0 && st.st_ino == merge->base_ino &&
+        (uint64_t)st.st_size >= merge->base_size)
+        return 0;
+    bm_fail(err, ESTALE, "cannot end the merge of %s", m->job->domain);
+    bm_cause(err,
+             "%s is not the file any more that was proven; what was merged "
+             "into it is still in %s",
+             path, merge->layers.layers[0].path);
+    bm_remedy(err, "bring it back, then `blockmig job resume %s`", m->job->id);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }

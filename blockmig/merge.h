@@ -53,6 +53,11 @@ int bm_merge_hold(struct bm_mover *m, const struct bm_job_merge *merge,
                   int *held, struct bm_error *err);
 /* Held: notes what the uppermost is now. */
 int bm_merge_stamp(struct bm_job_merge *merge, struct bm_error *err);
+/* What was proven, for bm_merge_check_base. */
+int bm_merge_mark_base(struct bm_job_merge *merge, struct bm_error *err);
+/* -ESTALE with BM_EXIT_HELD: the base is not the file that was proven. */
+int bm_merge_check_base(const struct bm_mover *m,
+                        const struct bm_job_merge *merge, struct bm_error *err);
 /* Held: 1: it is not that any more. */
 int bm_merge_stale(const struct bm_job_merge *merge, struct bm_error *err);
 

@@ -206,6 +206,33 @@ int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err)
     return 0;
 }
 
+static bool names_new(const struct bm_disk *disk,
+                      const struct bm_job_disk *plan)
+{
+    const char *path = plan->dest.layers[0].path;
+
+    return disk && (bm_chain_names(&disk->chain, path) ||
+                    bm_chain_names(&disk->inactive, path));
+}
+
+int bm_mover_left(struct bm_mover *m, size_t *arrived, struct bm_error *err)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        any |= names_new(bm_mover_disk(m, i), &m->job->disks[i]);
+    *arrived = 0;
+    return any ? bm_mover_arrived(m, arrived, err) : 0;
+}
+
+int bm_mover_changed(struct bm_mover *m, int rc, struct bm_error *err)
+{
+    if (rc != -ESTALE)
+        return rc;
+    bm_remedy(err, "try again: it has changed since the plan was made");
+    return bm_status(err, BM_EXIT_FAILED), rc;
+}
+
 int bm_mover_too_late(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_note(m, err,

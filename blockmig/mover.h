@@ -69,6 +69,12 @@ int bm_mover_refresh_domain(struct bm_mover *m, struct bm_error *err);
 /* After that: how many disks stand on their new image (BM_AT_DEST); the others
  * stand where they were. As bm_mover_misplaced: one does not. */
 int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err);
+/* The same for a way back: a chain that somebody has changed counts as where it
+ * stood, if nothing of ours is in it. */
+int bm_mover_left(struct bm_mover *m, size_t *arrived, struct bm_error *err);
+/* rc, after bm_mover_arrived: nothing of ours was touched yet, so that a chain
+ * that somebody has changed is no reason to be held. */
+int bm_mover_changed(struct bm_mover *m, int rc, struct bm_error *err);
 /* A disk is on its new image alone, so that nothing can go back: consolidating,
  * and -EAGAIN. */
 int bm_mover_too_late(struct bm_mover *m, struct bm_error *err);

@@ -212,6 +212,8 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_mover_arrived(m, &there, err);
+    if (!m->job->top_asked)
+        rc = bm_mover_changed(m, rc, err);
     if (!rc && there == 0) {
         rc = make(m, err);
         if (!rc)
@@ -271,7 +273,7 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
         return rc;
     }
     if (!rc && m->domain)
-        rc = bm_mover_arrived(m, &there, err);
+        rc = bm_mover_left(m, &there, err);
     if (!rc && there) {
         memset(&m->reason, 0, sizeof m->reason);
         rc = check_metadata(m, err);

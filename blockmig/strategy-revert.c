@@ -274,6 +274,8 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_mover_arrived(m, &there, err);
+    if (!m->job->snapshot->xml)
+        rc = bm_mover_changed(m, rc, err);
     if (!rc && there < m->job->n_disks) {
         rc = stop_guest(m, err);
         if (!rc)
@@ -338,7 +340,7 @@ static int too_late(struct bm_mover *m, struct bm_error *err)
 static int xml_back(struct bm_mover *m, struct bm_error *err)
 {
     size_t there;
-    int rc = bm_mover_arrived(m, &there, err);
+    int rc = bm_mover_left(m, &there, err);
 
     if (rc || !there)
         return rc;
@@ -369,6 +371,8 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
             rc = bm_file_remove(m->job->disks[i].overlay, err);
     if (!rc && m->domain && m->job->was_active && !m->domain->active)
         rc = bm_domain_start(m->domain, err);
+    if (!rc && m->domain)
+        rc = bm_mover_refresh_domain(m, err);
     return rc || !m->domain ? rc : bm_domain_stamp(m->domain, NULL, err);
 }
 

@@ -56,7 +56,7 @@ static int plan(struct merge *m, const struct cli *cli, struct bm_error *err)
     struct bm_disk *disk;
     int rc = 0;
 
-    if (!strcmp(options.verb, "commit")) {
+    if (o->disk || !strcmp(options.verb, "commit")) {
         rc = cli_disk(m->of.domain, o->disk, &disk, err);
         options.disk = rc ? NULL : disk->target;
     }

@@ -6,6 +6,7 @@
  * last: a copy with its digest.
  */
 #include "blockmig/snapshot-plan.h"
+#include "blockmig/users.h"
 #include "cli/detach.h"
 #include "cli/launch.h"
 #include "cli/output.h"
@@ -235,6 +236,16 @@ static int copy(struct cli *cli, char *source, const char *format,
     return cli_copy(&copy, err);
 }
 
+/* --force may replace a file, but none that a domain or an image needs. */
+static int check_file(const struct cli_pedigree *of, const char *file,
+                      struct bm_error *err)
+{
+    BM_FREE char *path = realpath(file, NULL);
+    int rc = path ? bm_users_none(of->conn, NULL, path, err) : 0;
+
+    return rc == -EBUSY ? (bm_status(err, BM_EXIT_REFUSED), rc) : rc;
+}
+
 int cli_snapshot_save(struct cli *cli, struct bm_error *err)
 {
     const char *format = NULL, *name = cli->args[1];
@@ -257,6 +268,8 @@ int cli_snapshot_save(struct cli *cli, struct bm_error *err)
     if (!rc && !view)
         rc = point_source(&cli->options, point, pedigree.domain, &source,
                           &format, err);
+    if (!rc)
+        rc = check_file(&pedigree, cli->args[2], err);
     if (!rc)
         rc = copy(cli, source, format, err);
     bm_job_free(view);
