@@ -130,7 +130,9 @@ kill_mover() {
     local pid
     pid=$(mover_pid) || return 0 # it has ended
     kill -KILL "$pid"
+    lab_wait 20 mover_is_gone
 }
+mover_is_gone() { ! mover_pid >/dev/null; }
 
 act() {
     case $action in
