@@ -5,9 +5,12 @@
  * the plan does not know. And where no guest runs on them, no guest until what
  * named them names what took them.
  */
+#include "blockmig/files.h"
 #include "blockmig/identity.h"
 #include "blockmig/merge.h"
+#include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
+#include "nbd/image.h"
 #include "nbd/imagelock.h"
 #include "snapshot/kin.h"
 
@@ -27,6 +30,32 @@ static int stranger(const struct bm_mover *m, const struct bm_layer *layer,
     return -ESTALE;
 }
 
+static int moved(const struct bm_layer *above, const struct bm_layer *layer,
+                 struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot merge into %s", layer->path);
+    bm_cause(err, "%s does not stand on it", above->path);
+    return -ESTALE;
+}
+
+/* qemu-img goes by the headers, whatever the XML says. */
+static int check_header(const struct bm_layer *above,
+                        const struct bm_layer *layer, struct bm_error *err)
+{
+    BM_FREE char *below = NULL;
+    struct bm_image_info info;
+    int rc = bm_image_info(above->path, above->format, &info, err);
+
+    if (rc)
+        return rc;
+    rc = info.backing ? bm_image_name_file(info.backing, &below) : 0;
+    bm_image_info_clear(&info);
+    if (rc == -ENOMEM)
+        return bm_fail_errno(err, ENOMEM, "cannot merge");
+    return below && bm_file_same(below, layer->path) ? 0
+                                                     : moved(above, layer, err);
+}
+
 static int check_layer(const struct bm_mover *m,
                        const struct bm_job_merge *merge,
                        const struct bm_kin *kin, size_t l, struct bm_error *err)
@@ -37,12 +66,8 @@ static int check_layer(const struct bm_mover *m,
 
     if (i < 0 || !kin->list[i].there)
         return bm_fail_errno(err, ENOENT, "cannot merge into %s", layer->path);
-    if (above < 0 || kin->list[above].below != i) {
-        bm_fail(err, ESTALE, "cannot merge into %s", layer->path);
-        bm_cause(err, "%s does not stand on it any more",
-                 merge->layers.layers[l - 1].path);
-        return -ESTALE;
-    }
+    if (above < 0 || kin->list[above].below != i)
+        return moved(&merge->layers.layers[l - 1], layer, err);
     if (kin->list[i].other)
         return stranger(m, layer, kin->list[i].other, err);
     for (int k = bm_kin_child(kin, i, -1); k >= 0; k = bm_kin_child(kin, i, k))
@@ -52,7 +77,7 @@ static int check_layer(const struct bm_mover *m,
 }
 
 int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
-                         struct bm_error *err)
+                         bool live, struct bm_error *err)
 {
     BM_POINTS points = {0};
     BM_KIN kin = {0};
@@ -62,6 +87,9 @@ int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
         rc = bm_kin_find(m->conn, m->domain, &points, true, &kin, err);
     for (size_t l = 1; !rc && l < merge->layers.n; l++)
         rc = check_layer(m, merge, &kin, l, err);
+    for (size_t l = 1; !rc && !live && l < merge->layers.n; l++)
+        rc = check_header(&merge->layers.layers[l - 1],
+                          &merge->layers.layers[l], err);
     if (!rc && kin.unread)
         rc = stranger(m, bm_merge_base(merge), kin.unread, err);
     return rc;
@@ -136,15 +164,16 @@ int bm_merge_check_base(const struct bm_mover *m,
 {
     const char *path = bm_merge_base(merge)->path;
     struct stat st;
+    int rc;
 
     if (stat(path, &st) == 0 && st.st_ino == merge->base_ino &&
         (uint64_t)st.st_size >= merge->base_size)
         return 0;
-    bm_fail(err, ESTALE, "cannot end the merge of %s", m->job->domain);
+    rc = bm_stuck(m->job, err);
     bm_cause(err,
              "%s is not the file any more that was proven; what was merged "
              "into it is still in %s",
              path, merge->layers.layers[0].path);
     bm_remedy(err, "bring it back, then `blockmig job resume %s`", m->job->id);
-    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+    return rc;
 }

@@ -190,14 +190,15 @@ static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
     size_t i = bm_merge_disk(m->job, merge);
     struct bm_disk *disk = bm_mover_disk(m, i);
 
-    if (at == BM_MERGE_CHAIN && m->domain->active &&
-        !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
+    bool live = at == BM_MERGE_CHAIN && m->domain->active;
+
+    if (live && !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
         return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
                                   err);
     return merge->begun
                ? bm_users_other_domains(m->conn, m->job->uuid,
                                         bm_merge_base(merge)->path, err)
-               : bm_merge_check_stand(m, merge, err);
+               : bm_merge_check_stand(m, merge, live, err);
 }
 
 static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
@@ -306,6 +307,8 @@ int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
         rc = down_with_proof(m, merge, &held, err);
     if (!rc && !several)
         rc = bm_merge_forget_points(m, merge, err);
+    if (!rc && several && merge->proven)
+        rc = bm_merge_check_base(m, merge, err);
     if (!rc && several)
         rc = bm_merge_rename(m, merge, err);
     if (!rc)

@@ -43,9 +43,10 @@ int bm_merge_undo(struct bm_mover *m, struct bm_job_merge *merge,
 /* --- its parts --- */
 
 /* Before anything is written: nobody stands on what is written, or loses its
- * view, but the layer that the plan has there. -ESTALE: somebody does. */
+ * view, but the layer that the plan has there; and that does. live: under a
+ * guest that runs. -ESTALE: it is not so. */
 int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
-                         struct bm_error *err);
+                         bool live, struct bm_error *err);
 /* Layers that no guest runs on: until the descriptor in *held (-1: there is
  * nothing to hold) is closed none is started on them. -ESTALE with
  * BM_EXIT_HELD: one was. */
@@ -55,7 +56,7 @@ int bm_merge_hold(struct bm_mover *m, const struct bm_job_merge *merge,
 int bm_merge_stamp(struct bm_job_merge *merge, struct bm_error *err);
 /* What was proven, for bm_merge_check_base. */
 int bm_merge_mark_base(struct bm_job_merge *merge, struct bm_error *err);
-/* -ESTALE with BM_EXIT_HELD: the base is not the file that was proven. */
+/* -BM_STUCK: the base is not the file that was proven. */
 int bm_merge_check_base(const struct bm_mover *m,
                         const struct bm_job_merge *merge, struct bm_error *err);
 /* Held: 1: it is not that any more. */

@@ -165,14 +165,29 @@ static int taken(const struct bm_domain *domain, const char *name,
 /* Part of file names and of XML; libvirt refuses a slash too. */
 static int check_name(const char *name, struct bm_error *err)
 {
-    const char *bad = name[0] == '.' ? name : strpbrk(name, "/\n");
+    bool bad = name[0] == '.' || strchr(name, '/');
 
+    for (const char *at = name; *at; at++)
+        bad |= (unsigned char)*at < ' ' || *at == 127;
     if (name[0] && !bad && strlen(name) <= 128)
         return 0;
     bm_fail(err, EINVAL, "cannot name a snapshot '%.140s'", name);
-    bm_cause(err, "a name has 1 to 128 characters, no slash, and no dot at its "
-                  "beginning");
+    bm_cause(err, "a name has 1 to 128 bytes, no slash, no control character, "
+                  "and no dot at its beginning");
     return bm_status(err, BM_EXIT_USAGE), -EINVAL;
+}
+
+/* XML cannot hold the others. */
+static int check_description(const char *text, struct bm_error *err)
+{
+    for (const char *at = text; at && *at; at++) {
+        if ((unsigned char)*at >= ' ' || *at == '\n' || *at == '\t')
+            continue;
+        bm_fail(err, EINVAL, "option --description");
+        bm_cause(err, "it holds the control character %d", *at);
+        return bm_status(err, BM_EXIT_USAGE), -EINVAL;
+    }
+    return 0;
 }
 
 int bm_snapshot_set_name(const struct bm_domain *domain,
@@ -181,6 +196,7 @@ int bm_snapshot_set_name(const struct bm_domain *domain,
                          struct bm_job *job, struct bm_error *err)
 {
     char seconds[32];
+    int rc;
 
     snprintf(seconds, sizeof seconds, "%" PRId64, bm_wall_ms() / 1000);
     job->snapshot->name = strdup(options->name ? options->name : seconds);
@@ -191,7 +207,8 @@ int bm_snapshot_set_name(const struct bm_domain *domain,
         return bm_snapshot_no_memory(err);
     if (bm_points_find(points, job->snapshot->name))
         return taken(domain, job->snapshot->name, err);
-    return check_name(job->snapshot->name, err);
+    rc = check_description(options->description, err);
+    return rc ? rc : check_name(job->snapshot->name, err);
 }
 
 /* In a list by commas. */

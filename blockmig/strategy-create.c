@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MEMORY_MS 3600000
 
@@ -183,12 +184,28 @@ static int take_stamp_off(struct bm_mover *m, const struct bm_point *point,
                           struct bm_error *err)
 {
     const struct bm_snapshot it = {point->name, point->xml, point->current};
-    BM_FREE char *xml = NULL;
-    int rc = bm_snapshot_xml_replace(point->xml, NULL, 0, &xml);
+    const char *memory = m->job->snapshot->memory;
+    BM_FREE char *xml = NULL, *plain = NULL;
+    int rc = 0;
 
+    /* the guest ended while it was asked for: libvirt has noted it all the
+     * same */
+    if (memory && access(memory, F_OK) != 0)
+        rc = bm_snapshot_xml_forget_memory(point->xml, &plain);
+    if (!rc)
+        rc = bm_snapshot_xml_replace(plain ? plain : point->xml, NULL, 0, &xml);
     if (rc)
         return bm_fail_errno(err, -rc, "cannot read snapshot %s", point->name);
-    return xml ? bm_snapshot_redefine(m->domain, &it, xml, err) : 0;
+    if (plain)
+        free(BM_STEAL(m->job->snapshot->memory));
+    if (plain)
+        rc = bm_mover_note(m, err,
+                           "the guest ended meanwhile: restore point %s has no "
+                           "memory",
+                           point->name);
+    if (rc || (!xml && !plain))
+        return rc;
+    return bm_snapshot_redefine(m->domain, &it, xml ? xml : plain, err);
 }
 
 static int check_metadata(struct bm_mover *m, struct bm_error *err)

@@ -39,8 +39,13 @@ static int no_memory(const struct bm_mover *m, struct bm_error *err)
 
 static int allocate(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_step_allocate(m, err);
+    size_t there;
+    int rc = bm_mover_refresh_domain(m, err);
 
+    if (!rc)
+        rc = bm_mover_changed(m, bm_mover_arrived(m, &there, err), err);
+    if (!rc)
+        rc = bm_step_allocate(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = bm_overlay_format(m->job->disks[i].overlay,
                                &m->job->disks[i].dest.layers[1], err);
@@ -274,8 +279,6 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_mover_arrived(m, &there, err);
-    if (!m->job->snapshot->xml)
-        rc = bm_mover_changed(m, rc, err);
     if (!rc && there < m->job->n_disks) {
         rc = stop_guest(m, err);
         if (!rc)

@@ -90,8 +90,15 @@ static int add_row(struct cli_table *table, const struct bm_point *point)
 
 /* --- the view that lives ------------------------------------------------ */
 
-static json_object *view_json(const struct bm_job *view)
+/* Of a domain; lost: its process has died. */
+struct view {
+    struct bm_job *job; /* NULL: there is none */
+    const char *kind;
+};
+
+static json_object *view_json(const struct view *it)
 {
+    const struct bm_job *view = it->job;
     json_object *o = json_object_new_object();
     json_object *disks = json_object_new_array();
     char created[40];
@@ -100,7 +107,7 @@ static json_object *view_json(const struct bm_job *view)
     cli_add_text(o, "parent", NULL);
     cli_add_text(o, "created",
                  cli_time(view->created_ms, created, sizeof created));
-    cli_add_text(o, "kind", "live");
+    cli_add_text(o, "kind", it->kind);
     cli_add_text(o, "state", bm_state_name(view->state));
     cli_add_bool(o, "current", false);
     cli_add_text(o, "description", view->snapshot->description);
@@ -118,13 +125,14 @@ static json_object *view_json(const struct bm_job *view)
     return o;
 }
 
-static int add_view(struct cli_table *table, const struct bm_job *view)
+static int add_view(struct cli_table *table, const struct view *it)
 {
+    const struct bm_job *view = it->job;
     BM_FREE char *uri = cli_view_uri(view, view->disks[0].target);
     char created[40];
     const char *cells[] = {view->snapshot->name,
                            cli_time(view->created_ms, created, sizeof created),
-                           "live",
+                           it->kind,
                            view->disks[0].target,
                            "-",
                            "",
@@ -134,19 +142,21 @@ static int add_view(struct cli_table *table, const struct bm_job *view)
 }
 
 static int find_view(const struct cli *cli, const struct cli_pedigree *pedigree,
-                     struct bm_job **out, struct bm_error *err)
+                     struct view *out, struct bm_error *err)
 {
     struct bm_job_store *jobs = NULL;
     int rc = cli_open_jobs(&cli->options, true, &jobs, err);
 
     if (!rc)
-        rc = cli_view_find(jobs, pedigree->domain->uuid, NULL, out, err);
+        rc = cli_view_find(jobs, pedigree->domain->uuid, NULL, &out->job, err);
+    if (!rc && out->job)
+        out->kind = bm_job_running(jobs, out->job->id) ? "live" : "lost";
     bm_job_store_close(jobs);
     return rc;
 }
 
-static int print_table(const struct bm_points *points,
-                       const struct bm_job *view, struct bm_error *err)
+static int print_table(const struct bm_points *points, const struct view *view,
+                       struct bm_error *err)
 {
     static const char *const head[] = {
         "NAME", "CREATED", "KIND", "DISKS", "PARENT", "CURRENT", "DESCRIPTION"};
@@ -155,7 +165,7 @@ static int print_table(const struct bm_points *points,
 
     for (size_t i = 0; !rc && i < points->n; i++)
         rc = add_row(&table, &points->list[i]);
-    if (!rc && view)
+    if (!rc && view->job)
         rc = add_view(&table, view);
     if (rc)
         return bm_fail_errno(err, -rc, "cannot list the snapshots");
@@ -164,7 +174,7 @@ static int print_table(const struct bm_points *points,
 }
 
 static int print_list(const struct cli *cli, const struct bm_points *points,
-                      const struct bm_job *view, struct bm_error *err)
+                      const struct view *view, struct bm_error *err)
 {
     json_object *array;
 
@@ -173,7 +183,7 @@ static int print_list(const struct cli *cli, const struct bm_points *points,
     array = json_object_new_array();
     for (size_t i = 0; array && i < points->n; i++)
         json_object_array_add(array, point_json(&points->list[i]));
-    if (view)
+    if (view->job)
         json_object_array_add(array, view_json(view));
     cli_json(array);
     return 0;
@@ -182,14 +192,14 @@ static int print_list(const struct cli *cli, const struct bm_points *points,
 int cli_snapshot_list(struct cli *cli, struct bm_error *err)
 {
     CLI_PEDIGREE pedigree = {0};
-    struct bm_job *view = NULL;
+    struct view view = {0};
     int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
 
     if (!rc)
         rc = find_view(cli, &pedigree, &view, err);
     if (!rc)
-        rc = print_list(cli, &pedigree.points, view, err);
-    bm_job_free(view);
+        rc = print_list(cli, &pedigree.points, &view, err);
+    bm_job_free(view.job);
     return rc;
 }
 

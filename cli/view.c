@@ -58,9 +58,16 @@ void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
 
     if (cli_view_find(jobs, uuid, NULL, &view, &ignored) != 0 || !view)
         return;
-    bm_cause(err, "its view %s lives (job %s)", view->snapshot->name, view->id);
-    bm_remedy(err, "end that: 'blockmig snapshot delete %s %s'", view->domain,
-              view->snapshot->name);
+    if (bm_job_running(jobs, view->id)) {
+        bm_cause(err, "its view %s lives (job %s)", view->snapshot->name,
+                 view->id);
+        bm_remedy(err, "end that: 'blockmig snapshot delete %s %s'",
+                  view->domain, view->snapshot->name);
+    } else {
+        bm_cause(err, "the process of its view %s has died",
+                 view->snapshot->name);
+        bm_remedy(err, "'blockmig job resume %s' tidies up", view->id);
+    }
     bm_job_free(view);
 }
 

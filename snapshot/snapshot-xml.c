@@ -132,6 +132,23 @@ bool bm_xml_take_stamp_off(xmlNodePtr domain)
     return any;
 }
 
+int bm_snapshot_xml_forget_memory(const char *xml, char **out)
+{
+    BM_XMLDOC xmlDocPtr doc = bm_xml_parse(xml);
+    xmlNodePtr memory =
+        doc ? bm_xml_child(xmlDocGetRootElement(doc), "memory") : NULL;
+
+    *out = NULL;
+    if (!doc)
+        return -EBADMSG;
+    if (memory) {
+        xmlUnlinkNode(memory);
+        xmlFreeNode(memory);
+    }
+    *out = bm_xml_dump(xmlDocGetRootElement(doc));
+    return *out ? 0 : -ENOMEM;
+}
+
 int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
                             size_t n, char **out)
 {

@@ -29,6 +29,9 @@ struct bm_image_moved {
 int bm_snapshot_xml_replace(const char *xml, const struct bm_image_moved *moved,
                             size_t n, char **out);
 
+/* The same without the guest's memory. As above. */
+int bm_snapshot_xml_forget_memory(const char *xml, char **out);
+
 /* Takes our stamp off a <domain>: whether there was one. */
 bool bm_xml_take_stamp_off(xmlNodePtr domain);
 

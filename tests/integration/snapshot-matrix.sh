@@ -174,6 +174,7 @@ resume() {
 follow() {
     local list
     list=$(lab_virsh snapshot-list "$name" --name)
+    [ "$verb:$point" != create-mem:releasing ] || there "$LAB_DIR/ds1/$name.new.mem"
     case $verb in
     create*) ! grep -qx new <<<"$list" || model_keep new ;;
     revert*)

@@ -83,6 +83,7 @@ test_started() {
 
 # virsh makes a snapshot while we merge: we stop, and go on when it is undone.
 test_virsh() {
+    local verb
     layers v1 2
     mover_start copying.begun snapshot delete v1 s2
     mover_stands
@@ -96,8 +97,18 @@ test_virsh() {
     rm "$(ds1 v1-meddled.qcow2)"
     expect 0 '' blockmig job resume "$(newest_job)"
     check_model
+    # before we have done anything it is no reason to be held
+    for verb in 'create v1 new' 'revert v1 s1 --force'; do
+        mover_start allocating snapshot $verb
+        mover_stands
+        lab_virsh -q snapshot-create-as v1 "by-${verb%% *}" --disk-only
+        model_keep "by-${verb%% *}"
+        mover_signal CONT
+        mover_ends 60 1 'try again'
+        check_model
+    done
     end_guest
-    ok "a snapshot that virsh makes while we merge"
+    ok "a snapshot that virsh makes while we work"
 }
 
 qemu_img_is() {
@@ -242,7 +253,112 @@ test_rounds() {
     ok "a failed proof of the second round is undone, also when it was killed"
 }
 
-tests=${PARTS:-clone unread started virsh cancel rounds}
+# stands_on NAME: an image that stands on s1 of o1 under that name is in the way
+stands_on() {
+    local before
+    image -f qcow2 -F qcow2 -b "$1" "$2"
+    before=$(sha256sum <"$(ds1 o1-vda.s1.qcow2)")
+    expect 0 'no image is changed' blockmig snapshot delete o1 s2 --dry-run
+    lab_equal "s1 of o1" "$(sha256sum <"$(ds1 o1-vda.s1.qcow2)")" "$before"
+}
+
+# Whoever stands on an image is found, whatever the headers call it.
+test_names() {
+    local s1 mid
+    layers o1 2
+    off o1
+    s1=$(ds1 o1-vda.s1.qcow2)
+    mid=$LAB_DIR/ds2/mid.qcow2
+    stands_on "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"${s1/qcow2/qcow\\u0032}\"}}" \
+        "$(ds1 clone.qcow2)"
+    stands_on "file:$s1" "$(ds1 clone.qcow2)"
+    rm "$(ds1 clone.qcow2)"
+    # a disk of another domain, by a layer between
+    image -f qcow2 -F qcow2 -b "$s1" "$mid"
+    lab define o2 --disk "format=qcow2,path=$LAB_DIR/ds2/o2.qcow2"
+    stands_on "json:{\"driver\":\"qcow2\",\"file.driver\":\"file\",\"file.filename\":\"$mid\"}" \
+        "$LAB_DIR/ds2/o2.qcow2"
+    stands_on "file:$mid" "$LAB_DIR/ds2/o2.qcow2"
+    lab_virsh -q undefine o2
+    rm "$LAB_DIR/ds2/o2.qcow2"
+    # one that lies elsewhere, and in the folder as a link
+    ln -s "$mid" "$(ds1 link.qcow2)"
+    expect 0 'no image is changed' blockmig snapshot delete o1 s2 --dry-run
+    rm "$(ds1 link.qcow2)" "$mid"
+    expect 0 'which goes' blockmig snapshot delete o1 s2 --dry-run
+    end_guest
+    ok "json:, file: and links do not hide who stands on an image"
+}
+
+# A layer is put on another image, and the base is taken away.
+test_base() {
+    local sum
+    layers q1 2
+    off q1
+    image -f qcow2 "$(ds1 foreign.qcow2)" $size
+    sum=$(sha256sum <"$(ds1 foreign.qcow2)")
+    mover_start allocating snapshot delete q1 s2
+    mover_stands
+    lab run qemu-img rebase -u -F qcow2 -b "$(ds1 foreign.qcow2)" \
+        "$(ds1 q1-vda.s2.qcow2)"
+    mover_signal CONT
+    mover_ends 60 1 'does not stand on it'
+    lab_equal "the foreign image" "$(sha256sum <"$(ds1 foreign.qcow2)")" "$sum"
+    lab run qemu-img rebase -u -F qcow2 -b "$(ds1 q1-vda.s1.qcow2)" \
+        "$(ds1 q1-vda.s2.qcow2)"
+    mover_start copying.proven snapshot delete q1 s2
+    mover_stands
+    mv "$(ds1 q1-vda.s1.qcow2)" "$(ds1 away)"
+    mover_signal CONT
+    mover_ends 60 6 'not the file any more'
+    there "$(ds1 q1-vda.s2.qcow2)"
+    mv "$(ds1 away)" "$(ds1 q1-vda.s1.qcow2)"
+    expect 0 '' blockmig job resume "$(newest_job)"
+    check_model
+    gone "$(ds1 q1-vda.s2.qcow2)"
+    rm "$(ds1 foreign.qcow2)"
+    end_guest
+    ok "no layer goes elsewhere, nor is deleted when what took it is gone"
+}
+
+# What doctor mends, and what --force replaces.
+test_mended() {
+    local dir=$LAB_DIR/ds2/far
+    layers f1 1
+    off f1
+    expect 3 'domain f1 names it' blockmig snapshot save f1 s1 "$(active)" \
+        --force
+    ln "$(active)" "$(ds1 other-name)"
+    expect 3 'domain f1 names it' blockmig snapshot save f1 s1 \
+        "$(ds1 other-name)" --force
+    rm "$(ds1 other-name)"
+    check_model
+    # the XML and the header name two images
+    image -f qcow2 "$(ds1 strange.qcow2)" $size
+    lab run qemu-img rebase -u -b "$(ds1 strange.qcow2)" "$(active)" 2>/dev/null ||
+        lab run qemu-img rebase -u -F qcow2 -b "$(ds1 strange.qcow2)" "$(active)"
+    blockmig snapshot doctor f1 --fix >/dev/null || true
+    lab_equal "what the header names" "$(lab run qemu-img info --output=json \
+        "$(active)" | jq -r '."backing-filename"')" "$(ds1 strange.qcow2)"
+    lab run qemu-img rebase -u -F qcow2 -b "$(ds1 f1-vda.qcow2)" "$(active)"
+    rm "$(ds1 strange.qcow2)"
+    end_guest
+    # a store that is not there is no reason to forget what is on it
+    lab run mkdir "$dir"
+    image -f qcow2 "$dir/far.qcow2" $size
+    name=f2
+    lab define f2 --disk "format=qcow2,path=$dir/far.qcow2"
+    snap create f2 s1 --overlay-dir "$LAB_DIR/ds1"
+    mv "$dir" "$dir.away"
+    blockmig snapshot doctor f2 --fix >/dev/null && fail "nothing was found"
+    mv "$dir.away" "$dir"
+    lab_equal "restore points of f2" "$(lab_virsh snapshot-list f2 --name)" s1
+    lab_virsh -q undefine f2 --snapshots-metadata >/dev/null
+    rm -r "$dir" "$(ds1 far.s1.qcow2)"
+    ok "doctor and save harm nothing"
+}
+
+tests=${PARTS:-clone unread started virsh cancel rounds names base mended}
 lab_begin
 model_begin
 for one in $tests; do

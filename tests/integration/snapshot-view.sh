@@ -75,6 +75,9 @@ test_ends() {
     # shellcheck disable=SC2046
     kill -KILL $(holder e1)
     lab_wait 20 no_backup e1 || fail "the view outlives its holder"
+    snap list e1
+    [[ "$output" =~ k1.*lost ]] || fail "not listed as lost: $output"
+    expect 3 'process of its view k1 has died' blockmig snapshot create e1 x
     expect 6 'nobody runs its job' blockmig snapshot delete e1 k1
     expect 0 '' blockmig job resume "$(view_job)"
     check_clean e1

@@ -102,6 +102,47 @@ test_revert() {
     ok "reverted, with memory, to branches, and branches deleted"
 }
 
+# Disks that are not in the restore point are as they are now.
+test_disks() {
+    local template xml
+    template=$(ds1 template.qcow2)
+    image -f qcow2 "$template" $size
+    lab run qemu-io -f qcow2 -c 'write -P 0xaa 0 1M' "$template" >/dev/null
+    image -f qcow2 -b "$template" -F qcow2 "$(ds1 t1-b.qcow2)"
+    name=t1
+    lab define t1 --disk "format=qcow2,size=$size" \
+        --disk "format=qcow2,path=$(ds1 t1-b.qcow2)"
+    snap create t1 s1 --disk vda
+    image -f raw "$(ds1 t1-c.raw)" 1M
+    lab_virsh -q attach-disk t1 "$(ds1 t1-c.raw)" vdc --config
+    snap revert t1 s1
+    lab_equal "disk vdc" "$(disk_source t1 vdc --inactive)" "$(ds1 t1-c.raw)"
+    lab_virsh -q start t1 >/dev/null
+    lab_hmp_read t1 vdb 0xaa 0 1M
+    off t1
+    lab_virsh -q detach-disk t1 vdc --config
+    snap create t1 s2
+    snap revert t1 s2
+    xml=$(lab_virsh dumpxml t1 --inactive)
+    [[ ! "$xml" =~ vdc ]] || fail "vdc is back"
+    lab_virsh -q start t1 >/dev/null
+    lab_hmp_read t1 vdb 0xaa 0 1M
+    expect 3 'no disk vdz' blockmig snapshot consolidate t1 --disk vdz --keep 0
+    off t1
+    lab_virsh -q undefine t1 --snapshots-metadata >/dev/null
+    rm "$LAB_DIR"/ds1/t1* "$template"
+    # two disks whose images have one name but for its ending
+    image -f raw "$(ds1 t2.raw)" 1M
+    image -f qcow2 "$(ds1 t2.qcow2)" 1M
+    lab define t2 --disk "format=raw,path=$(ds1 t2.raw)" \
+        --disk "format=qcow2,path=$(ds1 t2.qcow2)"
+    snap create t2 s1
+    snap delete t2 s1
+    lab_virsh -q undefine t2 >/dev/null
+    rm "$LAB_DIR"/ds1/t2*
+    ok "a revert leaves other disks alone"
+}
+
 # The guest has worked on the new overlay when somebody wants to go back.
 test_worked() {
     local job
@@ -365,7 +406,7 @@ test_depth() {
     ok "from depth 32 to 1: 0 wrong"
 }
 
-default='interop revert worked up verify proof shared refused stores guest'
+default='interop revert disks worked up verify proof shared refused stores guest'
 long="$default depth"
 tests=${PARTS:-$([ "$BM_LONG" = 1 ] && echo "$long" || echo "$default")}
 lab_begin
