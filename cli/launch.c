@@ -3,6 +3,8 @@
 #include "cli/launch.h"
 
 #include "blockmig/answers.h"
+#include "blockmig/point.h"
+#include "blockmig/situation.h"
 #include "cli/checks.h"
 #include "cli/detach.h"
 #include "cli/output.h"
@@ -133,6 +135,32 @@ static int claim(struct cli_session *s, struct bm_error *err)
     return rc;
 }
 
+/* Another command of ours may have had the domain between the plan and the
+ * claim. What cannot be looked at here the preflight tells better. */
+static int check_plan(struct cli_session *s, struct bm_error *err)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_domain *domain = NULL;
+    int rc = bm_domain_open(s->conn, s->job->uuid, &domain, err);
+
+    for (size_t i = 0; !rc && i < s->job->n_disks; i++) {
+        const struct bm_job_disk *disk = &s->job->disks[i];
+
+        if (bm_situation(domain, bm_domain_disk(domain, disk->target), disk,
+                         &ignored) != BM_AT_FOREIGN)
+            continue;
+        bm_fail(err, ESTALE, "cannot %s %s", bm_job_noun(s->job),
+                s->job->domain);
+        bm_cause(err, "the chain of disk %s has changed since this was planned",
+                 disk->target);
+        bm_remedy(err, "try again");
+        rc = -ESTALE;
+        bm_status(err, BM_EXIT_REFUSED);
+    }
+    bm_domain_free(domain);
+    return rc;
+}
+
 int cli_check(struct cli_session *s, const struct cli_task *task, void *opaque,
               struct bm_error *err)
 {
@@ -141,6 +169,8 @@ int cli_check(struct cli_session *s, const struct cli_task *task, void *opaque,
 
     s->job->state = BM_STATE_PREFLIGHT;
     rc = bm_job_store_save(s->jobs, s->job, NULL, err);
+    if (rc == 0)
+        rc = check_plan(s, err);
     if (rc == 0)
         rc = task->preflight(opaque, &list, err);
     if (rc == 0) {
@@ -176,7 +206,10 @@ int cli_launch(struct cli *cli, struct cli_session *s,
                const struct cli_task *task, void *opaque, struct bm_error *err)
 {
     struct bm_move_hooks hooks;
-    int rc = claim(s, err);
+    int rc;
+
+    bm_point("planned");
+    rc = claim(s, err);
 
     if (rc == 0)
         rc = check_or_forget(cli, s, task, opaque, &hooks, err);

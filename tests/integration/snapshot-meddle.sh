@@ -119,6 +119,24 @@ qemu_img_is() {
 qemu_img_stands() { qemu_img_is T; }
 qemu_img_goes_on() { qemu_img_is '[SRD]'; }
 
+# Two commands of ours: the plan of one is old when it comes to its turn.
+test_two() {
+    local verb
+    layers y1 2
+    for verb in 'create y1 new' 'delete y1 s2' 'revert y1 s1 --force' \
+        'flatten y1'; do
+        mover_start planned snapshot $verb
+        mover_stands
+        snap create y1 "before-${verb%% *}"
+        model_keep "before-${verb%% *}"
+        mover_signal CONT
+        mover_ends 60 3 'has changed since this was planned'
+        check_model
+    done
+    end_guest
+    ok "of two commands one says that its plan is old"
+}
+
 merges() { in_phase copying && [ -n "$(newest_job)" ]; }
 
 # A slow merge is watched, and cancelled: of one layer nothing is left to do; of
@@ -358,7 +376,7 @@ test_mended() {
     ok "doctor and save harm nothing"
 }
 
-tests=${PARTS:-clone unread started virsh cancel rounds names base mended}
+tests=${PARTS:-clone unread started virsh two cancel rounds names base mended}
 lab_begin
 model_begin
 for one in $tests; do
