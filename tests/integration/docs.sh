@@ -215,7 +215,7 @@ points_of_code() {
     # each state is one, but for those of a job that does not begin or rests
     sed -n 's/^ *\[BM_STATE_[A-Z_]*\] = "\([a-z-]*\)".*/\1/p' blockmig/job.c |
         grep -vxE 'planned|preflight|held|needs-recovery|done|rolled-back'
-    grep -rhoE 'bm_point\("[^"]+"\)' blockmig/*.c | sed 's/.*"\(.*\)".*/\1/'
+    grep -rhoE 'bm_point\("[^"]+"\)' blockmig/*.c cli/*.c | sed 's/.*"\(.*\)".*/\1/'
 }
 
 check_points() {
