@@ -54,6 +54,9 @@ int bm_sqlite_fail(struct bm_sqlite *s, struct bm_error *err)
     bm_cause(err, "SQLite: %s", text);
     if (to_errno(code) == ENOSPC)
         bm_remedy(err, "make room in its file system");
+    if ((code & 0xff) == SQLITE_READONLY)
+        bm_remedy(err, "make it writable, as it is for those who only look, "
+                       "too; or give another directory with --state PATH");
     return -to_errno(code);
 }
 
