@@ -88,8 +88,6 @@ static int check_file(struct bm_doctor *d, const char *folder, const char *name)
         path = NULL;
         return -ENOMEM;
     }
-    if (has_ended(d, id) && is_layer(d, path))
-        return 0;
     if (!has_ended(d, id))
         return bm_doctor_found(d, false, "left", "",
                                "'blockmig job list' with the state directory "
@@ -97,6 +95,8 @@ static int check_file(struct bm_doctor *d, const char *folder, const char *name)
                                "%s belongs to job %s, which has not ended or "
                                "is not known here",
                                path, id);
+    if (is_layer(d, path))
+        return 0;
     if (d->fix && bm_users_none(d->conn, NULL, path, &why) == 0 &&
         bm_file_remove(path, &why) == 0)
         return bm_doctor_found(d, true, "left", "", NULL,

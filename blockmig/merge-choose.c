@@ -245,14 +245,14 @@ static int too_deep(const struct bm_merging *m, const char *target, int64_t n,
     if (i < 0 && !m->options->force)
         bm_remedy(err, "the end of the chain may be a template of somebody; "
                        "--force merges into that too");
-    if (i >= 0)
+    if (i >= 0) {
         bm_remedy(err, "'blockmig snapshot flatten' gives a disk one image of "
                        "its own");
-    if (i >= 0)
         bm_cause(err, "%lld stay; %s must: %s", (long long)n,
                  m->kin->list[i].layer.path, why);
-    else
+    } else {
         bm_cause(err, "%lld stay", (long long)n);
+    }
     return refuse(EBUSY, err);
 }
 

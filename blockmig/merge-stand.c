@@ -43,15 +43,10 @@ static int check_header(const struct bm_layer *above,
                         const struct bm_layer *layer, struct bm_error *err)
 {
     BM_FREE char *below = NULL;
-    struct bm_image_info info;
-    int rc = bm_image_info(above->path, above->format, &info, err);
+    int rc = bm_image_below(above->path, above->format, &below, err);
 
     if (rc)
         return rc;
-    rc = info.backing ? bm_image_name_file(info.backing, &below) : 0;
-    bm_image_info_clear(&info);
-    if (rc == -ENOMEM)
-        return bm_fail_errno(err, ENOMEM, "cannot merge");
     return below && bm_file_same(below, layer->path) ? 0
                                                      : moved(above, layer, err);
 }

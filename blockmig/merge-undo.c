@@ -55,8 +55,8 @@ static int next_chain(struct bm_mover *m, size_t i,
     int rc = old_chain(plan, merge, &old);
 
     if (!rc && m->job->fronts_sent == bm_job_front_number(plan)) {
-        m->job
-            ->fronts_sent++; /* no freeze puts it there: bm_lost_* let it be */
+        /* no freeze puts it there, so that bm_lost_check lets it be */
+        m->job->fronts_sent++;
         rc = bm_mover_save(m, NULL, err);
     }
     front = bm_job_front(m->job, plan, m->job->fronts_sent);

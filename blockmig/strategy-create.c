@@ -196,13 +196,13 @@ static int take_stamp_off(struct bm_mover *m, const struct bm_point *point,
         rc = bm_snapshot_xml_replace(plain ? plain : point->xml, NULL, 0, &xml);
     if (rc)
         return bm_fail_errno(err, -rc, "cannot read snapshot %s", point->name);
-    if (plain)
+    if (plain) {
         free(BM_STEAL(m->job->snapshot->memory));
-    if (plain)
         rc = bm_mover_note(m, err,
                            "the guest ended meanwhile: restore point %s has no "
                            "memory",
                            point->name);
+    }
     if (rc || (!xml && !plain))
         return rc;
     return bm_snapshot_redefine(m->domain, &it, xml ? xml : plain, err);

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAX_LAYERS 200
 
@@ -27,20 +26,6 @@ bool bm_wanted_is(const struct bm_wanted *wanted, const char *path)
            st.st_dev == wanted->id.st_dev && st.st_ino == wanted->id.st_ino;
 }
 
-static int step(const char *layer, char **next)
-{
-    struct bm_error ignored = BM_ERROR_INIT;
-    struct bm_image_info info;
-    int rc = bm_image_info(layer, NULL, &info, &ignored);
-
-    *next = NULL;
-    if (rc < 0)
-        return access(layer, F_OK) < 0 && errno == ENOENT ? 0 : -EIO;
-    rc = info.backing ? bm_image_name_file(info.backing, next) : 0;
-    bm_image_info_clear(&info);
-    return rc == -EINVAL ? -EIO : rc;
-}
-
 int bm_wanted_below(const char *file, struct bm_names *seen,
                     int (*fn)(void *opaque, const char *backing), void *opaque)
 {
@@ -48,13 +33,14 @@ int bm_wanted_below(const char *file, struct bm_names *seen,
     int rc = layer ? 0 : -ENOMEM;
 
     for (int i = 0; layer && !rc && i < MAX_LAYERS; i++) {
+        struct bm_error ignored = BM_ERROR_INIT;
         char *next = NULL;
 
         if (seen && bm_names_have(seen, layer))
             break;
         rc = seen ? bm_names_add(seen, layer) : 0;
-        if (!rc)
-            rc = step(layer, &next);
+        if (!rc && bm_image_below(layer, NULL, &next, &ignored))
+            rc = ignored.code == ENOMEM ? -ENOMEM : -EIO;
         if (!rc && next)
             rc = fn(opaque, next);
         free(layer);

@@ -167,14 +167,6 @@ int cli_snapshot_view(struct cli *cli, struct bm_error *err)
 
 /* --- save ----------------------------------------------------------------- */
 
-static int which_disk(const struct bm_domain *domain, struct bm_error *err)
-{
-    bm_fail(err, EINVAL, "cannot choose a disk of %s", domain->name);
-    bm_cause(err, "there are several in it");
-    bm_remedy(err, "name one with --disk");
-    return bm_status(err, BM_EXIT_USAGE), -EINVAL;
-}
-
 static int no_disk(const struct bm_domain *domain, const char *name,
                    struct bm_error *err)
 {
@@ -189,7 +181,7 @@ static int view_source(const struct cli_options *o, const struct bm_job *view,
     size_t i = 0;
 
     if (!o->disk && view->n_disks > 1)
-        return which_disk(domain, err);
+        return cli_which_disk(domain, "there are several in it", err);
     while (o->disk && i < view->n_disks &&
            strcmp(view->disks[i].target, o->disk) != 0)
         i++;
@@ -213,7 +205,7 @@ static int point_source(const struct cli_options *o,
             (o->disk && strcmp(o->disk, disk->target) != 0))
             continue;
         if (found)
-            return which_disk(domain, err);
+            return cli_which_disk(domain, "there are several in it", err);
         found = disk;
     }
     if (!found)

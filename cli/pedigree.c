@@ -48,8 +48,8 @@ int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
     return bm_status(err, BM_EXIT_REFUSED), -ENOENT;
 }
 
-static int which_disk(const struct bm_domain *domain, const char *why,
-                      struct bm_error *err)
+int cli_which_disk(const struct bm_domain *domain, const char *why,
+                   struct bm_error *err)
 {
     bm_fail(err, EINVAL, "cannot choose a disk of %s", domain->name);
     bm_cause(err, "%s", why);
@@ -71,10 +71,11 @@ int cli_disk(struct bm_domain *domain, const char *name, struct bm_disk **out,
         if (strcmp(disk->device, "disk") != 0 || disk->readonly)
             continue;
         if (*out)
-            return which_disk(domain, "it has several", err);
+            return cli_which_disk(domain, "it has several", err);
         *out = disk;
     }
-    return *out ? 0 : which_disk(domain, "it has none that is written to", err);
+    return *out ? 0
+                : cli_which_disk(domain, "it has none that is written to", err);
 }
 
 const char *cli_point_kind(const struct bm_point *point)

@@ -36,6 +36,9 @@ int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
 /* The disk of that name, or the only one that is written to; borrowed. */
 int cli_disk(struct bm_domain *domain, const char *name, struct bm_disk **out,
              struct bm_error *err);
+/* -EINVAL with BM_EXIT_USAGE: --disk must say. */
+int cli_which_disk(const struct bm_domain *domain, const char *why,
+                   struct bm_error *err);
 /* "disk", "disk+memory", "internal", ... */
 const char *cli_point_kind(const struct bm_point *point);
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The file of a json: name, as its nested or its dotted form has it. What
  * names a backing file besides cannot be followed: -EINVAL. */
@@ -66,4 +67,23 @@ int bm_image_name_file(const char *name, char **out)
         return 0;
     *out = strdup(name);
     return *out ? 0 : -ENOMEM;
+}
+
+int bm_image_below(const char *path, const char *format, char **out,
+                   struct bm_error *err)
+{
+    struct bm_image_info info;
+    int rc = bm_image_info(path, format, &info, err);
+
+    *out = NULL;
+    if (rc)
+        return access(path, F_OK) != 0 && errno == ENOENT ? 0 : rc;
+    rc = info.backing ? bm_image_name_file(info.backing, out) : 0;
+    bm_image_info_clear(&info);
+    if (!rc)
+        return 0;
+    bm_fail_errno(err, -rc, "cannot see what %s stands on", path);
+    if (rc == -EINVAL)
+        bm_cause(err, "the name of its backing file");
+    return rc;
 }

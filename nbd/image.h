@@ -94,6 +94,12 @@ char *bm_image_backing_name(const struct bm_image_layer *layer);
  * be told; -ENOMEM. */
 int bm_image_name_file(const char *name, char **out);
 
+/* The file that an image stands on, by its header; format NULL: probed. *out is
+ * the caller's; NULL: none, one over a network, or the image is not there.
+ * Negative: it is there, and cannot be followed. */
+int bm_image_below(const char *path, const char *format, char **out,
+                   struct bm_error *err);
+
 /* `qemu-img rebase -u`: rewrites the backing link of a qcow2, nothing else. */
 int bm_image_rebase_unsafe(const char *path, const char *backing,
                            const char *backing_format, struct bm_error *err);

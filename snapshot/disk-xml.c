@@ -28,8 +28,7 @@ static void forget_image(xmlNodePtr source)
         next = node->next;
         if (node->type == XML_ELEMENT_NODE && is_wish(node->name))
             continue;
-        xmlUnlinkNode(node);
-        xmlFreeNode(node);
+        bm_xml_remove(node);
     }
 }
 
@@ -100,8 +99,7 @@ static void drop(xmlNodePtr element, const char *name)
 
     if (!node)
         return;
-    xmlUnlinkNode(node);
-    xmlFreeNode(node);
+    bm_xml_remove(node);
 }
 
 void bm_disk_xml_replace(xmlNodePtr disk, const struct bm_chain *chain)

@@ -64,41 +64,24 @@ static int add_walk(const struct walk *walk, const char *kind, const char *name)
     return 0;
 }
 
-/* What that layer stands on: *next is the caller's; NULL: nothing that could be
- * ours. A file that is not there is none of ours. */
-static int step(struct bm_kin *kin, const char *layer, char **next)
-{
-    struct bm_error why = BM_ERROR_INIT;
-    struct bm_image_info info;
-    struct stat st;
-    int rc = bm_image_info(layer, NULL, &info, &why);
-
-    *next = NULL;
-    if (rc < 0 && stat(layer, &st) < 0 && errno == ENOENT)
-        return 0;
-    if (rc < 0)
-        return unread(kin, layer, why.cause[0] ? why.cause : why.what);
-    rc = info.backing ? bm_image_name_file(info.backing, next) : 0;
-    if (rc == -EINVAL)
-        rc = unread(kin, layer, "the name of its backing file");
-    bm_image_info_clear(&info);
-    return rc;
-}
-
 static int walk_down(struct walk *walk, const char *file)
 {
     BM_FREE char *layer = strdup(file);
     int rc = layer ? 0 : -ENOMEM;
 
     for (unsigned i = 0; !rc && layer && i < BM_KIN_MAX; i++) {
+        struct bm_error why = BM_ERROR_INIT;
         char *next = NULL;
 
         walk->ours = bm_kin_index(walk->kin, layer);
         if (walk->ours >= 0)
             return 0;
         rc = bm_chain_append(&walk->chain, BM_SOURCE_FILE, layer, NULL);
-        if (!rc)
-            rc = step(walk->kin, layer, &next);
+        if (!rc && bm_image_below(layer, NULL, &next, &why))
+            rc = why.code == ENOMEM
+                     ? -ENOMEM
+                     : unread(walk->kin, layer,
+                              why.cause[0] ? why.cause : why.what);
         free(layer);
         layer = next;
     }

@@ -41,12 +41,6 @@ static bool is_hosts(const xmlChar *name)
     return false;
 }
 
-static void remove_node(xmlNodePtr node)
-{
-    xmlUnlinkNode(node);
-    xmlFreeNode(node);
-}
-
 static int copy_into(xmlNodePtr parent, xmlNodePtr node)
 {
     xmlNodePtr copy = xmlDocCopyNode(node, parent->doc, 1);
@@ -66,7 +60,7 @@ static int stay(xmlNodePtr disk, xmlNodePtr now)
     for (xmlNodePtr node = disk->children, next; node; node = next) {
         next = node->next;
         if (node->type == XML_ELEMENT_NODE && is_hosts(node->name))
-            remove_node(node);
+            bm_xml_remove(node);
     }
     for (xmlNodePtr node = now->children; node && !rc; node = node->next)
         if (node->type == XML_ELEMENT_NODE && is_hosts(node->name))
@@ -90,7 +84,7 @@ static int attach(xmlNodePtr devices, xmlNodePtr now)
         next = node->next;
         if (!strcmp((const char *)node->name, "address") ||
             !strcmp((const char *)node->name, "alias"))
-            remove_node(node);
+            bm_xml_remove(node);
     }
     return 0;
 }
@@ -115,7 +109,7 @@ static int replace(xmlNodePtr domain, bool saved, xmlNodePtr now,
         else if (same)
             rc = stay(disk, same);
         else if (saved)
-            remove_node(disk);
+            bm_xml_remove(disk);
     }
     for (xmlNodePtr disk = bm_xml_child(bm_xml_child(now, "devices"), "disk");
          saved && disk && !rc; disk = bm_xml_next(disk, "disk")) {

@@ -125,8 +125,7 @@ bool bm_xml_take_stamp_off(xmlNodePtr domain)
         next = node->next;
         if (!node->ns || strcmp((const char *)node->ns->href, BM_STAMP_URI))
             continue;
-        xmlUnlinkNode(node);
-        xmlFreeNode(node);
+        bm_xml_remove(node);
         any = true;
     }
     return any;
@@ -141,10 +140,8 @@ int bm_snapshot_xml_forget_memory(const char *xml, char **out)
     *out = NULL;
     if (!doc)
         return -EBADMSG;
-    if (memory) {
-        xmlUnlinkNode(memory);
-        xmlFreeNode(memory);
-    }
+    if (memory)
+        bm_xml_remove(memory);
     *out = bm_xml_dump(xmlDocGetRootElement(doc));
     return *out ? 0 : -ENOMEM;
 }

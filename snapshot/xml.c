@@ -80,6 +80,12 @@ void bm_xml_set(xmlNodePtr node, const char *name, const char *value)
     xmlSetProp(node, BAD_CAST name, BAD_CAST value);
 }
 
+void bm_xml_remove(xmlNodePtr node)
+{
+    xmlUnlinkNode(node);
+    xmlFreeNode(node);
+}
+
 char *bm_xml_dump(xmlNodePtr node)
 {
     xmlBufferPtr buffer = xmlBufferCreate();

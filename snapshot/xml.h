@@ -27,6 +27,8 @@ bool bm_xml_attr_is(xmlNodePtr node, const char *name, const char *value);
 /* A new child element, with text if not NULL (escaped as needed). */
 xmlNodePtr bm_xml_add(xmlNodePtr parent, const char *name, const char *text);
 void bm_xml_set(xmlNodePtr node, const char *name, const char *value);
+/* Takes it out, and frees it. */
+void bm_xml_remove(xmlNodePtr node);
 /* The element as text without the document's head. Caller frees. */
 char *bm_xml_dump(xmlNodePtr node);
 
