@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/commit.h"
 #include "blockmig/doctor.h"
-#include "blockmig/files.h"
 #include "blockmig/vault.h"
 #include "nbd/image.h"
 #include "nbd/imagelock.h"
+#include "nbd/names.h"
 
 #include <errno.h>
 #include <string.h>
@@ -79,7 +79,7 @@ static int check_format(struct bm_doctor *d, const struct bm_kin_image *image,
         return 0;
     /* the XML says it, and nobody has the header open */
     if (d->fix && below && below->layer.format && !d->domain->active &&
-        bm_file_same(info->backing, below->layer.path) &&
+        bm_same_file(info->backing, below->layer.path) &&
         bm_commit_rebase(image->layer.path, &below->layer, &why) == 0)
         return bm_doctor_found(d, true, "backing-format", disk_of(d, image),
                                NULL, "%s names the format of %s",

@@ -4,8 +4,8 @@
  * What the XML and libvirt's metadata say, against what is there.
  */
 #include "blockmig/doctor.h"
-#include "blockmig/files.h"
 #include "nbd/cleanup.h"
+#include "nbd/names.h"
 
 #include <errno.h>
 #include <string.h>
@@ -20,7 +20,7 @@ static int check_saved(struct bm_doctor *d, const struct bm_disk *disk)
     const char *saved = disk->inactive.n ? disk->inactive.layers[0].path : NULL;
 
     if (!d->domain->active || !d->domain->persistent || !live || !saved ||
-        !strcmp(live, saved) || bm_file_same(live, saved))
+        bm_same_file(live, saved))
         return 0;
     return bm_doctor_found(d, false, "saved-xml", disk->target,
                            "virsh edit; the guest's newest data is in the "
@@ -46,7 +46,7 @@ static int check_headers(struct bm_doctor *d, const struct bm_disk *disk)
     for (size_t l = 0; !rc && l < header.n && l < disk->chain.n; l++)
         if (header.layers[l].path && disk->chain.layers[l].path &&
             strcmp(header.layers[l].path, disk->chain.layers[l].path) &&
-            !bm_file_same(header.layers[l].path, disk->chain.layers[l].path))
+            !bm_same_file(header.layers[l].path, disk->chain.layers[l].path))
             rc = 1;
     if (rc)
         rc = bm_doctor_found(d, false, "xml-chain", disk->target,

@@ -41,14 +41,6 @@ bool bm_file_is(const char *path, uint64_t dev, uint64_t ino)
     return ino && lstat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-bool bm_file_same(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-           sa.st_ino == sb.st_ino;
-}
-
 int bm_file_look(const char *path, struct bm_error *err)
 {
     struct stat st;

@@ -18,8 +18,6 @@ int bm_file_make(const char *path, uint64_t *dev, uint64_t *ino,
                  struct bm_error *err);
 /* Whether path is that very file. ino 0: never. */
 bool bm_file_is(const char *path, uint64_t dev, uint64_t ino);
-/* Whether both names lead to one file. */
-bool bm_file_same(const char *a, const char *b);
 /* -errno when its store cannot even tell whether there is such a file, with
  * BM_EXIT_HELD: what bm_file_is says means nothing then. */
 int bm_file_look(const char *path, struct bm_error *err);

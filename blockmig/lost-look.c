@@ -1,13 +1,13 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/answers.h"
-#include "blockmig/files.h"
 #include "blockmig/lost-parts.h"
 #include "blockmig/situation.h"
 #include "blockmig/strategy.h"
 #include "blockmig/view.h"
 #include "nbd/digest.h"
 #include "nbd/imagelock.h"
+#include "nbd/names.h"
 #include "nbd/units.h"
 
 #include <errno.h>
@@ -76,7 +76,7 @@ static int look_at_xml(struct bm_mover *m, struct suspect *s,
                     ? disk->inactive.layers[0].path
                     : NULL;
         s->look =
-            saved && !s->seen && bm_file_same(saved, s->below.layers[0].path)
+            saved && !s->seen && bm_same_file(saved, s->below.layers[0].path)
                 ? LOOK_UNSAVED
                 : LOOK_NAMED;
     }

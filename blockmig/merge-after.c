@@ -15,6 +15,7 @@
 #include "blockmig/vault.h"
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
+#include "nbd/names.h"
 #include "snapshot/restore-point.h"
 #include "snapshot/snapshot-xml.h"
 
@@ -33,7 +34,8 @@ static bool is_hit(const struct bm_point *point,
     size_t from = merge->layers.n > 1 ? 1 : 0;
 
     for (size_t l = from; disk && disk->image.n && l < merge->layers.n; l++)
-        if (!strcmp(disk->image.layers[0].path, merge->layers.layers[l].path))
+        if (bm_same_file(disk->image.layers[0].path,
+                         merge->layers.layers[l].path))
             return true;
     return false;
 }
@@ -138,7 +140,7 @@ static int rebase_child(const struct bm_layer *child,
     rc = bm_image_info(child->path, child->format, &info, err);
     if (rc)
         return rc;
-    there = info.backing && bm_file_same(info.backing, base->path);
+    there = info.backing && bm_same_file(info.backing, base->path);
     bm_image_info_clear(&info);
     return there ? 0 : bm_commit_rebase(child->path, base, err);
 }
@@ -157,7 +159,7 @@ static int rewrite_saved(struct bm_mover *m, const struct bm_job_merge *merge,
         bool goes = false;
 
         for (size_t k = 0; layer->path && k + 1 < merge->layers.n; k++)
-            goes |= !strcmp(layer->path, merge->layers.layers[k].path);
+            goes |= bm_same_file(layer->path, merge->layers.layers[k].path);
         named |= goes;
         if (!goes)
             rc = bm_chain_add(&left, layer);

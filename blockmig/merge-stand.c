@@ -5,13 +5,13 @@
  * the plan does not know. And where no guest runs on them, no guest until what
  * named them names what took them.
  */
-#include "blockmig/files.h"
 #include "blockmig/identity.h"
 #include "blockmig/merge.h"
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
 #include "nbd/imagelock.h"
+#include "nbd/names.h"
 #include "snapshot/kin.h"
 
 #include <errno.h>
@@ -47,7 +47,7 @@ static int check_header(const struct bm_layer *above,
 
     if (rc)
         return rc;
-    return below && bm_file_same(below, layer->path) ? 0
+    return below && bm_same_file(below, layer->path) ? 0
                                                      : moved(above, layer, err);
 }
 

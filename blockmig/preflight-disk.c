@@ -4,10 +4,10 @@
  * Preflight of one disk: the rows of the table "preflight by device", and
  * what its image says.
  */
-#include "blockmig/files.h"
 #include "blockmig/preflight-parts.h"
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
+#include "nbd/names.h"
 
 #include <errno.h>
 #include <string.h>
@@ -190,7 +190,7 @@ static int check_saved_xml(const struct bm_looking *look,
     if (!strcmp(live, saved))
         return BM_FINE(look, "saved-xml", plan->target,
                        "live and saved XML agree");
-    if (bm_file_same(live, saved))
+    if (bm_same_file(live, saved))
         return BM_WARNED(look, "saved-xml", plan->target, NULL,
                          "the saved XML names the same image as %s; it will "
                          "name the new one",

@@ -5,9 +5,11 @@
 #include "blockmig/identity.h"
 #include "blockmig/transfer-parts.h"
 #include "nbd/cleanup.h"
+#include "nbd/names.h"
 #include "nbd/units.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -187,6 +189,27 @@ static int check_names(const struct bm_transfer *t, struct bm_error *err)
     return rc ? rc : check_name(t->fill_from, err);
 }
 
+/* Neither of the two needs to exist. */
+static bool same_place(const char *a, const char *b)
+{
+    BM_FREE char *copy_a = strdup(a), *copy_b = strdup(b);
+    const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+
+    return copy_a && copy_b &&
+           strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b) == 0 &&
+           bm_same_file(dirname(copy_a), dirname(copy_b));
+}
+
+static int check_manifest(const struct bm_transfer *t, struct bm_error *err)
+{
+    if (!same_place(t->manifest, t->target))
+        return bm_manifest_may_replace(t->manifest, err);
+    bm_fail(err, EINVAL, "cannot write the manifest %s", t->manifest);
+    bm_cause(err, "that is the target");
+    bm_remedy(err, "give another name");
+    return bm_status(err, BM_EXIT_USAGE), -EINVAL;
+}
+
 static int prepare(struct bm_transfer_job *job, struct bm_error *err)
 {
     const struct bm_transfer *t = job->how;
@@ -195,7 +218,7 @@ static int prepare(struct bm_transfer_job *job, struct bm_error *err)
     if (rc == 0)
         rc = bm_landing_look(t, &job->landing, err);
     if (rc == 0 && t->manifest)
-        rc = bm_manifest_may_replace(t->manifest, err);
+        rc = check_manifest(t, err);
     if (rc == 0 && t->resume && !t->verify &&
         job->landing.kind == BM_LANDING_SERVER)
         rc = cannot_trust(job, err);

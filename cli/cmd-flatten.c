@@ -12,6 +12,7 @@
 #include "cli/launch.h"
 #include "cli/pedigree.h"
 #include "nbd/cleanup.h"
+#include "nbd/names.h"
 
 #include <errno.h>
 #include <string.h>
@@ -65,7 +66,7 @@ static int find_base(const struct flatten *f, const struct bm_disk *disk,
         snprintf(index, sizeof index, "[%d]", layer->index);
         if ((layer->index && !strncmp(name, disk->target, len) &&
              !strcmp(name + len, index)) ||
-            (layer->path && bm_file_same(name, layer->path)))
+            (layer->path && bm_same_file(name, layer->path)))
             return *out = layer->path, 0;
     }
     return 0;

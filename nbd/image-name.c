@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define CHAIN_MAX 200u /* layers; libvirt stops there too */
+
 /* The file of a json: name, as its nested or its dotted form has it. What
  * names a backing file besides cannot be followed: -EINVAL. */
 static int find_file(struct json_object *json, const char **out)
@@ -69,21 +71,68 @@ int bm_image_name_file(const char *name, char **out)
     return *out ? 0 : -ENOMEM;
 }
 
-int bm_image_below(const char *path, const char *format, char **out,
-                   struct bm_error *err)
+/* NULL in *out: it stands on none, or on one over a network. */
+static int stands_on(const char *path, const struct bm_image_info *info,
+                     char **out, struct bm_error *err)
 {
-    struct bm_image_info info;
-    int rc = bm_image_info(path, format, &info, err);
+    int rc = info->backing ? bm_image_name_file(info->backing, out) : 0;
 
-    *out = NULL;
-    if (rc)
-        return access(path, F_OK) != 0 && errno == ENOENT ? 0 : rc;
-    rc = info.backing ? bm_image_name_file(info.backing, out) : 0;
-    bm_image_info_clear(&info);
     if (!rc)
         return 0;
     bm_fail_errno(err, -rc, "cannot see what %s stands on", path);
     if (rc == -EINVAL)
         bm_cause(err, "the name of its backing file");
+    return rc;
+}
+
+int bm_image_below(const char *path, const char *format, char **out,
+                   struct bm_error *err)
+{
+    struct bm_image_info info;
+    int rc;
+
+    *out = NULL;
+    if (format && strcmp(format, "raw") == 0)
+        return 0;
+    rc = bm_image_info(path, format, &info, err);
+    if (rc)
+        return access(path, F_OK) != 0 && errno == ENOENT ? 0 : rc;
+    rc = stands_on(path, &info, out, err);
+    bm_image_info_clear(&info);
+    return rc;
+}
+
+/* To the file that the header means; over a network, to its name. */
+static int step_down(char **layer, char **format, struct bm_error *err)
+{
+    struct bm_image_info info;
+    char *below = NULL;
+    int rc = bm_image_info(*layer, *format, &info, err);
+
+    if (!rc)
+        rc = stands_on(*layer, &info, &below, err);
+    if (!rc) {
+        free(*layer);
+        free(*format);
+        *layer = below ? below : BM_STEAL(info.backing);
+        *format = BM_STEAL(info.backing_format);
+    }
+    bm_image_info_clear(&info);
+    return rc;
+}
+
+int bm_image_walk(const char *path, const char *format, bm_image_visit visit,
+                  void *opaque, struct bm_error *err)
+{
+    BM_FREE char *layer = strdup(path);
+    BM_FREE char *layer_format = format ? strdup(format) : NULL;
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && layer && i < CHAIN_MAX; i++) {
+        rc = visit(opaque, i, layer, err);
+        if (rc || (layer_format && strcmp(layer_format, "raw") == 0))
+            return rc;
+        rc = step_down(&layer, &layer_format, err);
+    }
     return rc;
 }

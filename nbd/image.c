@@ -13,8 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define CHAIN_MAX 200u /* layers; libvirt stops there too */
-
 #define REBASE_MS 30000 /* of one header */
 #define CHECK_MS 3600000
 #define COMMIT_MS 86400000
@@ -311,27 +309,4 @@ int bm_image_check(const char *path, const char *format, struct bm_error *err)
     default:
         return bm_image_refine(-EIO, err);
     }
-}
-
-int bm_image_walk(const char *path, const char *format, bm_image_visit visit,
-                  void *opaque, struct bm_error *err)
-{
-    BM_FREE char *layer = strdup(path);
-    BM_FREE char *layer_format = format ? strdup(format) : NULL;
-    int rc = 0;
-
-    for (unsigned i = 0; rc == 0 && layer && i < CHAIN_MAX; i++) {
-        struct bm_image_info info = {0};
-
-        rc = visit(opaque, i, layer, err);
-        if (rc || (layer_format && strcmp(layer_format, "raw") == 0))
-            return rc;
-        rc = bm_image_info(layer, layer_format, &info, err);
-        free(layer);
-        free(layer_format);
-        layer = BM_STEAL(info.backing);
-        layer_format = BM_STEAL(info.backing_format);
-        bm_image_info_clear(&info);
-    }
-    return rc;
 }

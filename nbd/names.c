@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 bool bm_names_have(const struct bm_names *names, const char *name)
 {
@@ -31,4 +32,13 @@ void bm_names_clear(struct bm_names *names)
         free(names->all[i]);
     free(names->all);
     *names = (struct bm_names){0};
+}
+
+bool bm_same_file(const char *a, const char *b)
+{
+    struct stat sa, sb;
+
+    return strcmp(a, b) == 0 ||
+           (stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+            sa.st_ino == sb.st_ino);
 }

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A set of names, of files mostly, that have been seen.
+ * Names, of files mostly: a set of those that have been seen, and whether two
+ * mean the same.
  */
 #ifndef BM_NAMES_H
 #define BM_NAMES_H
@@ -18,5 +19,9 @@ bool bm_names_have(const struct bm_names *names, const char *name);
 /* A copy of it. 0 or -ENOMEM. */
 int bm_names_add(struct bm_names *names, const char *name);
 void bm_names_clear(struct bm_names *names);
+
+/* Whether both names lead to one file; a name that leads to none is like itself
+ * only. */
+bool bm_same_file(const char *a, const char *b);
 
 #endif

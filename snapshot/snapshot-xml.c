@@ -3,6 +3,7 @@
 #include "snapshot/snapshot-xml.h"
 
 #include "nbd/cleanup.h"
+#include "nbd/names.h"
 #include "snapshot/disk-xml.h"
 #include "snapshot/domain.h"
 #include "snapshot/xml.h"
@@ -79,7 +80,7 @@ static const struct bm_image_moved *find(const struct replacing *r,
                                          const char *path)
 {
     for (size_t i = 0; path && i < r->n; i++)
-        if (!strcmp(path, r->moved[i].from))
+        if (bm_same_file(path, r->moved[i].from))
             return &r->moved[i];
     return NULL;
 }

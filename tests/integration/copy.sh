@@ -327,6 +327,7 @@ attacks() {
     trouble 3 'is no manifest' hash --manifest c -f raw c
     same c before
     trouble 3 'No such file' copy --manifest none/m -f raw c e
+    trouble 2 'that is the target' copy --manifest ./e -f raw c e
     [ ! -e e ] || fail "e is there"
     # a rescue without its map
     cp c kept

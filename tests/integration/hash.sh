@@ -106,6 +106,12 @@ update() {
     [ "$(cut -d ' ' -f 1 out)" = "$(root_of flat)" ] || fail "since base: $(cat out)"
     run 0 hash --check m -f raw flat
     trouble 2 'does not stand on it' hash -f qcow2 --update m --changed-since flat top
+    # a header may say it in another way
+    qemu-img rebase -q -u -f qcow2 -F qcow2 top -b \
+        "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"$PWD/mid\"}}"
+    run 0 hash --manifest o base
+    run 0 hash -f qcow2 --update o --changed-since base top
+    run 0 hash --check o -f raw flat
     # a dirty bitmap
     qemu-img bitmap --add --enable base dirty
     qemu-io -c 'write -P 9 2M 300k' -c 'write -P 9 16000k 4k' base >/dev/null
@@ -116,7 +122,7 @@ update() {
     trouble 1 'raw file has no bitmaps' hash -f raw --update n --dirty d flat
     trouble 2 'goes with one of' hash --update n base
     trouble 2 'goes with one of' hash --dirty d base
-    rm -f base mid top flat m n
+    rm -f base mid top flat m n o
     ok "update"
 }
 

@@ -308,6 +308,27 @@ test_names() {
     ok "json:, file: and links do not hide who stands on an image"
 }
 
+# The saved XML names the disk's images through a link, the restore points do
+# not.
+test_link() {
+    layers l1 3
+    off l1
+    ln -s ds1 "$LAB_DIR/other"
+    lab_virsh dumpxml l1 --inactive | sed 's|/ds1/|/other/|' >"$LAB_DIR/l1.xml"
+    lab_virsh -q define "$LAB_DIR/l1.xml"
+    snap delete l1 s2
+    gone "$(ds1 l1-vda.s2.qcow2)"
+    grep -q 'l1-vda.s2.qcow2' <<<"$(lab_virsh snapshot-dumpxml l1 s3)" &&
+        fail "s3 names what is gone"
+    check_model
+    snap delete l1 s3
+    check_model
+    depth_is l1 2
+    end_guest
+    rm "$LAB_DIR/other"
+    ok "an image that has two names is one"
+}
+
 # A layer is put on another image, and the base is taken away.
 test_base() {
     local sum
@@ -376,7 +397,7 @@ test_mended() {
     ok "doctor and save harm nothing"
 }
 
-tests=${PARTS:-clone unread started virsh two cancel rounds names base mended}
+tests=${PARTS:-clone unread started virsh two cancel rounds names link base mended}
 lab_begin
 model_begin
 for one in $tests; do
