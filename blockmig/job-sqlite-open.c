@@ -129,13 +129,11 @@ static int fill_locked(struct bm_sqlite *s, struct bm_error *err)
     return 0;
 }
 
-static int fill(struct bm_sqlite *s, const char *dir, struct bm_error *err)
+static int fill(struct bm_sqlite *s, struct bm_error *err)
 {
     int rc = bm_sqlite_begin(s, err);
 
-    if (rc == 0)
-        rc = bm_sqlite_end(s, fill_locked(s, err), err);
-    return rc < 0 ? rc : sync_dir(s, dir, err);
+    return rc < 0 ? rc : bm_sqlite_end(s, fill_locked(s, err), err);
 }
 
 /* Where several open a new store at once SQLite does not wait for the other
@@ -210,6 +208,7 @@ static int open_write(struct bm_sqlite *s, const char *dir,
                       struct bm_error *err)
 {
     int rc = make_file(s, err);
+    bool filled;
 
     if (rc == 0)
         rc = open_handle(s, SQLITE_OPEN_READWRITE, err);
@@ -217,7 +216,8 @@ static int open_write(struct bm_sqlite *s, const char *dir,
         return rc;
     /* all checks come before the first thing that could write */
     rc = check_schema(s, err);
-    if (rc == 1)
+    filled = rc == 1;
+    if (filled)
         rc = quick_check(s, err);
     if (rc < 0) {
         leave_log(s);
@@ -226,7 +226,10 @@ static int open_write(struct bm_sqlite *s, const char *dir,
     rc = set_durable(s, err);
     if (rc == 0)
         rc = bm_sqlite_run(s, err, "PRAGMA foreign_keys = ON", "");
-    return rc < 0 ? rc : fill(s, dir, err);
+    /* no lock for nothing: who writes without pause would not let us have it */
+    if (rc == 0 && !filled)
+        rc = fill(s, err);
+    return rc < 0 ? rc : sync_dir(s, dir, err);
 }
 
 /*
