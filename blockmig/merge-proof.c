@@ -195,7 +195,7 @@ int bm_merge_prove_ahead(struct bm_mover *m, struct bm_job_merge *merge,
     r = bm_merge_reading_new(m, merge, hash_touched, err);
     if (!r)
         return -ENOMEM;
-    r->ahead = true;
+    r->ahead = r->beside = true;
     rc = bm_merge_reading_begin(r, err);
     if (rc)
         bm_merge_reading_free(r);
@@ -226,9 +226,9 @@ static int prove(struct bm_mover *m, struct bm_job_merge *merge,
         return run(m, merge, prove_full, err);
     if (!ahead)
         return run(m, merge, prove_touched, err);
-    rc = bm_merge_reading_end(ahead, err);
+    rc = ahead->gentle ? bm_merge_reading_end(ahead, err) : 0;
     if (!rc) {
-        ahead->ahead = false;
+        ahead->ahead = ahead->beside = false;
         ahead->work = prove_touched;
         rc = bm_merge_reading_run(ahead, err);
     }

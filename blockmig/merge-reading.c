@@ -55,6 +55,7 @@ void bm_merge_reading_free(struct bm_merge_reading *r)
     bm_throttle_free(r->throttle);
     bm_manifest_close(r->manifest);
     bm_bitmap_free(r->only);
+    bm_bitmap_free(r->parts);
     free(r->before);
     free(r);
 }
@@ -111,8 +112,8 @@ int bm_merge_reading_open(const struct bm_merge_reading *r, size_t skip,
 
     if (rc)
         return rc;
-    rc = r->ahead ? bm_view_open_beside(&chain, depth, view, err)
-                  : bm_view_open(&chain, depth, view, err);
+    rc = r->beside ? bm_view_open_beside(&chain, depth, view, err)
+                   : bm_view_open(&chain, depth, view, err);
     bm_chain_clear(&chain);
     return rc;
 }

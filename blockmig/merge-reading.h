@@ -25,6 +25,7 @@ struct bm_merge_reading {
     struct bm_patience patience; /* of the moving thread */
     atomic_uint_fast64_t moved;  /* bytes */
     unsigned lanes;
+    bool beside;      /* no locks: the base is written to meanwhile */
     bool ahead;       /* the moving thread does other things meanwhile */
     atomic_bool stop; /* of what runs ahead */
     struct bm_gentle *gentle; /* between begin and end */
@@ -32,6 +33,7 @@ struct bm_merge_reading {
     /* What the layers hold; owned. */
     struct bm_manifest *manifest;
     struct bm_bitmap *only;
+    struct bm_bitmap *parts; /* of those, what they hold exactly; or NULL */
 };
 
 /* NULL: out of memory. */

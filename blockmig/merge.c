@@ -165,10 +165,9 @@ static int on_off_tick(void *opaque, unsigned thousandths)
     return off->m->job->paused ? BM_CHILD_STILL : 0;
 }
 
-/* One pass by qemu-img; what was merged by one that was killed is merged
- * again. The layers that go are not changed. */
-static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
-                      struct bm_error *err)
+/* What qemu-img opens for writing cannot be held. */
+static int commit_by_qemu(struct bm_mover *m, struct bm_job_merge *merge,
+                          struct bm_error *err)
 {
     const struct bm_layer *top = &merge->layers.layers[0];
     const struct bm_layer *base = bm_merge_base(merge);
@@ -179,9 +178,28 @@ static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
     rc = bm_image_commit_at(top->path, top->format,
                             merge->layers.n > 2 ? base->path : NULL,
                             m->job->bandwidth, on_off_tick, &off, err);
+    return rc;
+}
+
+/* One pass; what was merged by one that was killed is merged again. The layers
+ * that go are not changed. */
+static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
+                      struct bm_merge_reading **ahead, int *held,
+                      struct bm_error *err)
+{
+    int rc = bm_merge_hold(m, merge, held, err);
+
+    if (!rc)
+        rc = *held < 0 ? -ENOTSUP : bm_merge_copy(m, merge, ahead, err);
+    if (rc == -ENOTSUP) {
+        bm_cleanup_fd(held);
+        *held = -1;
+        rc = commit_by_qemu(m, merge, err);
+    }
     bm_point("copying.merging");
     return rc ? rc
-              : bm_bitmaps_add(&merge->layers, merge->layers.n - 1, base, err);
+              : bm_bitmaps_add(&merge->layers, merge->layers.n - 1,
+                               bm_merge_base(merge), err);
 }
 
 static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
@@ -203,7 +221,7 @@ static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
 
 static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
                       enum bm_merge_at at, struct bm_merge_reading **ahead,
-                      struct bm_error *err)
+                      int *held, struct bm_error *err)
 {
     bool live = at == BM_MERGE_CHAIN && m->domain->active;
     int rc = check_stand(m, merge, at, err);
@@ -221,11 +239,10 @@ static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
     merge->begun = true;
     rc = bm_mover_save(m, NULL, err);
     bm_point("copying.begun");
-    if (!rc)
-        rc = bm_merge_prove_ahead(m, merge, ahead, err);
-    if (!rc)
-        rc = live ? commit_running(m, merge, err) : commit_off(m, merge, err);
-    return rc;
+    if (rc || !live)
+        return rc ? rc : commit_off(m, merge, ahead, held, err);
+    rc = bm_merge_prove_ahead(m, merge, ahead, err);
+    return rc ? rc : commit_running(m, merge, err);
 }
 
 /* Until the base holds all of it. held: as of bm_merge_hold. */
@@ -241,7 +258,7 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
         return rc;
     live = at == BM_MERGE_CHAIN && m->domain->active;
     if (at != BM_MERGE_MERGED)
-        rc = write_down(m, merge, at, ahead, err);
+        rc = write_down(m, merge, at, ahead, held, err);
     if (!rc && live)
         rc = bm_mover_refresh(m, err);
     if (!rc && live)
@@ -250,7 +267,7 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
         bm_fail(err, EIO, "%s was not merged", merge->layers.layers[0].path);
         return bm_cause(err, "its block job did not end well"), -EIO;
     }
-    if (!rc)
+    if (!rc && *held < 0)
         rc = bm_merge_hold(m, merge, held, err);
     if (!rc && *held >= 0)
         rc = bm_merge_stamp(merge, err);

@@ -72,9 +72,14 @@ int bm_merge_forget_kept(struct bm_mover *m, const struct bm_job_merge *merge,
 /* Where it must be made before (BM_PROOF_FULL), the digests of the view. */
 int bm_merge_prove_before(struct bm_mover *m, struct bm_job_merge *merge,
                           struct bm_error *err);
+struct bm_merge_reading;
+/* Layers that bm_merge_hold holds, by our own engine; *out as of
+ * bm_merge_prove_ahead. ECANCELED: a cancel. -ENOTSUP, and nothing was written:
+ * not these. */
+int bm_merge_copy(struct bm_mover *m, struct bm_job_merge *merge,
+                  struct bm_merge_reading **out, struct bm_error *err);
 /* Begins to read what the layers hold, while they are merged. NULL in *out: not
  * here; else the caller drops it. */
-struct bm_merge_reading;
 int bm_merge_prove_ahead(struct bm_mover *m, struct bm_job_merge *merge,
                          struct bm_merge_reading **out, struct bm_error *err);
 void bm_merge_prove_drop(struct bm_merge_reading *ahead); /* accepts NULL */

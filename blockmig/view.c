@@ -69,23 +69,34 @@ int bm_view_open_beside(const struct bm_chain *chain, unsigned depth,
                                       &out->device, err);
 }
 
-int bm_view_dirty(const struct bm_view *view, struct bm_bitmap *into,
-                  struct bm_error *err)
+int bm_view_held(const struct bm_view *view, struct bm_bitmap *into,
+                 uint64_t *held, struct bm_error *err)
 {
     uint64_t at = 0, size = view->device->size;
     struct bm_extent runs[RUNS];
     int rc = 0;
 
+    *held = 0;
     while (!rc && at < size) {
         size_t n = 0;
 
         rc = bm_device_extents(view->device, 0, BM_MAP_DIRTY, at, size - at,
                                runs, RUNS, &n, err);
         for (size_t i = 0; !rc && i < n; i++) {
-            if (!runs[i].zero)
+            if (!runs[i].zero) {
                 bm_bitmap_set(into, runs[i].offset, runs[i].length);
+                *held += runs[i].length;
+            }
             at = runs[i].offset + runs[i].length;
         }
     }
     return rc;
+}
+
+int bm_view_dirty(const struct bm_view *view, struct bm_bitmap *into,
+                  struct bm_error *err)
+{
+    uint64_t held;
+
+    return bm_view_held(view, into, &held, err);
 }

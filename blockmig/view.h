@@ -37,8 +37,11 @@ int bm_view_open_beside(const struct bm_chain *chain, unsigned depth,
 /* Accepts one that is all zero, or was closed. */
 void bm_view_close(struct bm_view *view);
 
-/* Sets, by BM_DIGEST_BLOCK, what the uppermost layers hold. */
+/* Sets what the uppermost layers hold. */
 int bm_view_dirty(const struct bm_view *view, struct bm_bitmap *into,
                   struct bm_error *err);
+/* And says how many bytes that is, exactly. */
+int bm_view_held(const struct bm_view *view, struct bm_bitmap *into,
+                 uint64_t *held, struct bm_error *err);
 
 #endif

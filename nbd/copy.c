@@ -50,6 +50,9 @@ static size_t run_end(const struct task *task, const struct bm_piece *piece,
 {
     size_t at = from;
 
+    *zero = false;
+    if (task->copy->as_it_is)
+        return piece->len;
     for (; at < piece->len; at += task->step) {
         size_t left = piece->len - at;
         bool is =
@@ -63,6 +66,22 @@ static size_t run_end(const struct task *task, const struct bm_piece *piece,
     return piece->len;
 }
 
+static int write_parts(struct task *task, unsigned lane, struct bm_piece *piece,
+                       size_t from, size_t to, bool zero, struct bm_error *err)
+{
+    const struct bm_bitmap *parts = task->copy->parts;
+    uint64_t at = piece->offset + from, end = piece->offset + to, length;
+    int rc = 0;
+
+    if (!parts)
+        return write_run(task, lane, piece, from, to, zero, err);
+    for (; !rc && bm_bitmap_next(parts, false, at, end, &at, &length);
+         at += length)
+        rc = write_run(task, lane, piece, at - piece->offset,
+                       at + length - piece->offset, zero, err);
+    return rc;
+}
+
 static int on_data(void *opaque, unsigned lane, struct bm_piece *piece,
                    struct bm_error *err)
 {
@@ -74,10 +93,10 @@ static int on_data(void *opaque, unsigned lane, struct bm_piece *piece,
         rc = bm_manifest_set(copy->digests, piece->offset / BLOCK,
                              piece->n_blocks, piece->mds, piece->zero, err);
     for (size_t from = 0, to; rc == 0 && from < piece->len; from = to) {
-        bool zero = false;
+        bool zero;
 
         to = run_end(task, piece, from, &zero);
-        rc = write_run(task, lane, piece, from, to, zero, err);
+        rc = write_parts(task, lane, piece, from, to, zero, err);
     }
     return rc;
 }
@@ -99,6 +118,20 @@ static int on_written(void *opaque, uint64_t offset, uint64_t length,
 
 /* --- zeroes that were not read --- */
 
+static int zero_parts(const struct bm_copy *copy, unsigned lane,
+                      uint64_t offset, uint64_t length, struct bm_error *err)
+{
+    uint64_t at = offset, end = offset + length, some;
+    int rc = 0;
+
+    if (!copy->parts)
+        return bm_device_zero(copy->target, lane, length, offset, err);
+    for (; !rc && bm_bitmap_next(copy->parts, false, at, end, &at, &some);
+         at += some)
+        rc = bm_device_zero(copy->target, lane, some, at, err);
+    return rc;
+}
+
 static int on_zeroes(void *opaque, unsigned lane, uint64_t offset,
                      uint64_t length, struct bm_error *err)
 {
@@ -110,7 +143,7 @@ static int on_zeroes(void *opaque, unsigned lane, uint64_t offset,
         rc = bm_manifest_set_zero(task->copy->digests, offset / BLOCK,
                                   (length + BLOCK - 1) / BLOCK, err);
     if (rc == 0 && !task->copy->target->zeroed)
-        rc = bm_device_zero(task->copy->target, lane, length, offset, err);
+        rc = zero_parts(task->copy, lane, offset, length, err);
     if (rc == 0)
         mark_written(task, offset, length);
     return rc;

@@ -14,11 +14,15 @@
 
 struct bm_copy {
     struct bm_device *source;
-    struct bm_device *target;     /* writable, at least as large */
-    const struct bm_bitmap *only; /* blocks to copy; NULL: all */
-    struct bm_manifest *digests;  /* gets them; NULL: none are taken */
-    struct bm_bitmap *written;    /* or NULL: gets the blocks whose writes are
-                                   * done, by BM_DIGEST_BLOCK */
+    struct bm_device *target;      /* writable, at least as large */
+    const struct bm_bitmap *only;  /* blocks to copy; NULL: all */
+    const struct bm_bitmap *parts; /* of those, by smaller blocks, no smaller
+                                    * than BM_SPARSE, what is written; NULL: all
+                                    * that was read */
+    bool as_it_is;               /* zeroes that were read are written as data */
+    struct bm_manifest *digests; /* gets them; NULL: none are taken */
+    struct bm_bitmap *written;   /* or NULL: gets the blocks whose writes are
+                                  * done, by BM_DIGEST_BLOCK */
     struct bm_throttle *throttle; /* or NULL */
     unsigned lanes;               /* at most; 0: one a core */
     /* About every 5 s, when what `written` says was flushed: or NULL. */
