@@ -160,7 +160,8 @@ static int check_kept(struct bm_doctor *d, const struct bm_kin_image *image,
         return rc;
     return bm_doctor_found(
         d, false, kept == BM_KEPT_WRONG ? "wrong" : "changed",
-        disk_of(d, image), "blockmig snapshot verify tells what differs",
+        disk_of(d, image),
+        "'blockmig snapshot verify' of the domain tells what differs",
         kept == BM_KEPT_WRONG
             ? "%s is not what it was when its digests were noted"
             : "%s was replaced, or written to, since its digests were noted",
@@ -174,7 +175,8 @@ static int check_stranger(struct bm_doctor *d, const struct bm_kin_image *image)
 {
     bool all_there = true;
 
-    if (strncmp(image->other, "the image ", 10) != 0)
+    if (strncmp(image->other, "the image ", 10) != 0 ||
+        bm_doctor_of_job(d, image->layer.path))
         return 0;
     for (size_t i = 0; i < d->kin->n; i++)
         all_there &= d->kin->list[i].there;

@@ -14,23 +14,37 @@
 
 /* --- the stamp --- */
 
+static bool is_live_view(const struct bm_job *job)
+{
+    return job->strategy == BM_STRATEGY_VIEW && job->state == BM_STATE_SETTLED;
+}
+
+struct jobs {
+    struct bm_doctor *doctor;
+    size_t unfinished;
+};
+
 static int on_job(void *opaque, const struct bm_job *job)
 {
-    const struct bm_doctor *d = opaque;
+    struct jobs *jobs = opaque;
+    struct bm_doctor *d = jobs->doctor;
+    bool runs = bm_job_running(d->jobs, job->id);
 
     if (strcmp(job->uuid, d->domain->uuid) != 0 || bm_state_final(job->state))
         return 0;
-    return bm_doctor_found((struct bm_doctor *)d, false, "job", "",
-                           bm_job_running(d->jobs, job->id)
-                               ? "wait for its end"
-                               : "'blockmig job resume' it",
+    jobs->unfinished++;
+    if (runs && is_live_view(job))
+        return 0;
+    return bm_doctor_found(d, false, "job", "",
+                           runs ? "wait for its end"
+                                : "'blockmig job resume' it",
                            "job %s of it (%s) is not finished", job->id,
                            bm_state_name(job->state));
 }
 
-static int check_stamp(struct bm_doctor *d, size_t before)
+static int check_stamp(struct bm_doctor *d)
 {
-    if (!d->domain->stamp || d->found > before)
+    if (!d->domain->stamp)
         return 0;
     return bm_doctor_found(d, false, "stamp", "",
                            "resume that job with its own --state; if it is "
@@ -55,17 +69,42 @@ static bool job_of(const char *name, char id[BM_JOB_ID_LEN])
     return bm_job_id_valid(id);
 }
 
-/* Ended by what the store says; a job that it does not know may be of
- * another. */
-static bool has_ended(struct bm_doctor *d, const char *id)
+/* By what the store says; a job that it does not know may be of another. */
+enum owner { ENDED, RUNNING, UNFINISHED, UNKNOWN };
+
+static enum owner owner_of(struct bm_doctor *d, const char *id)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_job *job = NULL;
-    bool ended = bm_job_store_load(d->jobs, id, &job, &ignored) == 0 &&
-                 bm_state_final(job->state);
+    bool known = bm_job_store_load(d->jobs, id, &job, &ignored) == 0;
+    bool ended = known && bm_state_final(job->state);
 
     bm_job_free(job);
-    return ended;
+    if (!known || ended)
+        return known ? ENDED : UNKNOWN;
+    return bm_job_running(d->jobs, id) ? RUNNING : UNFINISHED;
+}
+
+bool bm_doctor_of_job(struct bm_doctor *d, const char *path)
+{
+    const char *name = strrchr(path, '/');
+    char id[BM_JOB_ID_LEN];
+
+    return job_of(name ? name + 1 : path, id) && owner_of(d, id) != ENDED;
+}
+
+static int others(struct bm_doctor *d, enum owner owner, const char *path,
+                  const char *id)
+{
+    if (owner == RUNNING)
+        return 0;
+    return bm_doctor_found(
+        d, false, "left", "",
+        owner == UNFINISHED ? "'blockmig job resume' that job"
+                            : "'blockmig job list' with the state directory "
+                              "of that job",
+        "%s belongs to job %s, which %s", path, id,
+        owner == UNFINISHED ? "has not ended" : "is not known here");
 }
 
 /* A merge that was undone leaves a front as a layer of the disk. */
@@ -81,6 +120,7 @@ static int check_file(struct bm_doctor *d, const char *folder, const char *name)
     struct bm_error why = BM_ERROR_INIT;
     BM_FREE char *path = NULL;
     char id[BM_JOB_ID_LEN];
+    enum owner owner;
 
     if (!job_of(name, id))
         return 0;
@@ -88,13 +128,9 @@ static int check_file(struct bm_doctor *d, const char *folder, const char *name)
         path = NULL;
         return -ENOMEM;
     }
-    if (!has_ended(d, id))
-        return bm_doctor_found(d, false, "left", "",
-                               "'blockmig job list' with the state directory "
-                               "of that job",
-                               "%s belongs to job %s, which has not ended or "
-                               "is not known here",
-                               path, id);
+    owner = owner_of(d, id);
+    if (owner != ENDED)
+        return others(d, owner, path, id);
     if (is_layer(d, path))
         return 0;
     if (d->fix && bm_users_none(d->conn, NULL, path, &why) == 0 &&
@@ -138,11 +174,11 @@ static bool was_seen(const struct bm_doctor *d, size_t i, const char *folder)
 
 int bm_doctor_left(struct bm_doctor *d, struct bm_error *err)
 {
-    size_t before = d->found;
-    int rc = bm_job_store_list(d->jobs, on_job, d, err);
+    struct jobs jobs = {.doctor = d};
+    int rc = bm_job_store_list(d->jobs, on_job, &jobs, err);
 
-    if (!rc)
-        rc = check_stamp(d, before);
+    if (!rc && jobs.unfinished == 0)
+        rc = check_stamp(d);
     for (size_t i = 0; !rc && i < d->kin->n; i++) {
         const struct bm_layer *layer = &d->kin->list[i].layer;
         BM_FREE char *folder = layer->type == BM_SOURCE_FILE && layer->path

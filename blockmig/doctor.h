@@ -36,6 +36,9 @@ int bm_doctor_points(struct bm_doctor *doctor, struct bm_error *err);
 /* What jobs have left: files, a stamp, manifests of what is gone. */
 int bm_doctor_left(struct bm_doctor *doctor, struct bm_error *err);
 
+/* Whether a file is one of a job's that has not ended, or is unknown. */
+bool bm_doctor_of_job(struct bm_doctor *doctor, const char *path);
+
 /* One that was found; fixed: and mended. disk "" for the domain. */
 int bm_doctor_found(struct bm_doctor *doctor, bool fixed, const char *name,
                     const char *disk, const char *remedy, const char *fmt, ...)

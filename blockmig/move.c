@@ -291,7 +291,8 @@ static int hear_too_late(struct bm_mover *m, struct bm_error *err)
     enum bm_state state = m->job->state;
 
     if (state < BM_STATE_PROVING_REST || state > BM_STATE_RELEASING ||
-        m->job->cancel || m->job->strategy == BM_STRATEGY_VIEW || !bm_mover_asked_to_cancel(m))
+        m->job->cancel || m->job->strategy == BM_STRATEGY_VIEW ||
+        !bm_mover_asked_to_cancel(m))
         return 0;
     return bm_mover_note(m, err,
                          "too late to cancel: the guest is on its new image");

@@ -51,6 +51,9 @@ static void choose_start(struct bm_job *job, bool back)
     if (job->strategy == BM_STRATEGY_COLD && job->state == BM_STATE_PROVING)
         job->state = BM_STATE_COPYING;
     forget_proofs(job);
+    /* nobody has watched the room of its saved blocks */
+    if (job->strategy == BM_STRATEGY_VIEW && job->state == BM_STATE_SETTLED)
+        job->state = BM_STATE_RELEASING;
     /* nothing was touched yet, and preflight was not passed */
     if (job->state < BM_STATE_ALLOCATING)
         job->state = BM_STATE_ROLLING_BACK;

@@ -35,8 +35,9 @@ static void revert_lines(FILE *out, const struct bm_job *job)
 {
     const struct bm_job_snapshot *snapshot = job->snapshot;
 
-    fprintf(out, "revert %s, which %s, to %s\n", job->domain,
-            job->was_active ? "runs, and is ended," : "is off", snapshot->name);
+    fprintf(out, "revert %s, which %s to %s\n", job->domain,
+            job->was_active ? "runs, and is ended," : "is off,",
+            snapshot->name);
     for (size_t i = 0; i < job->n_disks; i++) {
         const struct bm_job_disk *disk = &job->disks[i];
 

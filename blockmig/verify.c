@@ -100,8 +100,10 @@ static int hold_against(const struct bm_verify *how, const char *image,
         return rc;
     result->verified =
         result->different ? BM_VERIFIED_DIFFERS : BM_VERIFIED_SAME;
-    if (result->different && how->accept)
+    if (result->different && how->accept) {
+        result->verified = BM_VERIFIED_ACCEPTED;
         return bm_vault_put(&how->vault, image, now, err);
+    }
     return bm_vault_stamp(&how->vault, image, result->different > 0, err);
 }
 

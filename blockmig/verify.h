@@ -18,6 +18,7 @@ enum bm_verified {
     BM_VERIFIED_NOTED, /* there was no manifest: there is now */
     BM_VERIFIED_SAME,
     BM_VERIFIED_DIFFERS,
+    BM_VERIFIED_ACCEPTED, /* it differs, and that is right from now on */
 };
 
 struct bm_verify {

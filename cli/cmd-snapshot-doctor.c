@@ -15,8 +15,11 @@ static void print(const struct cli *cli, const struct bm_doctor *doctor)
 
     if (!cli->options.json) {
         cli_checks_print(doctor->list);
-        cli_say("%s: %zu found, %zu mended\n", doctor->domain->name,
-                doctor->found, doctor->fixed);
+        if (doctor->found)
+            cli_say("%s: %zu found, %zu mended\n", doctor->domain->name,
+                    doctor->found, doctor->fixed);
+        else
+            cli_say("%s: nothing was found\n", doctor->domain->name);
         return;
     }
     o = json_object_new_object();

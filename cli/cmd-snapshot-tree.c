@@ -96,6 +96,31 @@ static json_object *tree_json(const struct cli_pedigree *p)
     return array;
 }
 
+/* What needs the others may be an image that nobody needs. */
+static bool names_itself(const struct bm_kin_image *image)
+{
+    const char *path = image->layer.path, *other = image->other;
+
+    return path && other && strlen(other) > strlen(path) &&
+           !strcmp(other + strlen(other) - strlen(path), path);
+}
+
+/* vda[3]: so virsh and --top, --base name it too. */
+static void print_index(const struct cli_pedigree *p,
+                        const struct bm_kin_image *image)
+{
+    const struct bm_disk *disk =
+        image->disk >= 0 ? &p->domain->disks[image->disk] : NULL;
+
+    for (size_t l = 0; disk && image->layer.path && l < disk->chain.n; l++) {
+        const struct bm_layer *layer = &disk->chain.layers[l];
+
+        if (layer->index && layer->path &&
+            !strcmp(layer->path, image->layer.path))
+            cli_print("  %s[%d]", disk->target, layer->index);
+    }
+}
+
 static void print_notes(const struct cli_pedigree *p, int i,
                         const struct shown *shown)
 {
@@ -104,7 +129,9 @@ static void print_notes(const struct cli_pedigree *p, int i,
             cli_print("  [%s]", p->points.list[k].name);
     if (shown->image->top)
         cli_print("  active");
-    if (shown->image->other)
+    if (names_itself(shown->image))
+        cli_print("  (no domain names it)");
+    else if (shown->image->other)
         cli_print("  (%s)", shown->image->other);
     if (shown->error[0])
         cli_print("  BROKEN: %s", shown->error);
@@ -129,6 +156,7 @@ static void print_image(const struct cli_pedigree *p, int i, unsigned indent,
               image->layer.format ? image->layer.format : "?",
               bm_format_size(shown.size, size, sizeof size),
               bm_format_size(image->held, held, sizeof held));
+    print_index(p, image);
     print_notes(p, i, &shown);
 }
 
@@ -156,6 +184,8 @@ static void print_tree(const struct cli_pedigree *p)
             if (!named)
                 cli_print("%s of %s\n", p->domain->disks[d].target,
                           p->domain->name);
+            else
+                cli_print("\n"); /* it does not stand on the last one */
             named = true;
             print_branch(p, (int)i, 0, false, p->kin.n);
         }

@@ -57,7 +57,8 @@ static int gave_way(const struct verifying *v, struct bm_error *err)
 
 static const char *word(const struct bm_verify_result *result)
 {
-    static const char *const words[] = {"noted", "as it was", "CHANGED"};
+    static const char *const words[] = {"noted", "as it was", "CHANGED",
+                                        "accepted"};
 
     return words[result->verified];
 }
@@ -65,7 +66,7 @@ static const char *word(const struct bm_verify_result *result)
 static json_object *layer_json(const struct bm_chain *view,
                                const struct bm_verify_result *result)
 {
-    static const char *const words[] = {"noted", "same", "differs"};
+    static const char *const words[] = {"noted", "same", "differs", "accepted"};
     json_object *o = json_object_new_object();
 
     if (!o)
@@ -114,6 +115,34 @@ static int verify_layer(struct verifying *v, const struct bm_verify *how,
     return rc;
 }
 
+struct all {
+    struct cli_pedigree *pedigree;
+    const struct cli_options *options;
+    const char *dir;
+    const struct bm_point *point;
+    json_object *array;
+    bool differs;
+    const char *unread; /* an image that could not be; borrowed */
+    struct bm_error *err;
+};
+
+/* It cannot be read: nobody knows what it is. */
+static void tell_unread(struct all *all, const struct bm_kin_image *image)
+{
+    const char *why = image->broken ? image->broken : "it is missing";
+    json_object *o = all->array ? json_object_new_object() : NULL;
+
+    all->unread = image->layer.path;
+    if (!all->array)
+        cli_print("%-9s  %s: %s\n", "UNREAD", image->layer.path, why);
+    if (!o)
+        return;
+    cli_add_text(o, "image", image->layer.path);
+    cli_add_text(o, "verified", "unread");
+    cli_add_text(o, "error", why);
+    json_object_array_add(all->array, o);
+}
+
 /* What nobody writes to: of a running guest all but the active layers; of one
  * that is off these are at rest, but for how long? */
 static bool wanted(const struct cli_pedigree *p, int i,
@@ -121,7 +150,7 @@ static bool wanted(const struct cli_pedigree *p, int i,
 {
     const struct bm_kin_image *image = &p->kin.list[i];
 
-    if (image->top || image->other || !image->there || image->broken ||
+    if (image->top || image->other ||
         (image->layer.type != BM_SOURCE_FILE &&
          image->layer.type != BM_SOURCE_BLOCK))
         return false;
@@ -130,16 +159,6 @@ static bool wanted(const struct cli_pedigree *p, int i,
         return false;
     return !point || bm_kin_is_point(&p->kin, i, point);
 }
-
-struct all {
-    struct cli_pedigree *pedigree;
-    const struct cli_options *options;
-    const char *dir;
-    const struct bm_point *point;
-    json_object *array;
-    bool differs;
-    struct bm_error *err;
-};
 
 /* For bm_gently. */
 static int verify_all(void *opaque)
@@ -160,10 +179,17 @@ static int verify_all(void *opaque)
     int rc =
         how.throttle ? 0 : bm_fail_errno(all->err, ENOMEM, "cannot verify");
 
-    for (size_t i = 0; !rc && i < p->kin.n; i++)
-        if (wanted(p, (int)i, all->point, o->disk))
+    for (size_t i = 0; !rc && i < p->kin.n; i++) {
+        const struct bm_kin_image *image = &p->kin.list[i];
+
+        if (!wanted(p, (int)i, all->point, o->disk))
+            continue;
+        if (!image->there || image->broken)
+            tell_unread(all, image);
+        else
             rc = verify_layer(&v, &how, &p->kin, (int)i, all->array,
                               &all->differs, all->err);
+    }
     bm_throttle_free(how.throttle);
     return rc;
 }
@@ -180,6 +206,14 @@ static int differing(const struct cli_pedigree *p, struct bm_error *err)
     bm_cause(err, "its medium has failed, or somebody has written to it");
     bm_remedy(err, "it is not merged any more; --force takes it for right");
     return bm_status(err, BM_EXIT_PROOF), -EBADMSG;
+}
+
+static int unread(const struct cli_pedigree *p, const char *image,
+                  struct bm_error *err)
+{
+    bm_fail(err, EIO, "cannot verify %s", image);
+    bm_remedy(err, "see 'blockmig snapshot doctor %s'", p->domain->name);
+    return -EIO;
 }
 
 int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
@@ -203,18 +237,23 @@ int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
     if (options->json && !rc)
         cli_json(json_object_get(all.array));
     json_object_put(all.array);
-    return rc || !all.differs ? rc : differing(pedigree, err);
+    if (!rc && all.differs)
+        return differing(pedigree, err);
+    return !rc && all.unread ? unread(pedigree, all.unread, err) : rc;
 }
 
 int cli_snapshot_verify(struct cli *cli, struct bm_error *err)
 {
     const struct bm_point *point = NULL;
     struct bm_job_store *jobs = NULL;
+    struct bm_disk *disk = NULL;
     CLI_PEDIGREE pedigree = {0};
     int rc = cli_pedigree_read(cli, CLI_KIN_ALL, &pedigree, err);
 
     if (!rc && cli->n_args > 1)
         rc = cli_pedigree_point(&pedigree, cli->args[1], &point, err);
+    if (!rc && cli->options.disk)
+        rc = cli_disk(pedigree.domain, cli->options.disk, &disk, err);
     if (!rc)
         rc = cli_open_jobs(&cli->options, false, &jobs, err);
     if (!rc)

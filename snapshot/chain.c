@@ -300,6 +300,7 @@ static int read_layer(xmlNodePtr element, struct bm_chain *out)
     xmlNodePtr source = bm_xml_child(element, "source");
     BM_FREE char *type = bm_xml_attr(element, "type");
     BM_FREE char *index = bm_xml_attr(source, "index");
+    BM_FREE char *below = bm_xml_attr(element, "index");
     struct bm_layer *layer = add_layer(out);
 
     if (!layer)
@@ -307,7 +308,8 @@ static int read_layer(xmlNodePtr element, struct bm_chain *out)
     layer->type = source ? type_from_name(type) : BM_SOURCE_NONE;
     layer->format = layer_format(element);
     layer->path = source ? source_path(layer->type, source) : NULL;
-    layer->index = index ? atoi(index) : 0;
+    /* of a disk its source has it, of what is below the backingStore */
+    layer->index = index ? atoi(index) : below ? atoi(below) : 0;
     layer->encrypted = bm_xml_child(source, "encryption") ||
                        bm_xml_child(element, "encryption");
     layer->sliced = bm_xml_child(source, "slices") != NULL;

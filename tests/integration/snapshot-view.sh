@@ -15,13 +15,16 @@ is_clean() { (check_clean "$1") >/dev/null 2>&1; }
 view_job() { blockmig job list --json | jq -r '.[0].id'; }
 
 # The process that holds the view of that domain; its guard has another name.
-holder() {
+# of_view DOMAIN COMM: those processes of its view
+of_view() {
     local pid
     for pid in $(pgrep -f "snapshot create $1 "); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = blockmig ] || continue
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] || continue
         echo "$pid"
     done
 }
+holder() { of_view "$1" blockmig; }
+guards() { of_view "$1" blockmig-guard; }
 
 uri() { sed -n "s/^$1: //p" <<<"$output"; }
 
@@ -80,6 +83,14 @@ test_ends() {
     expect 3 'process of its view k1 has died' blockmig snapshot create e1 x
     expect 6 'nobody runs its job' blockmig snapshot delete e1 k1
     expect 0 '' blockmig job resume "$(view_job)"
+    check_clean e1
+    # with its guard, too: then there is nobody to end it
+    snap create e1 k4 --mode cow
+    expect 0 'nothing' blockmig snapshot doctor e1
+    # shellcheck disable=SC2046
+    kill -KILL $(guards e1) $(holder e1)
+    expect 0 '' blockmig job resume "$(view_job)"
+    no_backup e1 || fail "the view lives"
     check_clean e1
     # with the guest
     snap create e1 k2 --mode cow

@@ -164,9 +164,17 @@ test_worked() {
 }
 
 test_up() {
+    local at
     layers u1 4
     expect 2 'base' blockmig snapshot pull u1
-    snap pull u1 --base "$(ds1 u1-vda.s1.qcow2)"
+    # by the number that libvirt's XML has
+    at=$(lab_virsh dumpxml u1 | grep -B 2 "'$(ds1 u1-vda.s1.qcow2)'" |
+        grep -o "index='[0-9]*'" | tr -dc 0-9)
+    snap tree u1
+    [[ "$output" =~ u1-vda.s1.qcow2[^$'\n']*"vda[$at]" ]] || fail "$output"
+    snap commit u1 --top "vda[$((at + 1))]" --base "vda[$at]" --force --dry-run
+    [[ "$output" =~ $(ds1 u1-vda.s2.qcow2) ]] || fail "$output"
+    snap pull u1 --base "vda[$at]"
     check_model
     gone "$(ds1 u1-vda.s4.qcow2)"
     points_are u1 s1 s2 s3 s4
@@ -216,6 +224,17 @@ test_verify() {
     check_model
     snap delete y1 s4
     check_model
+    # taken for right
+    lab run qemu-io -f qcow2 -c 'write -P 0x98 1M 4k' "$s3" >/dev/null
+    snap verify y1 --force
+    [[ "$output" =~ accepted ]] || fail "not accepted: $output"
+    snap verify y1
+    [[ ! "$output" =~ (noted|CHANGED) ]] || fail "not as it was: $output"
+    # nothing is said of what was not read
+    expect 3 'no disk vdz' blockmig snapshot verify y1 --disk vdz
+    mv "$s3" "$s3.away"
+    expect 1 'cannot verify' blockmig snapshot verify y1
+    mv "$s3.away" "$s3"
     end_guest
     ok "a layer that somebody wrote to is found, and not merged"
 }
