@@ -114,6 +114,11 @@ int cli_snapshot_make(struct cli *cli, struct bm_error *err)
         bm_cause(err, "the only word here is: now");
         return bm_status(err, BM_EXIT_USAGE), -EINVAL;
     }
+    if (cli->options.bandwidth && !cli->options.manifest) {
+        bm_fail(err, EINVAL, "option --bandwidth");
+        bm_cause(err, "it is of use with --manifest now only");
+        return bm_status(err, BM_EXIT_USAGE), -EINVAL;
+    }
     if (cli->options.mode && !strcmp(cli->options.mode, "cow"))
         return cli_snapshot_view(cli, err);
     if (cli->options.dry_run)

@@ -103,9 +103,10 @@ static const char create_details[] =
 static const char revert_details[] =
     "The domain must be off, unless --force is given, which ends the guest.\n"
     "Each disk gets a fresh overlay. What it stood on is kept, as a restore\n"
-    "point before-NAME, unless it holds nothing. The saved XML is that of\n"
-    "then. A guest that ran is started; one whose memory was kept goes on\n"
-    "from it. Exit status as of snapshot create.\n";
+    "point before-NAME, unless it holds nothing; of a guest that runs nobody\n"
+    "knows that. The saved XML is that of then. A guest that ran is\n"
+    "started; one whose memory was kept goes on from it. Exit status as of\n"
+    "snapshot create.\n";
 static const char delete_details[] =
     "The disk is what it was. An image that others stand on too is not\n"
     "written: then only the restore point goes. Exit status 0: done; 1: it\n"
@@ -120,8 +121,8 @@ static const char verify_details[] =
     "holds it against the digests that were noted before; without such, they\n"
     "are noted now. Prints what differs, offset and length in bytes. A layer\n"
     "that differs is not merged any more, until --force takes it for right.\n"
-    "Exit status 0: all is as it was; 4: something differs; 1: it stopped,\n"
-    "or gave way to a job.\n";
+    "Exit status 0: all is as it was; 4: something differs; 1: an image\n"
+    "cannot be read, it stopped, or it gave way to a job.\n";
 static const char doctor_details[] =
     "Finds what is missing, orphaned, doubled, relative, mixed, written to or\n"
     "replaced, and says what to do. --fix does what is safe. Exit status 0:\n"
@@ -202,19 +203,21 @@ const struct cli_command cli_commands[] = {
     {"snapshot tree", "DOMAIN",
      "the images of each disk, and what stands on "
      "what",
-     "Each image stands on the one above it. In brackets the snapshots whose\n"
-     "state it is; in parentheses who else needs it.\n",
+     "Each image stands on the one above it; an empty line is between chains.\n"
+     "vda[n] is its number in the live XML, in brackets are the snapshots "
+     "whose\n"
+     "state it is, in parentheses who else needs it.\n",
      none, 1, 1, "DOMAIN", false, cli_snapshot_tree},
     {"snapshot show", "DOMAIN NAME", "everything about one restore point", NULL,
      none, 2, 2, "DOMAIN or NAME", false, cli_snapshot_show},
     {"snapshot create", "DOMAIN [NAME]",
-     "a restore point: an overlay on each disk, at one instant", create_details,
+     "a restore point: an overlay on each disk, at once", create_details,
      create_options, 1, 2, "DOMAIN", true, cli_snapshot_make},
     {"snapshot create-group", "NAME DOMAIN...",
      "a restore point of several domains at one instant", group_details,
      group_options, 2, -1, "NAME or DOMAIN", true, cli_snapshot_group},
     {"snapshot save", "DOMAIN NAME FILE",
-     "a view, or a restore point, as an image, with its digest", NULL,
+     "a view, or a restore point, as an image of its own", NULL,
      save_options, 3, 3, "DOMAIN, NAME or FILE", true, cli_snapshot_save},
     {"snapshot revert", "DOMAIN NAME",
      "the disks are again what they were then", revert_details, revert_options,
@@ -234,7 +237,7 @@ const struct cli_command cli_commands[] = {
      consolidate_details, consolidate_options, 1, 1, "DOMAIN", true,
      cli_snapshot_merge},
     {"snapshot verify", "DOMAIN [NAME]",
-     "is each frozen layer byte for byte what it was?", verify_details,
+     "whether each frozen layer is byte for byte what it was", verify_details,
      verify_options, 1, 2, "DOMAIN", false, cli_snapshot_verify},
     {"snapshot doctor", "DOMAIN",
      "XML, metadata, headers, files and locks, side by side", doctor_details,

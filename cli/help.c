@@ -20,8 +20,20 @@ bool cli_is_group(const char *word)
     return false;
 }
 
+static int widest(const char *group)
+{
+    size_t width = 0;
+
+    for (const struct cli_command *c = cli_commands; c->words; c++)
+        if ((!group || in_group(c, group)) && strlen(c->words) > width)
+            width = strlen(c->words);
+    return (int)width;
+}
+
 void cli_help_overview(FILE *out, const char *group)
 {
+    int width = widest(group);
+
     fprintf(out, "Usage: blockmig %s%s[OPTION...] [ARGUMENT...]\n\n",
             group ? group : "[OPTION...] COMMAND", group ? " COMMAND " : " ");
     fputs("Moves the disks of virtual machines between datastores, with "
@@ -29,7 +41,7 @@ void cli_help_overview(FILE *out, const char *group)
           out);
     for (const struct cli_command *c = cli_commands; c->words; c++)
         if (!group || in_group(c, group))
-            fprintf(out, "  %-14s %s\n", c->words, c->summary);
+            fprintf(out, "  %-*s  %s\n", width, c->words, c->summary);
     fputs("\nOptions of every command:\n", out);
     cli_options_help(out, NULL);
     fputs("\n'blockmig COMMAND --help' tells about one command; the manual is\n"

@@ -21,8 +21,9 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
     [CLI_BASE] = {.name = "base",
                   .kind = CLI_KIND_TEXT,
                   .argument = "IMG|vda[n]",
-                  .help = "the layer that takes the others (default: the end "
-                          "of the chain)",
+                  .help = "commit: the layer that takes the others (default: "
+                          "the end of the chain); pull: the uppermost that "
+                          "stays; a path or vda[n]",
                   .offset = AT(base)},
     [CLI_BANDWIDTH] = {.name = "bandwidth",
                        .kind = CLI_KIND_RATE,
@@ -131,8 +132,9 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                  .offset = AT(fix)},
     [CLI_FORCE] = {.name = "force",
                    .kind = CLI_KIND_FLAG,
-                   .help = "go on although the device bears a signature, the "
-                           "file exists, or snapshots lose their meaning",
+                   .help = "go on although a file is replaced, a device bears "
+                           "a signature, a guest is ended, restore points go "
+                           "or what differs is taken for right",
                    .offset = AT(force)},
     [CLI_FORCE_SHARE] = {.name = "force-share",
                          .letter = 'U',
@@ -261,7 +263,8 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
     [CLI_OVERLAY_DIR] = {.name = "overlay-dir",
                          .kind = CLI_KIND_TEXT,
                          .argument = "DIR",
-                         .help = "the folder for the temporary overlays",
+                         .help =
+                             "the folder for overlays (default: the image's)",
                          .offset = AT(overlay_dir)},
     [CLI_OVERLAY_MAX] =
         {.name = "overlay-max",
@@ -285,8 +288,9 @@ const struct cli_option_row cli_option_rows[CLI_OPTION_COUNT] = {
                    .offset = AT(proof)},
     [CLI_QUIESCE] = {.name = "quiesce",
                      .kind = CLI_KIND_FLAG,
-                     .help = "staged: the guest's agent freezes its file "
-                             "systems while the disks are frozen",
+                     .help =
+                         "staged, create: the guest's agent freezes its file "
+                         "systems while the disks are frozen",
                      .offset = AT(quiesce)},
     [CLI_QUIET] = {.name = "quiet",
                    .letter = 'q',
