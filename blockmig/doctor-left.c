@@ -5,6 +5,7 @@
  */
 #include "blockmig/doctor.h"
 #include "blockmig/files.h"
+#include "blockmig/lost.h"
 #include "blockmig/users.h"
 #include "nbd/cleanup.h"
 
@@ -22,6 +23,7 @@ static bool is_live_view(const struct bm_job *job)
 struct jobs {
     struct bm_doctor *doctor;
     size_t unfinished;
+    bool stamp_ended; /* the stamp is that of one that has ended */
 };
 
 static int on_job(void *opaque, const struct bm_job *job)
@@ -30,8 +32,13 @@ static int on_job(void *opaque, const struct bm_job *job)
     struct bm_doctor *d = jobs->doctor;
     bool runs = bm_job_running(d->jobs, job->id);
 
-    if (strcmp(job->uuid, d->domain->uuid) != 0 || bm_state_final(job->state))
+    if (strcmp(job->uuid, d->domain->uuid) != 0)
         return 0;
+    if (bm_state_final(job->state)) {
+        jobs->stamp_ended |=
+            d->domain->stamp && strstr(d->domain->stamp, job->id);
+        return 0;
+    }
     jobs->unfinished++;
     if (runs && is_live_view(job))
         return 0;
@@ -42,10 +49,26 @@ static int on_job(void *opaque, const struct bm_job *job)
                            bm_state_name(job->state));
 }
 
-static int check_stamp(struct bm_doctor *d)
+/* A guest that was saved while the job ran has brought it back. */
+static int end_stamp(struct bm_doctor *d)
+{
+    struct bm_error why = BM_ERROR_INIT;
+
+    if (d->fix && bm_domain_stamp(d->domain, NULL, &why) == 0)
+        return bm_doctor_found(d, true, "stamp", "", NULL,
+                               "the stamp of a job that has ended is taken off "
+                               "the domain");
+    return bm_doctor_found(
+        d, false, "stamp", "", "--fix takes it off",
+        "the domain bears the stamp of a job that has ended");
+}
+
+static int check_stamp(struct bm_doctor *d, bool ended)
 {
     if (!d->domain->stamp)
         return 0;
+    if (ended)
+        return end_stamp(d);
     return bm_doctor_found(d, false, "stamp", "",
                            "resume that job with its own --state; if it is "
                            "lost: virsh metadata DOMAIN --uri " BM_STAMP_URI
@@ -115,6 +138,20 @@ static bool is_layer(const struct bm_doctor *d, const char *path)
     return i >= 0 && !d->kin->list[i].other;
 }
 
+/* An overlay does that a guest has written to. What a view has saved nobody
+ * needs after it. */
+static bool holds_data(const char *path)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    const char *scratch = strstr(path, "-scratch.qcow2");
+    size_t len = strlen(path);
+    bool any = true;
+
+    if (scratch || len < 6 || strcmp(path + len - 6, ".qcow2") != 0)
+        return false;
+    return bm_lost_holds(path, &any, &ignored) != 0 || any;
+}
+
 static int check_file(struct bm_doctor *d, const char *folder, const char *name)
 {
     struct bm_error why = BM_ERROR_INIT;
@@ -133,6 +170,13 @@ static int check_file(struct bm_doctor *d, const char *folder, const char *name)
         return others(d, owner, path, id);
     if (is_layer(d, path))
         return 0;
+    if (holds_data(path))
+        return bm_doctor_found(d, false, "left", "",
+                               "look into it: it may be what a guest wrote "
+                               "last",
+                               "%s was left by job %s, which has ended, and "
+                               "holds data",
+                               path, id);
     if (d->fix && bm_users_none(d->conn, NULL, path, &why) == 0 &&
         bm_file_remove(path, &why) == 0)
         return bm_doctor_found(d, true, "left", "", NULL,
@@ -178,7 +222,7 @@ int bm_doctor_left(struct bm_doctor *d, struct bm_error *err)
     int rc = bm_job_store_list(d->jobs, on_job, &jobs, err);
 
     if (!rc && jobs.unfinished == 0)
-        rc = check_stamp(d);
+        rc = check_stamp(d, jobs.stamp_ended);
     for (size_t i = 0; !rc && i < d->kin->n; i++) {
         const struct bm_layer *layer = &d->kin->list[i].layer;
         BM_FREE char *folder = layer->type == BM_SOURCE_FILE && layer->path

@@ -143,10 +143,15 @@ const struct bm_field bm_chain_fields[] = {
 };
 
 const struct bm_field bm_layer_fields[] = {
-    FIELD(bm_layer, SOURCE, type),    FIELD(bm_layer, TEXT, path),
-    FIELD(bm_layer, TEXT, format),    FIELD(bm_layer, INT, index),
-    FIELD(bm_layer, BOOL, encrypted), FIELD(bm_layer, BOOL, sliced),
-    FIELD(bm_layer, U64, slice),      END,
+    FIELD(bm_layer, SOURCE, type),
+    FIELD(bm_layer, TEXT, path),
+    FIELD(bm_layer, TEXT, format),
+    FIELD(bm_layer, INT, index),
+    FIELD(bm_layer, BOOL, encrypted),
+    FIELD(bm_layer, BOOL, sliced),
+    FIELD(bm_layer, U64, slice),
+    FIELD(bm_layer, U64, id),
+    END,
 };
 
 const struct bm_field bm_snapshot_fields[] = {

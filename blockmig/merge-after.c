@@ -43,10 +43,11 @@ static bool is_hit(const struct bm_point *point,
 int bm_merge_forget(struct bm_mover *m, struct bm_job_point *point,
                     struct bm_error *err)
 {
+    struct bm_error why = BM_ERROR_INIT;
     int rc = bm_snapshot_forget(m->domain, point->name, err);
 
-    if (!rc && point->memory)
-        rc = bm_file_remove(point->memory, err);
+    if (!rc && point->memory && bm_file_remove(point->memory, &why) != 0)
+        rc = bm_mover_note(m, err, "%s is kept: %s", point->memory, why.cause);
     if (rc)
         return rc;
     point->gone = true;

@@ -90,6 +90,47 @@ int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
     return rc;
 }
 
+static int replaced(const struct bm_mover *m, const char *path,
+                    struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot merge layers of %s", m->job->domain);
+    bm_cause(err, "%s is not the file any more that the plan was made for",
+             path);
+    bm_remedy(err, "see 'blockmig snapshot tree %s'", m->job->domain);
+    return -ESTALE;
+}
+
+int bm_merge_check_files(struct bm_mover *m, const struct bm_job_merge *merge,
+                         struct bm_error *err)
+{
+    enum bm_merge_at at;
+    int rc = bm_merge_look(m, merge, &at, err);
+
+    for (size_t l = 0; !rc && l < merge->layers.n; l++) {
+        const struct bm_layer *layer = &merge->layers.layers[l];
+        uint64_t id = layer->path ? bm_file_id(layer->path) : 0;
+
+        if (layer->id && id && id != layer->id)
+            rc = replaced(m, layer->path, err);
+    }
+    return rc || at != BM_MERGE_CHAIN ? rc : bm_mover_check_away(m, err);
+}
+
+int bm_merge_held(const struct bm_mover *m, const struct bm_job_merge *merge,
+                  int rc, struct bm_error *err)
+{
+    BM_FREE char *cause = strdup(err->cause), *remedy = strdup(err->remedy);
+
+    if (rc != -ESTALE || !merge->begun)
+        return rc;
+    rc = bm_stuck(m->job, err);
+    bm_cause(err, "%s", cause ? cause : "");
+    bm_remedy(err, "%s%s`blockmig job resume %s`", remedy ? remedy : "",
+              remedy && remedy[0] ? "; then " : "when that is mended ",
+              m->job->id);
+    return rc;
+}
+
 /* --- no guest --- */
 
 static int started(struct bm_mover *m, const struct bm_job_merge *merge,
@@ -97,6 +138,21 @@ static int started(struct bm_mover *m, const struct bm_job_merge *merge,
 {
     return bm_mover_misplaced(m, bm_merge_disk(m->job, merge),
                               "on layers that were merged", NULL, err);
+}
+
+int bm_merge_check_off(struct bm_mover *m, const struct bm_job_merge *merge,
+                       struct bm_error *err)
+{
+    enum bm_merge_at at;
+    int rc = bm_mover_refresh_domain(m, err);
+
+    if (!rc)
+        rc = bm_merge_look(m, merge, &at, err);
+    if (rc || at != BM_MERGE_CHAIN)
+        return rc;
+    if (m->domain->active)
+        return started(m, merge, err);
+    return bm_merge_held(m, merge, bm_mover_check_away(m, err), err);
 }
 
 /* First the lock, then the look: a QEMU that comes later cannot open it. One
@@ -113,14 +169,11 @@ int bm_merge_hold(struct bm_mover *m, const struct bm_job_merge *merge,
     if (rc || at == BM_MERGE_MERGED || access(top, F_OK) != 0)
         return rc;
     *held = bm_frozen_lock(top, err);
-    rc = *held < 0 && *held != -EBUSY ? *held : bm_mover_refresh_domain(m, err);
-    if (!rc && *held < 0)
+    if (*held < 0 && *held != -EBUSY)
+        return *held;
+    if (*held < 0)
         return *held = -1, started(m, merge, err);
-    if (!rc && m->domain->active)
-        rc = bm_merge_look(m, merge, &at, err);
-    return !rc && m->domain->active && at == BM_MERGE_CHAIN
-               ? started(m, merge, err)
-               : rc;
+    return bm_merge_check_off(m, merge, err);
 }
 
 int bm_merge_stamp(struct bm_job_merge *merge, struct bm_error *err)

@@ -209,14 +209,18 @@ static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
     struct bm_disk *disk = bm_mover_disk(m, i);
 
     bool live = at == BM_MERGE_CHAIN && m->domain->active;
+    int rc, kind = 0;
 
     if (live && !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
         return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
                                   err);
-    return merge->begun
-               ? bm_users_other_domains(m->conn, m->job->uuid,
-                                        bm_merge_base(merge)->path, err)
-               : bm_merge_check_stand(m, merge, live, err);
+    rc = live && merge->begun
+             ? bm_blockjob_kind(m->domain, merge->target, &kind, err)
+             : 0;
+    if (rc || kind) /* a dead process has asked for it: it is written to */
+        return rc;
+    rc = bm_merge_check_stand(m, merge, live, err);
+    return bm_merge_held(m, merge, rc, err);
 }
 
 static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
@@ -320,12 +324,16 @@ int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
     BM_CLOSE int held = -1;
     int rc = bm_mover_refresh_domain(m, err);
 
+    if (!rc)
+        rc = bm_merge_held(m, merge, bm_merge_check_files(m, merge, err), err);
     if (!rc && several)
         rc = down_with_proof(m, merge, &held, err);
     if (!rc && !several)
         rc = bm_merge_forget_points(m, merge, err);
     if (!rc && several && merge->proven)
         rc = bm_merge_check_base(m, merge, err);
+    if (!rc && several)
+        rc = bm_merge_check_off(m, merge, err);
     if (!rc && several)
         rc = bm_merge_rename(m, merge, err);
     if (!rc)

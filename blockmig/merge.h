@@ -47,6 +47,17 @@ int bm_merge_undo(struct bm_mover *m, struct bm_job_merge *merge,
  * guest that runs. -ESTALE: it is not so. */
 int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
                          bool live, struct bm_error *err);
+/* Before anything is done to them: the layers are the files that the plan was
+ * made for, and no guest is off that will go on with them. -ESTALE: it is not
+ * so. */
+int bm_merge_check_files(struct bm_mover *m, const struct bm_job_merge *merge,
+                         struct bm_error *err);
+/* rc of these two: what was begun is held, -BM_STUCK. */
+int bm_merge_held(const struct bm_mover *m, const struct bm_job_merge *merge,
+                  int rc, struct bm_error *err);
+/* Of layers that are merged: no guest runs on them, or will go on with them. */
+int bm_merge_check_off(struct bm_mover *m, const struct bm_job_merge *merge,
+                       struct bm_error *err);
 /* Layers that no guest runs on: until the descriptor in *held (-1: there is
  * nothing to hold) is closed none is started on them. -ESTALE with
  * BM_EXIT_HELD: one was. */

@@ -190,6 +190,18 @@ int bm_mover_refresh_domain(struct bm_mover *m, struct bm_error *err)
     return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
 }
 
+int bm_mover_check_away(const struct bm_mover *m, struct bm_error *err)
+{
+    const char *where = m->domain ? bm_domain_away(m->domain) : NULL;
+
+    if (!where)
+        return 0;
+    bm_fail(err, ESTALE, "cannot change the disks of %s", m->job->domain);
+    bm_cause(err, "%s, which names the images as they are now", where);
+    return bm_remedy(err, "bring the guest back, by virsh start or restore"),
+           -ESTALE;
+}
+
 int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err)
 {
     *arrived = 0;

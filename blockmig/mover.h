@@ -66,6 +66,9 @@ void bm_mover_unlock(struct bm_mover *m);
 int bm_mover_refresh(struct bm_mover *m, struct bm_error *err);
 /* The same; -ENOENT: there is no such domain any more. */
 int bm_mover_refresh_domain(struct bm_mover *m, struct bm_error *err);
+/* After that, before a disk of it is changed: -ESTALE: it is off, and will go
+ * on where it was, with the images as they are (bm_domain_away). */
+int bm_mover_check_away(const struct bm_mover *m, struct bm_error *err);
 /* After that: how many disks stand on their new image (BM_AT_DEST); the others
  * stand where they were. As bm_mover_misplaced: one does not. */
 int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err);

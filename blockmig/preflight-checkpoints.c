@@ -76,6 +76,22 @@ static int check_disk(const struct bm_looking *look,
                       checkpoint->name);
 }
 
+/* libvirt 9.0 refuses to redefine a snapshot then, which each of these does. */
+int bm_preflight_no_checkpoints(const struct bm_looking *look)
+{
+    bool revert = !strcmp(look->job->snapshot->verb, "revert");
+
+    if (look->domain->checkpoints == 0 || (look->domain->active && !revert))
+        return 0;
+    return BM_REFUSED(look, NAME, "",
+                      revert ? "delete them (virsh checkpoint-delete)"
+                             : "start the guest, or delete them (virsh "
+                               "checkpoint-delete)",
+                      "libvirt changes no snapshot of a domain that is off "
+                      "and has checkpoints (%d)",
+                      look->domain->checkpoints);
+}
+
 int bm_preflight_checkpoints(const struct bm_looking *look,
                              struct bm_error *err)
 {

@@ -142,6 +142,8 @@ int bm_preflight_merge(struct bm_connection *conn, struct bm_domain *domain,
     const struct bm_looking look = {conn, domain, NULL, job, preflight};
     int rc = bm_preflight_domain(&look, err);
 
+    if (!rc)
+        rc = bm_preflight_no_checkpoints(&look);
     for (size_t i = 0; !rc && i < job->n_disks; i++) {
         struct bm_disk *disk = bm_domain_disk(domain, job->disks[i].target);
 

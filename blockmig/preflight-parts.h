@@ -37,6 +37,8 @@ int bm_preflight_chain(const struct bm_looking *look,
 /* libvirt's snapshots of the domain: whether they can be carried over. */
 int bm_preflight_snapshots(const struct bm_looking *look, struct bm_error *err);
 int bm_preflight_rescue(const struct bm_looking *look);
+/* Of a snapshot job: none where libvirt would refuse it for them. */
+int bm_preflight_no_checkpoints(const struct bm_looking *look);
 int bm_preflight_checkpoints(const struct bm_looking *look,
                              struct bm_error *err);
 /* Room for the worst case on each file system: images and overlays; and where

@@ -12,6 +12,7 @@
 #include "nbd/units.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -44,6 +45,11 @@ static int check_folder(const struct bm_looking *look,
 
     if (!folder)
         return -ENOMEM;
+    if (strlen(plan->overlay) - strlen(folder) - 1 > NAME_MAX)
+        return BM_REFUSED(look, "overlay-name", plan->target,
+                          "give the restore point a shorter one",
+                          "no file can have so long a name: %.100s...",
+                          plan->overlay + strlen(folder) + 1);
     if (access(folder, W_OK | X_OK) != 0)
         return BM_REFUSED(look, "overlay-folder", plan->target,
                           "make it writable, or give --overlay-dir",
@@ -109,6 +115,8 @@ int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
     const struct bm_looking look = {conn, domain, NULL, job, preflight};
     int rc = bm_preflight_domain(&look, err);
 
+    if (!rc)
+        rc = bm_preflight_no_checkpoints(&look);
     for (size_t i = 0; !rc && i < job->n_disks; i++) {
         const struct bm_job_disk *plan = &job->disks[i];
         struct bm_disk *disk = bm_domain_disk(domain, plan->target);

@@ -125,7 +125,8 @@ static int check_stamp(const struct bm_looking *look)
     if (strstr(look->domain->stamp, look->job->id))
         return 0;
     return BM_REFUSED(look, "stamp", "",
-                      "resume that job with its own --state; if it is lost: "
+                      "resume that job with its own --state; if it has ended: "
+                      "blockmig snapshot doctor --fix; if it is lost: "
                       "virsh metadata DOMAIN --uri " BM_STAMP_URI " --remove",
                       "the domain bears the stamp of a blockmig job: %s",
                       look->domain->stamp);

@@ -116,8 +116,12 @@ int bm_create_ask(struct bm_mover *m, struct bm_error *err)
     if (!overlays)
         return bm_fail_errno(err, ENOMEM, "cannot make a snapshot");
     bm_point("freezing.sent");
-    rc = bm_snapshot_create(m->domain, &spec,
-                            spec.memory ? MEMORY_MS : bm_call_ms(), err);
+    rc = bm_mover_refresh_domain(m, err);
+    if (!rc)
+        rc = bm_mover_check_away(m, err);
+    if (!rc)
+        rc = bm_snapshot_create(m->domain, &spec,
+                                spec.memory ? MEMORY_MS : bm_call_ms(), err);
     bm_point("freezing.frozen");
     return rc;
 }

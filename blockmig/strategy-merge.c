@@ -7,17 +7,21 @@
  * itself comes last, by an active commit.
  */
 #include "blockmig/ballast.h"
+#include "blockmig/files.h"
 #include "blockmig/fronts.h"
+#include "blockmig/lost.h"
 #include "blockmig/merge.h"
 #include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/room.h"
 #include "blockmig/strategy.h"
+#include "nbd/cleanup.h"
 #include "nbd/units.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 static const enum bm_state states[] = {
     BM_STATE_ALLOCATING,    BM_STATE_FREEZING,  BM_STATE_COPYING,
@@ -264,6 +268,39 @@ static int end_or_undo(struct bm_mover *m, struct bm_job_merge *merge,
     return rc || !wrong ? rc : bm_merge_undo(m, merge, err);
 }
 
+/* With the domain gone: what its guest wrote last may be there alone. */
+static int check_front(struct bm_mover *m, const char *front,
+                       struct bm_error *err)
+{
+    bool any = false;
+    int rc = access(front, F_OK) == 0 ? bm_lost_holds(front, &any, err) : 0;
+
+    if (rc || !any)
+        return rc ? rc : bm_file_remove(front, err);
+    rc = bm_stuck(m->job, err);
+    bm_cause(err, "domain %s is gone, and %s holds what its guest wrote last",
+             m->job->domain, front);
+    bm_remedy(err,
+              "define it again, on that image, or delete the image; then "
+              "`blockmig job resume %s`",
+              m->job->id);
+    return rc;
+}
+
+static int end_without_domain(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        for (int k = m->job->fronts_sent; !rc && k > 0; k--) {
+            BM_FREE char *front = bm_job_front(m->job, &m->job->disks[i], k);
+
+            rc = front ? check_front(m, front, err)
+                       : bm_fail_errno(err, ENOMEM, "cannot end a merge");
+        }
+    return rc ? rc : tidy(m, err);
+}
+
 /* What is merged stays merged, and is brought to its end; the rest is left as
  * it is. */
 static int roll_back(struct bm_mover *m, struct bm_error *err)
@@ -272,7 +309,7 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
     struct bm_job_merge *merge = next_merge(m->job);
 
     if (rc || !m->domain)
-        return rc;
+        return rc ? rc : end_without_domain(m, err);
     rc = bm_fronts_adopt(m, err);
     if (!rc && merge)
         rc = bm_merge_stop(m, merge, err);

@@ -280,7 +280,9 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_mover_arrived(m, &there, err);
     if (!rc && there < m->job->n_disks) {
-        rc = stop_guest(m, err);
+        rc = bm_mover_check_away(m, err);
+        if (!rc)
+            rc = stop_guest(m, err);
         if (!rc)
             rc = put_on(m, err);
         if (!rc)
@@ -320,8 +322,10 @@ static int drop_empty(struct bm_mover *m, const struct bm_job_disk *disk,
 
 static int release(struct bm_mover *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_mover_refresh(m, err);
 
+    if (!rc && !m->domain)
+        return bm_mover_note(m, err, "the domain is gone meanwhile");
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = drop_empty(m, &m->job->disks[i], err);
     return rc ? rc : bm_domain_stamp(m->domain, NULL, err);

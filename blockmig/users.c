@@ -65,7 +65,7 @@ static int on_user(void *opaque, const struct bm_image_use *use)
         return 0;
     if (bm_wanted_is(&search->wanted, use->path))
         return own && use->overlay ? 0 : used(search, "domain", use->name);
-    if (!search->headers ||
+    if (!search->headers || use->plain ||
         (stat(use->path, &st) < 0
              ? errno == ENOENT
              : !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
@@ -134,7 +134,7 @@ int bm_users_none(struct bm_connection *conn, const char *uuid,
 
     search_init(&search, path, uuid, err);
     search.headers = true;
-    rc = bm_domain_image_users(conn, on_user, &search, err);
+    rc = bm_domain_file_users(conn, on_user, &search, err);
     if (!rc)
         rc = look_at_neighbours(&search);
     bm_names_clear(&search.seen);

@@ -3,6 +3,7 @@
 #include "nbd/names.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -41,4 +42,17 @@ bool bm_same_file(const char *a, const char *b)
     return strcmp(a, b) == 0 ||
            (stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
             sa.st_ino == sb.st_ino);
+}
+
+uint64_t bm_file_id(const char *path)
+{
+    struct statx it;
+    uint64_t born = 0;
+
+    if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &it) != 0)
+        return 0;
+    if (it.stx_mask & STATX_BTIME)
+        born =
+            (uint64_t)it.stx_btime.tv_sec * 1000000000 + it.stx_btime.tv_nsec;
+    return it.stx_ino + born * 1000003;
 }

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct bm_names {
     char **all; /* owned */
@@ -23,5 +24,9 @@ void bm_names_clear(struct bm_names *names);
 /* Whether both names lead to one file; a name that leads to none is like itself
  * only. */
 bool bm_same_file(const char *a, const char *b);
+/* A number that another file of that name does not have, also when it got the
+ * same inode; 0: there is none. Where the file system keeps no time of birth
+ * the inode must do. */
+uint64_t bm_file_id(const char *path);
 
 #endif

@@ -88,6 +88,7 @@ int bm_chain_add(struct bm_chain *chain, const struct bm_layer *layer)
     made->encrypted = layer->encrypted;
     made->sliced = layer->sliced;
     made->slice = layer->slice;
+    made->id = layer->id;
     return 0;
 }
 

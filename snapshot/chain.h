@@ -35,6 +35,7 @@ struct bm_layer {
     bool encrypted, sliced;
     uint64_t slice; /* bytes: only the first so many of a raw image are the
                      * disk; 0: all, or a slice that begins elsewhere */
+    uint64_t id;    /* bm_file_id when it was looked at; 0: not known */
 };
 
 struct bm_chain {

@@ -142,6 +142,7 @@ struct bm_image_use {
     const char *path;
     bool overlay; /* it is what a restore point has put on its state: the point
                    * does not need it */
+    bool plain;   /* no image: a guest's memory, firmware, a kernel */
 };
 
 /* Calls fn for each image path that any domain of this connection (live or
@@ -149,5 +150,8 @@ struct bm_image_use {
 typedef int (*bm_image_user)(void *opaque, const struct bm_image_use *use);
 int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
                           void *opaque, struct bm_error *err);
+/* And for each file that is no image. */
+int bm_domain_file_users(struct bm_connection *conn, bm_image_user fn,
+                         void *opaque, struct bm_error *err);
 
 #endif

@@ -19,14 +19,15 @@
 struct user {
     char uuid[VIR_UUID_STRING_BUFLEN];
     char *name, *path;
-    bool overlay;
+    bool overlay, plain;
 };
 
 struct users_call {
     virConnectPtr conn; /* a reference */
     struct user *users;
     size_t n;
-    bool overlay; /* of what is being read */
+    bool overlay, plain; /* of what is being read */
+    bool all;            /* what is no image, too */
 };
 
 static void users_free(void *arg)
@@ -58,6 +59,7 @@ static int add_user(struct users_call *call, virDomainPtr dom, char *path)
     user = &users[call->n];
     user->path = path;
     user->overlay = call->overlay;
+    user->plain = call->plain;
     user->name = strdup(virDomainGetName(dom));
     call->n++;
     return user->name ? virDomainGetUUIDString(dom, user->uuid) : -1;
@@ -86,6 +88,28 @@ static bool is_overlays(xmlNodePtr node)
            !strcmp((const char *)node->name, "disks");
 }
 
+/* <memory file=> of a snapshot, and what <os> names. */
+static int add_plain(struct users_call *call, virDomainPtr dom, xmlNodePtr node)
+{
+    static const char *const names[] = {"nvram", "loader", "kernel", "initrd",
+                                        "dtb"};
+    char *path = NULL;
+    int rc = 0;
+
+    if (!strcmp((const char *)node->name, "memory"))
+        path = bm_xml_attr(node, "file");
+    for (size_t i = 0; !path && i < sizeof names / sizeof *names; i++)
+        if (!strcmp((const char *)node->name, names[i]))
+            path = bm_xml_text(node);
+    call->plain = true;
+    if (path && path[0] == '/')
+        rc = add_user(call, dom, path);
+    else
+        free(path);
+    call->plain = false;
+    return rc;
+}
+
 /* Every <source> at any depth: disks, backing chains, mirrors, snapshots. */
 static int add_sources(struct users_call *call, virDomainPtr dom,
                        xmlNodePtr node)
@@ -106,6 +130,8 @@ static int add_sources(struct users_call *call, virDomainPtr dom,
             if (add_volume(call, dom, node) < 0)
                 return -1;
         }
+        if (call->all && add_plain(call, dom, node) < 0)
+            return -1;
         call->overlay |= overlays;
         rc = add_sources(call, dom, node->children);
         call->overlay &= !overlays;
@@ -170,14 +196,15 @@ static int users_fn(void *arg)
     return rc;
 }
 
-int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
-                          void *opaque, struct bm_error *err)
+static int users(struct bm_connection *conn, bool all, bm_image_user fn,
+                 void *opaque, struct bm_error *err)
 {
     struct users_call *call = calloc(1, sizeof *call);
     int rc;
 
     if (!call)
         return bm_fail_errno(err, ENOMEM, "cannot list the users of images");
+    call->all = all;
     call->conn = bm_connection_handle(conn);
     if (!call->conn) {
         free(call);
@@ -191,11 +218,24 @@ int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
     for (size_t i = 0; !rc && i < call->n; i++) {
         const struct user *user = &call->users[i];
 
-        rc = fn(opaque, &(struct bm_image_use){user->uuid, user->name,
-                                               user->path, user->overlay});
+        rc = fn(opaque,
+                &(struct bm_image_use){user->uuid, user->name, user->path,
+                                       user->overlay, user->plain});
     }
     users_free(call);
     return rc;
+}
+
+int bm_domain_image_users(struct bm_connection *conn, bm_image_user fn,
+                          void *opaque, struct bm_error *err)
+{
+    return users(conn, false, fn, opaque, err);
+}
+
+int bm_domain_file_users(struct bm_connection *conn, bm_image_user fn,
+                         void *opaque, struct bm_error *err)
+{
+    return users(conn, true, fn, opaque, err);
 }
 
 /* --- of one domain --- */

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/kin.h"
 
+#include "nbd/names.h"
 #include "snapshot/kin-others.h"
 
 #include <errno.h>
@@ -117,6 +118,7 @@ static int fill(struct bm_kin_image *image, const struct bm_layer *layer,
         image->there = true;
         image->dev = st.st_dev;
         image->ino = st.st_ino;
+        image->layer.id = bm_file_id(layer->path);
         image->held = (uint64_t)st.st_blocks * 512;
     }
     return (layer->path && !image->layer.path) ||

@@ -314,6 +314,30 @@ test_shared() {
     ok "two domains on one base do not feel each other"
 }
 
+# What libvirt, or the file system, would refuse half-way.
+test_limits() {
+    local long
+    layers c1 2
+    lab_virsh -q checkpoint-create-as c1 cp
+    expect 3 'checkpoints' blockmig snapshot revert c1 s1 --force
+    off c1
+    expect 3 'checkpoints' blockmig snapshot delete c1 s2
+    expect 3 'checkpoints' blockmig snapshot create c1 x
+    lab_virsh -q start c1
+    snap delete c1 s2
+    lab_virsh -q checkpoint-delete c1 cp
+    check_model
+    end_guest
+    long=$(ds1 "$(printf 'y%.0s' {1..130}).qcow2")
+    image -f qcow2 "$long" $size
+    lab define c2 --disk "format=qcow2,path=$long"
+    expect 3 'so long a name' blockmig snapshot create c2 \
+        "$(printf 'x%.0s' {1..128})"
+    lab_virsh -q undefine c2
+    rm "$long"
+    ok "checkpoints of a guest that is off, and names that are too long"
+}
+
 test_refused() {
     local before
     layers b1 2
@@ -425,7 +449,8 @@ test_depth() {
     ok "from depth 32 to 1: 0 wrong"
 }
 
-default='interop revert disks worked up verify proof shared refused stores guest'
+default='interop revert disks worked up verify proof shared refused limits stores
+    guest'
 long="$default depth"
 tests=${PARTS:-$([ "$BM_LONG" = 1 ] && echo "$long" || echo "$default")}
 lab_begin
