@@ -107,21 +107,39 @@ int bm_create_prepare(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : bm_lost_expect(m, BM_FREEZE_NEW, err);
 }
 
-int bm_create_ask(struct bm_mover *m, struct bm_error *err)
+static int detached(const struct bm_job *job, size_t i, struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot make restore point %s of %s",
+            job->snapshot->name, job->domain);
+    bm_cause(err, "disk %s is gone", job->disks[i].target);
+    return bm_remedy(err, "try again"), -ESTALE;
+}
+
+/* Of the disks as they are now. */
+static int ask(struct bm_mover *m, struct bm_error *err)
 {
     BM_FREE const char **overlays = overlays_of(m);
     const struct bm_snapshot_spec spec = spec_of(m, overlays);
-    int rc;
 
     if (!overlays)
         return bm_fail_errno(err, ENOMEM, "cannot make a snapshot");
+    return bm_snapshot_create(m->domain, &spec,
+                              spec.memory ? MEMORY_MS : bm_call_ms(), err);
+}
+
+int bm_create_ask(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
     bm_point("freezing.sent");
     rc = bm_mover_refresh_domain(m, err);
     if (!rc)
         rc = bm_mover_check_away(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        if (!bm_mover_disk(m, i))
+            rc = detached(m->job, i, err);
     if (!rc)
-        rc = bm_snapshot_create(m->domain, &spec,
-                                spec.memory ? MEMORY_MS : bm_call_ms(), err);
+        rc = ask(m, err);
     bm_point("freezing.frozen");
     return rc;
 }

@@ -94,6 +94,22 @@ test_away() {
     ok "a guest that is off, and will go on where it was"
 }
 
+# A disk is taken away before libvirt is asked.
+test_detached() {
+    new_guest d1
+    image -f qcow2 "$(ds1 d1-vdb.qcow2)" $size
+    lab_virsh -q attach-disk d1 "$(ds1 d1-vdb.qcow2)" vdb --config \
+        --subdriver qcow2
+    mover_start freezing.sent snapshot create d1 new
+    mover_stands
+    lab_virsh -q detach-disk d1 vdb --config
+    mover_signal CONT
+    mover_ends 60 1 'disk vdb is gone'
+    check_model
+    end_guest
+    ok "a disk that is gone"
+}
+
 # A transient guest has ended during a merge, and with it the domain.
 test_gone() {
     local point front
@@ -167,7 +183,7 @@ test_memory() {
     ok "the memory of a restore point"
 }
 
-tests=${PARTS:-$(some 3 header clone away gone restored memory)}
+tests=${PARTS:-$(some 3 header clone away detached gone restored memory)}
 lab_begin
 model_begin
 for one in $tests; do
