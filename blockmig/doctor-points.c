@@ -134,8 +134,8 @@ static int check_missing(struct bm_doctor *d, const struct bm_point *point,
                 ? "bring its images, or their store, back; where another image "
                   "of the domain is beside them --fix takes it off the list"
                 : "bring them back, or delete the restore point",
-            "restore point %s: %zu of its %zu images are not there",
-            point->name, missing, external);
+            "restore point %s: missing images: %zu of %zu", point->name,
+            missing, external);
     if (bm_snapshot_forget(d->domain, point->name, err) != 0)
         return -err->code;
     return bm_doctor_found(d, true, "point", "", NULL,

@@ -43,8 +43,9 @@ static int check_kept(const struct bm_looking *look,
     int rc = check_formats(look, plan);
 
     if (!rc)
-        rc = BM_FINE(look, "chain", plan->target,
-                     "%zu layers get an image of their own", plan->n_lower + 1);
+        rc = BM_FINE(look, "chain", plan->target, "%s",
+                     plan->n_lower ? "several layers get an image each"
+                                   : "one layer gets an image of its own");
     if (!rc && plan->shared)
         rc = BM_FINE(look, "chain", plan->target,
                      "%zu below them stay where they are: %s", stay,

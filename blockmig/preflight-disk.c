@@ -117,8 +117,8 @@ static int check_layers(const struct bm_looking *look,
                               strerror(errno));
     }
     *readable = plan->source.n > 0;
-    return BM_FINE(look, "source", plan->target, "%zu layers, all readable",
-                   plan->source.n);
+    return BM_FINE(look, "source", plan->target, "%zu layer%s, all readable",
+                   plan->source.n, plan->source.n == 1 ? "" : "s");
 }
 
 /* stays: the layer is not moved, only read through. */
