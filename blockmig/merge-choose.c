@@ -169,7 +169,18 @@ static int choose_delete(struct bm_merging *m, struct bm_error *err)
 
 /* --- consolidate --- */
 
-/* The oldest of those that stay; NULL: none. Internal ones are not ours. */
+static bool parent_stays(const struct bm_merging *m,
+                         const struct bm_point *point)
+{
+    for (size_t p = 0; point->parent && p < m->points->n; p++)
+        if (!m->points_go[p] && !bm_point_internal(&m->points->list[p]) &&
+            !strcmp(m->points->list[p].name, point->parent))
+            return true;
+    return false;
+}
+
+/* The oldest of those that stay; NULL: none. Internal ones are not ours. A
+ * clock may have been set back: none is older than what it descends from. */
 static const struct bm_point *oldest(const struct bm_merging *m)
 {
     const struct bm_point *found = NULL;
@@ -178,6 +189,7 @@ static const struct bm_point *oldest(const struct bm_merging *m)
         const struct bm_point *point = &m->points->list[p];
 
         if (!m->points_go[p] && !bm_point_internal(point) &&
+            !parent_stays(m, point) &&
             (!found || point->created_s < found->created_s))
             found = point;
     }

@@ -163,6 +163,22 @@ Test(merge_choose, consolidate_keeps_the_newest_and_merges_runs)
     cr_assert_eq(run_of(&options, 0), 3);
 }
 
+Test(merge_choose, a_clock_that_was_set_back_makes_no_point_the_oldest)
+{
+    const struct bm_merge_options options = {.verb = "consolidate", .keep = 1};
+
+    draw(4, (const int[]){-1, 0, 1, 2});
+    add_point("s1", 0);
+    add_point("s2", 1);
+    add_point("s3", 2);
+    points_list[1].parent = (char *)"s1";
+    points_list[2].parent = (char *)"s2";
+    points_list[2].created_s = -1;
+    cr_assert_eq(choose(&options), 0);
+    cr_assert(points_go[0] && points_go[1]);
+    cr_assert_not(points_go[2]);
+}
+
 Test(merge_choose, a_base_without_a_name_may_be_a_template)
 {
     struct bm_merge_options options = {.verb = "consolidate", .keep = -1};
