@@ -48,10 +48,11 @@ static char *disk_names(const struct bm_job *job)
 static int list_row(struct list *list, const struct bm_job *job, bool running)
 {
     BM_FREE char *disks = disk_names(job);
-    char created[40];
+    char created[40], what[160];
     const char *cells[] = {job->id,
                            bm_state_name(job->state),
                            cli_running(job, running),
+                           cli_job_what(job, what, sizeof what),
                            job->domain,
                            disks,
                            job->store,
@@ -77,8 +78,8 @@ static int list_one(void *opaque, const struct bm_job *job)
 static int print_list(struct bm_job_store *jobs,
                       const struct cli_options *options, struct bm_error *err)
 {
-    static const char *const head[] = {"JOB",   "STATE", "RUNNING", "DOMAIN",
-                                       "DISKS", "STORE", "CREATED"};
+    static const char *const head[] = {"JOB",    "STATE", "RUNNING", "WHAT",
+                                       "DOMAIN", "DISKS", "STORE",   "CREATED"};
     struct list list = {.options = options, .jobs = jobs};
     int rc;
 

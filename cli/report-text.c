@@ -10,6 +10,7 @@
 #include "nbd/units.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define RANGES 64 /* that a person is shown */
 
@@ -163,13 +164,28 @@ const char *cli_running(const struct bm_job *job, bool running)
     return !running ? "no" : job->paused ? "paused" : "yes";
 }
 
+const char *cli_job_what(const struct bm_job *job, char *buf, size_t size)
+{
+    const struct bm_job_snapshot *snapshot = job->snapshot;
+    const char *name = snapshot ? snapshot->name : NULL;
+
+    if (!snapshot)
+        return "move";
+    if (!name && !strcmp(snapshot->verb, "delete") && snapshot->n_points)
+        name = snapshot->points[0].name;
+    snprintf(buf, size, "%s%s%.100s", snapshot->verb, name ? " " : "",
+             name ? name : "");
+    return buf;
+}
+
 void cli_job_text(const struct bm_job *job, bool running)
 {
-    char created[40], ended[40];
+    char created[40], ended[40], what[160];
 
     line_text("job", job->id);
     line_text("state", bm_state_name(job->state));
     line_text("running", cli_running(job, running));
+    line_text("what", cli_job_what(job, what, sizeof what));
     line_text("domain", job->domain);
     line_text("uuid", job->uuid);
     line_text("uri", job->uri);

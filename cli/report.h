@@ -18,6 +18,8 @@ void cli_result_text(const struct bm_job *job);
 /* The whole journal, and whether a process runs it. NULL: no memory. */
 json_object *cli_job_json(const struct bm_job *job, bool running);
 void cli_job_text(const struct bm_job *job, bool running);
+/* "move", "delete s2": in buf, or a constant. */
+const char *cli_job_what(const struct bm_job *job, char *buf, size_t size);
 
 /* "yes", "no", or "paused" by its user. */
 const char *cli_running(const struct bm_job *job, bool running);

@@ -124,7 +124,7 @@ test_watch_running() {
     expect 0 '' blockmig move y1 --to "$LAB_DIR/ds1" --name y1-again.qcow2 \
         --detach --bandwidth 1M --json
     job=$(jq -r .job <<<"$output")
-    blockmig job list | grep -q "^$job .* yes  *y1 .*vda" ||
+    blockmig job list | grep -q "^$job .* yes  *move  *y1 .*vda" ||
         fail "not in job list: $(blockmig job list)"
     (
         sleep 0.5

@@ -209,6 +209,8 @@ test_verify() {
     [[ ! "$output" =~ (noted|CHANGED) ]] || fail "not as it was: $output"
     # a commit hands the manifest on
     snap delete y1 s2
+    grep -q ' delete s2 .* y1 ' <<<"$(blockmig job list --all)" ||
+        fail "$(blockmig job list --all)"
     snap verify y1
     [[ ! "$output" =~ (noted|CHANGED) ]] || fail "not handed on: $output"
     check_model
