@@ -139,6 +139,19 @@ test_gone() {
     ok "a domain that is gone, and what its guest wrote last"
 }
 
+# A revert has only to end, and its domain is gone.
+test_undefined() {
+    layers u1 2
+    off u1
+    killed_at releasing revert u1 s1
+    lab_virsh -q undefine u1 --snapshots-metadata >/dev/null
+    expect 0 'gone meanwhile' blockmig job resume "$job"
+    expect 0 '' blockmig job list
+    [[ ! "$output" =~ $job ]] || fail "it has not ended"
+    rm "$LAB_DIR"/ds1/u1*
+    ok "a domain that is gone when a revert is done"
+}
+
 # The state directory is an older copy: its job has ended long ago.
 test_restored() {
     local point
@@ -183,7 +196,8 @@ test_memory() {
     ok "the memory of a restore point"
 }
 
-tests=${PARTS:-$(some 3 header clone away detached gone restored memory)}
+tests=${PARTS:-$(some 4 header clone away detached gone undefined restored \
+    memory)}
 lab_begin
 model_begin
 for one in $tests; do
