@@ -175,8 +175,7 @@ static int check_stranger(struct bm_doctor *d, const struct bm_kin_image *image)
 {
     bool all_there = true;
 
-    if (strncmp(image->other, "the image ", 10) != 0 ||
-        bm_doctor_of_job(d, image->layer.path))
+    if (!image->stray || bm_doctor_of_job(d, image->layer.path))
         return 0;
     for (size_t i = 0; i < d->kin->n; i++)
         all_there &= d->kin->list[i].there;

@@ -30,7 +30,7 @@ static int on_job(void *opaque, const struct bm_job *job)
 {
     struct jobs *jobs = opaque;
     struct bm_doctor *d = jobs->doctor;
-    bool runs = bm_job_running(d->jobs, job->id);
+    bool runs;
 
     if (strcmp(job->uuid, d->domain->uuid) != 0)
         return 0;
@@ -40,6 +40,7 @@ static int on_job(void *opaque, const struct bm_job *job)
         return 0;
     }
     jobs->unfinished++;
+    runs = bm_job_running(d->jobs, job->id);
     if (runs && is_live_view(job))
         return 0;
     return bm_doctor_found(d, false, "job", "",

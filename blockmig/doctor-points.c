@@ -45,7 +45,6 @@ static int check_headers(struct bm_doctor *d, const struct bm_disk *disk)
         rc = 1;
     for (size_t l = 0; !rc && l < header.n && l < disk->chain.n; l++)
         if (header.layers[l].path && disk->chain.layers[l].path &&
-            strcmp(header.layers[l].path, disk->chain.layers[l].path) &&
             !bm_same_file(header.layers[l].path, disk->chain.layers[l].path))
             rc = 1;
     if (rc)

@@ -24,19 +24,12 @@ static int no_layer(const struct bm_merging *m, const char *name,
 static int find_layer(const struct bm_merging *m, const struct bm_disk *disk,
                       const char *name, int otherwise, struct bm_error *err)
 {
-    size_t len = strlen(disk->target);
+    const struct bm_layer *layer = name ? bm_disk_numbered(disk, name) : NULL;
 
     if (!name)
         return otherwise;
-    for (size_t l = 0; l < disk->chain.n; l++) {
-        const struct bm_layer *layer = &disk->chain.layers[l];
-        char index[32];
-
-        snprintf(index, sizeof index, "[%d]", layer->index);
-        if (layer->index && !strncmp(name, disk->target, len) &&
-            !strcmp(name + len, index))
-            return bm_kin_index(m->kin, layer->path);
-    }
+    if (layer)
+        return bm_kin_index(m->kin, layer->path);
     for (int i = otherwise; i >= 0; i = m->kin->list[i].below)
         if (bm_kin_index(m->kin, name) == i)
             return i;

@@ -13,9 +13,7 @@
  * What is left to qemu-img: a base that must grow; layers that hold parts
  * smaller than BM_SPARSE.
  */
-#include "blockmig/heed.h"
 #include "blockmig/merge-reading.h"
-#include "blockmig/pacer.h"
 #include "nbd/cleanup.h"
 #include "nbd/copy.h"
 #include "nbd/imagelock.h"
@@ -26,13 +24,10 @@
 
 static int on_progress(void *opaque, uint64_t done, uint64_t total)
 {
-    struct bm_merge_reading *r = opaque;
+    const struct bm_merge_reading *r = opaque;
 
-    r->moved = done;
-    bm_heed(r->m);
-    bm_pacer_tick(r->m->pacer, r->m, done);
-    bm_mover_progress(r->m, done, total);
-    return bm_mover_cancelled(r->m);
+    return bm_merge_reading_progress(opaque, done, total) ||
+           bm_mover_cancelled(r->m);
 }
 
 static int open_base(const struct bm_merge_reading *r, struct bm_device **out,

@@ -62,7 +62,7 @@ void bm_merge_reading_free(struct bm_merge_reading *r)
 
 /* --- in the thread of the work --- */
 
-static int on_progress(void *opaque, uint64_t done, uint64_t total)
+int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total)
 {
     struct bm_merge_reading *r = opaque;
 
@@ -83,7 +83,7 @@ struct bm_scan bm_merge_reading_scan(struct bm_merge_reading *r,
                             .only = only,
                             .throttle = r->throttle,
                             .lanes = r->lanes ? r->lanes : view->device->lanes,
-                            .progress = on_progress,
+                            .progress = bm_merge_reading_progress,
                             .opaque = r};
 }
 

@@ -62,6 +62,8 @@ char *bm_merge_reading_before(const struct bm_mover *m,
 int bm_merge_reading_open(const struct bm_merge_reading *r, size_t skip,
                           unsigned depth, struct bm_view *view,
                           struct bm_error *err);
+/* The progress of what r->work reads, as of struct bm_flow. */
+int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total);
 struct bm_scan bm_merge_reading_scan(struct bm_merge_reading *r,
                                      const struct bm_view *view,
                                      const struct bm_bitmap *only);

@@ -119,15 +119,14 @@ int bm_merge_check_files(struct bm_mover *m, const struct bm_job_merge *merge,
 int bm_merge_held(const struct bm_mover *m, const struct bm_job_merge *merge,
                   int rc, struct bm_error *err)
 {
-    BM_FREE char *cause = strdup(err->cause), *remedy = strdup(err->remedy);
+    const struct bm_error why = *err;
 
     if (rc != -ESTALE || !merge->begun)
         return rc;
     rc = bm_stuck(m->job, err);
-    bm_cause(err, "%s", cause ? cause : "");
-    bm_remedy(err, "%s%s`blockmig job resume %s`", remedy ? remedy : "",
-              remedy && remedy[0] ? "; then " : "when that is mended ",
-              m->job->id);
+    bm_cause(err, "%s", why.cause);
+    bm_remedy(err, "%s%s`blockmig job resume %s`", why.remedy,
+              why.remedy[0] ? "; then " : "when that is mended ", m->job->id);
     return rc;
 }
 

@@ -172,13 +172,11 @@ static int commit_by_qemu(struct bm_mover *m, struct bm_job_merge *merge,
     const struct bm_layer *top = &merge->layers.layers[0];
     const struct bm_layer *base = bm_merge_base(merge);
     struct off off = {m, merge->held};
-    int rc;
 
     bm_mover_progress(m, 0, merge->held);
-    rc = bm_image_commit_at(top->path, top->format,
-                            merge->layers.n > 2 ? base->path : NULL,
-                            m->job->bandwidth, on_off_tick, &off, err);
-    return rc;
+    return bm_image_commit_at(top->path, top->format,
+                              merge->layers.n > 2 ? base->path : NULL,
+                              m->job->bandwidth, on_off_tick, &off, err);
 }
 
 /* One pass; what was merged by one that was killed is merged again. The layers

@@ -153,6 +153,12 @@ static bool stands_on_ours(const struct bm_job *job)
             job->state != BM_STATE_ROLLING_BACK);
 }
 
+static void tell_away(const char *where, struct bm_error *err)
+{
+    bm_cause(err, "%s, which names the images as they are now", where);
+    bm_remedy(err, "bring the guest back, by virsh start or restore");
+}
+
 /* A guest that is off for good can be moved without it. One that will go on
  * where it was knows its disks by the names of our overlays. */
 static int check_here(const struct bm_mover *m, struct bm_error *err)
@@ -165,9 +171,7 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
         bm_state_final(state) || !stands_on_ours(m->job))
         return 0;
     rc = bm_stuck(m->job, err);
-    bm_cause(err, "%s, which names the images as they are now", where);
-    bm_remedy(err, "bring the guest back, by virsh start or restore");
-    return rc;
+    return tell_away(where, err), rc;
 }
 
 int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
@@ -197,9 +201,7 @@ int bm_mover_check_away(const struct bm_mover *m, struct bm_error *err)
     if (!where)
         return 0;
     bm_fail(err, ESTALE, "cannot change the disks of %s", m->job->domain);
-    bm_cause(err, "%s, which names the images as they are now", where);
-    return bm_remedy(err, "bring the guest back, by virsh start or restore"),
-           -ESTALE;
+    return tell_away(where, err), -ESTALE;
 }
 
 int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err)

@@ -43,9 +43,9 @@ static int check_kept(const struct bm_looking *look,
     int rc = check_formats(look, plan);
 
     if (!rc)
-        rc = BM_FINE(look, "chain", plan->target, "%s",
-                     plan->n_lower ? "several layers get an image each"
-                                   : "one layer gets an image of its own");
+        rc = BM_FINE(look, "chain", plan->target, "%zu layer%s of its own",
+                     plan->n_lower + 1,
+                     plan->n_lower ? "s get an image, each" : " gets an image");
     if (!rc && plan->shared)
         rc = BM_FINE(look, "chain", plan->target,
                      "%zu below them stay where they are: %s", stay,

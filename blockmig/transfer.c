@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/transfer.h"
 
+#include "blockmig/files.h"
 #include "blockmig/identity.h"
 #include "blockmig/transfer-parts.h"
 #include "nbd/cleanup.h"
@@ -9,7 +10,6 @@
 #include "nbd/units.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -192,12 +192,12 @@ static int check_names(const struct bm_transfer *t, struct bm_error *err)
 /* Neither of the two needs to exist. */
 static bool same_place(const char *a, const char *b)
 {
-    BM_FREE char *copy_a = strdup(a), *copy_b = strdup(b);
+    BM_FREE char *in_a = bm_file_folder(a), *in_b = bm_file_folder(b);
     const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
 
-    return copy_a && copy_b &&
+    return in_a && in_b &&
            strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b) == 0 &&
-           bm_same_file(dirname(copy_a), dirname(copy_b));
+           bm_same_file(in_a, in_b);
 }
 
 static int check_manifest(const struct bm_transfer *t, struct bm_error *err)

@@ -56,16 +56,14 @@ static int find_base(const struct flatten *f, const struct bm_disk *disk,
                      const char **out, struct bm_error *err)
 {
     const char *name = f->session.options->base;
-    size_t len = strlen(disk->target);
+    const struct bm_layer *numbered =
+        name ? bm_disk_numbered(disk, name) : NULL;
 
     *out = name;
     for (size_t l = 1; name && l < disk->chain.n; l++) {
         const struct bm_layer *layer = &disk->chain.layers[l];
-        char index[32];
 
-        snprintf(index, sizeof index, "[%d]", layer->index);
-        if ((layer->index && !strncmp(name, disk->target, len) &&
-             !strcmp(name + len, index)) ||
+        if (layer == numbered ||
             (layer->path && bm_same_file(name, layer->path)))
             return *out = layer->path, 0;
     }

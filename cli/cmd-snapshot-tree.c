@@ -96,15 +96,6 @@ static json_object *tree_json(const struct cli_pedigree *p)
     return array;
 }
 
-/* What needs the others may be an image that nobody needs. */
-static bool names_itself(const struct bm_kin_image *image)
-{
-    const char *path = image->layer.path, *other = image->other;
-
-    return path && other && strlen(other) > strlen(path) &&
-           !strcmp(other + strlen(other) - strlen(path), path);
-}
-
 /* vda[3]: so virsh and --top, --base name it too. */
 static void print_index(const struct cli_pedigree *p,
                         const struct bm_kin_image *image)
@@ -129,7 +120,7 @@ static void print_notes(const struct cli_pedigree *p, int i,
             cli_print("  [%s]", p->points.list[k].name);
     if (shown->image->top)
         cli_print("  active");
-    if (names_itself(shown->image))
+    if (shown->image->stray && bm_kin_child(&p->kin, i, -1) < 0)
         cli_print("  (no domain names it)");
     else if (shown->image->other)
         cli_print("  (%s)", shown->image->other);

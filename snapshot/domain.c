@@ -353,6 +353,20 @@ struct bm_disk *bm_domain_disk(struct bm_domain *domain, const char *name)
     return NULL;
 }
 
+const struct bm_layer *bm_disk_numbered(const struct bm_disk *disk,
+                                        const char *name)
+{
+    for (size_t l = 0; l < disk->chain.n; l++) {
+        const struct bm_layer *layer = &disk->chain.layers[l];
+        char number[64];
+
+        snprintf(number, sizeof number, "%s[%d]", disk->target, layer->index);
+        if (layer->index && !strcmp(name, number))
+            return layer;
+    }
+    return NULL;
+}
+
 bool bm_disk_copies_to(const struct bm_disk *disk, const char *path)
 {
     return disk && path && disk->mirror && disk->mirror_chain.n &&

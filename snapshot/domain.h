@@ -136,6 +136,11 @@ int bm_domain_restore(struct bm_connection *conn, const char *file,
 int bm_domain_set_config(struct bm_domain *domain, const char *target,
                          const struct bm_chain *chain, struct bm_error *err);
 
+/* The layer of the live chain that is meant by "vda[3]", the number that the
+ * live XML has; NULL: none. */
+const struct bm_layer *bm_disk_numbered(const struct bm_disk *disk,
+                                        const char *name);
+
 /* One that names an image. */
 struct bm_image_use {
     const char *uuid, *name; /* of the domain */

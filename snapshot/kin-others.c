@@ -45,6 +45,7 @@ struct walk {
     struct bm_kin *kin;
     struct bm_chain chain; /* those that are not ours */
     int ours;              /* -1: none of it */
+    bool stray;            /* as of struct bm_kin_image */
 };
 
 static int add_walk(const struct walk *walk, const char *kind, const char *name)
@@ -59,6 +60,7 @@ static int add_walk(const struct walk *walk, const char *kind, const char *name)
         if (rc)
             return rc;
         walk->kin->list[i].below = below;
+        walk->kin->list[i].stray = walk->stray;
         below = i;
     }
     return 0;
@@ -90,9 +92,9 @@ static int walk_down(struct walk *walk, const char *file)
 
 /* One that is none of ours: does it stand on one? */
 static int follow(struct look *look, const char *file, const char *kind,
-                  const char *name)
+                  const char *name, bool stray)
 {
-    struct walk walk = {.kin = look->kin, .ours = -1};
+    struct walk walk = {.kin = look->kin, .ours = -1, .stray = stray};
     struct stat st;
     int rc;
 
@@ -118,7 +120,7 @@ static int on_user(void *opaque, const struct bm_image_use *use)
 
     if (!strcmp(use->uuid, look->domain->uuid))
         return 0;
-    return i < 0 ? follow(look, use->path, "domain", use->name)
+    return i < 0 ? follow(look, use->path, "domain", use->name, false)
                  : mark(&look->kin->list[i], "domain", use->name);
 }
 
@@ -139,7 +141,7 @@ static int look_at_entry(struct look *look, const char *folder,
     if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
         bm_kin_index(look->kin, file) >= 0)
         return 0;
-    return follow(look, file, "the image", file);
+    return follow(look, file, "the image", file, true);
 }
 
 static int look_into(struct look *look, const char *folder)

@@ -20,6 +20,8 @@ struct bm_kin_image {
     uint64_t held; /* bytes on its file system */
     bool live;     /* in the chain of a running guest, ours */
     bool top;      /* a disk of ours stands on it, live or saved */
+    bool stray;    /* found in a folder: no domain names it, nor what stands on
+                    * it */
     char *other;   /* somebody else needs it: "domain x"; or NULL */
     char *broken;  /* why its header could not be followed; or NULL */
 };
