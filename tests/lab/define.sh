@@ -5,7 +5,8 @@
 # Guests: their images and domains. Sourced by `lab`.
 #
 #   lab define DIR NAME [OPTION...]   defines the domain, does not start it
-#     --os               boot the guest of guest.c; without: no system at all
+#     --os               boot the guest of guest.c; without: no system at all,
+#                        its processor sleeps from the first instruction on
 #     --args WORDS       its command line: g.rate=100 g.mode=mixed ...; the
 #                        option g.disk is set to all disks unless given
 #     --mem MB           default 128 with --os, else 64
@@ -38,7 +39,7 @@ lab_define() {
         esac
         shift
     done
-    [ $os = 0 ] || lab_kernel
+    if [ $os = 1 ]; then lab_kernel; else idle_rom; fi
     [[ " $args" == *" g.disk="* ]] || args="g.disk=${targets#,} $args"
     : "${mem:=$((os ? 128 : 64))}"
     # made here, since the lab's user may not create files in DIR itself
@@ -47,6 +48,15 @@ lab_define() {
     domain_xml "$name" >"$lab/$name.xml"
     lab_run virsh -q define "$lab/$name.xml" >/dev/null
     keep_capabilities
+}
+
+# Firmware for who boots nothing: cli; hlt; and again, at the reset vector (the
+# last 16 bytes). SeaBIOS takes seconds of CPU to find no system.
+idle_rom() {
+    [ ! -e "$lab/idle.rom" ] || return 0
+    { head -c 65520 /dev/zero && printf '\372\364\353\375%012d' 0; } \
+        >"$lab/idle.rom.new"
+    mv "$lab/idle.rom.new" "$lab/idle.rom"
 }
 
 # By a path of ours: libvirt's own would be too long for a socket.
@@ -113,7 +123,7 @@ make_image() {
 
 # The control port is a socket: one client at a time, see tell.sh.
 domain_xml() {
-    local boot=''
+    local boot="<loader readonly='yes' type='rom'>$lab/idle.rom</loader>"
     [ $os = 0 ] || boot="<kernel>$lab/vmlinuz</kernel>
         <initrd>$lab/initrd</initrd>
         <cmdline>console=ttyS0 quiet panic=-1 ${args//$'\n'/ }</cmdline>"

@@ -166,26 +166,11 @@ static struct bm_block_stats reading(const char *const disks[], size_t n)
     return stats;
 }
 
-/* Its BIOS looks for a system first. */
-static struct bm_block_stats reading_at_rest(const char *const disks[],
-                                             size_t n)
-{
-    struct bm_block_stats before, now = reading(disks, n);
-
-    do {
-        before = now;
-        bm_sleep_ms(500);
-        now = reading(disks, n);
-    } while (now.read.requests != before.read.requests ||
-             now.read.requests == 0);
-    return now;
-}
-
 static const char *const both[] = {"vdb", "vda"};
 
 static void check_io(void)
 {
-    struct bm_block_stats a = reading_at_rest(both, 2), b;
+    struct bm_block_stats a = reading(both, 2), b;
     struct bm_block_sample sample;
 
     for (int i = 0; i < 4; i++)
@@ -245,7 +230,7 @@ static void check_end(void)
                  -ENOENT);
     cr_expect_not_null(strstr(err.cause, "not run"));
     sh(VIRSH "start io", getpid(), lab);
-    b = reading_at_rest(both, 2);
+    b = reading(both, 2);
     cr_expect_eq(bm_block_stats_diff(&a, &b, &sample), -ERANGE);
 }
 
