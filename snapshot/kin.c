@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 void bm_kin_clear(struct bm_kin *kin)
 {
@@ -177,6 +178,10 @@ int bm_kin_follow(struct bm_kin *kin, int i, int disk)
         if (image->below >= 0 || !image->there || !image->layer.format ||
             (image->layer.type != BM_SOURCE_FILE &&
              image->layer.type != BM_SOURCE_BLOCK))
+            return 0;
+        /* it names nothing below: to be readable is all that it can be */
+        if (!strcmp(image->layer.format, "raw") &&
+            access(image->layer.path, R_OK) == 0)
             return 0;
         rc = bm_chain_add(&chain, &image->layer);
         rc = rc ? rc : bm_chain_step(&chain, &why);
