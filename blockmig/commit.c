@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/commit.h"
 
+#include "blockmig/answers.h"
 #include "blockmig/bitmaps.h"
 #include "blockmig/files.h"
 #include "blockmig/inner.h"
@@ -25,11 +26,15 @@ int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,
                    struct bm_error *err)
 {
     int64_t until = bm_now_ms() + timeout_ms;
+    struct bm_patience patience = {0};
     int rc = 0;
 
     while (!rc && job->state != BM_JOB_COMPLETED && bm_now_ms() < until) {
         bm_room_tick(m);
         rc = bm_blockjob_poll(job, 50, err);
+        /* a paused guest does not wait for a store */
+        if (!rc && !m->job->window_paused)
+            rc = bm_patience(&patience, m->job, job->cur, bm_call_ms(), err);
         if (!rc && job->state != BM_JOB_READY && job->state != BM_JOB_RUNNING &&
             job->state != BM_JOB_COMPLETED)
             break;

@@ -34,7 +34,8 @@ int bm_commit_foreign(struct bm_mover *m, const char *target,
 int bm_commit_pivot(struct bm_mover *m, struct bm_blockjob *job,
                     struct bm_error *err);
 /* Waits until a job of libvirt's has COMPLETED; 0 also when it did not in
- * time, or ended otherwise: look at its state. */
+ * time, or ended otherwise: look at its state. -ETIMEDOUT with BM_EXIT_HELD: it
+ * does not move, and a store does not answer. */
 int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,
                    struct bm_error *err);
 
