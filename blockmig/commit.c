@@ -32,12 +32,11 @@ int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,
     while (!rc && job->state != BM_JOB_COMPLETED && bm_now_ms() < until) {
         bm_room_tick(m);
         rc = bm_blockjob_poll(job, 50, err);
+        if (rc || (job->state != BM_JOB_READY && job->state != BM_JOB_RUNNING))
+            break; /* an end, which asks nothing more of a store */
         /* a paused guest does not wait for a store */
-        if (!rc && !m->job->window_paused)
+        if (!m->job->window_paused)
             rc = bm_patience(&patience, m->job, job->cur, bm_call_ms(), err);
-        if (!rc && job->state != BM_JOB_READY && job->state != BM_JOB_RUNNING &&
-            job->state != BM_JOB_COMPLETED)
-            break;
     }
     return rc;
 }
