@@ -11,6 +11,7 @@
 # A row is SIDE:FAULT:POINT, its end as the issue has it:
 #   target   the store that the disk moves to
 #   source   the one that it comes from: the guest's errors are its own
+#   commit   as target, in the midst of the commit of what the guest wrote last
 #   cancel   as target, and `job cancel`, and `job resume` too early
 #   scratch  our state directory
 #   server   every qemu-nbd of ours
@@ -110,6 +111,22 @@ row_target() {
     starts vm1 "$LAB_DIR/bad"
     fault "$what"
     mover_signal CONT
+    target_is_bad
+}
+
+# At consolidating: the guest has written for a while, and the commit of that
+# takes its time.
+row_commit() {
+    starts vm1 "$LAB_DIR/bad"
+    sleep 3
+    fault slow
+    mover_signal CONT
+    sleep 0.5
+    fault "$what"
+    target_is_bad
+}
+
+target_is_bad() {
     ends
     looks job show "$job"
     looks job list
@@ -182,7 +199,7 @@ all_rows() {
     for where in copying.started proving converging.started; do
         echo "cancel:hang:$where"
     done
-    echo server:kill:copying.started
+    echo commit:hang:consolidating server:kill:copying.started
     for where in copying.started converging.started settled; do
         echo "scratch:full:$where"
     done
@@ -197,7 +214,7 @@ rows='target:hang:copying.started cancel:hang:proving
 rows=${ROWS:-$rows}
 lab_begin
 bad_store
-[[ "$rows" != *@(target|cancel|server|scratch):* ]] ||
+[[ "$rows" != *@(target|commit|cancel|server|scratch):* ]] ||
     lab_guest_os vm1 --disk size=128M,fill=64M --args 'g.rate=100'
 for row in $rows; do
     IFS=: read -r side what point <<<"$row"

@@ -14,6 +14,7 @@
  *             process that waits can be killed
  *   full      writes fail (ENOSPC), and there is no room
  *   readonly  writes fail (EROFS), as when the kernel remounts after an error
+ *   slow      each write takes 0.1 s
  *   wrong     what is read at byte 2 MiB of a file is not what was written
  *
  * Locks, leases and caching are the kernel's. Needs /dev/fuse.
@@ -33,6 +34,7 @@
 #include <unistd.h>
 
 #define LOOK_US 20000
+#define SLOW_US 100000
 #define WRONG_AT (2 << 20)
 
 static int folder;
@@ -69,6 +71,8 @@ static int fault(enum kind kind)
         return -ENOSPC;
     if (kind == WRITES && letter == 'r')
         return -EROFS;
+    if (kind == WRITES && letter == 's')
+        usleep(SLOW_US);
     return 0;
 }
 
