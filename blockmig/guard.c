@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* An answer may need a new connection to libvirt. */
@@ -77,16 +78,20 @@ int bm_guard_start(const char *uri, struct bm_guard **out, struct bm_error *err)
     return 0;
 }
 
+/* One that does not end by itself is killed. */
 static void reap(pid_t pid)
 {
-    int64_t until = bm_now_ms() + END_MS;
-    int status;
+    struct pollfd guard = {(int)syscall(SYS_pidfd_open, pid, 0), POLLIN, 0};
+    int ended;
 
-    while (waitpid(pid, &status, WNOHANG) == 0) {
-        if (bm_now_ms() > until)
-            (void)kill(pid, SIGKILL);
-        bm_sleep_ms(5);
-    }
+    do
+        ended = poll(&guard, 1, END_MS);
+    while (ended < 0 && errno == EINTR);
+    if (guard.fd < 0 || ended <= 0)
+        (void)kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    bm_cleanup_fd(&guard.fd);
 }
 
 void bm_guard_stop(struct bm_guard *guard)

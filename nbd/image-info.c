@@ -141,13 +141,12 @@ static int unreadable(const char *path, int code, struct bm_error *err)
                          path);
 }
 
-int bm_image_info_json(const char *path, const char *format,
-                       struct json_object **out, struct bm_error *err)
+static int ask(const char *path, const char *format, char **text,
+               struct bm_error *err)
 {
-    BM_FREE char *name = bm_image_plain_name(path), *text = NULL;
+    BM_FREE char *name = bm_image_plain_name(path);
     const char *argv[] = {"qemu-img", "info", "-U", "--output=json",
                           name,       NULL,   NULL, NULL};
-    int rc;
 
     if (!name)
         return bm_fail_errno(err, ENOMEM, "cannot examine %s", path);
@@ -155,8 +154,23 @@ int bm_image_info_json(const char *path, const char *format,
         argv[5] = "-f";
         argv[6] = format;
     }
-    rc = bm_image_refine(
-        bm_child_run(argv, INFO_MS, NULL, NULL, NULL, &text, err), err);
+    return bm_image_refine(
+        bm_child_run(argv, INFO_MS, NULL, NULL, NULL, text, err), err);
+}
+
+int bm_image_info_json(const char *path, const char *format,
+                       struct json_object **out, struct bm_error *err)
+{
+    struct stat st;
+    bool settled = bm_image_settled(path, &st);
+    BM_FREE char *text = settled ? bm_image_recall(path, format, &st) : NULL;
+    int rc = 0;
+
+    if (!text) {
+        rc = ask(path, format, &text, err);
+        if (rc == 0 && settled)
+            bm_image_remember(path, format, &st, text);
+    }
     if (rc != 0)
         return rc;
     *out = json_tokener_parse(text);

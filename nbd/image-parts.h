@@ -9,6 +9,8 @@
 #include "nbd/error.h"
 
 #include <json-c/json.h>
+#include <stdbool.h>
+#include <sys/stat.h>
 
 /* QEMU takes "x:y" for a protocol and "-x" for an option, not "./x:y". Caller
  * frees; NULL: out of memory. */
@@ -18,6 +20,21 @@ int bm_image_refine(int rc, struct bm_error *err);
 /* What `qemu-img info -U` says; format as of bm_image_info. Caller puts. */
 int bm_image_info_json(const char *path, const char *format,
                        struct json_object **out, struct bm_error *err);
+
+/*
+ * A memo of qemu-img's answers, which lasts as long as the process. Threads:
+ * any.
+ *
+ * Settled: a regular file whose last change is so long ago that another one
+ * would have another time. Only for such the rest is of use, with its state
+ * from before the answer was asked for.
+ */
+bool bm_image_settled(const char *path, struct stat *st);
+/* The answer for that file as it is now; NULL: none. Caller frees. */
+char *bm_image_recall(const char *path, const char *format,
+                      const struct stat *st);
+void bm_image_remember(const char *path, const char *format,
+                       const struct stat *st, const char *text);
 
 static inline void bm_image_put_json(struct json_object **json)
 {
