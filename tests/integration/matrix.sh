@@ -297,9 +297,9 @@ check_guard() {
         fail "$row: the guest is $(domain_state) after the mover was killed"
 }
 
-row() {
-    local name=$1 point=$2 action=$3 job='' status pid
-    local row="$point:$action"
+run_row() {
+    local name=vm$1 row=$2 job='' status pid
+    local point=${row%%:*} action=${row#*:}
     echo "--- $row"
     lab_guest_os "$name" --disk format=raw,size=128M,fill=64M --args 'g.rate=50'
     lab_virsh dumpxml "$name" --inactive >"$LAB_DIR/$name.saved.xml"
@@ -322,29 +322,9 @@ row() {
     rm -f "$LAB_DIR"/ds?/"$name"*
 }
 
-# shard K N: every Nth row, in a lab of its own.
-shard() {
-    local n=0 one
-    lab_begin
-    for one in $rows; do
-        n=$((n + 1))
-        [ $((n % $2)) != "$1" ] || row "vm$n" "${one%%:*}" "${one#*:}"
-    done
-}
+begin_shard() { lab_begin; }
 
 rows=$(choose_rows)
-count=$(wc -w <<<"$rows")
-if [ "$BM_LONG" = 1 ]; then
-    # a row mostly waits for its guest to boot
-    pids=()
-    for k in 0 1 2; do
-        (shard $k 3) &
-        pids+=($!)
-    done
-    for pid in "${pids[@]}"; do
-        wait "$pid"
-    done
-else
-    shard 0 1
-fi
-ok "$count rows of the kill matrix of $strategy, seed ${BM_SEED:-none}"
+# shellcheck disable=SC2086 # a list
+in_shards $rows
+ok "$(wc -w <<<"$rows") rows of the kill matrix of $strategy, seed ${BM_SEED:-none}"

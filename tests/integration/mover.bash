@@ -176,3 +176,33 @@ gone() { [ ! -e "$1" ] || fail "$1 is still there"; }
 there() { [ -e "$1" ] || fail "$1 is gone"; }
 
 image() { lab run qemu-img create -q "$@"; }
+
+# --- many rows ---
+
+# shard K N ROW...: every Nth of them, in a lab of its own (begin_shard).
+shard() {
+    local k=$1 of=$2 number=0 one
+    shift 2
+    begin_shard
+    for one; do
+        number=$((number + 1))
+        [ $((number % of)) != "$k" ] || run_row $number "$one"
+    done
+}
+
+# in_shards ROW...: `run_row NUMBER ROW` for each; in `make check-long` by three
+# labs, as a row mostly waits for its guest.
+in_shards() {
+    local pids=() pid k
+    if [ "$BM_LONG" = 0 ]; then
+        shard 0 1 "$@"
+        return
+    fi
+    for k in 0 1 2; do
+        (shard $k 3 "$@") &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid"
+    done
+}

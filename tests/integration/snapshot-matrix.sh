@@ -187,6 +187,7 @@ follow() {
 
 run_row() {
     local status
+    row=$2
     IFS=: read -r verb point action <<<"$row"
     build "m$1"
     mover_start "$point" snapshot $(command_of)
@@ -201,18 +202,20 @@ run_row() {
     check_model
     end_guest
     echo "    $row: $status, $(blockmig job show "$job" --json | jq -r .state)"
+    row=''
 }
 
-show() { echo "row $row: $(mover_said)" >&2; }
+# Of a row that did not come to its end.
+show() { [ -z "$row" ] || echo "row $row: $(mover_said)" >&2; }
 
-lab_begin
-model_begin
+begin_shard() {
+    lab_begin
+    model_begin
+    lab_at_exit show
+}
+
 row=''
-lab_at_exit show
-number=0
-for row in $(choose_rows); do
-    number=$((number + 1))
-    run_row $number
-done
-lab_cleanups=("${lab_cleanups[@]:1}")
-ok "$number rows (BM_SEED=${BM_SEED:-1})"
+rows=$(choose_rows)
+# shellcheck disable=SC2086 # a list
+in_shards $rows
+ok "$(wc -w <<<"$rows") rows (BM_SEED=${BM_SEED:-1})"
