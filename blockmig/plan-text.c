@@ -59,8 +59,12 @@ static void staged_steps(FILE *out, const struct bm_job *job)
     if (job->quiesce)
         fprintf(out, "  the guest's agent freezes its file systems for the "
                      "freeze\n");
-    fprintf(out, "  freeze: an overlay on each disk, in %s (%s)\n",
-            job->n_disks ? job->disks[0].front_dir : "?", job->place_why);
+    fprintf(out, "  freeze: an overlay on each disk, in %s",
+            job->n_disks ? job->disks[0].front_dir : "?");
+    if (job->snapshot)
+        fprintf(out, "\n");
+    else
+        fprintf(out, " (%s)\n", job->place_why);
     if (job->on_target)
         fprintf(out, "  from then to the end the guest needs both stores, and "
                      "the way out is forward\n");
@@ -108,6 +112,29 @@ static void cold_steps(FILE *out, const struct bm_job *job)
     fprintf(out, "  write the new images into the saved XML\n");
 }
 
+static void headline(FILE *out, const struct bm_job *job)
+{
+    if (job->snapshot) /* a flatten or pull: a move beside the old image */
+        fprintf(out, "%s a disk of %s, %s in %s:\n", bm_job_noun(job),
+                job->domain,
+                job->strategy == BM_STRATEGY_COLD ? "which is off,"
+                                                  : "while it runs,",
+                job->store);
+    else
+        fprintf(out, "move %s to %s, strategy %s (%s):\n", job->domain,
+                job->store, bm_strategy_name(job->strategy), job->why);
+}
+
+static void last_line(FILE *out, const struct bm_job *job)
+{
+    if (job->snapshot)
+        fprintf(out, "  the image that the guest has written to is deleted "
+                     "when nobody uses it; those below it stay\n");
+    else
+        fprintf(out, "  the source is %s\n",
+                job->source_delete ? "deleted when nobody uses it" : "kept");
+}
+
 char *bm_plan_text(const struct bm_job *job)
 {
     char *text = NULL;
@@ -116,8 +143,7 @@ char *bm_plan_text(const struct bm_job *job)
 
     if (!out)
         return NULL;
-    fprintf(out, "move %s to %s, strategy %s (%s):\n", job->domain, job->store,
-            bm_strategy_name(job->strategy), job->why);
+    headline(out, job);
     for (size_t i = 0; i < job->n_disks; i++)
         disk_lines(out, &job->disks[i]);
     if (job->strategy == BM_STRATEGY_COLD)
@@ -131,8 +157,7 @@ char *bm_plan_text(const struct bm_job *job)
     if (job->drop_checkpoints)
         fprintf(out, "  forget the checkpoints that a raw image cannot hold, "
                      "in libvirt's metadata\n");
-    fprintf(out, "  the source is %s\n",
-            job->source_delete ? "deleted when nobody uses it" : "kept");
+    last_line(out, job);
     if (fclose(out) != 0) {
         free(text);
         return NULL;

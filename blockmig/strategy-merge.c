@@ -190,8 +190,8 @@ static int commit_fronts(struct bm_mover *m, struct bm_error *err)
     return rc || !any
                ? rc
                : bm_mover_note(m, err,
-                               "the last %" PRIu64 " bytes, which the guest "
-                               "wrote meanwhile, were merged while it ran",
+                               "what the guest wrote meanwhile, at most "
+                               "%" PRIu64 " bytes, was merged while it ran",
                                bytes);
 }
 

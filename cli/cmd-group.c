@@ -61,7 +61,7 @@ static int begin(struct group *g, struct cli *cli, struct bm_error *err)
     for (size_t i = 0; i < g->n; i++)
         g->all[i].session = (struct cli_session)CLI_SESSION_INIT(&cli->options);
     /* every guard before there is a connection, and its threads */
-    for (size_t i = 0; !rc && i < g->n; i++)
+    for (size_t i = 0; !rc && !cli->options.dry_run && i < g->n; i++)
         rc =
             bm_guard_start(cli->options.connect, &g->all[i].session.guard, err);
     if (!rc)
@@ -197,11 +197,39 @@ static int run(struct group *g, struct bm_error *err)
     return rc;
 }
 
+static int print_plan(struct group *g, size_t i, struct bm_error *err)
+{
+    struct member *it = &g->all[i];
+    struct bm_preflight list = {0};
+    int rc = preflight(it, &list, err);
+
+    if (!rc)
+        rc = cli_print_dry(g->cli, &list,
+                           bm_snapshot_plan_text(it->session.job), err);
+    bm_preflight_clear(&list);
+    return rc;
+}
+
+/* As far as the first that is refused: then none would be made. */
+static int dry_run(struct group *g, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < g->n; i++) {
+        rc = plan(g, i, err);
+        if (!rc)
+            rc = print_plan(g, i, err);
+    }
+    return rc;
+}
+
 int cli_snapshot_group(struct cli *cli, struct bm_error *err)
 {
     GROUP g = {0};
     int rc = begin(&g, cli, err);
 
+    if (!rc && cli->options.dry_run)
+        return dry_run(&g, err);
     if (!rc)
         rc = get_ready(&g, err);
     return rc ? rc : run(&g, err);

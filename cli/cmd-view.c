@@ -151,15 +151,17 @@ static int wait_live(struct cli *cli, const char *id, struct bm_error *err)
 
 int cli_snapshot_view(struct cli *cli, struct bm_error *err)
 {
+    const struct cli_options *o = &cli->options;
     char id[BM_JOB_ID_LEN];
     int rc;
 
-    if (cli->options.memory || cli->options.quiesce || cli->options.manifest) {
-        bm_fail(err, EINVAL, "--memory, --quiesce and --manifest");
+    if (o->memory || o->quiesce || o->manifest ||
+        o->max_depth != BM_MAX_DEPTH) {
+        bm_fail(err, EINVAL, "--memory, --quiesce, --manifest and --max-depth");
         bm_cause(err, "are of use with --mode row only");
         return bm_status(err, BM_EXIT_USAGE), -EINVAL;
     }
-    if (cli->options.dry_run)
+    if (o->dry_run)
         return dry_run(cli, err);
     rc = cli_detach_id(cli, hold, id, err);
     return rc <= 0 ? rc : wait_live(cli, id, err);

@@ -51,9 +51,9 @@ static const enum cli_option flatten_options[] = {
 static const enum cli_option verify_options[] = {CLI_DISK, CLI_BANDWIDTH,
                                                  CLI_FORCE, CLI_OPTION_NONE};
 static const enum cli_option doctor_options[] = {CLI_FIX, CLI_OPTION_NONE};
-static const enum cli_option group_options[] = {CLI_DESCRIPTION,
-                                                CLI_OVERLAY_DIR, CLI_MAX_DEPTH,
-                                                CLI_MAX_PAUSE, CLI_OPTION_NONE};
+static const enum cli_option group_options[] = {
+    CLI_DESCRIPTION, CLI_OVERLAY_DIR, CLI_MAX_DEPTH,
+    CLI_MAX_PAUSE,   CLI_DRY_RUN,     CLI_OPTION_NONE};
 static const enum cli_option save_options[] = {
     CLI_DISK,  CLI_OUTPUT_FORMAT, CLI_BANDWIDTH,  CLI_MANIFEST,
     CLI_FORCE, CLI_DIGEST,        CLI_OPTION_NONE};
@@ -217,8 +217,8 @@ const struct cli_command cli_commands[] = {
      "a restore point of several domains at one instant", group_details,
      group_options, 2, -1, "NAME or DOMAIN", true, cli_snapshot_group},
     {"snapshot save", "DOMAIN NAME FILE",
-     "a view, or a restore point, as an image of its own", NULL,
-     save_options, 3, 3, "DOMAIN, NAME or FILE", true, cli_snapshot_save},
+     "a view, or a restore point, as an image of its own", NULL, save_options,
+     3, 3, "DOMAIN, NAME or FILE", true, cli_snapshot_save},
     {"snapshot revert", "DOMAIN NAME",
      "the disks are again what they were then", revert_details, revert_options,
      2, 2, "DOMAIN or NAME", true, cli_snapshot_make},

@@ -157,6 +157,9 @@ test_group() {
         lab_guest_bare $name --disk format=qcow2,size=16M,fill=1M
     done
     off c
+    snap create-group g1 a b c --dry-run
+    lab_equal "plans" "$(grep -c '^make restore point g1 of' <<<"$output")" 3
+    lab_equal "made by a dry run" "$(lab_virsh snapshot-list a --name | xargs)" ''
     snap create-group g1 a b c
     [[ "$output" =~ '3 domains at one instant; the longest pause was' ]] ||
         fail "the pause is not told: $output"
@@ -166,6 +169,8 @@ test_group() {
         check_clean $name
     done
     expect 3 'has a snapshot g1 already' blockmig snapshot create-group g1 b
+    expect 3 'has a snapshot g1 already' \
+        blockmig snapshot create-group g1 b --dry-run
     expect 2 'named twice' blockmig snapshot create-group g2 a b a
     expect 3 'nobody' blockmig snapshot create-group g2 a nobody
     check_clean a
