@@ -106,7 +106,8 @@ char *bm_merge_plan_text(const struct bm_job *job)
     else if (!snapshot->n_points)
         fprintf(out, "  nothing is to be done\n");
     else
-        fprintf(out, "  no image is changed\n");
+        fprintf(out, "  no image is changed; one that has to stay is merged by "
+                     "`snapshot consolidate` when nobody else needs it\n");
     if (fclose(out) != 0) {
         free(text);
         return NULL;
