@@ -70,6 +70,8 @@ static int look(void *opaque, const struct cli *cli, struct bm_error *err)
     struct merge *m = opaque;
     int rc = cli_pedigree_look(cli, m->session.conn, CLI_KIN_ALL, &m->of, err);
 
+    if (!rc)
+        rc = cli_view_none(&cli->options, m->of.domain, err);
     return rc ? rc : plan(m, cli, err);
 }
 

@@ -234,19 +234,64 @@ static void print_point(const struct bm_point *point)
     }
 }
 
-int cli_snapshot_show(struct cli *cli, struct bm_error *err)
+static void print_view(const struct view *it)
 {
-    CLI_PEDIGREE pedigree = {0};
-    const struct bm_point *point;
-    int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
+    const struct bm_job *view = it->job;
+    char created[40];
 
-    if (!rc)
-        rc = cli_pedigree_point(&pedigree, cli->args[1], &point, err);
-    if (rc)
-        return rc;
+    line("name", view->snapshot->name);
+    line("created", cli_time(view->created_ms, created, sizeof created));
+    line("kind", it->kind);
+    line("state", bm_state_name(view->state));
+    line("description", view->snapshot->description);
+    line("job", view->id);
+    for (size_t i = 0; i < view->n_disks; i++) {
+        BM_FREE char *uri = cli_view_uri(view, view->disks[i].target);
+
+        line(view->disks[i].target, uri);
+    }
+}
+
+static int show_point(const struct cli *cli, const struct bm_point *point)
+{
     if (cli->options.json)
         cli_json(point_json(point));
     else
         print_point(point);
     return 0;
+}
+
+/* If that is what the name is of. */
+static int show_view(const struct cli *cli, const struct view *view,
+                     const struct cli_pedigree *pedigree, struct bm_error *err)
+{
+    const char *name = cli->args[1];
+    const struct bm_point *point;
+
+    if (!view->job || strcmp(view->job->snapshot->name, name) != 0)
+        return cli_pedigree_point(pedigree, name, &point, err);
+    if (cli->options.json)
+        cli_json(view_json(view));
+    else
+        print_view(view);
+    return 0;
+}
+
+int cli_snapshot_show(struct cli *cli, struct bm_error *err)
+{
+    CLI_PEDIGREE pedigree = {0};
+    const struct bm_point *point;
+    struct view view = {0};
+    int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
+
+    if (rc)
+        return rc;
+    point = bm_points_find(&pedigree.points, cli->args[1]);
+    if (point)
+        return show_point(cli, point);
+    rc = find_view(cli, &pedigree, &view, err);
+    if (!rc)
+        rc = show_view(cli, &view, &pedigree, err);
+    bm_job_free(view.job);
+    return rc;
 }

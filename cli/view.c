@@ -3,6 +3,7 @@
 #include "cli/view.h"
 
 #include "cli/ask.h"
+#include "cli/session.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
@@ -69,6 +70,25 @@ void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
         bm_remedy(err, "'blockmig job resume %s' tidies up", view->id);
     }
     bm_job_free(view);
+}
+
+int cli_view_none(const struct cli_options *options,
+                  const struct bm_domain *domain, struct bm_error *err)
+{
+    struct bm_job_store *jobs = NULL;
+    struct bm_job *view = NULL;
+    int rc = cli_open_jobs(options, true, &jobs, err);
+
+    if (!rc)
+        rc = cli_view_find(jobs, domain->uuid, NULL, &view, err);
+    if (!rc && view) {
+        bm_fail(err, EBUSY, "cannot claim the disks of %s", domain->name);
+        cli_view_blame(jobs, domain->uuid, err);
+        rc = (bm_status(err, BM_EXIT_REFUSED), -EBUSY);
+    }
+    bm_job_free(view);
+    bm_job_store_close(jobs);
+    return rc;
 }
 
 static int has_ended(struct bm_job_store *jobs, const char *id, bool *ended,

@@ -16,6 +16,10 @@ char *cli_view_uri(const struct bm_job *view, const char *target);
 /* A claim was refused: if a view is in the way, says which. */
 void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
                     struct bm_error *err);
+/* -EBUSY, refused, where the domain has one: said before a plan is made that
+ * would stumble over its files. */
+int cli_view_none(const struct cli_options *options,
+                  const struct bm_domain *domain, struct bm_error *err);
 /* Ends it, and waits for that. */
 int cli_view_end(struct bm_job_store *jobs, const struct bm_job *view,
                  struct bm_error *err);

@@ -48,6 +48,13 @@ test_view() {
     # others are refused at once, naming it
     expect 3 'its view v1 lives' blockmig snapshot create w1 other
     expect 3 'its view v1 lives' blockmig snapshot create w1 v1 --mode cow
+    expect 3 'its view v1 lives' blockmig snapshot consolidate w1
+    snap show w1 v1
+    [[ "$output" =~ kind\ +live.*vda\ +nbd\+unix:///vda ]] ||
+        fail "the view is not shown: $output"
+    lab_equal "the view in JSON" \
+        "$(blockmig snapshot show w1 v1 --json | jq -r '.name, .kind' | xargs)" \
+        'v1 live'
     expect 3 'its view v1 lives' blockmig move w1 --to "$LAB_DIR/ds2"
     expect 2 'name one with --disk' blockmig snapshot save w1 v1 "$(ds1 x)"
     snap save w1 v1 "$(ds1 saved.raw)" --disk vda
