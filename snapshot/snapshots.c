@@ -154,6 +154,7 @@ int bm_snapshot_redefine(struct bm_domain *domain,
 {
     unsigned flags = VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE;
     char what[400];
+    int rc;
 
     snprintf(what, sizeof what,
              "cannot write the new images into snapshot %s of %s",
@@ -161,8 +162,11 @@ int bm_snapshot_redefine(struct bm_domain *domain,
     /* without it libvirt forgets which one is the current one */
     if (snapshot->current)
         flags |= VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT;
-    return bm_snapshot_make(domain, what, strdup(xml), flags, bm_call_ms(),
-                            err);
+    rc = bm_snapshot_make(domain, what, strdup(xml), flags, bm_call_ms(), err);
+    if (rc && !domain->active && domain->checkpoints > 0) /* libvirt 9.0 */
+        bm_remedy(err, "start the domain: while it is off and has checkpoints "
+                       "libvirt changes none of its snapshots");
+    return rc;
 }
 
 int bm_snapshot_replace(struct bm_domain *domain,

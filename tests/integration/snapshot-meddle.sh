@@ -111,6 +111,23 @@ test_virsh() {
     ok "a snapshot that virsh makes while we work"
 }
 
+# libvirt changes no snapshot of a domain that is off and has checkpoints.
+test_checkpoint() {
+    layers k1 2
+    lab_virsh -q checkpoint-create-as k1 cp >/dev/null
+    mover_start copying.merged snapshot delete k1 s1
+    mover_stands
+    mover_signal KILL
+    off k1
+    expect 6 'start the domain' blockmig job resume "$(newest_job)"
+    lab_virsh -q start k1
+    expect 1 'rolled back' blockmig job resume "$(newest_job)"
+    check_model
+    lab_virsh -q checkpoint-delete k1 cp >/dev/null
+    end_guest
+    ok "a merge of a guest with checkpoints that was shut off meanwhile"
+}
+
 qemu_img_is() {
     local pid
     pid=$(pgrep -f "^qemu-img commit .*$LAB_DIR/") &&
@@ -449,7 +466,7 @@ test_mended() {
     ok "doctor and save harm nothing"
 }
 
-tests=${PARTS:-$(some 8 clone unread started virsh two half cancel rounds names link \
+tests=${PARTS:-$(some 8 clone unread started virsh checkpoint two half cancel rounds names link \
     base mended)}
 lab_begin
 model_begin
