@@ -85,9 +85,9 @@ static void reap(pid_t pid)
     int ended;
 
     do
-        ended = poll(&guard, 1, END_MS);
+        ended = guard.fd < 0 ? 0 : poll(&guard, 1, END_MS);
     while (ended < 0 && errno == EINTR);
-    if (guard.fd < 0 || ended <= 0)
+    if (ended <= 0)
         (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;

@@ -5,6 +5,7 @@
  * the plan does not know. And where no guest runs on them, no guest until what
  * named them names what took them.
  */
+#include "blockmig/answers.h"
 #include "blockmig/identity.h"
 #include "blockmig/merge.h"
 #include "blockmig/strategy.h"
@@ -165,6 +166,10 @@ int bm_merge_hold(struct bm_mover *m, const struct bm_job_merge *merge,
     const char *top = merge->layers.layers[0].path;
 
     *held = -1;
+    if (!rc)
+        rc = bm_answers(top, err);
+    if (!rc)
+        rc = bm_answers(bm_merge_base(merge)->path, err);
     if (rc || at == BM_MERGE_MERGED || access(top, F_OK) != 0)
         return rc;
     *held = bm_frozen_lock(top, err);

@@ -215,11 +215,10 @@ static int dry_run(struct group *g, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < g->n; i++) {
+    for (size_t i = 0; !rc && i < g->n; i++)
         rc = plan(g, i, err);
-        if (!rc)
-            rc = print_plan(g, i, err);
-    }
+    for (size_t i = 0; !rc && i < g->n; i++)
+        rc = print_plan(g, i, err);
     return rc;
 }
 

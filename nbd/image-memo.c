@@ -6,7 +6,9 @@
  */
 #include "nbd/cleanup.h"
 #include "nbd/image-parts.h"
+#include "nbd/units.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -20,6 +22,9 @@
  * a second, in those of up to two (FAT). */
 #define TICK_NS INT64_C(20000000)
 #define COARSE_NS INT64_C(2000000000)
+
+/* A store that does not answer by then is left to qemu-img and its limit. */
+#define LOOK_MS 3000
 
 struct note {
     char *path, *format, *text; /* format may be NULL */
@@ -57,14 +62,101 @@ static struct note *find(const char *path, const char *format)
     return NULL;
 }
 
+/* --- a look at the file --- */
+
+/* In a thread, which is left behind when its store hangs; then it frees this.
+ */
+struct look {
+    pthread_mutex_t lock; /* guards done and left */
+    pthread_cond_t ended;
+    char *path;
+    struct stat st;
+    bool found, done, left;
+};
+
+static void look_free(struct look *look)
+{
+    pthread_cond_destroy(&look->ended);
+    pthread_mutex_destroy(&look->lock);
+    free(look->path);
+    free(look);
+}
+
+/* Opened, as over NFS only that asks the server what the file is now. */
+static void *look_at(void *opaque)
+{
+    struct look *look = opaque;
+    int fd = open(look->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool left;
+
+    look->found = fd >= 0 && fstat(fd, &look->st) == 0;
+    bm_cleanup_fd(&fd);
+    pthread_mutex_lock(&look->lock);
+    look->done = true;
+    left = look->left;
+    pthread_cond_signal(&look->ended);
+    pthread_mutex_unlock(&look->lock);
+    if (left)
+        look_free(look);
+    return NULL;
+}
+
+static bool wait_for(struct look *look)
+{
+    struct timespec until = bm_deadline(LOOK_MS);
+
+    BM_LOCK(&look->lock);
+    while (!look->done)
+        if (pthread_cond_timedwait(&look->ended, &look->lock, &until) ==
+            ETIMEDOUT)
+            break;
+    look->left = !look->done;
+    return look->done;
+}
+
+static struct look *look_new(const char *path)
+{
+    struct look *look = calloc(1, sizeof *look);
+
+    if (!look)
+        return NULL;
+    pthread_mutex_init(&look->lock, NULL);
+    bm_cond_init(&look->ended);
+    look->path = strdup(path);
+    if (look->path)
+        return look;
+    look_free(look);
+    return NULL;
+}
+
+static bool look_for(const char *path, struct stat *st)
+{
+    struct look *look = look_new(path);
+    pthread_t thread;
+    bool found;
+
+    if (!look || pthread_create(&thread, NULL, look_at, look) != 0) {
+        if (look)
+            look_free(look);
+        return false;
+    }
+    if (!wait_for(look)) {
+        pthread_detach(thread);
+        return false;
+    }
+    pthread_join(thread, NULL);
+    *st = look->st;
+    found = look->found;
+    look_free(look);
+    return found;
+}
+
 bool bm_image_settled(const char *path, struct stat *st)
 {
-    /* opened, as over NFS only that asks the server what it is now */
-    BM_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct timespec now;
     int64_t age;
 
-    if (fd < 0 || fstat(fd, st) != 0 || !S_ISREG(st->st_mode) ||
+    if (!look_for(path, st) || !S_ISREG(st->st_mode) ||
         clock_gettime(CLOCK_REALTIME, &now) != 0)
         return false;
     age = ns(&now) - ns(&st->st_ctim);

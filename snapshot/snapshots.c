@@ -163,7 +163,8 @@ int bm_snapshot_redefine(struct bm_domain *domain,
     if (snapshot->current)
         flags |= VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT;
     rc = bm_snapshot_make(domain, what, strdup(xml), flags, bm_call_ms(), err);
-    if (rc && !domain->active && domain->checkpoints > 0) /* libvirt 9.0 */
+    if (rc == -ENOTSUP && !domain->active &&
+        domain->checkpoints > 0) /* libvirt 9.0 */
         bm_remedy(err, "start the domain: while it is off and has checkpoints "
                        "libvirt changes none of its snapshots");
     return rc;

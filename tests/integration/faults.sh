@@ -13,6 +13,7 @@
 #   source   the one that it comes from: the guest's errors are its own
 #   commit   as target, in the midst of the commit of what the guest wrote last
 #   cancel   as target, and `job cancel`, and `job resume` too early
+#   merge    the store of layers that a merge takes away, with the guest off
 #   scratch  our state directory
 #   server   every qemu-nbd of ours
 # In `make check` a sample, in `make check-long` all. ROWS="..." runs just those.
@@ -164,6 +165,30 @@ row_source() {
     ends_well vm2 "$LAB_DIR/bad"
 }
 
+row_merge() {
+    local i
+    lab_guest_bare m1 --disk format=qcow2,size=16M,fill=1M
+    for i in 1 2 3; do
+        blockmig snapshot create m1 s$i --overlay-dir "$LAB_DIR/bad" >/dev/null
+    done
+    lab_virsh -q destroy m1
+    mover_start "$point" snapshot delete m1 s2
+    mover_stands
+    job=$(newest_job)
+    fault "$what"
+    mover_signal CONT
+    ends
+    looks job show "$job"
+    fault ok
+    final || resume 100
+    final || fail "$row: job $job is $(state): $(cat "$LAB_DIR/resume.out")"
+    lab run qemu-img check -q "$(disk_source m1 vda)" ||
+        fail "$row: the disk is not sound"
+    check_clean m1
+    lab_virsh -q undefine m1 --snapshots-metadata >/dev/null
+    rm -f "$LAB_DIR"/{bad,ds1}/m1*
+}
+
 # Both sides by qemu-nbd.
 row_server() {
     options=(--format qcow2)
@@ -198,6 +223,9 @@ all_rows() {
     done
     for where in copying.started proving converging.started; do
         echo "cancel:hang:$where"
+    done
+    for where in allocating copying.begun copying.merging copying.merged; do
+        echo "merge:hang:$where" "merge:dead:$where"
     done
     echo commit:hang:consolidating server:kill:copying.started
     for where in copying.started converging.started settled; do
