@@ -308,7 +308,9 @@ run_row() {
     act
     check_guard
     if pid=$(mover_pid); then
-        kill -CONT "$pid"
+        # it may just have ended
+        kill -CONT "$pid" 2>/dev/null || ! kill -0 "$pid" 2>/dev/null ||
+            fail "$row: the mover cannot be let go on"
     fi
     status=$(wait_mover 120)
     echo "    the mover ended with $status: $(mover_said | tail -n 1)"
