@@ -7,6 +7,7 @@
 #include "blockmig/needs.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
+#include "nbd/within.h"
 #include "snapshot/call.h"
 
 #include <errno.h>

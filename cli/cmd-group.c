@@ -140,9 +140,10 @@ static int preflight(void *opaque, struct bm_preflight *out,
                                  it->session.options->max_depth, out, err);
 }
 
+static const struct cli_task task = {NULL, preflight, bm_snapshot_plan_text};
+
 static int check(struct member *it, struct bm_error *err)
 {
-    static const struct cli_task task = {NULL, preflight, NULL};
     int rc = cli_check(&it->session, &task, it, err);
 
     return rc ? rc : cli_session_listen(&it->session, &it->hooks, err);
@@ -197,19 +198,6 @@ static int run(struct group *g, struct bm_error *err)
     return rc;
 }
 
-static int print_plan(struct group *g, size_t i, struct bm_error *err)
-{
-    struct member *it = &g->all[i];
-    struct bm_preflight list = {0};
-    int rc = preflight(it, &list, err);
-
-    if (!rc)
-        rc = cli_print_dry(g->cli, &list,
-                           bm_snapshot_plan_text(it->session.job), err);
-    bm_preflight_clear(&list);
-    return rc;
-}
-
 /* As far as the first that is refused: then none would be made. */
 static int dry_run(struct group *g, struct bm_error *err)
 {
@@ -218,7 +206,7 @@ static int dry_run(struct group *g, struct bm_error *err)
     for (size_t i = 0; !rc && i < g->n; i++)
         rc = plan(g, i, err);
     for (size_t i = 0; !rc && i < g->n; i++)
-        rc = print_plan(g, i, err);
+        rc = cli_task_print(g->cli, &g->all[i].session, &task, &g->all[i], err);
     return rc;
 }
 

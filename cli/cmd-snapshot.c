@@ -141,14 +141,15 @@ static int add_view(struct cli_table *table, const struct view *it)
     return uri ? cli_table_row(table, cells) : -ENOMEM;
 }
 
-static int find_view(const struct cli *cli, const struct cli_pedigree *pedigree,
-                     struct view *out, struct bm_error *err)
+/* name may be NULL: whatever it is called. */
+static int find_view(const struct cli *cli, const struct bm_domain *domain,
+                     const char *name, struct view *out, struct bm_error *err)
 {
     struct bm_job_store *jobs = NULL;
     int rc = cli_open_jobs(&cli->options, true, &jobs, err);
 
     if (!rc)
-        rc = cli_view_find(jobs, pedigree->domain->uuid, NULL, &out->job, err);
+        rc = cli_view_find(jobs, domain->uuid, name, &out->job, err);
     if (!rc && out->job)
         out->kind = bm_job_running(jobs, out->job->id) ? "live" : "lost";
     bm_job_store_close(jobs);
@@ -196,7 +197,7 @@ int cli_snapshot_list(struct cli *cli, struct bm_error *err)
     int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
 
     if (!rc)
-        rc = find_view(cli, &pedigree, &view, err);
+        rc = find_view(cli, pedigree.domain, NULL, &view, err);
     if (!rc)
         rc = print_list(cli, &pedigree.points, &view, err);
     bm_job_free(view.job);
@@ -252,46 +253,41 @@ static void print_view(const struct view *it)
     }
 }
 
-static int show_point(const struct cli *cli, const struct bm_point *point)
+static void show_point(const struct cli *cli, const struct bm_point *point)
 {
     if (cli->options.json)
         cli_json(point_json(point));
     else
         print_point(point);
-    return 0;
 }
 
-/* If that is what the name is of. */
-static int show_view(const struct cli *cli, const struct view *view,
-                     const struct cli_pedigree *pedigree, struct bm_error *err)
+static void show_view(const struct cli *cli, const struct view *view)
 {
-    const char *name = cli->args[1];
-    const struct bm_point *point;
-
-    if (!view->job || strcmp(view->job->snapshot->name, name) != 0)
-        return cli_pedigree_point(pedigree, name, &point, err);
     if (cli->options.json)
         cli_json(view_json(view));
     else
         print_view(view);
-    return 0;
 }
 
 int cli_snapshot_show(struct cli *cli, struct bm_error *err)
 {
     CLI_PEDIGREE pedigree = {0};
+    const char *name = cli->args[1];
     const struct bm_point *point;
     struct view view = {0};
     int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
 
     if (rc)
         return rc;
-    point = bm_points_find(&pedigree.points, cli->args[1]);
-    if (point)
-        return show_point(cli, point);
-    rc = find_view(cli, &pedigree, &view, err);
-    if (!rc)
-        rc = show_view(cli, &view, &pedigree, err);
+    point = bm_points_find(&pedigree.points, name);
+    if (!point)
+        rc = find_view(cli, pedigree.domain, name, &view, err);
+    if (!rc && view.job)
+        show_view(cli, &view);
+    else if (!rc)
+        rc = cli_pedigree_point(&pedigree, name, &point, err);
+    if (!rc && point)
+        show_point(cli, point);
     bm_job_free(view.job);
     return rc;
 }

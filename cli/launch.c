@@ -98,22 +98,29 @@ int cli_print_dry(const struct cli *cli, const struct bm_preflight *preflight,
                               : BM_EXIT_DONE;
 }
 
+int cli_task_print(const struct cli *cli, const struct cli_session *s,
+                   const struct cli_task *task, void *opaque,
+                   struct bm_error *err)
+{
+    struct bm_preflight list = {0};
+    int rc = task->preflight(opaque, &list, err);
+
+    if (rc == 0)
+        rc = cli_print_dry(cli, &list, task->text(s->job), err);
+    bm_preflight_clear(&list);
+    return rc;
+}
+
 /* No guard: nothing is paused; no job store: none may be made. */
 int cli_task_dry_run(struct cli *cli, struct cli_session *s,
                      const struct cli_task *task, void *opaque,
                      struct bm_error *err)
 {
-    struct bm_preflight list = {0};
     int rc = bm_connection_open(cli->options.connect, &s->conn, err);
 
     if (rc == 0)
         rc = task->look(opaque, cli, err);
-    if (rc == 0)
-        rc = task->preflight(opaque, &list, err);
-    if (rc == 0)
-        rc = cli_print_dry(cli, &list, task->text(s->job), err);
-    bm_preflight_clear(&list);
-    return rc;
+    return rc ? rc : cli_task_print(cli, s, task, opaque, err);
 }
 
 /* --- the job ------------------------------------------------------------ */

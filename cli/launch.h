@@ -29,6 +29,10 @@ int cli_task_run(struct cli *cli, struct cli_session *s,
 int cli_task_dry_run(struct cli *cli, struct cli_session *s,
                      const struct cli_task *task, void *opaque,
                      struct bm_error *err);
+/* Only the part of it that prints, s->job being planned. */
+int cli_task_print(const struct cli *cli, const struct cli_session *s,
+                   const struct cli_task *task, void *opaque,
+                   struct bm_error *err);
 /* s->job is planned and nothing was touched: claims it, checks it, listens, and
  * runs it to a resting state; tells the result. Until it runs the job leaves no
  * trace. The exit status, or a negative errno. */

@@ -5,7 +5,7 @@
 #include "cli/output.h"
 
 #include "nbd/gently.h"
-#include "snapshot/call.h"
+#include "nbd/within.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -51,14 +51,9 @@ char *cli_view_uri(const struct bm_job *view, const char *target)
                : uri;
 }
 
-void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
-                    struct bm_error *err)
+static void blame(const struct bm_job_store *jobs, const struct bm_job *view,
+                  struct bm_error *err)
 {
-    struct bm_error ignored = BM_ERROR_INIT;
-    struct bm_job *view = NULL;
-
-    if (cli_view_find(jobs, uuid, NULL, &view, &ignored) != 0 || !view)
-        return;
     if (bm_job_running(jobs, view->id)) {
         bm_cause(err, "its view %s lives (job %s)", view->snapshot->name,
                  view->id);
@@ -69,6 +64,17 @@ void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
                  view->snapshot->name);
         bm_remedy(err, "'blockmig job resume %s' tidies up", view->id);
     }
+}
+
+void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
+                    struct bm_error *err)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_job *view = NULL;
+
+    (void)cli_view_find(jobs, uuid, NULL, &view, &ignored);
+    if (view)
+        blame(jobs, view, err);
     bm_job_free(view);
 }
 
@@ -85,8 +91,9 @@ int cli_view_none(const struct cli_options *options,
         (void)cli_view_find(jobs, domain->uuid, NULL, &view, &ignored);
     if (view) {
         bm_fail(err, EBUSY, "cannot claim the disks of %s", domain->name);
-        cli_view_blame(jobs, domain->uuid, err);
-        rc = (bm_status(err, BM_EXIT_REFUSED), -EBUSY);
+        blame(jobs, view, err);
+        bm_status(err, BM_EXIT_REFUSED);
+        rc = -EBUSY;
     }
     bm_job_free(view);
     bm_job_store_close(jobs);

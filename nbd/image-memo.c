@@ -6,7 +6,7 @@
  */
 #include "nbd/cleanup.h"
 #include "nbd/image-parts.h"
-#include "nbd/units.h"
+#include "nbd/within.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,89 +64,42 @@ static struct note *find(const char *path, const char *format)
 
 /* --- a look at the file --- */
 
-/* In a thread, which is left behind when its store hangs; then it frees this.
- */
 struct look {
-    pthread_mutex_t lock; /* guards done and left */
-    pthread_cond_t ended;
     char *path;
     struct stat st;
-    bool found, done, left;
+    bool found;
 };
 
-static void look_free(struct look *look)
+static void look_free(void *opaque)
 {
-    pthread_cond_destroy(&look->ended);
-    pthread_mutex_destroy(&look->lock);
+    struct look *look = opaque;
+
     free(look->path);
     free(look);
 }
 
 /* Opened, as over NFS only that asks the server what the file is now. */
-static void *look_at(void *opaque)
+static void look_at(void *opaque)
 {
     struct look *look = opaque;
-    int fd = open(look->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    bool left;
+    BM_CLOSE int fd = open(look->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     look->found = fd >= 0 && fstat(fd, &look->st) == 0;
-    bm_cleanup_fd(&fd);
-    pthread_mutex_lock(&look->lock);
-    look->done = true;
-    left = look->left;
-    pthread_cond_signal(&look->ended);
-    pthread_mutex_unlock(&look->lock);
-    if (left)
-        look_free(look);
-    return NULL;
-}
-
-static bool wait_for(struct look *look)
-{
-    struct timespec until = bm_deadline(LOOK_MS);
-
-    BM_LOCK(&look->lock);
-    while (!look->done)
-        if (pthread_cond_timedwait(&look->ended, &look->lock, &until) ==
-            ETIMEDOUT)
-            break;
-    look->left = !look->done;
-    return look->done;
-}
-
-static struct look *look_new(const char *path)
-{
-    struct look *look = calloc(1, sizeof *look);
-
-    if (!look)
-        return NULL;
-    pthread_mutex_init(&look->lock, NULL);
-    bm_cond_init(&look->ended);
-    look->path = strdup(path);
-    if (look->path)
-        return look;
-    look_free(look);
-    return NULL;
 }
 
 static bool look_for(const char *path, struct stat *st)
 {
-    struct look *look = look_new(path);
-    pthread_t thread;
+    struct look *look = calloc(1, sizeof *look);
     bool found;
+    int rc;
 
-    if (!look || pthread_create(&thread, NULL, look_at, look) != 0) {
-        if (look)
-            look_free(look);
+    if (!look || !(look->path = strdup(path)))
+        return free(look), false;
+    rc = bm_within(LOOK_MS, look_at, look, look_free);
+    if (rc == -ETIMEDOUT)
         return false;
-    }
-    if (!wait_for(look)) {
-        pthread_detach(thread);
-        return false;
-    }
-    pthread_join(thread, NULL);
+    found = !rc && look->found;
     *st = look->st;
-    found = look->found;
     look_free(look);
     return found;
 }
@@ -173,24 +126,27 @@ char *bm_image_recall(const char *path, const char *format,
     return note && same_file(&note->st, st) ? strdup(note->text) : NULL;
 }
 
+static void note_clear(struct note *note)
+{
+    free(note->path);
+    free(note->format);
+    free(note->text);
+}
+
 void bm_image_remember(const char *path, const char *format,
                        const struct stat *st, const char *text)
 {
     struct note *note, fresh = {strdup(path), format ? strdup(format) : NULL,
                                 strdup(text), *st};
-    bool whole = fresh.path && fresh.text && (fresh.format || !format);
 
+    if (!fresh.path || !fresh.text || (format && !fresh.format)) {
+        note_clear(&fresh);
+        return;
+    }
     BM_LOCK(&lock);
     note = find(path, format);
-    if (!note && whole)
+    if (!note)
         note = &notes[next++ % NOTES];
-    if (note && whole) {
-        struct note old = *note;
-
-        *note = fresh;
-        fresh = old;
-    }
-    free(fresh.path);
-    free(fresh.format);
-    free(fresh.text);
+    note_clear(note);
+    *note = fresh;
 }

@@ -2,33 +2,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/call.h"
 
-#include "nbd/cleanup.h"
 #include "nbd/units.h"
+#include "nbd/within.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <string.h>
-#include <time.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 struct call {
-    pthread_mutex_t lock; /* guards done, abandoned */
-    pthread_cond_t ended;
-    bool done, abandoned;
     int rc;
     virErrorPtr error; /* of the calling thread, saved */
     int (*fn)(void *);
     void *arg;
     void (*arg_free)(void *);
 };
-
-static atomic_uint abandoned_calls;
-
-unsigned bm_calls_abandoned(void)
-{
-    return atomic_load(&abandoned_calls);
-}
 
 int bm_call_ms(void)
 {
@@ -44,83 +33,27 @@ int bm_call_ms(void)
     return atomic_load(&ms);
 }
 
+static void call_run(void *opaque)
+{
+    struct call *call = opaque;
+
+    call->rc = call->fn(call->arg);
+    call->error = call->rc < 0 ? virSaveLastError() : NULL;
+}
+
 static void call_free(struct call *call)
 {
     if (call->error)
         virFreeError(call->error);
-    pthread_cond_destroy(&call->ended);
-    pthread_mutex_destroy(&call->lock);
     free(call);
 }
 
-static void *call_thread(void *opaque)
+static void call_drop(void *opaque)
 {
     struct call *call = opaque;
-    int rc = call->fn(call->arg);
-    virErrorPtr error = rc < 0 ? virSaveLastError() : NULL;
-    bool abandoned;
 
-    pthread_mutex_lock(&call->lock);
-    call->rc = rc;
-    call->error = error;
-    call->done = true;
-    abandoned = call->abandoned;
-    pthread_cond_signal(&call->ended);
-    pthread_mutex_unlock(&call->lock);
-    if (abandoned) {
-        call->arg_free(call->arg);
-        call_free(call);
-        atomic_fetch_sub(&abandoned_calls, 1);
-    }
-    return NULL;
-}
-
-static struct call *call_new(int (*fn)(void *), void *arg,
-                             void (*arg_free)(void *))
-{
-    struct call *call = calloc(1, sizeof *call);
-
-    if (!call)
-        return NULL;
-    call->fn = fn;
-    call->arg = arg;
-    call->arg_free = arg_free;
-    pthread_mutex_init(&call->lock, NULL);
-    bm_cond_init(&call->ended);
-    return call;
-}
-
-/* Waits for the end; false: abandoned, the thread owns the call now. */
-static bool call_wait(struct call *call, int timeout_ms)
-{
-    struct timespec until = bm_deadline(timeout_ms);
-    bool done;
-
-    pthread_mutex_lock(&call->lock);
-    while (!call->done)
-        if (pthread_cond_timedwait(&call->ended, &call->lock, &until) ==
-            ETIMEDOUT)
-            break;
-    done = call->done;
-    if (!done) {
-        call->abandoned = true;
-        atomic_fetch_add(&abandoned_calls, 1);
-    }
-    pthread_mutex_unlock(&call->lock);
-    return done;
-}
-
-static int start_thread(struct call *call)
-{
-    pthread_t thread;
-    pthread_attr_t attr;
-    int rc;
-
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    rc = pthread_create(&thread, &attr, call_thread, call);
-    pthread_attr_destroy(&attr);
-    return rc;
+    call->arg_free(call->arg);
+    call_free(call);
 }
 
 static int timed_out(const char *what, int timeout_ms, struct bm_error *err)
@@ -199,19 +132,19 @@ int bm_virt_error(struct bm_error *err, const char *fmt, ...)
 int bm_call(const char *what, int timeout_ms, int (*fn)(void *arg), void *arg,
             void (*arg_free)(void *arg), struct bm_error *err)
 {
-    struct call *call = call_new(fn, arg, arg_free);
+    struct call *call = calloc(1, sizeof *call);
     int rc;
 
     if (!call)
         return bm_fail_errno(err, ENOMEM, "%s", what);
-    rc = start_thread(call);
-    if (rc) {
-        call_free(call);
-        return bm_fail_errno(err, rc, "%s", what);
-    }
-    if (!call_wait(call, timeout_ms))
+    *call = (struct call){.fn = fn, .arg = arg, .arg_free = arg_free};
+    rc = bm_within(timeout_ms, call_run, call, call_drop);
+    if (rc == -ETIMEDOUT)
         return timed_out(what, timeout_ms, err);
-    rc = call->rc < 0 ? from_virt(call->error, what, err) : 0;
+    if (rc)
+        rc = bm_fail_errno(err, -rc, "%s", what);
+    else if (call->rc < 0)
+        rc = from_virt(call->error, what, err);
     call_free(call);
     return rc;
 }

@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Libvirt calls that can be abandoned. QEMU has hung for good inside a
- * libvirt call (libvirt.md, pitfall 78), and a call of libvirt cannot be
- * cancelled: so each runs in a thread of its own, and at its deadline the
- * caller walks away. What the call still owns is freed when it ever returns.
+ * libvirt call (libvirt.md, pitfall 78), so each has a deadline, at which the
+ * caller walks away (nbd/within.h).
  */
 #ifndef BM_CALL_H
 #define BM_CALL_H
@@ -27,9 +26,6 @@ int bm_call(const char *what, int timeout_ms, int (*fn)(void *arg), void *arg,
 /* The deadline of an ordinary call in milliseconds: $BLOCKMIG_CALL_MS, else
  * 20000. Read once. */
 int bm_call_ms(void);
-
-/* How many abandoned calls have not returned yet. */
-unsigned bm_calls_abandoned(void);
 
 /*
  * Fills err from libvirt's last error in this thread. Decides by code and

@@ -4,6 +4,7 @@
 
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
+#include "nbd/within.h"
 #include "snapshot/call.h"
 #include "snapshot/event-log.h"
 

@@ -81,9 +81,9 @@ check_row() {
     echo "    $(job_state), $path"
 }
 
-row() {
-    local name=$1 point=$2 action=$3 job delete=keep
-    local row="$point:$action"
+run_row() {
+    local name=vm$1 row=$2 job delete=keep
+    local point=${row%%:*} action=${row#*:}
     echo "--- $row"
     [ "$point" != releasing.deleted ] || delete=delete
     lab define "$name" --disk format=qcow2,size=64M,fill=32M
@@ -92,19 +92,16 @@ row() {
     mover_stands
     job=$(newest_job)
     act "$action"
-    if pid=$(mover_pid); then
-        kill -CONT "$pid"
-    fi
+    mover_goes_on
     lab_wait 60 test -s "$LAB_DIR/mover.status" || fail "$row: the mover hangs"
     ends_well
     check_row
     rm -f "$LAB_DIR"/ds?/"$name"*
 }
 
-lab_begin
-n=0
-for one in $(choose_rows); do
-    n=$((n + 1))
-    row "vm$n" "${one%%:*}" "${one#*:}"
-done
-ok "$n rows of the cold kill matrix"
+begin_shard() { lab_begin; }
+
+rows=$(choose_rows)
+# shellcheck disable=SC2086 # a list
+in_shards $rows
+ok "$(wc -w <<<"$rows") rows of the cold kill matrix"

@@ -298,7 +298,7 @@ check_guard() {
 }
 
 run_row() {
-    local name=vm$1 row=$2 job='' status pid
+    local name=vm$1 row=$2 job='' status
     local point=${row%%:*} action=${row#*:}
     echo "--- $row"
     lab_guest_os "$name" --disk format=raw,size=128M,fill=64M --args 'g.rate=50'
@@ -307,11 +307,7 @@ run_row() {
     reach
     act
     check_guard
-    if pid=$(mover_pid); then
-        # it may just have ended
-        kill -CONT "$pid" 2>/dev/null || ! kill -0 "$pid" 2>/dev/null ||
-            fail "$row: the mover cannot be let go on"
-    fi
+    mover_goes_on
     status=$(wait_mover 120)
     echo "    the mover ended with $status: $(mover_said | tail -n 1)"
     [ "$action" != qemu-stop ] || kill -CONT "$(qemu_pid)"

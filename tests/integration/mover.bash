@@ -64,6 +64,14 @@ mover_signal() {
     kill "-$1" "$pid"
 }
 
+# From its point; where it has ended meanwhile, good.
+mover_goes_on() {
+    local pid
+    pid=$(mover_pid) || return 0
+    kill -CONT "$pid" 2>/dev/null || ! kill -0 "$pid" 2>/dev/null ||
+        fail "the mover cannot be let go on: $(mover_said)"
+}
+
 # mover_ends SECONDS STATUS [TEXT]: it ends so, and says TEXT.
 mover_ends() {
     local text=${3:-} status

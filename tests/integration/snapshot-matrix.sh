@@ -195,7 +195,7 @@ run_row() {
     job=$(blockmig job list --json | jq -r '.[0].id')
     act
     [ "$action" != qemu ] || lab_wait_state "$name" 'shut off' 20
-    ! mover_pid >/dev/null || mover_signal CONT
+    mover_goes_on
     status=$(wait_mover)
     ! unfinished || resume
     follow

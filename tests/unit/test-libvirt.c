@@ -5,6 +5,7 @@
  * test driver where one is needed.
  */
 #include "nbd/units.h"
+#include "nbd/within.h"
 #include "snapshot/blockjob.h"
 #include "snapshot/call.h"
 #include "snapshot/connection.h"
