@@ -4,6 +4,7 @@
 
 #include "cli/checks.h"
 #include "cli/output.h"
+#include "cli/watch.h"
 #include "nbd/child.h"
 #include "nbd/cleanup.h"
 #include "snapshot/connection.h"
@@ -138,12 +139,11 @@ static int check_images(struct bm_preflight *list, struct bm_connection *conn)
                             images.read == 1 ? "" : "s");
 }
 
-static int check_connection(const struct cli_options *options,
-                            struct bm_preflight *list)
+static int check_connection(const struct cli *cli, struct bm_preflight *list)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_connection *conn = NULL;
-    int rc = bm_connection_open(options->connect, &conn, &err);
+    int rc = cli_watch_connect(cli, &conn, &err);
 
     if (rc < 0)
         return bm_preflight_add(
@@ -190,7 +190,7 @@ int cli_doctor(struct cli *cli, struct bm_error *err)
 {
     struct bm_preflight list = {NULL, 0, false};
     int found;
-    int rc = check_connection(&cli->options, &list);
+    int rc = check_connection(cli, &list);
 
     if (rc == 0)
         rc = cli_doctor_host(&cli->options, &list);

@@ -7,6 +7,7 @@
 #include "cli/launch.h"
 #include "cli/output.h"
 #include "cli/report.h"
+#include "cli/watch.h"
 #include "nbd/cleanup.h"
 
 #include <errno.h>
@@ -65,8 +66,7 @@ static int begin(struct group *g, struct cli *cli, struct bm_error *err)
         rc =
             bm_guard_start(cli->options.connect, &g->all[i].session.guard, err);
     if (!rc)
-        rc = bm_connection_open(cli->options.connect, &g->all[0].session.conn,
-                                err);
+        rc = cli_watch_connect(cli, &g->all[0].session.conn, err);
     for (size_t i = 1; !rc && i < g->n; i++)
         g->all[i].session.conn = g->all[0].session.conn;
     return rc ? rc : cli_overlay_dir(&cli->options, &g->overlay_dir, err);
@@ -182,6 +182,7 @@ static int run(struct group *g, struct bm_error *err)
                                               .guard = g->all[i].session.guard,
                                               .hooks = &g->all[i].hooks,
                                               .err = BM_ERROR_INIT};
+    (void)cli_watch_end();
     rc = bm_group_run(g->all[0].session.conn, g->all[0].session.jobs, members,
                       g->n, err);
     for (size_t i = 0; i < g->n; i++) {

@@ -120,7 +120,7 @@ static int say_nothing_to_do(struct merge *m, const struct cli *cli)
 static int merge_now(struct cli *cli, struct bm_error *err)
 {
     MERGE m = {.session = CLI_SESSION_INIT(&cli->options)};
-    int rc = cli_session_connect(&m.session, cli->options.connect, err);
+    int rc = cli_session_connect(&m.session, cli, err);
 
     if (rc == 0)
         rc = look(&m, cli, err);

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/table.h"
+#include "cli/watch.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 #include "snapshot/call.h"
@@ -189,7 +190,7 @@ static int list(struct bm_connection *conn, bool json, struct bm_error *err)
 int cli_store_list(struct cli *cli, struct bm_error *err)
 {
     struct bm_connection *conn = NULL;
-    int rc = bm_connection_open(cli->options.connect, &conn, err);
+    int rc = cli_watch_connect(cli, &conn, err);
 
     if (rc == 0)
         rc = list(conn, cli->options.json, err);
@@ -207,7 +208,7 @@ static int open_store(struct cli *cli, struct bm_connection **conn,
     int rc = 0;
 
     if (!strchr(name, '/'))
-        rc = bm_connection_open(cli->options.connect, conn, err);
+        rc = cli_watch_connect(cli, conn, err);
     return rc < 0 ? rc : bm_store_open(*conn, name, store, err);
 }
 

@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/pedigree.h"
 #include "cli/verify.h"
+#include "cli/watch.h"
 #include "nbd/gently.h"
 #include "nbd/units.h"
 
@@ -232,6 +233,7 @@ int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
                                   .idle = pedigree->domain->active};
     int rc;
 
+    (void)cli_watch_end();
     cli_catch_signals();
     rc = bm_gently(&how, err);
     if (options->json && !rc)

@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "cli/report.h"
 #include "cli/view.h"
+#include "cli/watch.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
 
@@ -264,6 +265,7 @@ int cli_snapshot_save(struct cli *cli, struct bm_error *err)
                           &format, err);
     if (!rc)
         rc = check_file(&pedigree, cli->args[2], err);
+    (void)cli_watch_end();
     if (!rc)
         rc = copy(cli, source, format, err);
     bm_job_free(view);

@@ -9,6 +9,7 @@
 #include "cli/detach.h"
 #include "cli/output.h"
 #include "cli/view.h"
+#include "cli/watch.h"
 #include "nbd/cleanup.h"
 
 #include <errno.h>
@@ -116,7 +117,7 @@ int cli_task_dry_run(struct cli *cli, struct cli_session *s,
                      const struct cli_task *task, void *opaque,
                      struct bm_error *err)
 {
-    int rc = bm_connection_open(cli->options.connect, &s->conn, err);
+    int rc = cli_watch_connect(cli, &s->conn, err);
 
     if (rc == 0)
         rc = task->look(opaque, cli, err);
@@ -222,6 +223,7 @@ int cli_launch(struct cli *cli, struct cli_session *s,
         rc = check_or_forget(cli, s, task, opaque, &hooks, err);
     if (rc < 0)
         return rc;
+    (void)cli_watch_end();
     rc = bm_move_run(s->conn, s->jobs, s->job, s->guard, &hooks, err);
     return cli_session_report(s, rc, err);
 }
@@ -230,7 +232,7 @@ int cli_task_run(struct cli *cli, struct cli_session *s,
                  const struct cli_task *task, void *opaque,
                  struct bm_error *err)
 {
-    int rc = cli_session_connect(s, cli->options.connect, err);
+    int rc = cli_session_connect(s, cli, err);
 
     if (rc == 0)
         rc = task->look(opaque, cli, err);

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/help.h"
 #include "cli/output.h"
+#include "cli/watch.h"
 
 #include "nbd/gently.h"
 #include "nbd/within.h"
@@ -149,6 +150,7 @@ int main(int argc, char **argv)
 {
     struct cli cli = {.report = -1};
     struct bm_error err = BM_ERROR_INIT;
+    bool watched;
     int status;
 
     keep_standard_streams();
@@ -159,13 +161,14 @@ int main(int argc, char **argv)
     cli_options_default(&cli.options);
     cli_output_start(&cli.options);
     status = run(&cli, argc, argv, &err);
+    watched = cli_watch_end();
     if (status < 0) {
         status = (int)err.status;
         cli_output_error(&err, cli.command);
     }
     status = cli_output_end(status);
     /* no handler at the exit shall wait for a thread that hangs */
-    if (bm_gently_left() || bm_calls_abandoned())
+    if (watched || bm_gently_left() || bm_calls_abandoned())
         _exit(status);
     return status;
 }

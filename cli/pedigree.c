@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/pedigree.h"
 
+#include "cli/watch.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -23,7 +25,7 @@ int cli_pedigree_look(const struct cli *cli, struct bm_connection *conn,
 int cli_pedigree_read(const struct cli *cli, enum cli_kin which,
                       struct cli_pedigree *out, struct bm_error *err)
 {
-    int rc = bm_connection_open(cli->options.connect, &out->own, err);
+    int rc = cli_watch_connect(cli, &out->own, err);
 
     return rc ? rc : cli_pedigree_look(cli, out->own, which, out, err);
 }

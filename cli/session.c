@@ -3,6 +3,7 @@
 #include "cli/session.h"
 
 #include "cli/output.h"
+#include "cli/watch.h"
 #include "nbd/cleanup.h"
 #include "nbd/gently.h"
 #include "nbd/units.h"
@@ -50,12 +51,12 @@ int cli_open_jobs(const struct cli_options *options, bool readonly,
     return bm_job_store_open(dir, readonly, out, err);
 }
 
-int cli_session_connect(struct cli_session *s, const char *uri,
+int cli_session_connect(struct cli_session *s, const struct cli *cli,
                         struct bm_error *err)
 {
-    int rc = bm_guard_start(uri, &s->guard, err);
+    int rc = bm_guard_start(cli->options.connect, &s->guard, err);
 
-    return rc < 0 ? rc : bm_connection_open(uri, &s->conn, err);
+    return rc < 0 ? rc : cli_watch_connect(cli, &s->conn, err);
 }
 
 int cli_session_lock(struct cli_session *s, const char *id,

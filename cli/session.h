@@ -32,9 +32,9 @@ struct cli_session {
 int cli_open_jobs(const struct cli_options *options, bool readonly,
                   struct bm_job_store **out, struct bm_error *err);
 
-/* The guard, while there is one thread only; then the connection. uri NULL:
- * libvirt's default. */
-int cli_session_connect(struct cli_session *s, const char *uri,
+/* The guard, while there is one thread only; then the connection, and its watch
+ * (cli/watch.h). */
+int cli_session_connect(struct cli_session *s, const struct cli *cli,
                         struct bm_error *err);
 /* The run lock of s->job, or of that id, which is then loaded anew: what was
  * read before it may be old. From now on SIGINT, SIGTERM and SIGHUP are a

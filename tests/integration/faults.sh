@@ -14,6 +14,7 @@
 #   commit   as target, in the midst of the commit of what the guest wrote last
 #   cancel   as target, and `job cancel`, and `job resume` too early
 #   merge    the store of layers that a merge takes away, with the guest off
+#   look     as merge, and commands that look around before they do anything
 #   scratch  our state directory
 #   server   every qemu-nbd of ours
 # In `make check` a sample, in `make check-long` all. ROWS="..." runs just those.
@@ -165,12 +166,22 @@ row_source() {
     ends_well vm2 "$LAB_DIR/bad"
 }
 
-row_merge() {
+# Guest m1, three layers of which lie in the store.
+layered() {
     local i
     lab_guest_bare m1 --disk format=qcow2,size=16M,fill=1M
     for i in 1 2 3; do
         blockmig snapshot create m1 s$i --overlay-dir "$LAB_DIR/bad" >/dev/null
     done
+}
+
+layered_ends() {
+    lab_virsh -q undefine m1 --snapshots-metadata >/dev/null
+    rm -f "$LAB_DIR"/{bad,ds1}/m1*
+}
+
+row_merge() {
+    layered
     lab_virsh -q destroy m1
     mover_start "$point" snapshot delete m1 s2
     mover_stands
@@ -185,8 +196,40 @@ row_merge() {
     lab run qemu-img check -q "$(disk_source m1 vda)" ||
         fail "$row: the disk is not sound"
     check_clean m1
-    lab_virsh -q undefine m1 --snapshots-metadata >/dev/null
-    rm -f "$LAB_DIR"/{bad,ds1}/m1*
+    layered_ends
+}
+
+# is_refused COMMAND...: soon, in one line that names the store
+is_refused() {
+    local status=0 out
+    out=$(timeout 30 "$LAB_HERE/lab" run "$LAB_DIR" env \
+        BLOCKMIG_CALL_MS=$CALL_MS "$LAB_DIR/bin/blockmig" "$@" 2>&1) ||
+        status=$?
+    echo "    $status: $*"
+    [[ "$status:$out" =~ ^3:blockmig:\ $LAB_DIR/bad/[^$'\n']*\ does\ not\ answer ]] ||
+        fail "$row: blockmig $* ends with $status: $out"
+}
+
+# Commands that only look around, with the guest on or off.
+row_look() {
+    local one pid pids=()
+    layered
+    [ "$point" = on ] || lab_virsh -q destroy m1
+    fault "$what"
+    for one in 'snapshot tree m1' 'snapshot doctor m1' 'snapshot verify m1' \
+        doctor 'snapshot create m1 s4' 'snapshot create m1 s4 --dry-run' \
+        'snapshot create-group s4 m1' 'snapshot delete m1 s2 --dry-run'; do
+        # shellcheck disable=SC2086 # words
+        is_refused $one &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid"
+    done
+    fault ok
+    lab_equal "$row: jobs" "$(blockmig job list --json | jq length)" 0
+    ! lab_is_state m1 running || lab_virsh -q destroy m1
+    layered_ends
 }
 
 # Both sides by qemu-nbd.
@@ -227,6 +270,7 @@ all_rows() {
     for where in allocating copying.begun copying.merging copying.merged; do
         echo "merge:hang:$where" "merge:dead:$where"
     done
+    echo look:hang:on look:hang:off
     echo commit:hang:consolidating server:kill:copying.started
     for where in copying.started converging.started settled; do
         echo "scratch:full:$where"
@@ -236,7 +280,7 @@ all_rows() {
     done
 }
 
-rows='target:hang:copying.started cancel:hang:proving
+rows='look:hang:off target:hang:copying.started cancel:hang:proving
     target:dead:converging.started'
 [ "$BM_LONG" = 0 ] || rows=$(all_rows)
 rows=${ROWS:-$rows}
