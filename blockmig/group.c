@@ -9,6 +9,7 @@
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
+#include "nbd/within.h"
 
 #include <errno.h>
 #include <string.h>
@@ -109,7 +110,8 @@ int bm_group_run(struct bm_connection *conn, struct bm_job_store *store,
                                      .job = members[i].job,
                                      .guard = members[i].guard,
                                      .hooks = members[i].hooks,
-                                     .phase_ms = bm_now_ms()};
+                                     .phase_ms = bm_now_ms(),
+                                     .abandoned = bm_calls_abandoned()};
     for (size_t i = 0; !rc && i < n; i++)
         rc = prepare(&all[i].m, err);
     if (!rc)

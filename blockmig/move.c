@@ -18,6 +18,7 @@
 #include "blockmig/strategy.h"
 #include "nbd/cleanup.h"
 #include "nbd/units.h"
+#include "nbd/within.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -335,7 +336,8 @@ int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
                          .job = job,
                          .guard = guard,
                          .hooks = hooks,
-                         .phase_ms = bm_now_ms()};
+                         .phase_ms = bm_now_ms(),
+                         .abandoned = bm_calls_abandoned()};
 
     return bm_move_machine(&m, err);
 }

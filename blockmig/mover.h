@@ -41,6 +41,7 @@ struct bm_mover {
     enum bm_room room;
     struct bm_error room_why; /* unless it is watched still */
     int64_t room_ms;          /* bm_now_ms of the last look; 0: none yet */
+    unsigned abandoned;       /* bm_calls_abandoned before it began */
     int room_pauses;          /* of the guest, for want of it, that we ended */
 };
 

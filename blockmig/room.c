@@ -273,7 +273,7 @@ void bm_room_tick(struct bm_mover *m)
 
     /* the pause of the switch is short, and a QEMU that hangs answers not */
     if (now - m->room_ms < LOOK_MS || m->job->window_paused ||
-        bm_calls_abandoned())
+        bm_calls_abandoned() > m->abandoned)
         return;
     m->room_ms = now;
     if (answers(m->job, &ignored) != 0)

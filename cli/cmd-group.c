@@ -128,6 +128,8 @@ static int claim(struct group *g, size_t i, struct bm_error *err)
     if (!rc)
         rc = bm_job_store_claim(s->jobs, s->job, err);
     g->all[i].claimed = !rc;
+    if (!rc)
+        cli_watch_claimed();
     return rc;
 }
 

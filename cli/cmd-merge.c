@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/report.h"
 #include "cli/view.h"
+#include "cli/watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -174,6 +175,8 @@ static int find_view(const struct cli *cli, struct bm_job_store *jobs,
     bm_job_free(*view);
     *view = NULL;
     rc = cli_pedigree_read(cli, CLI_KIN_NONE, &of, err);
+    /* a merge forks yet, and a view takes its time to end */
+    (void)cli_watch_end();
     return rc ? rc
               : cli_view_find(jobs, of.domain->uuid, cli->args[1], view, err);
 }

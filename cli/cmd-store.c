@@ -282,6 +282,7 @@ int cli_store_probe(struct cli *cli, struct bm_error *err)
     struct bm_store_probe probe;
     int rc = open_store(cli, &conn, &store, err);
 
+    (void)cli_watch_end();
     if (rc == 0)
         rc = bm_store_try(store, &probe, err);
     if (rc == 0)

@@ -20,7 +20,7 @@ struct report {
 };
 _Static_assert(sizeof(struct report) <= PIPE_BUF, "a report is one write");
 
-static void send_report(struct cli *cli, const char *id,
+static void send_report(const struct cli *cli, const char *id,
                         const struct bm_error *err)
 {
     struct report report;
@@ -32,7 +32,13 @@ static void send_report(struct cli *cli, const char *id,
     while (write(cli->report, &report, sizeof report) < 0 && errno == EINTR)
         ;
     (void)close(cli->report);
-    cli->report = -1;
+}
+
+void cli_detach_failed(const struct cli *cli, const struct bm_error *err)
+{
+    fflush(stdout);
+    send_report(cli, "", err);
+    _exit(BM_EXIT_FAILED);
 }
 
 static void print_job(const struct cli *cli, const char *id)
@@ -100,9 +106,7 @@ static int child_run(struct cli *cli, cli_run run, struct bm_error *err)
     rc = run(cli, err);
     if (cli->report < 0)
         return rc; /* it ran; main says how it ended, into the log */
-    fflush(stdout);
-    send_report(cli, "", err);
-    _exit(BM_EXIT_FAILED);
+    cli_detach_failed(cli, err);
 }
 
 int cli_detach(struct cli *cli, cli_run run, struct bm_error *err)
@@ -158,5 +162,6 @@ int cli_detach_ready(struct cli *cli, const char *dir, const char *id,
         return bm_fail_errno(err, errno, "cannot open the log %s", path);
     cli_output_start(&cli->options);
     send_report(cli, id, NULL);
+    cli->report = -1;
     return 0;
 }

@@ -18,6 +18,10 @@ int cli_detach(struct cli *cli, cli_run run, struct bm_error *err);
  * returns 1. */
 int cli_detach_id(struct cli *cli, cli_run run, char *id, struct bm_error *err);
 
+/* In the child: the parent is told why not. Once, and then the child ends. */
+void cli_detach_failed(const struct cli *cli, const struct bm_error *err)
+    __attribute__((noreturn));
+
 /* In the child: from now on output goes to DIR/ID.log and the parent is told
  * that all is well. Nothing without --detach. */
 int cli_detach_ready(struct cli *cli, const char *dir, const char *id,

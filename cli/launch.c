@@ -138,6 +138,8 @@ static int claim(struct cli_session *s, struct bm_error *err)
         rc = cli_session_lock(s, NULL, err);
     if (rc == 0)
         rc = bm_job_store_claim(s->jobs, s->job, err);
+    if (rc == 0)
+        cli_watch_claimed();
     if (rc == -EBUSY)
         cli_view_blame(s->jobs, s->job->uuid, err);
     return rc;

@@ -3,7 +3,8 @@
 /*
  * Everything that blockmig writes. Standard output: what was asked for, the
  * progress of a long command, or JSON. Standard error: errors, and they only
- * in cli_output_error. Used by the main thread alone.
+ * in cli_output_error. Used by the main thread alone, or by its watch when it
+ * stands still (cli/watch.h).
  */
 #ifndef CLI_OUTPUT_H
 #define CLI_OUTPUT_H

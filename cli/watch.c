@@ -3,6 +3,7 @@
 #include "cli/watch.h"
 
 #include "blockmig/answers.h"
+#include "cli/detach.h"
 #include "cli/output.h"
 #include "nbd/cleanup.h"
 #include "nbd/image.h"
@@ -18,9 +19,10 @@ static struct {
     const struct cli *cli;
     pthread_t thread;
     bool begun, left; /* left: its thread was left behind, asking */
+    bool again;       /* there was one, so something may have been changed */
     pthread_cond_t changed;
     pthread_mutex_t lock; /* guards the rest */
-    bool ended, asking;
+    bool ended, asking, claimed;
 } watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* One round through all images. */
@@ -32,13 +34,19 @@ struct round {
 
 /* --- asking --- */
 
+static bool has_ended(void)
+{
+    BM_LOCK(&watch.lock);
+    return watch.ended;
+}
+
 static int ask(void *opaque, unsigned depth, const char *layer,
                struct bm_error *unused)
 {
     struct round *round = opaque;
 
     (void)depth, (void)unused;
-    if (bm_names_have(&round->seen, layer))
+    if (has_ended() || bm_names_have(&round->seen, layer))
         return 1;
     round->silent = bm_answers_early(layer, &round->err) == -ETIMEDOUT;
     return round->silent || bm_names_add(&round->seen, layer) != 0;
@@ -53,7 +61,7 @@ static int ask_use(void *opaque, const struct bm_image_use *use)
 
     (void)bm_image_walk(use->path, use->plain ? "raw" : NULL, ask, round,
                         &ignored);
-    return round->silent ? -ETIMEDOUT : 0;
+    return round->silent || has_ended() ? -ETIMEDOUT : 0;
 }
 
 static void ask_all(struct bm_connection **conn, struct round *round)
@@ -68,10 +76,24 @@ static void ask_all(struct bm_connection **conn, struct round *round)
 
 /* --- watching --- */
 
-static void say(struct bm_error *err)
+static void set_status(struct bm_error *err)
 {
     /* of what `doctor --fix` has found some may be mended */
-    bm_status(err, watch.cli->options.fix ? BM_EXIT_FAILED : BM_EXIT_REFUSED);
+    bool changed = watch.again || watch.cli->options.fix;
+
+    bm_status(err, changed ? BM_EXIT_FAILED : BM_EXIT_REFUSED);
+    if (!watch.claimed)
+        return;
+    bm_status(err, BM_EXIT_HELD);
+    bm_remedy(err, "see what became of its store, and then run 'job resume' "
+                   "of what 'blockmig job list' shows");
+}
+
+static void say(struct bm_error *err)
+{
+    set_status(err);
+    if (watch.cli->report >= 0)
+        cli_detach_failed(watch.cli, err);
     cli_output_error(err, watch.cli->command);
     _exit(cli_output_end((int)err->status));
 }
@@ -119,7 +141,7 @@ static int begin(const struct cli *cli, struct bm_error *err)
     int rc;
 
     watch.cli = cli;
-    watch.ended = false;
+    watch.ended = watch.claimed = false;
     bm_cond_init(&watch.changed);
     rc = pthread_create(&watch.thread, NULL, watch_thread, NULL);
     watch.begun = !rc;
@@ -143,11 +165,18 @@ static bool tell_end(void)
     return watch.asking;
 }
 
+void cli_watch_claimed(void)
+{
+    BM_LOCK(&watch.lock);
+    watch.claimed = true;
+}
+
 bool cli_watch_end(void)
 {
     if (!watch.begun)
         return watch.left;
     watch.begun = false;
+    watch.again = true;
     watch.left = tell_end();
     if (watch.left)
         pthread_detach(watch.thread);

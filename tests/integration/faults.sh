@@ -217,8 +217,9 @@ row_look() {
     [ "$point" = on ] || lab_virsh -q destroy m1
     fault "$what"
     for one in 'snapshot tree m1' 'snapshot doctor m1' 'snapshot verify m1' \
-        doctor 'snapshot create m1 s4' 'snapshot create m1 s4 --dry-run' \
-        'snapshot create-group s4 m1' 'snapshot delete m1 s2 --dry-run'; do
+        doctor 'snapshot create m1 s4' 'snapshot delete m1 s2 --detach' \
+        'snapshot create m1 s4 --dry-run' 'snapshot create-group s4 m1' \
+        'snapshot delete m1 s2 --dry-run'; do
         # shellcheck disable=SC2086 # words
         is_refused $one &
         pids+=($!)
