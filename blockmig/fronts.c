@@ -8,6 +8,7 @@
 #include "blockmig/inner.h"
 #include "blockmig/lost.h"
 #include "blockmig/overlay.h"
+#include "blockmig/pacer.h"
 #include "blockmig/point.h"
 #include "blockmig/situation.h"
 #include "blockmig/users.h"
@@ -190,6 +191,7 @@ static int put_on(struct bm_mover *m, const struct front *fronts,
         return no_memory(m, err);
     for (size_t i = 0; i < m->job->n_disks; i++)
         paths[i] = fronts[i].path;
+    bm_pacer_measure(m); /* what the guest's I/O takes on its own images */
     rc = bm_lost_expect(m, BM_FREEZE_OLD, err);
     if (rc)
         return rc;

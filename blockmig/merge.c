@@ -320,10 +320,8 @@ int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
 {
     bool several = merge->layers.n > 1;
     BM_CLOSE int held = -1;
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_merge_held(m, merge, bm_merge_check_files(m, merge, err), err);
 
-    if (!rc)
-        rc = bm_merge_held(m, merge, bm_merge_check_files(m, merge, err), err);
     if (!rc && several)
         rc = down_with_proof(m, merge, &held, err);
     if (!rc && !several)

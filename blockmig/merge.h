@@ -26,7 +26,8 @@ int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
 size_t bm_merge_disk(const struct bm_job *job,
                      const struct bm_job_merge *merge);
 
-/* All of it, from wherever a dead process left it. ECANCELED: a cancel came
+/* All of it, from wherever a dead process left it; m->domain was just read.
+ * ECANCELED: a cancel came
  * while it can stop, and what there is is valid. */
 int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
                  struct bm_error *err);

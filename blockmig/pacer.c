@@ -36,6 +36,7 @@ struct bm_pacer {
     struct bm_block_stats last;
     bool have_last;
     bool held;
+    bool measured;   /* what its I/O took before is known, if it can be */
     bool gentle;     /* there is a guest to be spared */
     bool busy;       /* and it was at work, before the move or since */
     int64_t tick_ms; /* bm_now_ms of the last tick */
@@ -67,13 +68,24 @@ static bool sample(struct bm_pacer *pacer, struct bm_mover *m,
     return known;
 }
 
+/* Until the last look is old enough for another. */
+static void rest(const struct bm_pacer *pacer)
+{
+    int64_t left = pacer->last.time_ms + LOOK_MS - bm_now_ms();
+
+    if (pacer->have_last && left > 0)
+        bm_sleep_ms(left < LOOK_MS ? (int)left : LOOK_MS);
+}
+
+/* The first look was made when the pacer was. */
 static void measure(struct bm_pacer *pacer, struct bm_mover *m)
 {
     uint64_t requests = 0;
 
-    for (int i = 0; i < LOOKS; i++) {
+    for (int i = pacer->have_last; i < LOOKS; i++) {
         struct bm_block_sample it;
 
+        rest(pacer);
         if (sample(pacer, m, &it)) {
             requests += it.requests;
             pacer->busy |= requests > 0;
@@ -82,13 +94,13 @@ static void measure(struct bm_pacer *pacer, struct bm_mover *m)
         }
         if (i >= IDLE_LOOKS && requests == 0)
             return;
-        bm_sleep_ms(LOOK_MS);
     }
 }
 
 static struct bm_pacer *pacer_new(struct bm_mover *m)
 {
     struct bm_pacer *pacer = calloc(1, sizeof *pacer);
+    struct bm_block_sample none;
 
     if (!pacer)
         return NULL;
@@ -99,17 +111,35 @@ static struct bm_pacer *pacer_new(struct bm_mover *m)
     }
     pacer->gentle = m->job->guest_latency > 0 && m->domain && m->domain->active;
     if (pacer->gentle)
-        measure(pacer, m);
+        (void)sample(pacer, m, &none);
     return pacer;
 }
 
-int bm_pacer_need(struct bm_mover *m, struct bm_error *err)
+int bm_pacer_begin(struct bm_mover *m, struct bm_error *err)
 {
     if (!m->pacer)
         m->pacer = pacer_new(m);
     return m->pacer
                ? 0
                : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
+}
+
+void bm_pacer_measure(struct bm_mover *m)
+{
+    if (!m->pacer || m->pacer->measured)
+        return;
+    m->pacer->measured = true;
+    if (m->pacer->gentle)
+        measure(m->pacer, m);
+}
+
+int bm_pacer_need(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_pacer_begin(m, err);
+
+    if (!rc)
+        bm_pacer_measure(m);
+    return rc;
 }
 
 void bm_pacer_free(struct bm_pacer *pacer)

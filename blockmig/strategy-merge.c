@@ -32,6 +32,9 @@ static int allocate(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh_domain(m, err);
 
+    /* ends with the freeze, before which nothing is done to the guest's I/O */
+    if (!rc)
+        rc = bm_pacer_begin(m, err);
     return rc ? rc : bm_step_stamp(m, err);
 }
 
@@ -70,8 +73,7 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
         rc = bm_fronts_adopt(m, err);
     if (rc || !m->domain || !merge || !wants_front(m, merge))
         return rc;
-    /* what the guest's I/O takes before we do anything to it */
-    rc = bm_pacer_need(m, err);
+    rc = bm_pacer_begin(m, err);
     if (!rc)
         rc = bm_ballast_make(m, err);
     return rc ? rc : bm_fronts_freeze(m, err);
