@@ -21,6 +21,10 @@ int bm_image_refine(int rc, struct bm_error *err);
 int bm_image_info_json(const char *path, const char *format,
                        struct json_object **out, struct bm_error *err);
 
+/* By its first bytes: no header that could name a backing file is there. false:
+ * there may be one, or nobody can tell. Threads: any. */
+bool bm_image_names_none(const char *path);
+
 /*
  * A memo of qemu-img's answers, which lasts as long as the process. Threads:
  * any.
