@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define LANES_LEAST 8
 #define RUNS 128
 
 void bm_view_close(struct bm_view *view)
@@ -37,7 +38,11 @@ static int lock_layers(struct bm_view *view, const struct bm_chain *chain,
 
 unsigned bm_view_lanes(void)
 {
-    return 2 * bm_device_lanes();
+    unsigned lanes = 2 * bm_device_lanes();
+
+    if (lanes < LANES_LEAST)
+        return LANES_LEAST;
+    return lanes < BM_LANES_MAX ? lanes : BM_LANES_MAX;
 }
 
 int bm_view_open(const struct bm_chain *chain, unsigned depth,

@@ -20,10 +20,11 @@ struct bm_view {
 
 #define BM_VIEW __attribute__((cleanup(bm_view_close))) struct bm_view
 
-/* Requests in flight where no guest at work is to be spared: two a core, so
- * that the medium has something to do while digests are computed. A copy of 8
- * GiB took 11 s so, as libvirt's, and 15 s with one a core; its proof 5.8 and
- * 7.1 s. */
+/* Requests in flight where no guest at work is to be spared: two a core, and
+ * eight at least, so that the medium has something to do while digests are
+ * computed. On two cores a copy of 8 GiB took 11 s with four, as libvirt's, and
+ * 15 s with two, its proof 5.8 and 7.1 s; the copy of a merge of 200 MiB took
+ * 0.235 s with two, 0.215 s with four, 0.206 s with eight. */
 unsigned bm_view_lanes(void);
 
 /* depth: how many of the uppermost layers BM_MAP_DIRTY tells of; 0: not asked
