@@ -14,7 +14,7 @@
 
 struct bm_flow_lane {
     const struct bm_flow *flow;
-    unsigned number;
+    unsigned number, workers;
     const struct bm_crew *crew;
     atomic_uint_fast64_t *done;
     struct bm_flow_ring *ring;
@@ -22,7 +22,7 @@ struct bm_flow_lane {
 };
 
 struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow,
-                                      unsigned number,
+                                      unsigned number, unsigned workers,
                                       const struct bm_crew *crew,
                                       atomic_uint_fast64_t *done,
                                       struct bm_error *err)
@@ -35,6 +35,7 @@ struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow,
     }
     lane->flow = flow;
     lane->number = number;
+    lane->workers = workers;
     lane->crew = crew;
     lane->done = done;
     lane->ring = bm_flow_ring_new(flow, number, done, err);
@@ -85,7 +86,7 @@ static int pace(struct bm_flow_lane *lane, size_t len, struct bm_error *err)
     if (!throttle)
         return 0;
     now = bm_now_ns();
-    until = now + bm_throttle_rest(throttle, now - lane->since);
+    until = now + bm_throttle_rest(throttle, now - lane->since, lane->workers);
     rc = wait_turn(lane, len, err);
     bm_sleep_ns(until - bm_now_ns());
     lane->since = bm_now_ns();

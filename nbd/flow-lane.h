@@ -14,10 +14,11 @@
 
 struct bm_flow_lane;
 
-/* crew: when it stops, the work ends with -ECANCELED. done: bytes are added to
- * it. Both must outlive the lane, as flow does. */
+/* number: of so many workers. crew: when it stops, the work ends with
+ * -ECANCELED. done: bytes are added to it. Both must outlive the lane, as flow
+ * does. */
 struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow,
-                                      unsigned number,
+                                      unsigned number, unsigned workers,
                                       const struct bm_crew *crew,
                                       atomic_uint_fast64_t *done,
                                       struct bm_error *err);

@@ -14,6 +14,7 @@ _Static_assert(BM_LANES_MAX <= BM_CREW_MAX, "a worker for each lane");
 /* One flow. */
 struct task {
     const struct bm_flow *flow;
+    unsigned workers;
     uint64_t total;            /* bytes to look at */
     atomic_uint_fast64_t done; /* bytes */
     struct bm_crew crew;
@@ -41,8 +42,8 @@ static bool claim(struct task *task, uint64_t *offset, uint64_t *end)
 static int work(void *opaque, unsigned number, struct bm_error *err)
 {
     struct task *task = opaque;
-    struct bm_flow_lane *lane =
-        bm_flow_lane_new(task->flow, number, &task->crew, &task->done, err);
+    struct bm_flow_lane *lane = bm_flow_lane_new(
+        task->flow, number, task->workers, &task->crew, &task->done, err);
     uint64_t offset, end;
     int rc = lane ? 0 : -EIO; /* err says what it is */
 
@@ -96,10 +97,11 @@ int bm_flow_run(const struct bm_flow *flow, struct bm_error *err)
 {
     struct task task = {
         .flow = flow,
+        .workers = count_workers(flow),
         .total = flow->only ? bm_bitmap_count(flow->only) : flow->source->size,
         .crew = {.work = work, .tick = tick, .opaque = &task},
     };
-    int rc = bm_crew_run(&task.crew, count_workers(flow), err);
+    int rc = bm_crew_run(&task.crew, task.workers, err);
 
     if (rc != 0)
         return rc;

@@ -98,13 +98,18 @@ void bm_throttle_set_rest(struct bm_throttle *t, double rest)
     t->rest = rest;
 }
 
-int64_t bm_throttle_rest(struct bm_throttle *t, int64_t worked)
+/* One alone works for 1 / (1 + rest) of the time, one of n for an n-th of that.
+ */
+int64_t bm_throttle_rest(struct bm_throttle *t, int64_t worked,
+                         unsigned workers)
 {
-    double ns;
+    double most = (double)REST_MAX * workers, ns;
 
     BM_LOCK(&t->mutex);
-    ns = t->rest * (double)worked;
-    return ns < (double)REST_MAX ? (int64_t)ns : REST_MAX;
+    if (t->rest <= 0)
+        return 0;
+    ns = (workers * (1 + t->rest) - 1) * (double)worked;
+    return (int64_t)(ns < most ? ns : most);
 }
 
 /* In milliseconds, until the bytes are paid for. */

@@ -27,12 +27,15 @@ void bm_throttle_hold(struct bm_throttle *throttle, bool held);
 void bm_throttle_set_request(struct bm_throttle *throttle, uint32_t bytes);
 uint32_t bm_throttle_request(struct bm_throttle *throttle);
 
-/* How long a worker rests after each request, as a multiple of the time that
- * the request took; 0, as it is at first: not at all. So the medium is as much
- * left to others, however fast it is. */
+/* How long the medium is left to others after each request, as a multiple of
+ * the time that the request took, however fast it is; 0, as it is at first: not
+ * at all. */
 void bm_throttle_set_rest(struct bm_throttle *throttle, double rest);
-/* After so much work: for how long, 20 ms at most. Both in nanoseconds. */
-int64_t bm_throttle_rest(struct bm_throttle *throttle, int64_t worked);
+/* How long one of so many workers rests after so much work, both in
+ * nanoseconds: each has its share of what all may take. 20 ms at most for each
+ * of them. */
+int64_t bm_throttle_rest(struct bm_throttle *throttle, int64_t worked,
+                         unsigned workers);
 
 /* Takes bytes out of the bucket, which may go into debt: the milliseconds that
  * the caller must wait before it does the work (it may look for a cancel or

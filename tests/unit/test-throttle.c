@@ -175,9 +175,20 @@ Test(throttle, it_rests_for_a_multiple_of_the_work)
 {
     struct bm_throttle *t = bm_throttle_new(0);
 
-    cr_expect_eq(bm_throttle_rest(t, 1000000), 0);
+    cr_expect_eq(bm_throttle_rest(t, 1000000, 1), 0);
+    cr_expect_eq(bm_throttle_rest(t, 1000000, 8), 0);
     bm_throttle_set_rest(t, 2.5);
-    cr_expect_eq(bm_throttle_rest(t, 1000000), 2500000);
+    cr_expect_eq(bm_throttle_rest(t, 1000000, 1), 2500000);
+    bm_throttle_free(t);
+}
+
+/* Four that work for an eighth of the time each take half of it together. */
+Test(throttle, workers_share_what_is_left_to_them)
+{
+    struct bm_throttle *t = bm_throttle_new(0);
+
+    bm_throttle_set_rest(t, 1);
+    cr_expect_eq(bm_throttle_rest(t, 1000000, 4), 7000000);
     bm_throttle_free(t);
 }
 
@@ -187,6 +198,6 @@ Test(throttle, it_rests_for_20_ms_at_most)
     struct bm_throttle *t = bm_throttle_new(0);
 
     bm_throttle_set_rest(t, 10);
-    cr_expect_eq(bm_throttle_rest(t, 1000000000), 20000000);
+    cr_expect_eq(bm_throttle_rest(t, 1000000000, 1), 20000000);
     bm_throttle_free(t);
 }
