@@ -192,7 +192,9 @@ static int put_on(struct bm_mover *m, const struct front *fronts,
     for (size_t i = 0; i < m->job->n_disks; i++)
         paths[i] = fronts[i].path;
     bm_pacer_measure(m); /* what the guest's I/O takes on its own images */
-    rc = bm_lost_expect(m, BM_FREEZE_OLD, err);
+    rc = check_busy(m, "make", err); /* that took up to a second */
+    if (!rc)
+        rc = bm_lost_expect(m, BM_FREEZE_OLD, err);
     if (rc)
         return rc;
     bm_point("freezing.sent");

@@ -77,24 +77,30 @@ static void rest(const struct bm_pacer *pacer)
         bm_sleep_ms(left < LOOK_MS ? (int)left : LOOK_MS);
 }
 
-/* The first look was made when the pacer was. */
+/* What it did since the first look says whether it is at work at all; how long
+ * its I/O takes, only what it does while we do nothing. */
 static void measure(struct bm_pacer *pacer, struct bm_mover *m)
 {
-    uint64_t requests = 0;
+    bool quiet = !pacer->have_last;
 
-    for (int i = pacer->have_last; i < LOOKS; i++) {
+    for (int i = !quiet; i < LOOKS; i++, quiet = true) {
         struct bm_block_sample it;
 
         rest(pacer);
         if (sample(pacer, m, &it)) {
-            requests += it.requests;
-            pacer->busy |= requests > 0;
-            if (bm_pace_measure(pacer->pace, &it))
+            pacer->busy |= it.requests > 0;
+            if (quiet && bm_pace_measure(pacer->pace, &it))
                 return;
         }
-        if (i >= IDLE_LOOKS && requests == 0)
+        if (i >= IDLE_LOOKS && !pacer->busy)
             return;
     }
+}
+
+/* One that is to be spared. */
+static bool has_guest(const struct bm_mover *m)
+{
+    return m->job->guest_latency > 0 && m->domain && m->domain->active;
 }
 
 static struct bm_pacer *pacer_new(struct bm_mover *m)
@@ -109,7 +115,7 @@ static struct bm_pacer *pacer_new(struct bm_mover *m)
         free(pacer);
         return NULL;
     }
-    pacer->gentle = m->job->guest_latency > 0 && m->domain && m->domain->active;
+    pacer->gentle = has_guest(m);
     if (pacer->gentle)
         (void)sample(pacer, m, &none);
     return pacer;
@@ -129,6 +135,7 @@ void bm_pacer_measure(struct bm_mover *m)
     if (!m->pacer || m->pacer->measured)
         return;
     m->pacer->measured = true;
+    m->pacer->gentle = has_guest(m); /* it may have been started since */
     if (m->pacer->gentle)
         measure(m->pacer, m);
 }

@@ -18,8 +18,9 @@ struct bm_pacer;
 /* m->pacer, if there is none yet: measures what the guest's I/O takes now, a
  * second at most. (So a resumed job measures what it finds.) */
 int bm_pacer_need(struct bm_mover *m, struct bm_error *err);
-/* The same in two steps, with work between them that the guest does not feel:
- * a first look; the rest, unless there is no pacer or it was done. */
+/* The same in two steps, with work between them: a first look; the rest, a
+ * second at most, unless there is no pacer or it was done. The work delays
+ * nothing if the guest did nothing meanwhile, and nothing of it is measured. */
 int bm_pacer_begin(struct bm_mover *m, struct bm_error *err);
 void bm_pacer_measure(struct bm_mover *m);
 void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */

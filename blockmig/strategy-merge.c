@@ -32,7 +32,7 @@ static int allocate(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh_domain(m, err);
 
-    /* ends with the freeze, before which nothing is done to the guest's I/O */
+    /* ends just before the freeze, if the guest is to get a front */
     if (!rc)
         rc = bm_pacer_begin(m, err);
     return rc ? rc : bm_step_stamp(m, err);
