@@ -26,6 +26,9 @@ BM_LONG=${BM_LONG:-0}
 
 CALL_MS=3000
 bound=90 # seconds, for whatever a fault takes to be seen
+# Seconds, for a job that goes on to its end: beside a guest at work its copy has
+# the CPU only while nobody wants it, and other tests may want it all the time.
+patience=300
 
 # --- what all rows have ---
 
@@ -90,10 +93,10 @@ ends_well() {
     local name=$1 home=$2 tries
     fault ok
     for tries in 1 2 3; do
-        final || resume 100
+        final || resume $patience
     done
     # the proof failed, as the old image misses what it could not take
-    [ "$side:$(state)" != source:held ] || resume 100 --accept
+    [ "$side:$(state)" != source:held ] || resume $patience --accept
     final || fail "$row: job $job is $(state): $(cat "$LAB_DIR/resume.out")"
     echo "    $(state)"
     # a full disk stops a guest, whoever moves it
@@ -191,7 +194,7 @@ row_merge() {
     ends
     looks job show "$job"
     fault ok
-    final || resume 100
+    final || resume $patience
     final || fail "$row: job $job is $(state): $(cat "$LAB_DIR/resume.out")"
     lab run qemu-img check -q "$(disk_source m1 vda)" ||
         fail "$row: the disk is not sound"
