@@ -56,7 +56,7 @@ static int copy_view(struct bm_merge_reading *r, struct bm_device *from,
                            .parts = r->parts,
                            .as_it_is = true,
                            .throttle = r->throttle,
-                           .lanes = r->lanes ? r->lanes : from->lanes,
+                           .lanes = r->lanes,
                            .progress = on_progress,
                            .opaque = r};
     int rc = 0;

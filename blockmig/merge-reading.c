@@ -82,7 +82,7 @@ struct bm_scan bm_merge_reading_scan(struct bm_merge_reading *r,
     return (struct bm_scan){.device = view->device,
                             .only = only,
                             .throttle = r->throttle,
-                            .lanes = r->lanes ? r->lanes : view->device->lanes,
+                            .lanes = r->lanes,
                             .progress = bm_merge_reading_progress,
                             .opaque = r};
 }
@@ -147,7 +147,7 @@ int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
 
     if (rc)
         return rc;
-    r->lanes = bm_pacer_spares(r->m->pacer) ? 1 : 0;
+    r->lanes = bm_pacer_spares(r->m->pacer) ? 1 : bm_view_lanes();
     bm_pacer_take(r->m->pacer, r->throttle);
     if (r->ahead)
         bm_pacer_take_jobs_too(r->m->pacer);

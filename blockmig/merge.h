@@ -27,8 +27,7 @@ size_t bm_merge_disk(const struct bm_job *job,
                      const struct bm_job_merge *merge);
 
 /* All of it, from wherever a dead process left it; m->domain was just read.
- * ECANCELED: a cancel came
- * while it can stop, and what there is is valid. */
+ * ECANCELED: a cancel came while it can stop, and what there is is valid. */
 int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
                  struct bm_error *err);
 /* A cancel: ends what libvirt does of it. -BM_STUCK: half of several layers

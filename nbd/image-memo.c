@@ -6,10 +6,7 @@
  */
 #include "nbd/cleanup.h"
 #include "nbd/image-parts.h"
-#include "nbd/within.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
@@ -22,9 +19,6 @@
  * a second, in those of up to two (FAT). */
 #define TICK_NS INT64_C(20000000)
 #define COARSE_NS INT64_C(2000000000)
-
-/* A store that does not answer by then is left to qemu-img and its limit. */
-#define LOOK_MS 3000
 
 struct note {
     char *path, *format, *text; /* format may be NULL */
@@ -62,56 +56,16 @@ static struct note *find(const char *path, const char *format)
     return NULL;
 }
 
-/* --- a look at the file --- */
-
-struct look {
-    char *path;
-    struct stat st;
-    bool found;
-};
-
-static void look_free(void *opaque)
-{
-    struct look *look = opaque;
-
-    free(look->path);
-    free(look);
-}
-
-/* Opened, as over NFS only that asks the server what the file is now. */
-static void look_at(void *opaque)
-{
-    struct look *look = opaque;
-    BM_CLOSE int fd = open(look->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    look->found = fd >= 0 && fstat(fd, &look->st) == 0;
-}
-
-static bool look_for(const char *path, struct stat *st)
-{
-    struct look *look = calloc(1, sizeof *look);
-    bool found;
-    int rc;
-
-    if (!look || !(look->path = strdup(path)))
-        return free(look), false;
-    rc = bm_within(LOOK_MS, look_at, look, look_free);
-    if (rc == -ETIMEDOUT)
-        return false;
-    found = !rc && look->found;
-    *st = look->st;
-    look_free(look);
-    return found;
-}
-
 bool bm_image_settled(const char *path, struct stat *st)
 {
+    struct bm_image_look look;
     struct timespec now;
     int64_t age;
 
-    if (!look_for(path, st) || !S_ISREG(st->st_mode) ||
+    if (!bm_image_look(path, 0, &look) || !S_ISREG(look.st.st_mode) ||
         clock_gettime(CLOCK_REALTIME, &now) != 0)
         return false;
+    *st = look.st;
     age = ns(&now) - ns(&st->st_ctim);
     return age > (st->st_ctim.tv_nsec ? TICK_NS : COARSE_NS);
 }

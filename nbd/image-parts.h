@@ -21,6 +21,16 @@ int bm_image_refine(int rc, struct bm_error *err);
 int bm_image_info_json(const char *path, const char *format,
                        struct json_object **out, struct bm_error *err);
 
+/* What a file is, and how it begins. */
+struct bm_image_look {
+    struct stat st;
+    char head[16];
+    size_t n; /* bytes of head */
+};
+/* Reads so many bytes of it, sizeof head at most. false: it cannot be looked
+ * at, or its store does not answer within three seconds. Threads: any. */
+bool bm_image_look(const char *path, size_t want, struct bm_image_look *out);
+
 /* By its first bytes: no header that could name a backing file is there. false:
  * there may be one, or nobody can tell. Threads: any. */
 bool bm_image_names_none(const char *path);
