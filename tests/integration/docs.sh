@@ -213,9 +213,10 @@ check_options() {
 
 points_of_code() {
     # each state is one, but for those of a job that does not begin or rests
-    sed -n 's/^ *\[BM_STATE_[A-Z_]*\] = "\([a-z-]*\)".*/\1/p' blockmig/job.c |
+    grep -rh --include='*.c' '\[BM_STATE_[A-Z_]*\] = "' blockmig |
+        sed 's/.*= "\([a-z-]*\)".*/\1/' |
         grep -vxE 'planned|preflight|held|needs-recovery|done|rolled-back'
-    grep -rhoE 'bm_point\("[^"]+"\)' blockmig/*.c cli/*.c | sed 's/.*"\(.*\)".*/\1/'
+    grep -rhoE --include='*.c' 'bm_point\("[^"]+"\)' blockmig cli | sed 's/.*"\(.*\)".*/\1/'
 }
 
 check_points() {
