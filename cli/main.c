@@ -1,12 +1,12 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cli/cli.h"
-#include "cli/help.h"
-#include "cli/output.h"
-#include "cli/watch.h"
+#include "cli/commands/commands.h"
+#include "cli/commands/help.h"
+#include "cli/output/output.h"
+#include "cli/session/store-watchdog.h"
 
-#include "nbd/gently.h"
-#include "nbd/within.h"
+#include "nbd/thread/background.h"
+#include "nbd/thread/timed-call.h"
 
 #include <errno.h>
 #include <fcntl.h>

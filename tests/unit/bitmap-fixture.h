@@ -4,7 +4,7 @@
 #ifndef TESTS_UNIT_BITMAP_FIXTURE_H
 #define TESTS_UNIT_BITMAP_FIXTURE_H
 
-#include "nbd/bitmap.h"
+#include "nbd/map/bitmap.h"
 #include "tests/unit/fixture.h"
 
 #include <errno.h>

@@ -5,7 +5,7 @@
 #ifndef TESTS_UNIT_COMPARE_FIXTURE_H
 #define TESTS_UNIT_COMPARE_FIXTURE_H
 
-#include "nbd/compare.h"
+#include "nbd/compare/compare.h"
 #include "tests/unit/server-fixture.h"
 
 #include <endian.h>

@@ -8,8 +8,8 @@
 #ifndef TESTS_UNIT_FAULTY_DEVICE_H
 #define TESTS_UNIT_FAULTY_DEVICE_H
 
-#include "nbd/device.h"
-#include "nbd/units.h"
+#include "nbd/device/device.h"
+#include "nbd/base/units.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

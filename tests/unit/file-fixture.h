@@ -4,7 +4,7 @@
 #ifndef TESTS_UNIT_FILE_FIXTURE_H
 #define TESTS_UNIT_FILE_FIXTURE_H
 
-#include "nbd/device.h"
+#include "nbd/device/device.h"
 #include "tests/unit/fixture.h"
 
 #include <errno.h>

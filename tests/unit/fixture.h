@@ -7,7 +7,7 @@
 #ifndef TESTS_UNIT_FIXTURE_H
 #define TESTS_UNIT_FIXTURE_H
 
-#include "nbd/error.h"
+#include "nbd/base/error.h"
 
 #include <criterion/criterion.h>
 #include <stdarg.h>

@@ -6,8 +6,8 @@
 #ifndef TEST_JOB_FIXTURE_H
 #define TEST_JOB_FIXTURE_H
 
-#include "blockmig/job-store.h"
-#include "nbd/cleanup.h"
+#include "blockmig/job/job-store.h"
+#include "nbd/base/cleanup.h"
 #include "tests/unit/fork-fixture.h"
 #include <criterion/criterion.h>
 #include <dirent.h>

@@ -4,7 +4,7 @@
 #ifndef TESTS_UNIT_MANIFEST_FIXTURE_H
 #define TESTS_UNIT_MANIFEST_FIXTURE_H
 
-#include "nbd/manifest.h"
+#include "nbd/digest/manifest.h"
 #include "tests/unit/fixture.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 #ifndef TESTS_UNIT_MAPFILE_FIXTURE_H
 #define TESTS_UNIT_MAPFILE_FIXTURE_H
 
-#include "nbd/mapfile.h"
+#include "nbd/map/mapfile.h"
 #include "tests/unit/fixture.h"
 
 #include <errno.h>

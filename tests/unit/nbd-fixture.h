@@ -4,8 +4,8 @@
 #ifndef TESTS_UNIT_NBD_FIXTURE_H
 #define TESTS_UNIT_NBD_FIXTURE_H
 
-#include "nbd/device-kinds.h"
-#include "nbd/units.h"
+#include "nbd/device/backends.h"
+#include "nbd/base/units.h"
 #include "tests/unit/server-fixture.h"
 
 static struct bm_process server = BM_PROCESS_INIT;

@@ -7,7 +7,7 @@
 #ifndef TESTS_UNIT_PACE_FIXTURE_H
 #define TESTS_UNIT_PACE_FIXTURE_H
 
-#include "blockmig/pace.h"
+#include "blockmig/run/latency-control.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

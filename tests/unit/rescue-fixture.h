@@ -4,7 +4,7 @@
 #ifndef TESTS_UNIT_RESCUE_FIXTURE_H
 #define TESTS_UNIT_RESCUE_FIXTURE_H
 
-#include "nbd/rescue.h"
+#include "nbd/rescue/rescue.h"
 #include "tests/unit/faulty-device.h"
 #include "tests/unit/fixture.h"
 

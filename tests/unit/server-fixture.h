@@ -8,7 +8,7 @@
 #ifndef TESTS_UNIT_SERVER_FIXTURE_H
 #define TESTS_UNIT_SERVER_FIXTURE_H
 
-#include "nbd/spawn.h"
+#include "nbd/exec/spawn.h"
 #include "tests/unit/fixture.h"
 
 /* Runs a server by a shell command, until the condition, another, holds. The

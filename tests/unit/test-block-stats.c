@@ -4,9 +4,9 @@
  * Counters and their differences; and what a real QEMU counts, in a lab whose
  * guest does just the I/O that it is told to.
  */
-#include "nbd/units.h"
-#include "snapshot/block-stats.h"
-#include "snapshot/domain.h"
+#include "nbd/base/units.h"
+#include "snapshot/domain/block-stats.h"
+#include "snapshot/domain/domain.h"
 #include "tests/unit/fixture.h"
 
 #include <errno.h>

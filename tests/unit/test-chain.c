@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "blockmig/situation.h"
-#include "snapshot/chain.h"
-#include "snapshot/disk-xml.h"
-#include "snapshot/xml.h"
+#include "blockmig/job/disk-location.h"
+#include "snapshot/domain/chain.h"
+#include "snapshot/domain/disk-xml.h"
+#include "snapshot/libvirt/xml.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

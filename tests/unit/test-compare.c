@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What is equal and what differs. */
-#include "nbd/span.h"
-#include "nbd/units.h"
+#include "nbd/compare/compare-ledger.h"
+#include "nbd/base/units.h"
 #include "tests/unit/compare-fixture.h"
 
 static void expect_roots(const char *a, const char *b)

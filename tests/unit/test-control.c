@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The control socket of a running job. */
-#include "blockmig/control.h"
+#include "blockmig/control/control-server.h"
 
-#include "nbd/cleanup.h"
-#include "nbd/units.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
 #include "tests/unit/fork-fixture.h"
 
 #include <criterion/criterion.h>

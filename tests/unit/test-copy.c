@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "nbd/copy.h"
+#include "nbd/copy/copy.h"
 
 #include "tests/unit/file-fixture.h"
 

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* bm_device_wait and the transfers on it, on a device whose requests are done
  * when a byte comes through a pipe, as the replies of a server do. */
-#include "nbd/device.h"
-#include "nbd/units.h"
+#include "nbd/device/device.h"
+#include "nbd/base/units.h"
 #include "tests/unit/fixture.h"
 
 #include <errno.h>

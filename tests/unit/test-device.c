@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "nbd/device-kinds.h"
-#include "nbd/units.h"
+#include "nbd/device/backends.h"
+#include "nbd/base/units.h"
 #include "tests/unit/server-fixture.h"
 
 #include <errno.h>

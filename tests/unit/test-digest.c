@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The known answers are those of blksum and nbdcopy --blkhash; else OpenSSL
  * itself is the oracle. */
-#include "nbd/digest.h"
-#include "nbd/sha256-lanes.h"
+#include "nbd/digest/digest.h"
+#include "nbd/digest/sha256-multibuffer.h"
 #include "tests/unit/fixture.h"
 
 #include <endian.h>

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The dirty bitmaps of images; qemu-img and nbdinfo say what is in them. */
-#include "nbd/image-bitmaps.h"
-#include "nbd/image.h"
+#include "nbd/image/image-bitmaps.h"
+#include "nbd/image/qemu-img.h"
 #include "tests/unit/server-fixture.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "nbd/image-parts.h"
-#include "nbd/image.h"
+#include "nbd/image/qemu-img-private.h"
+#include "nbd/image/qemu-img.h"
 #include "tests/unit/server-fixture.h"
 
 #include <sys/stat.h>

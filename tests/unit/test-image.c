@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "nbd/image.h"
+#include "nbd/image/qemu-img.h"
 #include "tests/unit/server-fixture.h"
 
 #include <errno.h>

@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A job's journal: what is written is what is read, and nothing else is. */
-#include "blockmig/job-json.h"
-#include "blockmig/job.h"
+#include "blockmig/job/job-json.h"
+#include "blockmig/job/job.h"
 
-#include "nbd/cleanup.h"
+#include "nbd/base/cleanup.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -4,12 +4,12 @@
  * Calls that can be abandoned, flags, and the connection, on libvirt's own
  * test driver where one is needed.
  */
-#include "nbd/units.h"
-#include "nbd/within.h"
-#include "snapshot/blockjob.h"
-#include "snapshot/call.h"
-#include "snapshot/connection.h"
-#include "snapshot/domain.h"
+#include "nbd/base/units.h"
+#include "nbd/thread/timed-call.h"
+#include "snapshot/blockjob/blockjob.h"
+#include "snapshot/libvirt/timed-call.h"
+#include "snapshot/libvirt/connection.h"
+#include "snapshot/domain/domain.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The map in memory. */
-#include "nbd/units.h"
+#include "nbd/base/units.h"
 #include "tests/unit/mapfile-fixture.h"
 
 #ifdef __SANITIZE_ADDRESS__ /* its memmove is ten times slower */

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A rescue from real servers: nbdkit's ddrescue filter fails exactly where a
  * map says, and ddrescue itself, given the same, is the oracle. */
-#include "nbd/rescue.h"
-#include "nbd/units.h"
+#include "nbd/rescue/rescue.h"
+#include "nbd/base/units.h"
 #include "tests/unit/server-fixture.h"
 
 #include <errno.h>

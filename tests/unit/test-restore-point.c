@@ -1,11 +1,11 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Restore points from libvirt's metadata, and the XML that a revert makes. */
-#include "snapshot/restore-point.h"
+#include "snapshot/tree/restore-point.h"
 
-#include "nbd/cleanup.h"
-#include "snapshot/revert-xml.h"
-#include "snapshot/snapshot-xml.h"
+#include "nbd/base/cleanup.h"
+#include "snapshot/tree/revert-xml.h"
+#include "snapshot/tree/metadata-xml.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

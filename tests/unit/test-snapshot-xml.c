@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Snapshot metadata with its images replaced, and nothing else. */
-#include "snapshot/snapshot-xml.h"
+#include "snapshot/tree/metadata-xml.h"
 
-#include "nbd/cleanup.h"
+#include "nbd/base/cleanup.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

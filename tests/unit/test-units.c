@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "nbd/units.h"
+#include "nbd/base/units.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

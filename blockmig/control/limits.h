@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What a user may change of a job that has begun: `job set`. On the control
+ * socket it is one line, "set bandwidth=1048576 guest-latency=2": the names of
+ * the options, whole numbers (bytes a second, bytes, milliseconds) and the
+ * factor; 0 is none, or off.
+ */
+#ifndef BM_STEER_H
+#define BM_STEER_H
+
+#include "blockmig/job/job.h"
+
+/* Which of them were given. */
+enum bm_steer_part {
+    BM_STEER_BANDWIDTH = 1,
+    BM_STEER_GUEST_LATENCY = 2,
+    BM_STEER_SWITCH_MAX = 4,
+    BM_STEER_SETTLE = 8,
+    BM_STEER_MAX_PAUSE = 16,
+};
+
+struct bm_steer {
+    unsigned parts;     /* of enum bm_steer_part */
+    uint64_t bandwidth; /* as of struct bm_job, all of them */
+    double guest_latency;
+    uint64_t switch_max;
+    int64_t settle_ms;
+    int max_pause_ms;
+};
+
+#define BM_STEER_LINE 256 /* bytes; no line is longer */
+
+/* The line, into buf. */
+void bm_steer_line(const struct bm_steer *steer, char buf[BM_STEER_LINE]);
+/* 0; -EINVAL: it is no such line, *out is undefined. */
+int bm_steer_parse(const char *line, struct bm_steer *out);
+/* Adds what was asked later: that counts. */
+void bm_steer_add(struct bm_steer *to, const struct bm_steer *later);
+/* Puts it into the job. */
+void bm_steer_job(const struct bm_steer *steer, struct bm_job *job);
+/* For people: "bandwidth 10.0 MiB/s, guest latency off", into buf. */
+const char *bm_steer_text(const struct bm_steer *steer, char *buf, size_t size);
+
+#endif

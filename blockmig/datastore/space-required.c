@@ -1,0 +1,185 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/datastore/space-required.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* Bytes of the file on its file system; 0: none is there. */
+static uint64_t held_by(const char *path)
+{
+    struct stat st;
+
+    return path && stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+static uint64_t fronts_hold(const struct bm_job_disk *disk)
+{
+    uint64_t bytes = 0;
+
+    for (int i = 0; i < disk->fronts; i++)
+        bytes += held_by(disk->source.layers[i].path);
+    return bytes;
+}
+
+/* Of so many bytes, those that may fall into holes of the image. */
+static uint64_t merged_into(const struct bm_layer *image, uint64_t capacity,
+                            uint64_t bytes)
+{
+    struct stat st;
+    uint64_t held;
+
+    if (image->type != BM_SOURCE_FILE || stat(image->path, &st) != 0)
+        return 0;
+    held = (uint64_t)st.st_blocks * 512;
+    if (held >= capacity)
+        return 0;
+    return bytes < capacity - held ? bytes : capacity - held;
+}
+
+uint64_t bm_needs_back(const struct bm_job_disk *disk)
+{
+    return merged_into(&disk->source.layers[disk->fronts], disk->capacity,
+                       fronts_hold(disk));
+}
+
+static bool after_switch(const struct bm_job *job)
+{
+    return job->state > BM_STATE_SWITCHING &&
+           job->state <= BM_STATE_CONSOLIDATING;
+}
+
+uint64_t bm_needs_overlays(const struct bm_job *job,
+                           const struct bm_job_disk *disk)
+{
+    return after_switch(job) ? held_by(disk->overlay) + held_by(disk->bridge)
+                             : fronts_hold(disk);
+}
+
+int bm_needs_available(const char *path, uint64_t *out)
+{
+    struct statvfs fs;
+
+    if (statvfs(path, &fs) != 0)
+        return -errno;
+    *out = fs.f_blocks ? (uint64_t)fs.f_bavail * fs.f_frsize : UINT64_MAX;
+    return 0;
+}
+
+static struct bm_need *of_device(struct bm_needs *needs, dev_t device)
+{
+    for (size_t i = 0; i < needs->n; i++)
+        if (needs->all[i].device == device)
+            return &needs->all[i];
+    return NULL;
+}
+
+static struct bm_need *append(struct bm_needs *needs, const char *path,
+                              dev_t device)
+{
+    struct bm_need *all =
+        realloc(needs->all, (needs->n + 1) * sizeof *needs->all);
+    struct bm_need *it;
+
+    if (!all)
+        return NULL;
+    needs->all = all;
+    it = &all[needs->n];
+    memset(it, 0, sizeof *it);
+    it->device = device;
+    it->path = strdup(path);
+    if (!it->path)
+        return NULL;
+    needs->n++;
+    return it;
+}
+
+int bm_needs_add(struct bm_needs *needs, const char *path, uint64_t bytes,
+                 bool written)
+{
+    uint64_t available = 0;
+    struct bm_need *it;
+    struct stat st;
+
+    if (!path || stat(path, &st) != 0 || S_ISBLK(st.st_mode) ||
+        bm_needs_available(path, &available) != 0)
+        return 0;
+    it = of_device(needs, st.st_dev);
+    if (!it)
+        it = append(needs, path, st.st_dev);
+    if (!it)
+        return -ENOMEM;
+    it->available = available;
+    it->bytes += bytes;
+    it->written |= written;
+    return 0;
+}
+
+/* Overlays on the target are there since the source is short of room. */
+static int add_back(const struct bm_job *job, const struct bm_job_disk *disk,
+                    struct bm_needs *needs)
+{
+    int rc;
+
+    if (disk->fronts == 0)
+        return 0;
+    rc = bm_needs_add(needs, disk->source.layers[0].path, 0, true);
+    if (rc || (job->on_target && job->state <= BM_STATE_SWITCHING))
+        return rc;
+    return bm_needs_add(needs, disk->source.layers[disk->fronts].path,
+                        bm_needs_back(disk), false);
+}
+
+static int add_forth(const struct bm_job *job, const struct bm_job_disk *disk,
+                     struct bm_needs *needs)
+{
+    const struct bm_layer *image = bm_job_image(disk);
+    int rc = bm_needs_add(needs, disk->overlay, 0, true);
+
+    return rc ? rc
+              : bm_needs_add(needs, image->path,
+                             merged_into(image, disk->capacity,
+                                         bm_needs_overlays(job, disk)),
+                             false);
+}
+
+/* On the way back from the new side the guest goes on writing there until all
+ * of it is on the old one. */
+static int add_undo(const struct bm_job *job, const struct bm_job_disk *disk,
+                    struct bm_needs *needs)
+{
+    int rc = bm_needs_add(needs, disk->overlay, 0, true);
+
+    if (!rc)
+        rc = bm_needs_add(needs, disk->back, held_by(disk->overlay), true);
+    return rc ? rc : add_back(job, disk, needs);
+}
+
+int bm_needs_find(const struct bm_job *job, struct bm_needs *out,
+                  struct bm_error *err)
+{
+    int rc = 0;
+
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; !rc && !job->off && i < job->n_disks; i++) {
+        if (after_switch(job))
+            rc = add_forth(job, &job->disks[i], out);
+        else if (job->state == BM_STATE_UNDOING)
+            rc = add_undo(job, &job->disks[i], out);
+        else if (job->state <= BM_STATE_SWITCHING ||
+                 job->state == BM_STATE_ROLLING_BACK)
+            rc = add_back(job, &job->disks[i], out);
+    }
+    return rc ? bm_fail_errno(err, -rc, "cannot look at the room") : 0;
+}
+
+void bm_needs_clear(struct bm_needs *needs)
+{
+    for (size_t i = 0; i < needs->n; i++)
+        free(needs->all[i].path);
+    free(needs->all);
+    memset(needs, 0, sizeof *needs);
+}

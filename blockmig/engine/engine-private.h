@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The state machine of move.c, as resume.c starts it.
+ */
+#ifndef BM_MOVE_MACHINE_H
+#define BM_MOVE_MACHINE_H
+
+#include "blockmig/run/run.h"
+
+/* From the job's state to a resting one. Frees m->domain and lets go of what
+ * the mover holds. */
+int bm_move_machine(struct bm_mover *m, struct bm_error *err);
+
+/* Nothing was switched yet: going back is ending our copies. */
+bool bm_move_before_switch(const struct bm_job *job);
+
+/* Enters a state of the way back, and keeps the reason. */
+int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err);
+/* The last steps: all is undone, or the source is released; then the job has
+ * ended, and the journal says how. */
+int bm_move_rolled_back(struct bm_mover *m, struct bm_error *err);
+int bm_move_released(struct bm_mover *m, struct bm_error *err);
+/* The state settled: waits as long as the way back stays open. */
+int bm_settle(struct bm_mover *m, struct bm_error *err);
+
+#endif

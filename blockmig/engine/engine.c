@@ -1,0 +1,343 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The state machine. A state is journaled, then its work is done; what comes
+ * of it decides the next one.
+ */
+#include "blockmig/engine/engine.h"
+
+#include "blockmig/datastore/liveness.h"
+#include "blockmig/run/requests.h"
+#include "blockmig/step/internal-snapshots.h"
+#include "blockmig/step/orphan-overlay.h"
+#include "blockmig/guard/guard-files.h"
+#include "blockmig/engine/engine-private.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/run/space-watch.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/strategy.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+#include "nbd/thread/timed-call.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define RETRIES 3
+
+bool bm_move_before_switch(const struct bm_job *job)
+{
+    return job->state < BM_STATE_SWITCHING;
+}
+
+/* --- stopping --- */
+
+/* Whatever else is to be done, this ends it. */
+static void name_the_way(const struct bm_job *job, struct bm_error *err)
+{
+    char first[sizeof err->remedy];
+
+    if (strstr(err->remedy, "job resume"))
+        return;
+    snprintf(first, sizeof first, "%s", err->remedy);
+    if (first[0])
+        bm_remedy(err, "%.200s, then `blockmig job resume %s`", first, job->id);
+    else
+        bm_remedy(err,
+                  "`blockmig job resume %s` when that is mended, or "
+                  "with --back to go back",
+                  job->id);
+}
+
+/* Stops where it is, with everything kept, for `job resume`. */
+static int park(struct bm_mover *m, enum bm_state state, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    struct bm_job *job = m->job;
+    char line[2048];
+
+    name_the_way(job, err);
+    bm_status(err, BM_EXIT_HELD);
+    job->from = job->state;
+    job->state = state;
+    job->paused = false;
+    job->exit_status = BM_EXIT_HELD;
+    free(job->error);
+    bm_error_line(err, line, sizeof line);
+    job->error = strdup(line);
+    if (bm_mover_save(m, bm_state_name(state), &second) == 0)
+        m->hooks->event(m->hooks->opaque, job, NULL);
+    return -err->code;
+}
+
+/* --- going back --- */
+
+/* In the journal too: a process that resumes must end with the same words and
+ * exit status. */
+static void keep_reason(struct bm_mover *m)
+{
+    char line[2048];
+
+    bm_error_line(&m->reason, line, sizeof line);
+    free(m->job->error);
+    m->job->error = strdup(line);
+    m->job->exit_status = m->reason.status;
+}
+
+int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
+{
+    struct bm_error shut = BM_ERROR_INIT;
+
+    if (m->room == BM_ROOM_STOP && m->job->state <= BM_STATE_SWITCHING &&
+        !m->job->cancel && err->status != BM_EXIT_PROOF)
+        *err = m->room_why;
+    else if (err->code ==
+             ECANCELED) /* in one wording, whichever tool stopped */
+        bm_fail_errno(err, ECANCELED, "the %s of %s stops", bm_job_noun(m->job),
+                      m->job->domain);
+    if (bm_room_way_back(m->job, &shut)) {
+        bm_cause(err, "%.500s: %.200s", shut.what, shut.cause);
+        bm_remedy(err, "%s", shut.remedy);
+        return park(m, BM_STATE_HELD, err);
+    }
+    bm_mover_blame(m, err);
+    /* on the way back nothing waits for a person any more */
+    if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
+        m->reason.status = BM_EXIT_FAILED;
+    bm_mover_unlock(m);
+    keep_reason(m);
+    return bm_mover_enter(m, state, err);
+}
+
+/* --- the work of a state --- */
+
+static int work(struct bm_mover *m, struct bm_error *err)
+{
+    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
+
+    if (bm_move_before_switch(m->job))
+        bm_heed_pause(m);
+    else
+        bm_heed(m);
+    if (bm_move_before_switch(m->job) && bm_mover_cancelled(m))
+        return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
+                             bm_job_noun(m->job), m->job->domain);
+    switch (m->job->state) {
+    case BM_STATE_ALLOCATING:
+        return ops->allocate ? ops->allocate(m, err) : bm_step_allocate(m, err);
+    case BM_STATE_FREEZING:
+        return ops->freeze(m, err);
+    case BM_STATE_COPYING:
+        return ops->copy(m, err);
+    case BM_STATE_PROVING:
+        return ops->prove(m, err);
+    case BM_STATE_ITERATING:
+        return ops->iterate(m, err);
+    case BM_STATE_CONVERGING:
+        return ops->converge(m, err);
+    case BM_STATE_SWITCHING:
+        return ops->switch_over(m, err);
+    case BM_STATE_PROVING_REST:
+        return ops->prove_rest(m, err);
+    case BM_STATE_SETTLED:
+        return ops->settle ? ops->settle(m, err) : bm_settle(m, err);
+    case BM_STATE_CONSOLIDATING:
+        return ops->consolidate(m, err);
+    case BM_STATE_UNDOING:
+        return ops->undo(m, err);
+    default:
+        return 0;
+    }
+}
+
+/* --- what an error does --- */
+
+/* The world changed under a step (the guest went off, libvirtd was started
+ * anew): the step looks again and takes the other way. */
+static bool worth_a_retry(struct bm_mover *m, int rc)
+{
+    return (rc == -ECONNRESET || rc == -EIO || rc == -EINVAL) &&
+           m->retries++ < RETRIES;
+}
+
+/* A running guest that stands on its old images altogether can go back. What
+ * a shut-off one needs, the way back finds out itself. */
+static bool nothing_switched(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    if (bm_mover_refresh(m, &ignored))
+        return false;
+    for (size_t i = 0; m->domain && m->domain->active && i < m->job->n_disks;
+         i++)
+        if (bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                         &ignored) != BM_AT_SOURCE)
+            return false;
+    return true;
+}
+
+/* What QEMU had not written yet when it let go of the old images is missing
+ * there if nothing could be written: the new ones are right then. For good. */
+static bool old_side_fails(struct bm_mover *m, struct bm_error *err)
+{
+    for (size_t i = 0; !m->job->doubt && i < m->job->n_disks; i++) {
+        const char *path = m->job->disks[i].source.layers[0].path;
+        BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        if (fd >= 0)
+            continue;
+        m->job->doubt = true;
+        bm_cause(err,
+                 "%s cannot be written (%s) and may miss what the guest "
+                 "wrote last",
+                 path, strerror(errno));
+    }
+    if (m->job->doubt)
+        bm_remedy(err,
+                  "`blockmig job resume %s --accept` stays on the new "
+                  "image",
+                  m->job->id);
+    return m->job->doubt;
+}
+
+/* A guest that is saved or migrated makes steps fail in many ways. */
+static int was_taken_away(struct bm_mover *m, int rc, struct bm_error *err)
+{
+    struct bm_error away = BM_ERROR_INIT;
+
+    if (rc == -ETIMEDOUT || rc == -ECANCELED || rc == -ECONNRESET ||
+        rc == -BM_STUCK || bm_mover_refresh(m, &away) != -BM_STUCK)
+        return rc;
+    *err = away;
+    return -BM_STUCK;
+}
+
+/* 0: the machine goes on (the state may have changed). */
+static int mend(struct bm_mover *m, int rc, struct bm_error *err)
+{
+    enum bm_state state = m->job->state;
+
+    if (rc == -EAGAIN) /* the step has entered another state */
+        return 0;
+    rc = was_taken_away(m, rc, err);
+    if (rc == -ETIMEDOUT) {
+        /* who cancelled wants to go back, when that can be; what hung has not
+         * looked for it */
+        if (bm_move_before_switch(m->job) && bm_mover_asked_to_cancel(m))
+            m->job->state = BM_STATE_ROLLING_BACK;
+        return park(m, BM_STATE_NEEDS_RECOVERY, err);
+    }
+    if (rc == -BM_STUCK ||
+        ((rc == -ENOSPC || rc == -EROFS) && err->status == BM_EXIT_HELD))
+        return park(m, BM_STATE_HELD, err);
+    if (bm_move_before_switch(m->job) && rc == -ECONNRESET &&
+        worth_a_retry(m, rc))
+        return 0;
+    /* somebody's snapshot is in the way back too */
+    if (bm_move_before_switch(m->job) && rc == -ESTALE &&
+        err->status == BM_EXIT_HELD && !nothing_switched(m))
+        return park(m, BM_STATE_HELD, err);
+    if (bm_move_before_switch(m->job))
+        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
+    if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
+        (rc == -ECANCELED || rc == -ESRCH || rc == -EBUSY || rc == -ESTALE ||
+         m->retries >= RETRIES) &&
+        nothing_switched(m))
+        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
+    /* a cold move that proved again after a kill */
+    if (state == BM_STATE_SWITCHING && rc == -EBADMSG)
+        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
+    /* going back would lose what the guest may have written meanwhile */
+    if (state == BM_STATE_PROVING_REST && rc == -EBADMSG &&
+        old_side_fails(m, err))
+        return park(m, BM_STATE_HELD, err);
+    if ((state == BM_STATE_PROVING_REST || state == BM_STATE_CONSOLIDATING) &&
+        rc == -EBADMSG)
+        return bm_move_back(m, BM_STATE_UNDOING, err);
+    if (state > BM_STATE_SWITCHING && (rc == -EIO || rc == -ENOSPC)) {
+        int waited = bm_room_wait(m, err);
+
+        if (waited != -ENOENT)
+            return waited ? park(m, BM_STATE_HELD, err) : 0;
+    }
+    if (err->status != BM_EXIT_HELD && worth_a_retry(m, rc))
+        return bm_mover_note(m, err, "trying again: %s", err->what);
+    return park(m, BM_STATE_NEEDS_RECOVERY, err);
+}
+
+/* --- the machine --- */
+
+static int step(struct bm_mover *m, struct bm_error *err)
+{
+    enum bm_state state = m->job->state;
+    int rc = state < BM_STATE_ALLOCATING ? 0 : bm_answers_all(m->job, err);
+
+    if (!rc && state == BM_STATE_RELEASING)
+        return bm_move_released(m, err);
+    if (!rc)
+        rc = bm_inner_check(m->job, err);
+    if (!rc)
+        rc = bm_lost_check(m, err);
+    if (!rc && state == BM_STATE_ROLLING_BACK)
+        return bm_move_rolled_back(m, err);
+    if (!rc)
+        rc = work(m, err);
+    return rc ? rc : bm_mover_enter(m, bm_strategy_next(m->job), err);
+}
+
+/* A pivot cannot be withdrawn: whoever asked to stop is told, once. */
+static int hear_too_late(struct bm_mover *m, struct bm_error *err)
+{
+    enum bm_state state = m->job->state;
+
+    if (state < BM_STATE_PROVING_REST || state > BM_STATE_RELEASING ||
+        m->job->cancel || m->job->strategy == BM_STRATEGY_VIEW ||
+        !bm_mover_asked_to_cancel(m))
+        return 0;
+    return bm_mover_note(m, err,
+                         "too late to cancel: the guest is on its new image");
+}
+
+int bm_move_machine(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    while (!rc && !bm_state_final(m->job->state)) {
+        memset(err, 0, sizeof *err);
+        err->status = BM_EXIT_FAILED;
+        rc = hear_too_late(m, err);
+        if (!rc)
+            rc = step(m, err);
+        if (rc)
+            rc = mend(m, rc, err);
+    }
+    bm_mover_unlock(m);
+    bm_pacer_free(m->pacer);
+    bm_domain_free(m->domain);
+    if (rc) { /* it has not ended, whatever the reason to go back was */
+        name_the_way(m->job, err);
+        bm_status(err, BM_EXIT_HELD);
+        m->job->exit_status = BM_EXIT_HELD;
+        return rc;
+    }
+    if (m->job->state == BM_STATE_DONE && !m->reason.code)
+        return 0;
+    *err = m->reason;
+    return -err->code;
+}
+
+int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
+                struct bm_job *job, struct bm_guard *guard,
+                const struct bm_move_hooks *hooks, struct bm_error *err)
+{
+    struct bm_mover m = {.conn = conn,
+                         .store = store,
+                         .job = job,
+                         .guard = guard,
+                         .hooks = hooks,
+                         .phase_ms = bm_now_ms(),
+                         .abandoned = bm_calls_abandoned()};
+
+    return bm_move_machine(&m, err);
+}

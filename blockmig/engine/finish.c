@@ -1,0 +1,81 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The last step of a move, either way, and what is written down of it.
+ */
+#include "blockmig/guard/guard-files.h"
+#include "blockmig/engine/engine-private.h"
+#include "blockmig/strategy/strategy.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
+                  struct bm_error *err)
+{
+    struct bm_job *job = m->job;
+    enum bm_state before = job->state;
+    char line[2048];
+    int rc;
+
+    job->state = state;
+    job->ended_ms = bm_wall_ms();
+    job->total_ms = job->ended_ms - job->created_ms;
+    job->exit_status = exit_status;
+    free(job->error);
+    bm_error_line(&m->reason, line, sizeof line);
+    job->error = m->reason.code ? strdup(line) : NULL;
+    rc = bm_job_store_finish(m->store, job, bm_state_name(state), err);
+    if (rc) {
+        job->state = before; /* not ended until that is written down */
+        return rc;
+    }
+    bm_mark_forget(bm_job_store_dir(m->store), job->id);
+    m->hooks->event(m->hooks->opaque, job, NULL);
+    return 0;
+}
+
+int bm_move_rolled_back(struct bm_mover *m, struct bm_error *err)
+{
+    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
+    int rc =
+        ops->roll_back ? ops->roll_back(m, err) : bm_step_roll_back(m, err);
+
+    if (rc)
+        return rc;
+    if (!m->reason.code)
+        bm_fail_errno(&m->reason, ECANCELED, "the %s of %s was rolled back",
+                      bm_job_noun(m->job), m->job->domain);
+    return finish(m, BM_STATE_ROLLED_BACK, m->reason.status, err);
+}
+
+/* What could not be read is the reason for another exit status. */
+static void say_unreadable(struct bm_mover *m)
+{
+    const struct bm_job *job = m->job;
+    unsigned long long bytes = 0;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        bytes += job->disks[i].unreadable_bytes;
+    if (!bytes)
+        return;
+    bm_fail(&m->reason, EIO, "%s was moved but for %llu bytes", job->domain,
+            bytes);
+    bm_cause(&m->reason,
+             "they cannot be read, and are zeroes on the new image");
+    bm_remedy(&m->reason, "'blockmig job show %s' lists them", job->id);
+    bm_status(&m->reason, BM_EXIT_UNREADABLE);
+}
+
+int bm_move_released(struct bm_mover *m, struct bm_error *err)
+{
+    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
+    int rc = ops->release ? ops->release(m, err) : bm_step_release(m, err);
+
+    if (rc)
+        return rc;
+    say_unreadable(m);
+    return finish(m, BM_STATE_DONE,
+                  m->reason.code ? BM_EXIT_UNREADABLE : BM_EXIT_DONE, err);
+}

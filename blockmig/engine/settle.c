@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/datastore/liveness.h"
+#include "blockmig/run/requests.h"
+#include "blockmig/engine/engine-private.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/run/space-watch.h"
+#include "blockmig/strategy/strategy.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+
+#define SETTLE_LOOK_MS 100
+
+static enum bm_wish wish(struct bm_mover *m)
+{
+    return m->hooks->wish ? m->hooks->wish(m->hooks->opaque) : BM_WISH_NONE;
+}
+
+/* From here on there is no way back: are the new ones still there? */
+static int check_targets(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = bm_answers_all(job, err);
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        rc = bm_target_check(&job->disks[i], err);
+    return rc;
+}
+
+static int begin_waiting(struct bm_mover *m, struct bm_error *err)
+{
+    const char *id = m->job->id;
+
+    bm_pacer_rest(m->pacer);
+    return bm_mover_note(m, err,
+                         "waiting for %lld s: `blockmig job undo %s` goes "
+                         "back, `blockmig job accept %s` goes on",
+                         (long long)m->job->settle_ms / 1000, id, id);
+}
+
+/* The old images, with what is written since, are the whole disk still: until
+ * the time is over, or the user has decided. */
+int bm_settle(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_job *job = m->job;
+    int64_t left;
+    int rc = 0;
+
+    if (!job->settled_ms)
+        job->settled_ms = bm_wall_ms();
+    if (job->settle_ms)
+        rc = begin_waiting(m, err);
+    for (;;) {
+        enum bm_wish wanted = wish(m);
+
+        bm_heed(m);
+        if (wanted == BM_WISH_UNDO && bm_room_way_back(job, err))
+            return -err->code;
+        if (wanted == BM_WISH_UNDO) {
+            bm_fail(err, EINTR, "the move of %s was undone, as was asked",
+                    job->domain);
+            return bm_move_back(m, BM_STATE_UNDOING, err) ? -err->code
+                                                          : -EAGAIN;
+        }
+        left = job->settled_ms + job->settle_ms - bm_wall_ms();
+        /* who cancels does not want to wait: but the switch is done */
+        if (rc || wanted == BM_WISH_ACCEPT || (left <= 0 && !job->paused) ||
+            bm_mover_cancelled(m))
+            return rc ? rc : check_targets(job, err);
+        bm_mover_progress(m, 0, 0);
+        bm_sleep_ms(left > 0 && left < SETTLE_LOOK_MS ? (int)left
+                                                      : SETTLE_LOOK_MS);
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The guard's files in the state directory: DIR/ID.guard, locked while it
+ * watches, and DIR/ID.unclean, the mark that the guest ran on the new image
+ * before that was frozen: old and new can then not be compared any more.
+ */
+#ifndef BM_MARK_H
+#define BM_MARK_H
+
+#include "nbd/base/error.h"
+
+#include <stdbool.h>
+
+/* Waits until no guard of a dead mover is at work on this job. */
+int bm_mark_wait(const char *dir, const char *id, int timeout_ms,
+                 struct bm_error *err);
+bool bm_mark_set(const char *dir, const char *id);
+/* Leaves the mark, durably; before the guest is resumed. */
+int bm_mark_leave(const char *dir, const char *id, struct bm_error *err);
+/* Takes both files of a finished job away. */
+void bm_mark_forget(const char *dir, const char *id);
+
+#endif

@@ -1,0 +1,57 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * One transfer at work, for the files transfer*.c.
+ */
+#ifndef BM_TRANSFER_PARTS_H
+#define BM_TRANSFER_PARTS_H
+
+#include "blockmig/imagecopy/destination.h"
+#include "blockmig/imagecopy/resume-state.h"
+#include "nbd/copy/copy.h"
+#include "nbd/copy/scan.h"
+
+struct bm_transfer_job {
+    const struct bm_transfer *how;
+    struct bm_transfer_result *result;
+    struct bm_landing landing;
+    struct bm_device *source, *target; /* target NULL: closed for re-reading */
+    struct bm_manifest *digests;       /* NULL: none are wanted */
+    struct bm_throttle *throttle;
+    struct bm_bitmap *done; /* what is on the target durably, or written */
+    struct bm_bitmap *todo; /* of this run; NULL: all */
+    struct bm_mapfile *map; /* of a rescue */
+    bool fresh;             /* the target was just made */
+    bool started;           /* something was written: worth a --resume */
+    char *source_id, *target_id;
+    const char *phase;
+};
+
+/* As of struct bm_flow; opaque is the job. */
+int bm_transfer_tick(void *opaque, uint64_t done, uint64_t total);
+
+/* Opens or makes the target, and takes up what an earlier run has left. */
+int bm_transfer_start(struct bm_transfer_job *job, struct bm_error *err);
+/* As the state file knows it; borrowed from the job. */
+struct bm_transfer_identity
+bm_transfer_identity_of(const struct bm_transfer_job *job);
+
+/* Copies the blocks; with only: those, else todo. */
+int bm_transfer_copy(struct bm_transfer_job *job, const struct bm_bitmap *only,
+                     struct bm_error *err);
+int bm_transfer_open_target(struct bm_transfer_job *job, struct bm_error *err);
+void bm_transfer_close_target(struct bm_transfer_job *job);
+
+/* Re-reads the target and mends what differs, twice at most. -EBADMSG with
+ * BM_EXIT_PROOF: it still differs, see result->bad. */
+int bm_transfer_verify(struct bm_transfer_job *job, struct bm_error *err);
+
+/* In the place of bm_transfer_copy: ddrescue's way. 0 also with unreadable
+ * ranges: see result->bad. */
+int bm_transfer_rescue(struct bm_transfer_job *job, struct bm_error *err);
+
+/* Adds to result->bad. */
+int bm_transfer_add_bad(struct bm_transfer_result *result, uint64_t offset,
+                        uint64_t length);
+
+#endif

@@ -1,0 +1,233 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A job (one move of one domain's disks, or one merge of their layers) and its
+ * journal: everything a later
+ * process needs to go on or go back after a kill -9.
+ */
+#ifndef BM_JOB_H
+#define BM_JOB_H
+
+#include "blockmig/job/job-snapshot.h"
+#include "nbd/base/error.h"
+#include "snapshot/domain/chain.h"
+
+#include <libvirt/libvirt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* design.md section 3; names by bm_state_name, e.g. "proving-rest". */
+enum bm_state {
+    BM_STATE_PLANNED,
+    BM_STATE_PREFLIGHT,
+    BM_STATE_ALLOCATING,
+    BM_STATE_FREEZING, /* staged, pull */
+    BM_STATE_COPYING,
+    BM_STATE_PROVING,    /* before the switch: staged, cold */
+    BM_STATE_ITERATING,  /* staged */
+    BM_STATE_CONVERGING, /* staged */
+    BM_STATE_READY,
+    BM_STATE_SWITCHING,
+    BM_STATE_PROVING_REST, /* after it: the old and the new frozen view */
+    BM_STATE_SETTLED,
+    BM_STATE_CONSOLIDATING,
+    BM_STATE_RELEASING,
+    BM_STATE_UNDOING,      /* the proof failed, or asked for: going back */
+    BM_STATE_ROLLING_BACK, /* before the switch */
+    BM_STATE_HELD,
+    BM_STATE_NEEDS_RECOVERY,
+    /* final */
+    BM_STATE_DONE,
+    BM_STATE_ROLLED_BACK,
+};
+#define BM_STATE_COUNT (BM_STATE_ROLLED_BACK + 1)
+const char *bm_state_name(enum bm_state state);
+int bm_state_from_name(const char *name, enum bm_state *out);
+bool bm_state_final(enum bm_state state);
+
+enum bm_strategy {
+    BM_STRATEGY_BLOCKCOPY,
+    BM_STRATEGY_STAGED,
+    BM_STRATEGY_COLD,
+    BM_STRATEGY_PULL,
+    /* no moves, but snapshot commands */
+    BM_STRATEGY_MERGE,  /* layers go down, in place */
+    BM_STRATEGY_CREATE, /* a restore point is made */
+    BM_STRATEGY_REVERT, /* the disks are again what they were then */
+    BM_STRATEGY_VIEW,   /* a view of the disks, while the job lives */
+};
+#define BM_STRATEGY_COUNT (BM_STRATEGY_VIEW + 1)
+const char *bm_strategy_name(enum bm_strategy strategy);
+
+#define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
+
+/* A layer below the top one of a chain that is kept: it gets an image of its
+ * own. */
+struct bm_job_layer {
+    uint64_t size;                   /* bytes, of the image as QEMU sees it */
+    uint64_t source_dev, source_ino; /* of the old one */
+    uint64_t dest_dev, dest_ino;     /* of the file we made; 0: not yet */
+    char *create;       /* how it is made: qemu-img's -o, or NULL */
+    bool relative;      /* it names its backing file without the folder */
+    bool make_sent;     /* journal: before it is made */
+    int64_t image_ns;   /* when it was last written by us (mtime) */
+    int64_t changed_ns; /* and its ctime then, which nobody can set back */
+    bool kept, deleted; /* the old one, after release */
+};
+
+struct bm_job_disk {
+    char *target; /* vda */
+    /* What it was when the job began; staged: under our fronts. */
+    struct bm_chain source;
+    /* The new image; staged: under the bridge, until that is merged. A chain
+     * that is kept goes on below it: the n_lower new images of `lower`, from
+     * the top, then what stays where it is; `below` of them in all. */
+    struct bm_chain dest;
+    int below;
+    struct bm_job_layer *lower;
+    size_t n_lower;
+    char *shared;  /* why the layers below those stay where they are, or NULL */
+    char *create;  /* as of struct bm_job_layer, of the new image itself */
+    bool relative; /* likewise */
+    uint64_t source_dev, source_ino; /* of the top image when the job began */
+    uint64_t capacity;               /* bytes, guest-visible */
+    bool dest_block;             /* an existing block device: never unlinked */
+    uint64_t dest_dev, dest_ino; /* of the file we made; 0: not made yet */
+    char *overlay;               /* the tiny overlay on the new side */
+    char *back;                  /* the overlay of the way back */
+    /* staged: overlays on the old side, the folder that they stand in and how
+     * many of source's uppermost layers they are */
+    char *front_dir;
+    int fronts;
+    int front_seen;     /* the last one that both XMLs have shown */
+    char *bridge;       /* the overlay on the new image that QEMU copies into */
+    int64_t image_ns;   /* when the new image was last written by us (mtime) */
+    int64_t changed_ns; /* and its ctime then, which nobody can set back */
+    int64_t below_ns;   /* of the image below an overlay that only QEMU knows
+                         * (lost.h): when it was last written to; 0: unknown */
+    int64_t source_ns;  /* cold: when the chain was last changed; 0: unknown */
+    uint64_t repaired;  /* bytes that had to be written twice */
+    bool merge_proven;  /* the bridge is in the new image: that was read back */
+    bool top_seen;      /* both XMLs have shown bm_job_new_top since */
+    bool flushed;       /* what was pulled into the new image is durable */
+    /* a rescue: its map, which is there once a bad sector was met; bytes that
+     * could not be read, that an older copy filled, and in whose blocks nothing
+     * is proven */
+    char *map;
+    uint64_t unreadable_bytes, filled_bytes, unproven_bytes;
+    /* journal: set, and written, before the side effect */
+    bool make_sent, copy_sent;
+    /* the proof */
+    bool proven;
+    uint64_t proof_bytes, proof_read, proof_different;
+    char proof_medium[16];
+    char digest_source[65], digest_dest[65];
+    bool kept, deleted; /* the source, after release */
+};
+
+struct bm_job {
+    char id[BM_JOB_ID_LEN];
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    char *domain, *uri, *host, *store;
+    enum bm_strategy strategy;
+    char *why; /* this strategy */
+    enum bm_state state;
+    int64_t created_ms, updated_ms, ended_ms; /* wall clock; 0: not ended */
+    int64_t settled_ms;                       /* wall clock; 0: not yet */
+    /* what was asked for */
+    bool proof;         /* --proof full */
+    bool source_delete; /* --source delete */
+    bool force;
+    bool quiesce;          /* by the guest's agent, for the first freeze */
+    bool drop_checkpoints; /* those that need a bitmap in a raw image */
+    uint64_t bandwidth;    /* bytes/s, 0: none */
+    double guest_latency;  /* times what it was; 0: not held */
+    int max_pause_ms;
+    int64_t settle_ms;    /* how long the way back stays open */
+    uint64_t switch_max;  /* bytes, staged: of the last front */
+    uint64_t overlay_max; /* bytes, of our overlays on one disk; 0: any */
+    char *format;         /* keep, raw, qcow2 */
+    char *chain;          /* keep, flatten, all: as it was decided */
+    bool rescue;          /* --on-read-error rescue */
+    char *fill_from;      /* an older copy, or NULL */
+    /* staged */
+    int fronts_sent;  /* how many fronts were, or are to be, made */
+    int fronts_asked; /* and the last that a freeze was asked for with */
+    int rounds;       /* views in the new images: the base, then fronts */
+    bool off;         /* the guest went off, and all it wrote is there */
+    bool carried;     /* the new images have the bitmaps of those views */
+    bool on_target;   /* the fronts stand there: the guest needs both stores */
+    char *place_why;  /* why the fronts stand where they do */
+    bool pivot_asked; /* or may be: the guest may run on the new images */
+    bool top_asked;   /* a freeze was asked for with bm_job_new_top */
+    bool ballast;     /* files that hold a reserve of room are, or were, made */
+    bool room_paused; /* QEMU has paused the guest since our overlay ran out of
+                       * room, and we have not seen it run again */
+    /* what was measured, host clock */
+    int pauses;
+    double pause_ms_total, pause_ms_longest;
+    int64_t copy_ms, prove_ms, total_ms;
+    bool window_paused; /* we asked for a suspend and saw no resume yet */
+    bool fs_frozen; /* the same of a freeze of its file systems, and a thaw */
+    bool quiesced;  /* they were frozen for the whole first freeze */
+    bool unclean;   /* the guest may have written to the new image before
+                     * it was frozen: old and new cannot be compared */
+    bool doubt;     /* the window was ended by recovery, unwatched before */
+    enum bm_state from; /* held, needs-recovery: the state it stopped in */
+    bool was_active;    /* the guest ran when the job began */
+    bool cancel;        /* a cancel was asked for */
+    bool paused;        /* by the user, while the process lives */
+    /* how it ended */
+    int exit_status;
+    char *error; /* one line, NULL: none */
+    struct bm_job_disk *disks;
+    size_t n_disks;
+    struct bm_job_snapshot *snapshot; /* NULL: a move; of a strategy of moves:
+                                       * one in place (flatten, pull) */
+};
+
+/* "move", "merge", ...: for messages. */
+const char *bm_job_noun(const struct bm_job *job);
+/* The new image itself, which the guest will write to; what is below it in
+ * `dest` follows it in memory. */
+const struct bm_layer *bm_job_image(const struct bm_job_disk *disk);
+/* The chain that it is the top of; strings borrowed. */
+struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk);
+/* The old layer that the new one number k (0: the image, then disk->lower)
+ * is made from. */
+const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k);
+/* How many layers of the old chain the new image takes the place of. */
+size_t bm_job_own(const struct bm_job_disk *disk);
+/* Whether each layer of the old chain is one of the new chain: a single image,
+ * or a chain that is kept. */
+bool bm_job_chain_kept(const struct bm_job_disk *disk);
+/* Whether any of the old layers that have a new image is kept. */
+bool bm_job_keeps(const struct bm_job_disk *disk);
+/* Whether the bridge is on top of the image. */
+bool bm_job_bridged(const struct bm_job_disk *disk);
+/* What is frozen on the new side with: the tiny overlay; of a pull the new
+ * image itself. Borrowed. */
+const char *bm_job_new_top(const struct bm_job *job,
+                           const struct bm_job_disk *disk);
+/* The name of our overlay number n on the old side, from 1. Caller frees. */
+char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
+                   int n);
+
+/* The number of the uppermost one that the disk stands on; 0: it stands on none.
+ * (A merge takes the lower ones away, so they need not begin with 1.) */
+int bm_job_front_number(const struct bm_job_disk *disk);
+
+/* Eight hex digits in lower case: what may become part of a file name. */
+bool bm_job_id_valid(const char *id);
+
+struct bm_job *bm_job_new(void); /* a fresh random id; NULL: out of memory */
+void bm_job_free(struct bm_job *job); /* accepts NULL */
+/* The whole job as one JSON document (the journal), and back. Caller frees.
+ * Reading is strict: a field that is missing or of a wrong type is an error
+ * that names it (EBADMSG). */
+char *bm_job_to_json(const struct bm_job *job);
+int bm_job_from_json(const char *text, struct bm_job **out,
+                     struct bm_error *err);
+
+#endif

@@ -1,0 +1,385 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/merge/merge.h"
+
+#include "blockmig/step/bitmaps.h"
+#include "blockmig/step/commit.h"
+#include "blockmig/run/requests.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/strategy.h"
+#include "blockmig/image/image-in-use.h"
+#include "nbd/exec/run-program.h"
+#include "nbd/base/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ABORT_MS 60000
+
+size_t bm_merge_disk(const struct bm_job *job, const struct bm_job_merge *merge)
+{
+    size_t i = 0;
+
+    while (i + 1 < job->n_disks &&
+           strcmp(job->disks[i].target, merge->target) != 0)
+        i++;
+    return i;
+}
+
+/* --- looking --- */
+
+/* Where that path stands in the chain; n: nowhere. */
+static size_t position(const struct bm_chain *chain, const char *path)
+{
+    size_t i = 0;
+
+    while (i < chain->n &&
+           !(chain->layers[i].path && !strcmp(chain->layers[i].path, path)))
+        i++;
+    return i;
+}
+
+static enum bm_merge_at place(const struct bm_chain *chain,
+                              const struct bm_job_merge *merge, bool *foreign)
+{
+    const char *base = bm_merge_base(merge)->path;
+    size_t goes = merge->layers.n - 1, at = position(chain, base), seen = 0;
+
+    for (size_t l = 0; l < goes; l++)
+        seen += bm_chain_names(chain, merge->layers.layers[l].path);
+    *foreign = false;
+    if (at == chain->n) {
+        *foreign = seen > 0;
+        return BM_MERGE_BRANCH;
+    }
+    if (seen == 0 && goes > 0)
+        return BM_MERGE_MERGED;
+    *foreign = seen < goes || at < goes;
+    for (size_t l = 0; !*foreign && l < goes; l++)
+        *foreign = strcmp(chain->layers[at - goes + l].path,
+                          merge->layers.layers[l].path) != 0;
+    return BM_MERGE_CHAIN;
+}
+
+int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
+                  enum bm_merge_at *at, struct bm_error *err)
+{
+    size_t i = bm_merge_disk(m->job, merge);
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_chain chain = {0};
+    bool foreign = false;
+    int rc;
+
+    if (!disk)
+        return bm_mover_misplaced(m, i, "gone", NULL, err);
+    rc = bm_situation_chain(m->domain, disk, &chain, err);
+    if (rc)
+        return rc;
+    *at = place(&chain, merge, &foreign);
+    /* nobody but us merges them, and only when that is in the journal */
+    foreign |= *at == BM_MERGE_MERGED && !merge->begun;
+    if (foreign)
+        rc = bm_mover_misplaced(m, i, "on a chain that is not as planned",
+                                &chain, err);
+    bm_chain_clear(&chain);
+    return rc;
+}
+
+/* --- down --- */
+
+/* In the journal the disk stands on what is left. */
+static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
+                       struct bm_error *err)
+{
+    struct bm_job_disk *disk = &m->job->disks[bm_merge_disk(m->job, merge)];
+    struct bm_chain left = {0};
+    int rc = 0, fronts = 0;
+
+    for (size_t l = 0; !rc && l < disk->source.n; l++) {
+        const struct bm_layer *layer = &disk->source.layers[l];
+        size_t at = position(&merge->layers, layer->path);
+
+        if (at < merge->layers.n - 1)
+            continue;
+        rc = bm_chain_add(&left, layer);
+        fronts += l < (size_t)disk->fronts;
+    }
+    if (rc) {
+        bm_chain_clear(&left);
+        return bm_fail_errno(err, ENOMEM, "cannot merge");
+    }
+    left.complete = true;
+    bm_chain_clear(&disk->source);
+    disk->source = left;
+    disk->fronts = fronts;
+    merge->merged = true;
+    return bm_mover_save(m, NULL, err);
+}
+
+/* libvirt's, under a guest that runs. One that a dead process asked for may
+ * still be there: it is waited for. */
+static int commit_running(struct bm_mover *m, struct bm_job_merge *merge,
+                          struct bm_error *err)
+{
+    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    size_t i = bm_merge_disk(m->job, merge);
+    const struct bm_commit_request request = {
+        .target = merge->target,
+        .top = merge->layers.layers[0].path,
+        .base = bm_merge_base(merge)->path,
+        .bandwidth = m->job->bandwidth};
+    int rc, kind = 0;
+
+    if (!jobs)
+        return bm_fail_errno(err, ENOMEM, "cannot merge");
+    if (bm_mover_disk(m, i)->mirror)
+        return bm_commit_foreign(m, merge->target, err);
+    rc = bm_blockjob_kind(m->domain, merge->target, &kind, err);
+    if (!rc && kind && kind != VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT)
+        return bm_commit_foreign(m, merge->target, err);
+    if (!rc && kind)
+        bm_blockjob_adopt(m->conn, m->domain, merge->target, &jobs[i]);
+    else if (!rc)
+        rc = bm_blockjob_commit(m->conn, m->domain, &request, &jobs[i], err);
+    bm_point("copying.merging");
+    if (!rc)
+        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_COMPLETED, true, err);
+    return rc;
+}
+
+struct off {
+    struct bm_mover *m;
+    uint64_t held;
+};
+
+static int on_off_tick(void *opaque, unsigned thousandths)
+{
+    struct off *off = opaque;
+
+    bm_heed(off->m);
+    bm_mover_progress(off->m, off->held / 1000 * thousandths, off->held);
+    if (bm_mover_cancelled(off->m))
+        return 1;
+    return off->m->job->paused ? BM_CHILD_STILL : 0;
+}
+
+/* What qemu-img opens for writing cannot be held. */
+static int commit_by_qemu(struct bm_mover *m, struct bm_job_merge *merge,
+                          struct bm_error *err)
+{
+    const struct bm_layer *top = &merge->layers.layers[0];
+    const struct bm_layer *base = bm_merge_base(merge);
+    struct off off = {m, merge->held};
+
+    bm_mover_progress(m, 0, merge->held);
+    return bm_image_commit_at(top->path, top->format,
+                              merge->layers.n > 2 ? base->path : NULL,
+                              m->job->bandwidth, on_off_tick, &off, err);
+}
+
+/* One pass; what was merged by one that was killed is merged again. The layers
+ * that go are not changed. */
+static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
+                      struct bm_merge_reading **ahead, int *held,
+                      struct bm_error *err)
+{
+    int rc = bm_merge_hold(m, merge, held, err);
+
+    if (!rc)
+        rc = *held < 0 ? -ENOTSUP : bm_merge_copy(m, merge, ahead, err);
+    if (rc == -ENOTSUP) {
+        bm_cleanup_fd(held);
+        *held = -1;
+        rc = commit_by_qemu(m, merge, err);
+    }
+    bm_point("copying.merging");
+    return rc ? rc
+              : bm_bitmaps_add(&merge->layers, merge->layers.n - 1,
+                               bm_merge_base(merge), err);
+}
+
+static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
+                       enum bm_merge_at at, struct bm_error *err)
+{
+    size_t i = bm_merge_disk(m->job, merge);
+    struct bm_disk *disk = bm_mover_disk(m, i);
+
+    bool live = at == BM_MERGE_CHAIN && m->domain->active;
+    int rc, kind = 0;
+
+    if (live && !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
+        return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
+                                  err);
+    rc = live && merge->begun
+             ? bm_blockjob_kind(m->domain, merge->target, &kind, err)
+             : 0;
+    if (rc || kind) /* a dead process has asked for it: it is written to */
+        return rc;
+    rc = bm_merge_check_stand(m, merge, live, err);
+    return bm_merge_held(m, merge, rc, err);
+}
+
+static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
+                      enum bm_merge_at at, struct bm_merge_reading **ahead,
+                      int *held, struct bm_error *err)
+{
+    bool live = at == BM_MERGE_CHAIN && m->domain->active;
+    int rc = check_stand(m, merge, at, err);
+
+    if (!rc && !merge->begun)
+        rc = bm_merge_check_kept(m, merge, err);
+    if (!rc)
+        rc = bm_merge_prove_before(m, merge, err);
+    if (!rc)
+        rc = bm_merge_forget_points(m, merge, err);
+    if (!rc)
+        rc = bm_merge_forget_kept(m, merge, err);
+    if (rc)
+        return rc;
+    merge->begun = true;
+    rc = bm_mover_save(m, NULL, err);
+    bm_point("copying.begun");
+    if (rc || !live)
+        return rc ? rc : commit_off(m, merge, ahead, held, err);
+    rc = bm_merge_prove_ahead(m, merge, ahead, err);
+    return rc ? rc : commit_running(m, merge, err);
+}
+
+/* Until the base holds all of it. held: as of bm_merge_hold. */
+static int down(struct bm_mover *m, struct bm_job_merge *merge,
+                struct bm_merge_reading **ahead, int *held,
+                struct bm_error *err)
+{
+    enum bm_merge_at at;
+    int rc = bm_merge_look(m, merge, &at, err);
+    bool live;
+
+    if (rc)
+        return rc;
+    live = at == BM_MERGE_CHAIN && m->domain->active;
+    if (at != BM_MERGE_MERGED)
+        rc = write_down(m, merge, at, ahead, held, err);
+    if (!rc && live)
+        rc = bm_mover_refresh(m, err);
+    if (!rc && live)
+        rc = bm_merge_look(m, merge, &at, err);
+    if (!rc && live && at != BM_MERGE_MERGED) {
+        bm_fail(err, EIO, "%s was not merged", merge->layers.layers[0].path);
+        return bm_cause(err, "its block job did not end well"), -EIO;
+    }
+    if (!rc && *held < 0)
+        rc = bm_merge_hold(m, merge, held, err);
+    if (!rc && *held >= 0)
+        rc = bm_merge_stamp(merge, err);
+    if (rc)
+        return rc;
+    bm_point("copying.merged");
+    return note_merged(m, merge, err);
+}
+
+/* By a process that is dead: a guest may have been started on the layers since,
+ * and have written to them. */
+static int look_again(struct bm_mover *m, struct bm_job_merge *merge, int *held,
+                      struct bm_error *err)
+{
+    int rc = bm_merge_hold(m, merge, held, err);
+
+    if (!rc && *held >= 0)
+        rc = bm_merge_stale(merge, err);
+    if (rc <= 0)
+        return rc;
+    bm_cleanup_fd(held);
+    *held = -1;
+    merge->merged = merge->proven = false;
+    rc = bm_merge_prove_over(m, merge, err);
+    return rc ? rc
+              : bm_mover_note(m, err,
+                              "%s was written to since it was merged: it is "
+                              "merged again",
+                              merge->layers.layers[0].path);
+}
+
+static int down_with_proof(struct bm_mover *m, struct bm_job_merge *merge,
+                           int *held, struct bm_error *err)
+{
+    struct bm_merge_reading *ahead = NULL;
+    int rc = merge->merged ? look_again(m, merge, held, err) : 0;
+
+    if (!rc && !merge->merged)
+        rc = down(m, merge, &ahead, held, err);
+    if (!rc && !merge->proven && m->job->snapshot->proof != BM_PROOF_NONE)
+        rc = bm_merge_prove(m, merge, ahead, err);
+    bm_merge_prove_drop(ahead);
+    return rc ? rc : bm_merge_prove_over(m, merge, err);
+}
+
+int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
+                 struct bm_error *err)
+{
+    bool several = merge->layers.n > 1;
+    BM_CLOSE int held = -1;
+    int rc = bm_merge_held(m, merge, bm_merge_check_files(m, merge, err), err);
+
+    if (!rc && several)
+        rc = down_with_proof(m, merge, &held, err);
+    if (!rc && !several)
+        rc = bm_merge_forget_points(m, merge, err);
+    if (!rc && several && merge->proven)
+        rc = bm_merge_check_base(m, merge, err);
+    if (!rc && several)
+        rc = bm_merge_check_off(m, merge, err);
+    if (!rc && several)
+        rc = bm_merge_rename(m, merge, err);
+    if (!rc)
+        rc = bm_merge_delete(m, merge, err);
+    if (rc)
+        return rc;
+    merge->done = true;
+    return bm_mover_save(m, NULL, err);
+}
+
+/* --- a cancel --- */
+
+static int half_merged(struct bm_mover *m, const struct bm_job_merge *merge,
+                       struct bm_error *err)
+{
+    int rc = bm_stuck(m->job, err);
+
+    bm_cause(err,
+             "%s holds a part of what is above it, so that the %zu images "
+             "between are no valid ones until all is merged; the guest's disk "
+             "is",
+             bm_merge_base(merge)->path, merge->layers.n - 2);
+    bm_remedy(err, "`blockmig job resume %s` merges the rest", m->job->id);
+    m->job->state = BM_STATE_COPYING;
+    return rc;
+}
+
+int bm_merge_stop(struct bm_mover *m, struct bm_job_merge *merge,
+                  struct bm_error *err)
+{
+    struct bm_blockjob job;
+    enum bm_merge_at at;
+    int kind = 0, rc;
+
+    if (!merge->begun || merge->merged || merge->layers.n < 2)
+        return 0;
+    rc = bm_merge_look(m, merge, &at, err);
+    if (!rc && at == BM_MERGE_MERGED)
+        return note_merged(m, merge, err);
+    if (!rc && at == BM_MERGE_CHAIN && m->domain->active)
+        rc = bm_blockjob_kind(m->domain, merge->target, &kind, err);
+    if (!rc && kind == VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT) {
+        bm_blockjob_adopt(m->conn, m->domain, merge->target, &job);
+        rc = bm_blockjob_abort(&job, ABORT_MS, err);
+        if (!rc)
+            rc = bm_mover_refresh(m, err);
+        if (!rc)
+            rc = bm_merge_look(m, merge, &at, err);
+        if (!rc && at == BM_MERGE_MERGED)
+            return note_merged(m, merge, err);
+    }
+    return rc || merge->layers.n == 2 ? rc : half_merged(m, merge, err);
+}

@@ -1,0 +1,176 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The way back of a merge whose proof has failed. The layers that went down are
+ * as they were, and hide whatever is wrong in what took them; so a running
+ * guest is put on them again: by a shallow copy of its front onto the old
+ * chain. Where nobody stands on them nothing was changed yet.
+ */
+#include "blockmig/step/commit.h"
+#include "blockmig/step/source-overlays.h"
+#include "blockmig/merge/merge.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/strategy.h"
+#include "nbd/base/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int no_memory(struct bm_error *err)
+{
+    return bm_fail_errno(err, ENOMEM, "cannot undo a merge");
+}
+
+/* What was below the front before the merge: the layers have their place above
+ * the base again. */
+static int old_chain(const struct bm_job_disk *plan,
+                     const struct bm_job_merge *merge, struct bm_chain *out)
+{
+    const char *base = bm_merge_base(merge)->path;
+    int rc = 0;
+
+    memset(out, 0, sizeof *out);
+    for (size_t l = (size_t)plan->fronts; !rc && l < plan->source.n; l++) {
+        const struct bm_layer *layer = &plan->source.layers[l];
+
+        for (size_t k = 0;
+             !rc && !strcmp(layer->path, base) && k + 1 < merge->layers.n; k++)
+            rc = bm_chain_add(out, &merge->layers.layers[k]);
+        if (!rc)
+            rc = bm_chain_add(out, layer);
+    }
+    out->complete = true;
+    return rc;
+}
+
+/* The next front, on the old chain, in the journal before it is made. */
+static int next_chain(struct bm_mover *m, size_t i,
+                      const struct bm_job_merge *merge, struct bm_chain *out,
+                      struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain old = {0};
+    BM_FREE char *front = NULL;
+    int rc = old_chain(plan, merge, &old);
+
+    if (!rc && m->job->fronts_sent == bm_job_front_number(plan)) {
+        /* no freeze puts it there, so that bm_lost_check lets it be */
+        m->job->fronts_sent++;
+        rc = bm_mover_save(m, NULL, err);
+    }
+    front = bm_job_front(m->job, plan, m->job->fronts_sent);
+    if (!rc)
+        rc = front ? bm_chain_on_top(front, &old, out) : -ENOMEM;
+    bm_chain_clear(&old);
+    return rc == -ENOMEM ? no_memory(err) : rc;
+}
+
+static int copy_back(struct bm_mover *m, size_t i, const struct bm_chain *chain,
+                     struct bm_error *err)
+{
+    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    const struct bm_copy_request request = {
+        .target = disk->target, .dest = chain, .shallow = true};
+    int rc = 0;
+
+    if (!jobs)
+        return no_memory(err);
+    if (bm_disk_copies_to(disk, chain->layers[0].path))
+        bm_blockjob_adopt(m->conn, m->domain, disk->target, &jobs[i]);
+    else if (disk->mirror)
+        return bm_commit_foreign(m, disk->target, err);
+    else
+        rc = bm_blockjob_copy(m->conn, m->domain, &request, &jobs[i], err);
+    if (!rc)
+        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
+    bm_point("rolling-back.ready");
+    if (!rc && jobs[i].state != BM_JOB_COMPLETED)
+        rc = bm_commit_pivot(m, &jobs[i], err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+/* Of an image between the front and them QEMU has written the header anew, and
+ * has it open: the XML is right, and what it says holds. */
+static int note_header(struct bm_mover *m, size_t i,
+                       const struct bm_job_merge *merge, struct bm_error *err)
+{
+    const struct bm_chain *chain = &m->job->disks[i].source;
+    size_t l = 0;
+
+    while (l < chain->n &&
+           strcmp(chain->layers[l].path, merge->layers.layers[0].path) != 0)
+        l++;
+    if (l <= (size_t)m->job->disks[i].fronts)
+        return 0;
+    return bm_mover_note(m, err,
+                         "the header of %s names %s, its XML %s, which is "
+                         "right: when the guest is off, qemu-img rebase -u",
+                         chain->layers[l - 1].path, bm_merge_base(merge)->path,
+                         merge->layers.layers[0].path);
+}
+
+static int note_undone(struct bm_mover *m, size_t i, struct bm_job_merge *merge,
+                       struct bm_chain *chain, struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    int rc;
+
+    bm_chain_clear(&plan->source);
+    plan->source = *chain;
+    memset(chain, 0, sizeof *chain);
+    plan->fronts = 1;
+    merge->merged = false;
+    rc = bm_mover_save(m, NULL, err);
+    return rc ? rc : note_header(m, i, merge, err);
+}
+
+static int undo_running(struct bm_mover *m, struct bm_job_merge *merge,
+                        struct bm_error *err)
+{
+    size_t i = bm_merge_disk(m->job, merge);
+    struct bm_chain chain = {0};
+    struct bm_disk *disk;
+    int rc = 0;
+
+    if (m->job->disks[i].fronts == 0)
+        rc = bm_fronts_freeze(m, err);
+    if (!rc)
+        rc = next_chain(m, i, merge, &chain, err);
+    if (!rc && !bm_chain_equal(&bm_mover_disk(m, i)->chain, &chain))
+        rc = copy_back(m, i, &chain, err);
+    disk = rc ? NULL : bm_mover_disk(m, i);
+    if (!rc && !(disk && bm_chain_equal(&disk->chain, &chain)))
+        rc = bm_mover_misplaced(m, i, "not on its old layers", NULL, err);
+    if (!rc)
+        rc = note_undone(m, i, merge, &chain, err);
+    bm_chain_clear(&chain);
+    return rc;
+}
+
+int bm_merge_undo(struct bm_mover *m, struct bm_job_merge *merge,
+                  struct bm_error *err)
+{
+    enum bm_merge_at at;
+    int rc = bm_merge_look(m, merge, &at, err);
+
+    if (rc)
+        return rc;
+    /* in its chain, though merged under a front: it was put there again, and
+     * the process died */
+    if (m->domain->active &&
+        (at == BM_MERGE_MERGED ||
+         (at == BM_MERGE_CHAIN &&
+          m->job->disks[bm_merge_disk(m->job, merge)].fronts > 0)))
+        return undo_running(m, merge, err);
+    if (at != BM_MERGE_MERGED)
+        return 0;
+    /* it went off on the base: its header is to name the old layer again */
+    rc = bm_stuck(m->job, err);
+    bm_cause(err, "the proof has failed, and the guest went off on %s",
+             bm_merge_base(merge)->path);
+    bm_remedy(err, "put its disk on %s again (qemu-img rebase -u, virsh edit)",
+              merge->layers.layers[0].path);
+    return rc;
+}

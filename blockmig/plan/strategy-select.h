@@ -1,0 +1,19 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Which strategy a move gets, and why.
+ */
+#ifndef BM_CHOOSE_H
+#define BM_CHOOSE_H
+
+#include "blockmig/plan/move-plan.h"
+
+/* Sets job->strategy and job->why, and for staged where the fronts stand; the
+ * job's disks are chosen. -ENOMEM; what was asked for and cannot be had is
+ * refused: -EINVAL with BM_EXIT_REFUSED. */
+int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
+                       const struct bm_store *store,
+                       const struct bm_move_options *options,
+                       struct bm_error *err);
+
+#endif

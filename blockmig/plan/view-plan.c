@@ -1,0 +1,211 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The plan of a fleeting view, and what is looked at before.
+ */
+#include "blockmig/run/ballast.h"
+#include "blockmig/image/owned-file.h"
+#include "blockmig/datastore/space-required.h"
+#include "blockmig/preflight/preflight-private.h"
+#include "blockmig/plan/snapshot-plan-private.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Older ones end the guest when a client of such a view disconnects: their NBD
+ * server closes it in the I/O thread (libvirt.md, finding 0.2). */
+#define SAFE_QEMU 9000000ul
+#define SOCKET_MAX 107 /* unix(7) */
+
+static int refuse(int code, struct bm_error *err)
+{
+    return bm_status(err, BM_EXIT_REFUSED), -code;
+}
+
+/* QEMU makes it: of the system's libvirt only the folder of the domain is
+ * allowed to it (virt-aa-helper). */
+static char *socket_name(const struct bm_domain *domain,
+                         const struct bm_job *job, const char *state_dir)
+{
+    char *name;
+    int n;
+
+    if (strstr(job->uri, ":///system") && geteuid() == 0)
+        n = asprintf(&name,
+                     "/var/lib/libvirt/qemu/domain-%d-%.20s/blockmig-%s.sock",
+                     domain->id, domain->name, job->id);
+    else
+        n = asprintf(&name, "%s/%s.view", state_dir, job->id);
+
+    return n < 0 ? NULL : name;
+}
+
+static int set_socket(const struct bm_domain *domain, struct bm_job *job,
+                      const char *state_dir, struct bm_error *err)
+{
+    job->snapshot->socket = socket_name(domain, job, state_dir);
+    if (!job->snapshot->socket)
+        return bm_snapshot_no_memory(err);
+    if (strlen(job->snapshot->socket) <= SOCKET_MAX)
+        return 0;
+    bm_fail(err, ENAMETOOLONG, "cannot serve a view of %s", domain->name);
+    bm_cause(err, "%s is too long for a socket", job->snapshot->socket);
+    bm_remedy(err, "give a --state of a shorter name");
+    return refuse(ENAMETOOLONG, err);
+}
+
+/* It stays on what it is on; old blocks go beside that. */
+static int add_disk(struct bm_domain *domain, struct bm_disk *disk,
+                    const struct bm_snapshot_options *options,
+                    struct bm_job *job, struct bm_error *err)
+{
+    const struct bm_layer *top = &disk->chain.layers[0];
+    BM_FREE char *folder = NULL;
+    struct bm_job_disk *plan;
+    char *scratch;
+    int rc = bm_domain_disk_size(domain, disk, err);
+
+    if (rc)
+        return rc;
+    folder = options->overlay_dir ? strdup(options->overlay_dir)
+             : top->type == BM_SOURCE_FILE && top->path
+                 ? bm_file_folder(top->path)
+                 : NULL;
+    if (!folder) {
+        bm_fail(err, EINVAL, "cannot make a view of disk %s of %s",
+                disk->target, domain->name);
+        bm_cause(err, "its image stands in no folder");
+        bm_remedy(err, "give one with --overlay-dir");
+        return refuse(EINVAL, err);
+    }
+    if (asprintf(&scratch, "%s/.blockmig-%s-%s-scratch.qcow2", folder, job->id,
+                 disk->target) < 0)
+        return bm_snapshot_no_memory(err);
+    rc = bm_snapshot_add_disk(job, disk, &disk->chain, &disk->chain, scratch,
+                              err);
+    if (rc)
+        return rc;
+    /* no overlay of the guest's: its chain is and stays what it is */
+    plan = &job->disks[job->n_disks - 1];
+    bm_chain_clear(&plan->dest);
+    if (bm_chain_copy(&plan->source, &plan->dest) < 0)
+        return bm_snapshot_no_memory(err);
+    plan->below = (int)plan->dest.n - 1;
+    return 0;
+}
+
+int bm_snapshot_plan_view(struct bm_connection *conn, struct bm_domain *domain,
+                          const struct bm_points *points,
+                          const struct bm_snapshot_options *options,
+                          struct bm_job **out, struct bm_error *err)
+{
+    struct bm_job *job = NULL;
+    int rc = bm_snapshot_new_job(conn, domain, "create", BM_STRATEGY_VIEW, &job,
+                                 err);
+
+    if (!rc)
+        rc = bm_snapshot_set_name(domain, points, options, job, err);
+    if (!rc)
+        rc = bm_snapshot_check_listed(domain, options->disks, err);
+    for (size_t d = 0; !rc && d < domain->n_disks; d++)
+        if (bm_snapshot_wanted(&domain->disks[d], options->disks))
+            rc = add_disk(domain, &domain->disks[d], options, job, err);
+    if (!rc && !job->n_disks) {
+        bm_fail(err, ENOENT, "domain %s has no disk to view", domain->name);
+        rc = refuse(ENOENT, err);
+    }
+    if (!rc)
+        rc = set_socket(domain, job, options->state_dir, err);
+    if (rc) {
+        bm_job_free(job);
+        return rc;
+    }
+    job->max_pause_ms = options->max_pause_ms;
+    job->store = bm_file_folder(job->disks[0].overlay);
+    *out = job;
+    return 0;
+}
+
+/* --- preflight --- */
+
+static int check_runs(const struct bm_looking *look)
+{
+    if (look->domain->active)
+        return 0;
+    return BM_REFUSED(look, "view", "", "use --mode row",
+                      "the guest is off: there is nobody to serve a view");
+}
+
+static int check_iothread(const struct bm_looking *look,
+                          const struct bm_disk *disk)
+{
+    unsigned long version = 0;
+
+    if (!disk->iothread ||
+        (virConnectGetVersion(bm_connection_handle(look->conn), &version) ==
+             0 &&
+         version >= SAFE_QEMU))
+        return 0;
+    return BM_REFUSED(look, "iothread", disk->target, "use --mode row",
+                      "the disk has an iothread: QEMU %lu.%lu ends the guest "
+                      "when a client of a view of it disconnects",
+                      version / 1000000, version / 1000 % 1000);
+}
+
+static int check_room(const struct bm_looking *look,
+                      const struct bm_job_disk *plan)
+{
+    BM_FREE char *folder = bm_file_folder(plan->overlay);
+    char wants[32], has[32];
+    uint64_t available = 0;
+
+    if (!folder)
+        return -ENOMEM;
+    if (access(folder, W_OK | X_OK) != 0 ||
+        bm_needs_available(folder, &available) != 0)
+        return BM_REFUSED(look, "scratch", plan->target,
+                          "give another folder with --overlay-dir",
+                          "no file can be made in %s", folder);
+    bm_format_size(plan->capacity, wants, sizeof wants);
+    bm_format_size(available, has, sizeof has);
+    if (available < 2 * bm_ballast_size(folder))
+        return BM_REFUSED(look, "scratch", plan->target,
+                          "give another folder with --overlay-dir",
+                          "%s has %s free only", folder, has);
+    if (available < plan->capacity)
+        return BM_WARNED(look, "scratch", plan->target, NULL,
+                         "%s has %s free: the view ends when the guest has "
+                         "overwritten so much of %s",
+                         folder, has, wants);
+    return BM_FINE(look, "scratch", plan->target, "%s: %s free", folder, has);
+}
+
+int bm_preflight_view(struct bm_connection *conn, struct bm_domain *domain,
+                      const struct bm_job *job, struct bm_preflight *preflight,
+                      struct bm_error *err)
+{
+    const struct bm_looking look = {conn, domain, NULL, job, preflight};
+    int rc = bm_preflight_domain(&look, err);
+
+    if (!rc)
+        rc = check_runs(&look);
+    for (size_t i = 0; !rc && i < job->n_disks; i++) {
+        const struct bm_job_disk *plan = &job->disks[i];
+        struct bm_disk *disk = bm_domain_disk(domain, plan->target);
+
+        rc = disk ? check_iothread(&look, disk) : 0;
+        if (!rc && disk && disk->encrypted)
+            rc = BM_REFUSED(&look, "encryption", plan->target,
+                            "leave the disk out",
+                            "the disk is encrypted, and its view is not");
+        if (!rc && disk && disk->mirror)
+            rc = BM_REFUSED(&look, "block-job", plan->target,
+                            "wait for its end", "the disk has a block job");
+        if (!rc)
+            rc = check_room(&look, plan);
+    }
+    return rc == -ENOMEM ? bm_fail_errno(err, ENOMEM, "cannot check") : rc;
+}

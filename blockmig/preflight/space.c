@@ -1,0 +1,137 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Preflight of the room: what images and overlays may take, file system by
+ * file system, and where the overlays of the old side stand.
+ */
+#include "blockmig/run/ballast.h"
+#include "blockmig/image/owned-file.h"
+#include "blockmig/datastore/space-required.h"
+#include "blockmig/plan/overlay-placement.h"
+#include "blockmig/preflight/preflight-private.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/* For the tiny overlay while the proof runs, each disk. */
+#define OVERLAY_ROOM (64ULL << 20)
+
+/* A frozen layer takes what it takes now; the base may be compressed, which
+ * its copy is not. */
+static uint64_t lower_room(const struct bm_job_disk *plan, size_t k)
+{
+    uint64_t bytes = plan->lower[k - 1].size;
+    struct stat st;
+
+    if (k + 1 < plan->source.n && stat(bm_job_old(plan, k)->path, &st) == 0 &&
+        S_ISREG(st.st_mode))
+        bytes = (uint64_t)st.st_blocks * 512;
+    return bytes + bytes / 6553 + (1 << 20);
+}
+
+/* The most that one target can grow to: a full image, and for qcow2 its
+ * tables (8 bytes of L2 and 2 of refcounts a cluster of 64 KiB). */
+static uint64_t image_room(const struct bm_job_disk *plan)
+{
+    uint64_t bytes = plan->capacity;
+
+    if (!strcmp(bm_job_image(plan)->format, "qcow2"))
+        bytes += plan->capacity / 6553 + (1 << 20);
+    for (size_t k = 1; k <= plan->n_lower; k++)
+        bytes += lower_room(plan, k);
+    return bytes;
+}
+
+static uint64_t bridge_room(const struct bm_looking *look,
+                            const struct bm_job_disk *plan)
+{
+    return look->job->switch_max < plan->capacity ? look->job->switch_max
+                                                  : plan->capacity;
+}
+
+static int add_in(struct bm_needs *needs, const char *overlay, uint64_t bytes,
+                  bool written)
+{
+    BM_FREE char *folder = overlay ? bm_file_folder(overlay) : NULL;
+
+    return bm_needs_add(needs, folder, bytes, written);
+}
+
+static int add_disk(const struct bm_looking *look,
+                    const struct bm_job_disk *plan, struct bm_needs *needs)
+{
+    const struct bm_job *job = look->job;
+    int rc = 0;
+
+    if (look->store->kind != BM_STORE_BLOCK)
+        rc = bm_needs_add(needs, look->store->path, image_room(plan), false);
+    if (!rc && job->proof && job->strategy != BM_STRATEGY_COLD)
+        rc = add_in(needs, plan->overlay, OVERLAY_ROOM, true);
+    if (rc || job->strategy != BM_STRATEGY_STAGED)
+        return rc;
+    rc = add_in(needs, plan->bridge, bridge_room(look, plan), false);
+    return rc ? rc
+              : bm_needs_add(needs, plan->front_dir, bm_place_reserve(plan),
+                             true);
+}
+
+/* The ballast, and what is left when it is let go. */
+static uint64_t reserve(const struct bm_job *job, const struct bm_need *need)
+{
+    if (!need->written)
+        return 0;
+    return bm_ballast_size(need->path) *
+           (job->strategy == BM_STRATEGY_STAGED ? 2 : 1);
+}
+
+int bm_preflight_need(const struct bm_looking *look, const struct bm_need *it,
+                      uint64_t spare, const char *remedy)
+{
+    uint64_t need = it->bytes + spare;
+    char needs[32], has[32];
+
+    bm_format_size(need, needs, sizeof needs);
+    bm_format_size(it->available, has, sizeof has);
+    if (need > it->available)
+        return BM_REFUSED(look, "room", "", remedy,
+                          "%s needs up to %s and has %s free", it->path, needs,
+                          has);
+    return BM_FINE(look, "room", "", "%s: up to %s of %s free", it->path, needs,
+                   has);
+}
+
+static int check_place(const struct bm_looking *look)
+{
+    if (look->job->strategy != BM_STRATEGY_STAGED || !look->job->on_target)
+        return 0;
+    if (look->store->kind == BM_STORE_BLOCK)
+        return BM_REFUSED(look, "overlay-place", "",
+                          "give --overlay-dir DIR, or --overlay-on source",
+                          "the overlays cannot stand on the target: %s is a "
+                          "device",
+                          look->store->path);
+    return BM_WARNED(look, "overlay-place", "",
+                     "see to it that both stay up; going back needs a source "
+                     "that takes writes, else the way out is forward",
+                     "from the freeze to the end the guest needs both stores: "
+                     "the overlays stand on the target (%s)",
+                     look->job->place_why);
+}
+
+int bm_preflight_room(const struct bm_looking *look, struct bm_error *err)
+{
+    struct bm_needs needs = BM_NEEDS_INIT;
+    int rc = check_place(look);
+
+    for (size_t i = 0; !rc && i < look->job->n_disks; i++)
+        rc = add_disk(look, &look->job->disks[i], &needs);
+    for (size_t i = 0; !rc && i < needs.n; i++)
+        rc = bm_preflight_need(look, &needs.all[i],
+                               reserve(look->job, &needs.all[i]),
+                               "make room, choose another store, or another "
+                               "place for the overlays with --overlay-dir");
+    bm_needs_clear(&needs);
+    return rc ? bm_fail_errno(err, -rc, "cannot check the room") : 0;
+}

@@ -1,0 +1,144 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * An image that is one layer of a chain: it holds what the old layer holds and
+ * nothing else, and what shines through comes from the layers below. So what
+ * each of them proves of itself is together a proof of the disk.
+ */
+#include "blockmig/replica/replica-private.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Blocks at a time, of digests that are handed on. */
+#define BATCH 256
+
+/* --- nothing beyond --- */
+
+unsigned bm_stage_own(const struct bm_stage *stage)
+{
+    return stage->how->own ? stage->how->own : 1;
+}
+
+static int map_of(struct bm_stage *stage, const struct bm_chain *chain,
+                  unsigned depth, struct bm_bitmap **out, struct bm_error *err)
+{
+    BM_VIEW view = {0};
+    int rc;
+
+    *out = bm_stage_bitmap(stage);
+    if (!*out)
+        return bm_stage_no_memory(stage, err);
+    rc = bm_view_open(chain, depth, &view, err);
+    return rc ? rc : bm_view_dirty(&view, *out, err);
+}
+
+int bm_stage_bounds(struct bm_stage *stage, const struct bm_chain *view,
+                    const struct bm_chain *image, struct bm_error *err)
+{
+    BM_BITMAP *old = NULL;
+    BM_BITMAP *new = NULL;
+    int rc = map_of(stage, view, bm_stage_own(stage), &old, err);
+
+    if (!rc)
+        rc = map_of(stage, image, 1, &new, err);
+    if (!rc)
+        rc = bm_bitmap_subtract(new, old, err);
+    return rc || bm_bitmap_count(new) == 0
+               ? rc
+               : bm_stage_failed(stage, new, image->layers[0].path,
+                                 "hold something, where the old layer holds "
+                                 "nothing",
+                                 err);
+}
+
+/* --- the digests of what others hold --- */
+
+static int hand_on(struct bm_stage *from, struct bm_stage *to, uint64_t first,
+                   size_t n, struct bm_error *err)
+{
+    uint8_t mds[BATCH * BM_DIGEST_MAX];
+    enum bm_entry kinds[BATCH];
+    bool zero[BATCH];
+    int rc = bm_manifest_get(from->digests, first, n, mds, kinds, err);
+
+    for (size_t i = 0; i < n; i++)
+        zero[i] = kinds[i] == BM_ENTRY_ZERO;
+    return rc ? rc : bm_manifest_set(to->digests, first, n, mds, zero, err);
+}
+
+static int hand_on_run(struct bm_stage *from, struct bm_stage *to, uint64_t at,
+                       uint64_t length, struct bm_error *err)
+{
+    uint64_t first = at / BM_DIGEST_BLOCK;
+    uint64_t n = (length + BM_DIGEST_BLOCK - 1) / BM_DIGEST_BLOCK;
+    int rc = 0;
+
+    for (uint64_t i = 0; !rc && i < n; i += BATCH)
+        rc = hand_on(from, to, first + i, n - i < BATCH ? n - i : BATCH, err);
+    if (!rc) {
+        bm_bitmap_set(to->done, at, length);
+        bm_bitmap_set(to->proven, at, length);
+    }
+    return rc;
+}
+
+/* Up to where blocks of both are the same bytes: of layers of different size
+ * the last block of the shorter one is cut off. */
+static uint64_t common(const struct bm_stage *a, const struct bm_stage *b)
+{
+    uint64_t size = a->how->size < b->how->size ? a->how->size : b->how->size;
+
+    return a->how->size == b->how->size ? size : size - size % BM_DIGEST_BLOCK;
+}
+
+/* The manifest first: `done` says that its entries are there. */
+static int keep(struct bm_stage *stage, struct bm_error *err)
+{
+    int rc = bm_manifest_sync(stage->digests, err);
+
+    if (!rc)
+        rc = bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
+    return rc ? rc : bm_stage_save(stage, err);
+}
+
+int bm_stage_inherit(struct bm_stage *stage, struct bm_stage *below,
+                     struct bm_error *err)
+{
+    uint64_t end = common(stage, below), at = 0, length, from, run;
+    int rc = 0;
+
+    for (; !rc && bm_bitmap_next(stage->done, true, at, end, &at, &length);
+         at += length)
+        for (from = at; !rc && bm_bitmap_next(below->done, false, from,
+                                              at + length, &from, &run);
+             from += run)
+            rc = hand_on_run(below, stage, from, run, err);
+    return rc ? rc : keep(stage, err);
+}
+
+int bm_stage_fill(struct bm_stage *stage, const struct bm_chain *chain,
+                  struct bm_error *err)
+{
+    BM_BITMAP *rest = bm_stage_bitmap(stage);
+    BM_VIEW view = {0};
+    struct bm_scan scan;
+    int rc;
+
+    if (!rest)
+        return bm_stage_no_memory(stage, err);
+    bm_bitmap_invert(rest);
+    rc = bm_bitmap_subtract(rest, stage->done, err);
+    if (rc || bm_bitmap_count(rest) == 0)
+        return rc;
+    rc = bm_view_open(chain, 0, &view, err);
+    if (rc)
+        return rc;
+    scan = bm_stage_scan(stage, view.device, rest);
+    rc = bm_scan_hash(&scan, stage->digests, err);
+    if (!rc)
+        rc = bm_bitmap_merge(stage->done, rest, err);
+    if (!rc)
+        rc = bm_bitmap_merge(stage->proven, rest, err);
+    return rc ? rc : keep(stage, err);
+}

@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The ballast: a file that holds a reserve of room on each file system where
+ * the guest writes to an overlay of ours. When room gets short it is let go,
+ * so that the guest can write on while the move goes back or ends.
+ *
+ * It is called .blockmig-ID-ballast: found by its name again, and ours by it.
+ */
+#ifndef BM_BALLAST_H
+#define BM_BALLAST_H
+
+#include "blockmig/run/run.h"
+
+/* Bytes of the ballast on the file system of that folder: a 64th of it, 16 to
+ * 256 MiB. Less free room than that again, and the room is too little. */
+uint64_t bm_ballast_size(const char *path);
+/* One on each file system where fronts or tiny overlays (will) stand, in the
+ * journal before. Those that are there are made anew. */
+int bm_ballast_make(struct bm_mover *m, struct bm_error *err);
+/* Takes all of them away; none is fine. */
+int bm_ballast_remove(struct bm_mover *m, struct bm_error *err);
+
+#endif

@@ -1,0 +1,88 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/run/requests.h"
+
+#include "blockmig/run/pacing.h"
+#include "nbd/base/units.h"
+
+#define LOOK_MS 100
+
+bool bm_heed_may_pause(enum bm_state state)
+{
+    return state < BM_STATE_SWITCHING || state == BM_STATE_SETTLED;
+}
+
+/* --- limits --- */
+
+static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
+{
+    struct bm_job *job = m->job;
+    const struct bm_steer before = {.parts = asked->parts,
+                                    .bandwidth = job->bandwidth,
+                                    .guest_latency = job->guest_latency,
+                                    .switch_max = job->switch_max,
+                                    .settle_ms = job->settle_ms,
+                                    .max_pause_ms = job->max_pause_ms};
+    struct bm_error err = BM_ERROR_INIT;
+    char now[200], old[200];
+
+    bm_steer_job(asked, job);
+    if (bm_mover_note(m, &err, "set to %s (it was %s)",
+                      bm_steer_text(asked, now, sizeof now),
+                      bm_steer_text(&before, old, sizeof old))) {
+        /* what is not written down does not hold */
+        bm_steer_job(&before, job);
+        m->hooks->event(m->hooks->opaque, job, err.cause);
+        return;
+    }
+    if (m->pacer)
+        bm_pacer_set(m->pacer, job->guest_latency, job->bandwidth);
+}
+
+/* --- the pause --- */
+
+static bool pause_wanted(struct bm_mover *m)
+{
+    return m->hooks->paused && bm_heed_may_pause(m->job->state) &&
+           m->hooks->paused(m->hooks->opaque) && !bm_mover_cancelled(m);
+}
+
+static void set_pause(struct bm_mover *m, bool paused)
+{
+    m->job->paused = paused;
+    /* it is a comfort for who looks at the journal: no reason to fail */
+    (void)bm_mover_note(m, NULL, paused ? "paused" : "goes on");
+    if (m->pacer)
+        bm_pacer_hold(m->pacer, paused);
+    if (paused)
+        m->paused_ms = bm_now_ms();
+    else
+        m->phase_ms += bm_now_ms() - m->paused_ms;
+}
+
+void bm_heed_pause_over(struct bm_mover *m)
+{
+    m->job->paused = false;
+    if (m->pacer)
+        bm_pacer_hold(m->pacer, false);
+}
+
+void bm_heed(struct bm_mover *m)
+{
+    struct bm_steer asked;
+    bool paused;
+
+    if (m->hooks->steer && m->hooks->steer(m->hooks->opaque, &asked))
+        set_limits(m, &asked);
+    paused = pause_wanted(m);
+    if (paused != m->job->paused)
+        set_pause(m, paused);
+}
+
+void bm_heed_pause(struct bm_mover *m)
+{
+    for (bm_heed(m); m->job->paused; bm_heed(m)) {
+        bm_mover_progress(m, 0, 0);
+        bm_sleep_ms(LOOK_MS);
+    }
+}

@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What the user asks of a move while it runs: other limits, a pause. Wherever
+ * a move spends time it heeds that, several times a second.
+ *
+ * A pause stops what we do before the switch, and what would follow a settled
+ * job; in all other states the work is brought to its end, and a pause that
+ * was asked for begins in the next state that can stand still.
+ */
+#ifndef BM_HEED_H
+#define BM_HEED_H
+
+#include "blockmig/run/run.h"
+
+/* A job in that state can stand still for as long as one likes. */
+bool bm_heed_may_pause(enum bm_state state);
+
+/* Takes up what was asked since: first into the journal and the events, then
+ * the pace has it. job->paused tells whether the move stands still: whoever
+ * calls keeps libvirt's block jobs to that. */
+void bm_heed(struct bm_mover *m);
+/* A state was entered that cannot stand still. */
+void bm_heed_pause_over(struct bm_mover *m);
+/* As bm_heed, and returns when there is no pause (any more). A cancel ends it.
+ */
+void bm_heed_pause(struct bm_mover *m);
+
+#endif

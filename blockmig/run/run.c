@@ -1,0 +1,277 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/run/run.h"
+
+#include "blockmig/run/requests.h"
+#include "blockmig/step/orphan-overlay.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/run/space-watch.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/strategy.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RECONNECT_MS 60000
+
+int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err)
+{
+    return bm_job_store_save(m->store, m->job, text, err);
+}
+
+int bm_mover_enter(struct bm_mover *m, enum bm_state state,
+                   struct bm_error *err)
+{
+    enum bm_state before = m->job->state;
+    int rc;
+
+    m->job->state = state;
+    if (!bm_heed_may_pause(state))
+        bm_heed_pause_over(m);
+    m->phase_ms = bm_now_ms();
+    rc = bm_mover_save(m, bm_state_name(state), err);
+    if (rc) {
+        m->job->state = before; /* not entered until it is written down */
+        return rc;
+    }
+    m->hooks->event(m->hooks->opaque, m->job, NULL);
+    m->room_ms = 0; /* a quick move has no second */
+    bm_mover_progress(m, 0, 0);
+    bm_point(bm_state_name(state));
+    return 0;
+}
+
+int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
+                  ...)
+{
+    char text[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    m->hooks->event(m->hooks->opaque, m->job, text);
+    return bm_mover_save(m, text, err);
+}
+
+void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
+{
+    int64_t elapsed = bm_now_ms() - m->phase_ms;
+    struct bm_progress progress = {
+        .state = m->job->state,
+        .bytes_done = done,
+        .bytes_total = total,
+        .rate = elapsed > 0 ? done * 1000 / (uint64_t)elapsed : 0,
+        .elapsed_ms = elapsed,
+        .paused = m->job->paused,
+    };
+    struct bm_pace_state pace = {0};
+
+    bm_room_tick(m);
+    if (m->pacer)
+        bm_pacer_state(m->pacer, &pace);
+    progress.latency_us = pace.factor > 0 ? pace.latency_us : 0;
+    progress.bound_us = pace.factor > 0 ? pace.bound_us : 0;
+
+    m->hooks->progress(m->hooks->opaque, m->job, &progress);
+}
+
+bool bm_mover_asked_to_cancel(struct bm_mover *m)
+{
+    if (m->hooks->cancelled(m->hooks->opaque))
+        m->job->cancel = true;
+    return m->job->cancel;
+}
+
+bool bm_mover_cancelled(struct bm_mover *m)
+{
+    return bm_mover_asked_to_cancel(m) || m->room == BM_ROOM_STOP ||
+           (m->room == BM_ROOM_FORWARD && m->job->state > BM_STATE_SWITCHING);
+}
+
+void bm_mover_blame(struct bm_mover *m, const struct bm_error *err)
+{
+    if (!m->reason.code && err->code)
+        m->reason = *err;
+}
+
+void bm_mover_unlock(struct bm_mover *m)
+{
+    for (size_t i = 0; i < m->n_locks; i++)
+        (void)close(m->locks[i]);
+    free(BM_STEAL(m->locks));
+    m->n_locks = 0;
+}
+
+static int domain_gone(struct bm_mover *m)
+{
+    bm_domain_free(m->domain);
+    m->domain = NULL;
+    return 0;
+}
+
+static int read_again(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    if (!m->domain)
+        rc = bm_domain_open_uuid(m->conn, m->job->uuid, &m->domain, err);
+    else
+        rc = bm_domain_refresh(m->conn, m->domain, err);
+    return rc == -ENOENT ? domain_gone(m) : rc;
+}
+
+static int read_anyhow(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_connection_lost(m->conn) ? -ECONNRESET : read_again(m, err);
+
+    if (rc != -ECONNRESET)
+        return rc;
+    rc = bm_mover_note(m, err, "connection to libvirt lost, connecting again");
+    if (!rc)
+        rc = bm_connection_reopen(m->conn, RECONNECT_MS, err);
+    return rc ? rc : read_again(m, err);
+}
+
+/* Or may: from the first freeze; where libvirt copies, from the switch. */
+static bool stands_on_ours(const struct bm_job *job)
+{
+    return job->strategy == BM_STRATEGY_PULL || job->fronts_sent > 0 ||
+           (job->strategy == BM_STRATEGY_BLOCKCOPY &&
+            job->state >= BM_STATE_SWITCHING &&
+            job->state != BM_STATE_ROLLING_BACK);
+}
+
+static void tell_away(const char *where, struct bm_error *err)
+{
+    bm_cause(err, "%s, which names the images as they are now", where);
+    bm_remedy(err, "bring the guest back, by virsh start or restore");
+}
+
+/* A guest that is off for good can be moved without it. One that will go on
+ * where it was knows its disks by the names of our overlays. */
+static int check_here(const struct bm_mover *m, struct bm_error *err)
+{
+    const char *where = m->domain ? bm_domain_away(m->domain) : NULL;
+    enum bm_state state = m->job->state;
+    int rc;
+
+    if (!where || state <= BM_STATE_ALLOCATING || state == BM_STATE_RELEASING ||
+        bm_state_final(state) || !stands_on_ours(m->job))
+        return 0;
+    rc = bm_stuck(m->job, err);
+    return tell_away(where, err), rc;
+}
+
+int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = read_anyhow(m, err);
+
+    if (!rc)
+        bm_lost_see(m);
+    if (!rc && m->pacer)
+        bm_pacer_follow(m->pacer, m);
+    return rc ? rc : check_here(m, err);
+}
+
+int bm_mover_refresh_domain(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (rc || m->domain)
+        return rc;
+    return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
+}
+
+int bm_mover_check_away(const struct bm_mover *m, struct bm_error *err)
+{
+    const char *where = m->domain ? bm_domain_away(m->domain) : NULL;
+
+    if (!where)
+        return 0;
+    bm_fail(err, ESTALE, "cannot change the disks of %s", m->job->domain);
+    return tell_away(where, err), -ESTALE;
+}
+
+int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err)
+{
+    *arrived = 0;
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                              err);
+
+        if (at < 0)
+            return at;
+        if (at != BM_AT_SOURCE && at != BM_AT_DEST)
+            return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
+        *arrived += at == BM_AT_DEST;
+    }
+    return 0;
+}
+
+static bool names_new(const struct bm_disk *disk,
+                      const struct bm_job_disk *plan)
+{
+    const char *path = plan->dest.layers[0].path;
+
+    return disk && (bm_chain_names(&disk->chain, path) ||
+                    bm_chain_names(&disk->inactive, path));
+}
+
+int bm_mover_left(struct bm_mover *m, size_t *arrived, struct bm_error *err)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        any |= names_new(bm_mover_disk(m, i), &m->job->disks[i]);
+    *arrived = 0;
+    return any ? bm_mover_arrived(m, arrived, err) : 0;
+}
+
+int bm_mover_changed(struct bm_mover *m, int rc, struct bm_error *err)
+{
+    if (rc != -ESTALE)
+        return rc;
+    bm_remedy(err, "try again: it has changed since the plan was made");
+    return bm_status(err, BM_EXIT_FAILED), rc;
+}
+
+int bm_mover_too_late(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_note(m, err,
+                           "too late to go back: a disk is on its new image "
+                           "alone already, so the move goes on");
+
+    memset(&m->reason, 0, sizeof m->reason);
+    if (!rc)
+        rc = bm_mover_enter(m, BM_STATE_CONSOLIDATING, err);
+    return rc ? rc : -EAGAIN;
+}
+
+struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i)
+{
+    return m->domain ? bm_domain_disk(m->domain, m->job->disks[i].target)
+                     : NULL;
+}
+
+int bm_mover_misplaced(struct bm_mover *m, size_t i, const char *where,
+                       const struct bm_chain *found, struct bm_error *err)
+{
+    const struct bm_disk *disk = bm_mover_disk(m, i);
+    const struct bm_chain *chain = found ? found : disk ? &disk->chain : NULL;
+    char text[400];
+
+    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
+            m->job->disks[i].target, m->job->domain);
+    bm_cause(err, "it is %s: %s", where,
+             chain ? bm_chain_text(chain, text, sizeof text)
+                   : "not in the domain");
+    bm_remedy(err,
+              "undo what was changed behind our back (a snapshot that was "
+              "made meanwhile: commit it), then `blockmig job resume %s`",
+              m->job->id);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}

@@ -1,0 +1,303 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/run/space-watch.h"
+
+#include "blockmig/datastore/liveness.h"
+#include "blockmig/run/ballast.h"
+#include "blockmig/datastore/space-required.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+#include "nbd/thread/timed-call.h"
+#include "snapshot/libvirt/timed-call.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOOK_MS 1000
+#define WAIT_MS 20000
+#define WAIT_LOOK_MS 200
+/* So much must be free that going on is worth a try. */
+#define SOME_ROOM (UINT64_C(8) << 20)
+
+static int no_room(const struct bm_job *job, const char *path, uint64_t left,
+                   struct bm_error *err)
+{
+    char text[32];
+
+    bm_fail(err, ENOSPC, "the %s of %s stops", bm_job_noun(job), job->domain);
+    bm_cause(err, "the file system of %s has no room left: %s free", path,
+             bm_format_size(left, text, sizeof text));
+    return bm_remedy(err, "make room there"), -ENOSPC;
+}
+
+static int held(int rc, struct bm_error *err)
+{
+    return bm_status(err, BM_EXIT_HELD), rc;
+}
+
+/* --- is it enough --- */
+
+/* spare: what must be free besides what going back or on needs; 0: where the
+ * guest writes, the size of the ballast. merges: only where something is
+ * merged; the guest's writes are no matter. */
+static int check(const struct bm_job *job, uint64_t spare, bool merges,
+                 struct bm_error *err)
+{
+    struct bm_needs needs;
+    int rc = bm_needs_find(job, &needs, err);
+
+    for (size_t i = 0; !rc && i < needs.n; i++) {
+        const struct bm_need *it = &needs.all[i];
+        uint64_t need = it->bytes + spare;
+
+        if (!spare && it->written)
+            need += bm_ballast_size(it->path);
+        if ((it->bytes || (it->written && !merges)) && it->available < need)
+            rc = no_room(job, it->path, it->available, err);
+    }
+    bm_needs_clear(&needs);
+    return rc;
+}
+
+int bm_room_merge(const struct bm_job *job, struct bm_error *err)
+{
+    return check(job, SOME_ROOM, true, err);
+}
+
+static int check_overlays(const struct bm_job *job, struct bm_error *err)
+{
+    char text[32];
+
+    for (size_t i = 0; job->overlay_max && i < job->n_disks; i++) {
+        if (bm_needs_overlays(job, &job->disks[i]) <= job->overlay_max)
+            continue;
+        bm_fail(err, EDQUOT, "the %s of %s stops", bm_job_noun(job),
+                job->domain);
+        bm_cause(err, "the overlays of disk %s hold more than --overlay-max %s",
+                 job->disks[i].target,
+                 bm_format_size(job->overlay_max, text, sizeof text));
+        return bm_remedy(err, "allow more, or move when the guest writes less"),
+               -EDQUOT;
+    }
+    return 0;
+}
+
+static int check_back(const struct bm_job *job, const struct bm_job_disk *disk,
+                      struct bm_error *err)
+{
+    const char *path = disk->source.layers[disk->fronts].path;
+    uint64_t available;
+    int rc = 0;
+
+    if (access(path, W_OK) != 0)
+        rc = -EROFS;
+    else if (bm_needs_available(path, &available) == 0 &&
+             available < bm_needs_back(disk))
+        rc = -ENOSPC;
+    if (!rc)
+        return 0;
+    bm_fail_errno(err, -rc, "cannot go back to %s", path);
+    bm_remedy(err,
+              "`blockmig job resume %s` goes forward; with --back when that "
+              "image takes writes and has room",
+              job->id);
+    return held(rc, err);
+}
+
+int bm_room_way_back(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && job->on_target && i < job->n_disks; i++)
+        if (job->disks[i].fronts > 0)
+            rc = check_back(job, &job->disks[i], err);
+    return rc;
+}
+
+/* --- too little --- */
+
+/* What becomes of the move. Overlays on the target, and a source that takes no
+ * writes: the only way out is forward. */
+static const char *consequence(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    m->room = BM_ROOM_STOP;
+    if (m->job->state > BM_STATE_SWITCHING)
+        return m->job->state <= BM_STATE_SETTLED ? "no more waiting"
+                                                 : "going on";
+    if (bm_room_way_back(m->job, &ignored) == 0)
+        return "going back";
+    m->room = BM_ROOM_FORWARD;
+    return "going forward, as the source takes no writes";
+}
+
+static void give_way(struct bm_mover *m, const struct bm_error *why)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    const char *then;
+
+    (void)bm_ballast_remove(m, &ignored);
+    if (m->room != BM_ROOM_WATCHED || m->job->state > BM_STATE_CONSOLIDATING)
+        return;
+    then = consequence(m);
+    m->room_why = *why;
+    (void)bm_mover_note(m, &ignored, "%s: the reserve is let go, %s",
+                        why->cause, then);
+}
+
+static void watch(struct bm_mover *m)
+{
+    struct bm_error why = BM_ERROR_INIT;
+
+    if (m->room == BM_ROOM_WATCHED && m->job->state <= BM_STATE_CONSOLIDATING &&
+        (check_overlays(m->job, &why) || check(m->job, 0, false, &why)) &&
+        why.code != ENOMEM)
+        give_way(m, &why);
+}
+
+/* --- a guest that is paused for want of it --- */
+
+static bool is_ours(const struct bm_job *job, const struct bm_disk *disk)
+{
+    const char *path = disk->chain.n ? disk->chain.layers[0].path : NULL;
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    char prefix[32];
+
+    snprintf(prefix, sizeof prefix, "/.blockmig-%s-", job->id);
+    return slash && !strncmp(slash, prefix, strlen(prefix));
+}
+
+/* All that it is paused for is room in overlays of ours; or was, before these
+ * were merged. Fills path with such an image. */
+static bool for_our_room(const struct bm_job *job, struct bm_domain *now,
+                         const struct bm_io_pause *pause, char *path,
+                         size_t size)
+{
+    for (size_t i = 0; i < pause->n; i++) {
+        struct bm_disk *disk = bm_domain_disk(now, pause->faults[i].target);
+
+        if (!pause->faults[i].no_space || !disk || !disk->chain.n ||
+            !disk->chain.layers[0].path ||
+            !(is_ours(job, disk) || job->room_paused))
+            return false;
+        snprintf(path, size, "%s", disk->chain.layers[0].path);
+    }
+    return pause->n > 0;
+}
+
+static bool whose_pause(struct bm_mover *m, const struct bm_io_pause *pause,
+                        char *path, size_t size)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_domain *now = NULL;
+    bool ours;
+
+    if (bm_domain_open_uuid(m->conn, m->job->uuid, &now, &ignored))
+        return false;
+    ours = for_our_room(m->job, now, pause, path, size);
+    bm_domain_free(now);
+    return ours;
+}
+
+static int note_pause(struct bm_mover *m, bool paused, const char *path,
+                      struct bm_error *err)
+{
+    if (m->job->room_paused == paused)
+        return 0;
+    m->job->room_paused = paused;
+    return paused ? bm_mover_note(m, err,
+                                  "QEMU has paused the guest: no room left "
+                                  "for %s",
+                                  path)
+                  : bm_mover_note(m, err, "the guest runs again");
+}
+
+/* Twice is a sign too: of a quota, say, that the file system does not tell. */
+static int make_room(struct bm_mover *m, const char *path, struct bm_error *err)
+{
+    uint64_t available;
+    int rc = bm_needs_available(path, &available);
+
+    if (!rc && available >= SOME_ROOM && m->room_pauses++ == 0)
+        return 0;
+    if (!rc) {
+        no_room(m->job, path, available, err);
+        give_way(m, err);
+        rc = bm_needs_available(path, &available);
+    }
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot look at the room of %s", path);
+    return available < SOME_ROOM ? held(-ENOSPC, err) : 0;
+}
+
+static int resume(struct bm_mover *m, const char *path, struct bm_error *err)
+{
+    int rc = note_pause(m, true, path, err);
+
+    if (!rc)
+        rc = make_room(m, path, err);
+    if (!rc)
+        rc = bm_domain_resume(m->domain, bm_call_ms(), err);
+    return rc ? rc : note_pause(m, false, path, err);
+}
+
+int bm_room_let_run(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_io_pause pause;
+    char path[4096];
+    int rc;
+
+    if (!m->domain || !m->domain->active)
+        return 0;
+    rc = bm_domain_io_pause(m->domain, &pause, err);
+    if (rc)
+        return rc;
+    if (!pause.paused)
+        return note_pause(m, false, "", err);
+    return whose_pause(m, &pause, path, sizeof path) ? resume(m, path, err) : 0;
+}
+
+/* The side that is looked at. */
+static int answers(const struct bm_job *job, struct bm_error *err)
+{
+    return job->state > BM_STATE_SWITCHING ? bm_answers_new(job, err)
+                                           : bm_answers_old(job, err);
+}
+
+void bm_room_tick(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    int64_t now = bm_now_ms();
+
+    /* the pause of the switch is short, and a QEMU that hangs answers not */
+    if (now - m->room_ms < LOOK_MS || m->job->window_paused ||
+        bm_calls_abandoned() > m->abandoned)
+        return;
+    m->room_ms = now;
+    if (answers(m->job, &ignored) != 0)
+        return; /* what hangs is for the step to find */
+    watch(m);
+    (void)bm_room_let_run(m, &ignored);
+}
+
+/* --- waiting for it --- */
+
+int bm_room_wait(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t until = bm_now_ms() + WAIT_MS;
+    struct bm_error why = BM_ERROR_INIT;
+
+    if (check(m->job, SOME_ROOM, false, &why) != -ENOSPC)
+        return -ENOENT;
+    *err = why;
+    (void)bm_mover_note(m, &why, "%s; waiting for some", why.cause);
+    while (bm_now_ms() < until) {
+        bm_sleep_ms(WAIT_LOOK_MS);
+        bm_mover_progress(m, 0, 0);
+        if (check(m->job, SOME_ROOM, false, &why) != -ENOSPC)
+            return 0;
+    }
+    return held(-ENOSPC, err);
+}

@@ -1,0 +1,148 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Waiting for the block jobs of all disks.
+ */
+#include "blockmig/datastore/liveness.h"
+#include "blockmig/run/requests.h"
+#include "blockmig/run/run.h"
+#include "blockmig/run/pacing.h"
+#include "nbd/base/units.h"
+#include "snapshot/libvirt/timed-call.h"
+
+#include <errno.h>
+
+#define STALL_MS 300000 /* a copy that moves no byte for so long has failed */
+#define PAUSED_RATE 1   /* bytes a second; 0 would be no limit */
+/* From when a pull is about to end nobody asks for statistics: libvirt lists
+ * all nodes for them, and QEMU 7.2 dies of that while it takes the pull's
+ * filter out of the graph (seen: a segfault, once in some hundred pulls). */
+#define LAST_BYTES (UINT64_C(256) << 20)
+
+static int job_failed(struct bm_mover *m, const struct bm_blockjob *job,
+                      struct bm_error *err)
+{
+    int code = job->state == BM_JOB_LOST ? ECONNRESET : EIO;
+
+    bm_fail(err, code, "the block job of disk %s of %s did not finish",
+            job->target, m->job->domain);
+    bm_cause(err, "its state is: %s", bm_jobstate_name(job->state));
+    if (job->state == BM_JOB_FAILED)
+        bm_remedy(err, "see the log of libvirtd for QEMU's reason");
+    return -code;
+}
+
+/* libvirt's jobs know no pause: one that is on its way is held to a crawl, one
+ * that is ready stays in step, and gets little to do. What cannot be asked now
+ * is asked at the next look. */
+static void hold_speed(struct bm_mover *m, struct bm_blockjob *job,
+                       bool on_its_way)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    uint64_t speed = m->job->bandwidth;
+
+    if (m->pacer)
+        bm_pacer_share(m->pacer, m->job->n_disks, &speed);
+    if (m->job->paused && on_its_way)
+        speed = PAUSED_RATE;
+    if (job->speed != speed &&
+        bm_blockjob_speed(m->domain, job->target, speed, &ignored) == 0)
+        job->speed = speed;
+}
+
+static bool reached(const struct bm_blockjob *job, enum bm_jobstate wanted)
+{
+    return job->state == wanted ||
+           (wanted == BM_JOB_READY && job->state == BM_JOB_COMPLETED);
+}
+
+static bool one_ends_soon(struct bm_mover *m, const struct bm_blockjob *jobs)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        if (jobs[i].target[0] && jobs[i].state == BM_JOB_RUNNING &&
+            jobs[i].cur + LAST_BYTES > jobs[i].end)
+            return true;
+    return false;
+}
+
+/* One look at every job. */
+static int poll_all(struct bm_mover *m, struct bm_blockjob *jobs,
+                    enum bm_jobstate wanted, bool *all, bool *any,
+                    uint64_t *sum, uint64_t *end, struct bm_error *err)
+{
+    *all = true;
+    *any = false;
+    *sum = *end = 0;
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_blockjob *job = &jobs[i];
+        int rc = 0;
+
+        if (!job->target[0])
+            continue;
+        if (!reached(job, wanted))
+            rc = bm_blockjob_poll(job, 200 / (int)m->job->n_disks + 1, err);
+        if (rc)
+            return rc;
+        if (job->state != BM_JOB_RUNNING && job->state != BM_JOB_READY &&
+            !reached(job, wanted))
+            return job_failed(m, job, err);
+        *all &= reached(job, wanted);
+        *any |= reached(job, wanted);
+        *sum += job->cur;
+        *end += job->end;
+    }
+    return 0;
+}
+
+static int wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
+                     enum bm_jobstate wanted, bool first, bool can_cancel,
+                     struct bm_error *err)
+{
+    int64_t moved_ms = bm_now_ms();
+    struct bm_patience patience = {0};
+    uint64_t sum, end, before = 0;
+    bool all, any, held = can_cancel || wanted == BM_JOB_COMPLETED;
+
+    for (;;) {
+        int rc;
+
+        bm_heed(m);
+        rc = poll_all(m, jobs, wanted, &all, &any, &sum, &end, err);
+        for (size_t i = 0; !rc && held && i < m->job->n_disks; i++)
+            if (jobs[i].target[0])
+                hold_speed(m, &jobs[i], !reached(&jobs[i], wanted));
+        if (rc || all || (first && any))
+            return rc;
+        if (can_cancel && bm_mover_cancelled(m))
+            return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
+                                 bm_job_noun(m->job), m->job->domain);
+        if (sum != before || m->job->paused)
+            moved_ms = bm_now_ms();
+        before = sum;
+        rc = bm_patience(&patience, m->job, sum, bm_call_ms(), err);
+        if (rc)
+            return rc;
+        if (m->pacer && !one_ends_soon(m, jobs))
+            bm_pacer_tick(m->pacer, m, sum);
+        bm_mover_progress(m, sum, end);
+        if (bm_now_ms() - moved_ms > STALL_MS) {
+            bm_fail(err, ETIMEDOUT, "the block jobs of %s stand still",
+                    m->job->domain);
+            return bm_cause(err, "no byte moved for %d s", STALL_MS / 1000),
+                   -EIO;
+        }
+    }
+}
+
+int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
+                       enum bm_jobstate wanted, bool can_cancel,
+                       struct bm_error *err)
+{
+    return wait_jobs(m, jobs, wanted, false, can_cancel, err);
+}
+
+int bm_mover_wait_first(struct bm_mover *m, struct bm_blockjob *jobs,
+                        struct bm_error *err)
+{
+    return wait_jobs(m, jobs, BM_JOB_COMPLETED, true, true, err);
+}

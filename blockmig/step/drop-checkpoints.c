@@ -1,0 +1,50 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * --drop-checkpoints: what a raw image cannot hold is forgotten, after the
+ * move and not before, so that a move that goes back has lost none.
+ */
+#include "blockmig/job/failpoint.h"
+#include "blockmig/strategy/strategy.h"
+#include "snapshot/tree/checkpoint.h"
+
+#include <string.h>
+
+/* A checkpoint that records no disk that is raw now is as good as before. */
+static bool dangles(const struct bm_checkpoint *checkpoint,
+                    const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (!strcmp(bm_job_image(&job->disks[i])->format, "raw") &&
+            bm_checkpoint_disk(checkpoint, job->disks[i].target))
+            return true;
+    return false;
+}
+
+static int forget_one(struct bm_mover *m, const struct bm_checkpoint *one,
+                      struct bm_error *err)
+{
+    int rc = bm_checkpoint_forget(m->domain, one->name, err);
+
+    bm_point("releasing.forgotten");
+    return rc ? rc
+              : bm_mover_note(m, err,
+                              "checkpoint %s is forgotten: the next backup of "
+                              "%s must be a full one",
+                              one->name, m->job->domain);
+}
+
+int bm_step_forget(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_checkpoints all;
+    int rc;
+
+    if (!m->job->drop_checkpoints || m->domain->checkpoints == 0)
+        return 0;
+    rc = bm_checkpoints_read(m->domain, &all, err);
+    for (size_t i = all.n; !rc && i-- > 0;)
+        if (dangles(&all.list[i], m->job))
+            rc = forget_one(m, &all.list[i], err);
+    bm_checkpoints_clear(&all);
+    return rc;
+}

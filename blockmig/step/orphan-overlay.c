@@ -1,0 +1,210 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/step/orphan-private.h"
+
+#include "blockmig/step/source-overlays.h"
+#include "blockmig/strategy/strategy.h"
+#include "blockmig/step/pivot-window.h"
+#include "nbd/base/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* --- the journal --- */
+
+int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
+                  struct bm_error *err)
+{
+    struct bm_job *job = m->job;
+
+    if (which == BM_FREEZE_NEW)
+        job->top_asked = false;
+    else
+        job->fronts_asked = bm_job_front_number(&job->disks[0]);
+    for (size_t i = 0; i < job->n_disks; i++) {
+        job->disks[i].below_ns = 0;
+        if (which == BM_FREEZE_NEW)
+            job->disks[i].top_seen = false;
+        else
+            job->disks[i].front_seen = bm_job_front_number(&job->disks[i]);
+    }
+    return bm_mover_save(m, NULL, err);
+}
+
+int bm_lost_expect(struct bm_mover *m, enum bm_freeze which,
+                   struct bm_error *err)
+{
+    if (which == BM_FREEZE_NEW)
+        m->job->top_asked = true;
+    else
+        m->job->fronts_asked = m->job->fronts_sent;
+    return bm_mover_save(m, NULL, err);
+}
+
+static bool is_seen(const struct bm_job *job, size_t i, enum bm_freeze which)
+{
+    const struct bm_job_disk *plan = &job->disks[i];
+
+    return which == BM_FREEZE_NEW ? !job->top_asked || plan->top_seen
+                                  : plan->front_seen >= job->fronts_asked;
+}
+
+static size_t count_unseen(const struct bm_job *job, enum bm_freeze which)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        n += !is_seen(job, i, which);
+    return n;
+}
+
+/* NULL: out of memory. */
+static char *asked_for(const struct bm_job *job, size_t i, enum bm_freeze which)
+{
+    const struct bm_job_disk *plan = &job->disks[i];
+
+    return which == BM_FREEZE_NEW ? strdup(bm_job_new_top(job, plan))
+                                  : bm_job_front(job, plan, job->fronts_asked);
+}
+
+static void see(struct bm_mover *m, enum bm_freeze which)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+        BM_FREE char *path = disk && !is_seen(m->job, i, which)
+                                 ? asked_for(m->job, i, which)
+                                 : NULL;
+
+        if (!path || !bm_disk_names(disk, path))
+            continue;
+        if (which == BM_FREEZE_NEW)
+            m->job->disks[i].top_seen = true;
+        else
+            m->job->disks[i].front_seen = m->job->fronts_asked;
+    }
+}
+
+void bm_lost_see(struct bm_mover *m)
+{
+    see(m, BM_FREEZE_OLD);
+    see(m, BM_FREEZE_NEW);
+}
+
+/* --- what is held --- */
+
+/* Nobody can shut off a guest that waits for the end of a window. */
+static int held_open(struct bm_mover *m, const struct suspect *s,
+                     struct bm_error *err)
+{
+    int rc = bm_window_abandon(m, err);
+
+    if (rc)
+        return rc;
+    rc = bm_stuck(m->job, err);
+    bm_cause(err,
+             "QEMU has %s open, of which libvirt does not know: it died while "
+             "it put that on disk %s",
+             s->path, m->job->disks[s->disk].target);
+    bm_remedy(err,
+              "shut the guest off, and before it is started again `blockmig "
+              "job resume %s`: else it may start without its last writes",
+              m->job->id);
+    return rc;
+}
+
+/* --- all of one freeze --- */
+
+static struct bm_chain put_on(const struct bm_job *job, size_t i,
+                              enum bm_freeze which)
+{
+    const struct bm_job_disk *plan = &job->disks[i];
+    int over = bm_job_front_number(plan) - job->fronts_asked + 1;
+
+    if (which == BM_FREEZE_NEW)
+        return job->strategy == BM_STRATEGY_PULL ||
+                       job->strategy == BM_STRATEGY_CREATE
+                   ? plan->source
+                   : plan->dest;
+    return over > 0 ? bm_fronts_below(plan, over) : plan->source;
+}
+
+static int prepare(struct bm_mover *m, struct suspect *all,
+                   enum bm_freeze which, struct bm_error *err)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        all[i].disk = i;
+        all[i].seen = is_seen(m->job, i, which);
+        all[i].path = asked_for(m->job, i, which);
+        if (!all[i].path)
+            return bm_fail_errno(err, ENOMEM, "cannot go on");
+        all[i].below = put_on(m->job, i, which);
+    }
+    return 0;
+}
+
+/* The first one that looks so, or NULL. */
+static const struct suspect *find(const struct bm_mover *m,
+                                  const struct suspect *all, enum look look)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        if (all[i].look == look)
+            return &all[i];
+    return NULL;
+}
+
+static int decide(struct bm_mover *m, struct suspect *all, enum bm_freeze which,
+                  struct bm_error *err)
+{
+    const struct suspect *open = find(m, all, LOOK_OPEN);
+    const struct suspect *holds = find(m, all, LOOK_HOLDS);
+    bool off = m->domain && !m->domain->active;
+    int rc = 0;
+
+    if (open)
+        return held_open(m, open, err);
+    if (holds && !off)
+        return bm_lost_without(m, holds, err);
+    /* or we died while we gave them back */
+    if (holds || (off && find(m, all, LOOK_NAMED) && find(m, all, LOOK_EMPTY)))
+        return bm_lost_give_back(m, all, which, err);
+    if (!find(m, all, LOOK_UNSAVED))
+        return 0;
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        if (all[i].look == LOOK_UNSAVED)
+            rc = bm_lost_save(m, &all[i], err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+static int check(struct bm_mover *m, enum bm_freeze which, struct bm_error *err)
+{
+    BM_FREE struct suspect *all = NULL;
+    size_t unseen = count_unseen(m->job, which);
+    int rc;
+
+    if (!unseen)
+        return 0;
+    all = calloc(m->job->n_disks, sizeof *all);
+    rc = all ? bm_mover_refresh(m, err)
+             : bm_fail_errno(err, ENOMEM, "cannot go on");
+    if (!rc)
+        rc = prepare(m, all, which, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = bm_lost_look(m, &all[i], err);
+    if (!rc) {
+        bm_lost_note_below(m, all);
+        rc = decide(m, all, which, err);
+    }
+    for (size_t i = 0; all && i < m->job->n_disks; i++)
+        free(all[i].path);
+    /* before anything is merged that was seen only now */
+    return !rc && count_unseen(m->job, which) != unseen
+               ? bm_mover_save(m, NULL, err)
+               : rc;
+}
+
+int bm_lost_check(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check(m, BM_FREEZE_OLD, err);
+
+    return rc ? rc : check(m, BM_FREEZE_NEW, err);
+}

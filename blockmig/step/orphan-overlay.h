@@ -1,0 +1,46 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Overlays of ours that libvirt has lost sight of. It may die between QEMU's
+ * transaction that puts them under the guest and its own note of that, or
+ * between its notes of the live and of the saved XML. Then QEMU writes to an
+ * image that an XML does not name, and a guest that is started anew comes up
+ * without what is in there.
+ *
+ * So what a freeze was asked for with is in the journal, and whether both XMLs
+ * were seen to name it since. Until then it counts as in use as long as QEMU
+ * has it open, and is not removed while it holds anything.
+ */
+#ifndef BM_LOST_H
+#define BM_LOST_H
+
+#include "blockmig/run/run.h"
+
+/* The two freezes: of the old side, with a front; of the new side, with
+ * bm_job_new_top. */
+enum bm_freeze { BM_FREEZE_OLD, BM_FREEZE_NEW };
+
+/* In the journal: before the overlays of the next freeze are made, and before
+ * it is asked for. */
+int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
+                  struct bm_error *err);
+int bm_lost_expect(struct bm_mover *m, enum bm_freeze which,
+                   struct bm_error *err);
+/* What the domain, as it was read just now, shows of them; not saved. */
+void bm_lost_see(struct bm_mover *m);
+
+/*
+ * Reads the domain, and looks at the overlays that were not seen yet. What the
+ * live XML alone names comes into the saved one too; what a guest that went off
+ * has written is named by its XML again, of all disks or none. -BM_STUCK with
+ * BM_EXIT_HELD: QEMU has one open; or what one holds cannot be given back
+ * without a person.
+ */
+int bm_lost_check(struct bm_mover *m, struct bm_error *err);
+/* Whether an overlay holds anything of the guest's. -EBUSY: it is open. */
+int bm_lost_holds(const char *path, bool *any, struct bm_error *err);
+/* Before the job's overlays are removed. -BM_STUCK: one holds something, so a
+ * guest has run on it. */
+int bm_lost_unwritten(struct bm_mover *m, struct bm_error *err);
+
+#endif

@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The overlays of one freeze under suspicion, for the files lost*.c.
+ */
+#ifndef BM_LOST_PARTS_H
+#define BM_LOST_PARTS_H
+
+#include "blockmig/step/orphan-overlay.h"
+
+enum look {
+    LOOK_NAMED,
+    LOOK_UNSAVED, /* by the live XML alone */
+    LOOK_NOTHING, /* there is no such image */
+    LOOK_EMPTY,
+    LOOK_HOLDS, /* what the guest wrote, and no XML names it */
+    LOOK_OPEN,  /* in QEMU, and no XML names it */
+};
+
+struct suspect {
+    size_t disk;
+    char *path;            /* owned */
+    struct bm_chain below; /* what it was put on; borrowed */
+    bool seen;             /* what no XML names any more was merged */
+    enum look look;
+};
+
+/* bm_stuck: nobody can tell whether it is needed. */
+int bm_lost_without(const struct bm_mover *m, const struct suspect *s,
+                    struct bm_error *err);
+/* Fills s->look. Waits a while for libvirt to show what QEMU has open. */
+int bm_lost_look(struct bm_mover *m, struct suspect *s, struct bm_error *err);
+
+/* What lies below is not written to as long as QEMU has them open and writes to
+ * them; if it does not, they are empty. In the journal with the next save. */
+void bm_lost_note_below(struct bm_mover *m, const struct suspect *all);
+/* LOOK_UNSAVED: what the live XML shows, into the saved one. */
+int bm_lost_save(struct bm_mover *m, const struct suspect *s,
+                 struct bm_error *err);
+/* The guest is off: the XML names them again, all of them, as one transaction
+ * has put them on; or bm_lost_without. What lies below is locked meanwhile. */
+int bm_lost_give_back(struct bm_mover *m, const struct suspect *all,
+                      enum bm_freeze which, struct bm_error *err);
+
+#endif

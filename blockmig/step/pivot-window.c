@@ -1,0 +1,261 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/step/pivot-window.h"
+
+#include "blockmig/image/owned-file.h"
+#include "blockmig/guard/guard.h"
+#include "blockmig/run/run.h"
+#include "blockmig/run/guest-pause.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/run/space-watch.h"
+#include "blockmig/strategy/strategy.h"
+#include "blockmig/guard/pivot-freeze.h"
+#include "blockmig/guard/guard-files.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define TRIES 5
+#define FINISH_MS 10000
+
+static void calm(const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++) {
+        bm_file_calm(job->disks[i].dest.layers[0].path);
+        bm_file_calm(job->disks[i].source.layers[0].path);
+    }
+}
+
+static int not_as_left(struct bm_mover *m, const struct bm_job_disk *plan,
+                       const char *cause, struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot switch disk %s of %s", plan->target,
+            m->job->domain);
+    return bm_cause(err, "%s", cause), -ESTALE;
+}
+
+/* Never trust what was true a moment ago. */
+static int check_before(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && (!m->domain || !m->domain->active))
+        return bm_fail_errno(err, ESRCH, "the guest %s went off",
+                             m->job->domain);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        const struct bm_job_disk *plan = &m->job->disks[i];
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        /* without a proof a disk may have pivoted while the guest ran */
+        if (disk && !m->job->proof && bm_chain_equal(&disk->chain, &plan->dest))
+            continue;
+        if (!disk || !bm_chain_equal(&disk->chain, &plan->source))
+            return not_as_left(m, plan, "the disk is not as we left it", err);
+        if (!bm_disk_copies_to(disk, plan->dest.layers[0].path))
+            return not_as_left(m, plan,
+                               "its copy has ended: the target gave an error, "
+                               "or someone ended it",
+                               err);
+        /* QEMU may not have met the error yet, and the freeze would */
+        rc = bm_target_check(plan, err);
+    }
+    return rc;
+}
+
+static int lift_limits(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (disk && disk->mirror)
+            rc = bm_blockjob_speed(m->domain, disk->target, 0, err);
+    }
+    return rc;
+}
+
+/* The mark goes first: a guest that runs unfrozen makes the proof void. It may
+ * fail where the store is full: no reason to leave the guest paused, we know
+ * it, and later the images tell. */
+static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    int rc;
+
+    if (!clean) {
+        m->job->unclean = true;
+        (void)bm_mark_leave(bm_job_store_dir(m->store), m->job->id, NULL);
+    }
+    rc = bm_pause_resume(m, &second);
+    if (rc && err && !err->code)
+        *err = second;
+    return rc;
+}
+
+static bool nothing_pivoted(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_stand stand;
+
+    /* unknown counts as pivoted: the safe side */
+    if (bm_mover_refresh(m, &ignored) || !m->domain ||
+        bm_stand_look(m->domain, m->job, &stand, &ignored))
+        return false;
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (!disk || !disk->mirror || !disk->mirror_ready)
+            return false;
+    }
+    return stand.at_source == m->job->n_disks;
+}
+
+/* libvirtd may be started anew in the middle: the guest is still paused, so
+ * the window can still be brought to its end. */
+static int finish_surely(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = -ECONNRESET;
+
+    for (int i = 0; rc && i < TRIES; i++) {
+        rc = bm_switch_finish(m->conn, m->domain, m->job, FINISH_MS, err);
+        if (!rc || rc == -ETIMEDOUT ||
+            (rc != -ECONNRESET && !bm_connection_lost(m->conn)))
+            return rc;
+        if (bm_mover_refresh(m, err) || !m->domain || !m->domain->active)
+            return rc;
+    }
+    return rc;
+}
+
+int bm_window_end(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = finish_surely(m, err);
+    bool clean;
+    int back;
+
+    /* A pivot that was abandoned in libvirt may still happen, and a resume
+     * asked for now would follow it at once: before the freeze. The guard
+     * waits until it can look. */
+    if (rc == -ETIMEDOUT)
+        return rc;
+    clean = !rc || nothing_pivoted(m);
+    /* as the last look found it: after a freeze it may run */
+    m->ran |= !rc && m->domain->active && !bm_domain_paused(m->domain);
+    if (!rc)
+        bm_point("switching.frozen");
+    back = resume(m, clean, err);
+    return rc ? rc : back;
+}
+
+/* A suspend that took half the bound leaves too little for the rest: the
+ * guest runs again and we try later. After this a pivot may be asked for. */
+static int soon_enough(struct bm_mover *m, const struct bm_pause *pause,
+                       struct bm_error *err)
+{
+    int rc;
+
+    bm_point("switching.suspended");
+    if (bm_now_ms() - pause->asked_ms <= m->job->max_pause_ms / 2 &&
+        bm_guard_pivoting(m->guard, err) == 0)
+        return 0;
+    rc = bm_pause_resume(m, err);
+    return rc ? rc : -EAGAIN;
+}
+
+static void judge(struct bm_mover *m, const struct bm_pause *pause)
+{
+    /* someone else resumed the guest in the window: not one instant */
+    if (m->job->proof && (pause->resumes > 1 || m->ran) && !pause->acted)
+        m->job->unclean = true;
+    if (bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+        m->job->unclean = true;
+}
+
+static int attempt(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_pause pause;
+    int rc, end;
+
+    calm(m->job);
+    rc = check_before(m, err);
+    /* for whatever reason: our resume would end that pause too */
+    if (!rc && m->domain->state == VIR_DOMAIN_PAUSED) {
+        bm_fail(err, EAGAIN, "%s is paused by someone", m->job->domain);
+        return -EAGAIN;
+    }
+    if (!rc)
+        rc = lift_limits(m, err);
+    if (!rc)
+        rc = bm_pause_begin(m, &pause, err);
+    if (rc)
+        return rc;
+    rc = soon_enough(m, &pause, err);
+    if (!rc)
+        rc = bm_window_end(m, err);
+    if (rc == -ETIMEDOUT)
+        return rc; /* abandoned: the guard stays armed after us */
+    end = bm_pause_end(m, &pause, rc ? NULL : err);
+    bm_point("switching.resumed");
+    judge(m, &pause);
+    return rc ? rc : end;
+}
+
+int bm_window_switch(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (int i = 0; i < TRIES; i++) {
+        /* without a proof the pivots were requested before the pause */
+        if (m->job->proof && bm_mover_cancelled(m))
+            return bm_fail_errno(err, ECANCELED, "the move of %s stops",
+                                 m->job->domain);
+        rc = attempt(m, err);
+        if (rc != -EAGAIN)
+            return rc;
+        rc = bm_mover_note(m, err,
+                           "the guest could not be paused in time, trying "
+                           "again");
+        if (rc)
+            return rc;
+        bm_sleep_ms(1000 << i);
+        bm_room_tick(m);
+    }
+    if (m->domain && m->domain->state == VIR_DOMAIN_PAUSED) {
+        bm_fail(err, EBUSY, "cannot switch %s", m->job->domain);
+        bm_cause(err, "it is paused by someone");
+        return bm_remedy(err, "resume it (virsh resume), then move again"),
+               -EBUSY;
+    }
+    bm_fail(err, EBUSY, "cannot pause %s within --max-pause %d ms",
+            m->job->domain, m->job->max_pause_ms);
+    bm_cause(err, "%d tries were too slow", TRIES);
+    bm_remedy(err, "try when the storage is less busy, or allow more");
+    return -EBUSY;
+}
+
+/* Unknown counts as switched. */
+static bool any_switched(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_stand stand;
+
+    return bm_stand_look(m->domain, m->job, &stand, &ignored) ||
+           stand.at_source < m->job->n_disks;
+}
+
+int bm_window_abandon(struct bm_mover *m, struct bm_error *err)
+{
+    bool switching = m->job->state == BM_STATE_SWITCHING ||
+                     m->job->state == BM_STATE_ROLLING_BACK;
+    int rc = 0;
+
+    if (!m->job->window_paused)
+        return 0;
+    if (m->domain && bm_domain_paused(m->domain))
+        rc = resume(m, !switching || !m->job->pivot_asked || !any_switched(m),
+                    err);
+    m->job->window_paused &= rc != 0;
+    return rc;
+}

@@ -1,0 +1,125 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * libvirt's own copy job on every disk of the job, until all are ready: of the
+ * whole disk, or of its uppermost layer only.
+ */
+#include "blockmig/image/owned-file.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/strategy/strategy.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+/* Less room than this on a target whose copy failed: that is why. */
+#define FULL_BYTES (2U << 20)
+
+static int not_ours(struct bm_mover *m, const struct bm_job_disk *plan,
+                    const struct bm_disk *disk, struct bm_error *err)
+{
+    char found[400];
+
+    bm_fail(err, ESTALE, "cannot copy disk %s of %s", plan->target,
+            m->job->domain);
+    if (!disk)
+        bm_cause(err, "the disk is gone");
+    else
+        bm_cause(err, "its chain is not the one the job began with but %s",
+                 bm_chain_text(&disk->chain, found, sizeof found));
+    bm_remedy(err, "undo what was changed (a snapshot that was made "
+                   "meanwhile: commit it)");
+    return -ESTALE;
+}
+
+static int vanished(struct bm_mover *m, const struct bm_job_disk *plan,
+                    struct bm_error *err)
+{
+    bm_fail(err, EIO, "the copy of disk %s of %s has vanished", plan->target,
+            m->job->domain);
+    return bm_cause(err, "the block job is not there any more, and nobody "
+                         "saw it end well"),
+           -EIO;
+}
+
+static int start_copy(struct bm_mover *m, size_t i, bool shallow,
+                      struct bm_blockjob *job, struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_copy_request request = {
+        .target = plan->target,
+        .dest = &plan->dest,
+        .shallow = shallow,
+        .reuse = !shallow && plan->dest_block &&
+                 !strcmp(plan->dest.layers[0].format, "raw"),
+        .bandwidth = m->job->bandwidth,
+    };
+    int rc;
+
+    if (!disk || !bm_chain_equal(&disk->chain, &plan->source)) {
+        rc = not_ours(m, plan, disk, err);
+        if (shallow) /* what is on our overlays is in the way back too */
+            bm_status(err, BM_EXIT_HELD);
+        return rc;
+    }
+    if (bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
+        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
+        /* the process that died may have been paused */
+        job->speed = m->job->bandwidth;
+        return bm_blockjob_speed(m->domain, plan->target, job->speed, err);
+    }
+    if (plan->copy_sent && !shallow)
+        return vanished(m, plan, err);
+    rc = bm_target_check(plan, err);
+    if (!rc && shallow) /* what a dead run left there: ours, by its name */
+        rc = bm_file_remove(plan->bridge, err);
+    if (rc)
+        return rc;
+    plan->copy_sent = true;
+    rc = bm_mover_save(m, NULL, err);
+    if (!rc)
+        rc = bm_blockjob_copy(m->conn, m->domain, &request, job, err);
+    job->speed = request.bandwidth;
+    return rc;
+}
+
+/* libvirt does not pass QEMU's reason on. The most common one we can see. */
+static void say_if_full(const struct bm_job *job, struct bm_error *err)
+{
+    for (size_t i = 0; i < job->n_disks; i++) {
+        const char *path = bm_job_image(&job->disks[i])->path;
+        struct statvfs fs;
+
+        if (job->disks[i].dest_block || statvfs(path, &fs) < 0 ||
+            (uint64_t)fs.f_bavail * fs.f_frsize > FULL_BYTES)
+            continue;
+        bm_cause(err, "the file system of %s is full", path);
+        bm_remedy(err, "make room, or choose another store");
+        return;
+    }
+}
+
+int bm_step_mirror(struct bm_mover *m, bool shallow, struct bm_error *err)
+{
+    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    int rc = jobs ? bm_mover_refresh(m, err)
+                  : bm_fail_errno(err, ENOMEM, "cannot start the copy");
+
+    if (!rc && (!m->domain || !m->domain->active))
+        return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = start_copy(m, i, shallow, &jobs[i], err);
+    if (!rc) {
+        if (shallow)
+            bm_point("converging.started");
+        else
+            bm_point("copying.started");
+        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, true, err);
+    }
+    if (rc == -EIO)
+        say_if_full(m->job, err);
+    return rc;
+}

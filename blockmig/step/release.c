@@ -1,0 +1,320 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The end of a move: what success means is checked, and the source is kept or
+ * deleted. Of an old chain only the layers are ever deleted that have a new
+ * image of their own, and that nobody else uses; of one that became one image
+ * the top only: whether a backing file serves as somebody's template cannot be
+ * known from here.
+ */
+#include "blockmig/run/ballast.h"
+#include "blockmig/step/snapshot-metadata.h"
+#include "blockmig/image/owned-file.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/run/space-watch.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/staged-private.h"
+#include "blockmig/strategy/strategy.h"
+#include "blockmig/image/image-in-use.h"
+#include "nbd/base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int not_there(struct bm_mover *m, size_t i, const char *which,
+                     const struct bm_chain *chain, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    char found[400];
+
+    bm_fail(err, ESTALE, "the move of disk %s of %s is not complete",
+            plan->target, m->job->domain);
+    bm_cause(err, "its %s XML names %s, not %s", which,
+             bm_chain_text(chain, found, sizeof found),
+             bm_job_image(plan)->path);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+static bool names(const struct bm_chain *chain, const char *path)
+{
+    return chain->n && chain->layers[0].path &&
+           !strcmp(chain->layers[0].path, path);
+}
+
+/* libvirt leaves the saved XML alone when its source is spelled otherwise
+ * than the live one (pitfall 12). */
+static int check_config(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    int rc = 0;
+
+    if (!m->domain->persistent || disk->inactive.n == 0)
+        return 0;
+    if (!names(&disk->inactive, bm_job_image(plan)->path)) {
+        rc = bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+        if (!rc)
+            rc = bm_mover_refresh(m, err);
+        disk = bm_mover_disk(m, i);
+    }
+    if (!rc && !(disk && names(&disk->inactive, bm_job_image(plan)->path)))
+        return disk ? not_there(m, i, "saved", &disk->inactive, err) : -ESTALE;
+    return rc;
+}
+
+static int check_capacity(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    int rc = bm_domain_disk_size(m->domain, disk, err);
+
+    if (rc || disk->capacity == plan->capacity)
+        return rc;
+    return bm_mover_note(m, err,
+                         "disk %s had %llu bytes when the move began and has "
+                         "%llu now: it was resized meanwhile",
+                         plan->target, (unsigned long long)plan->capacity,
+                         (unsigned long long)disk->capacity);
+}
+
+static int check_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    static const struct bm_chain nothing;
+    int at = bm_situation(m->domain, disk, plan, err);
+    int rc;
+
+    if (at != BM_AT_DEST)
+        return at < 0 ? at
+                      : not_there(m, i, "live", disk ? &disk->chain : &nothing,
+                                  err);
+    rc = bm_target_check(plan, err);
+    if (!rc)
+        rc = check_config(m, i, err);
+    return rc ? rc : check_capacity(m, i, err);
+}
+
+/* --- the source --- */
+
+/* An inode's number is soon given to another file. */
+static bool born_after(const char *path, int64_t ms)
+{
+    struct statx sx;
+
+    return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) == 0 &&
+           (sx.stx_mask & STATX_BTIME) &&
+           (int64_t)sx.stx_btime.tv_sec * 1000 +
+                   sx.stx_btime.tv_nsec / 1000000 >
+               ms;
+}
+
+/* An old layer that has a new image: which, and what has become of it. */
+struct old {
+    const struct bm_layer *layer;
+    uint64_t dev, ino;
+    bool *kept, *deleted;
+};
+
+static struct old old_of(struct bm_job_disk *disk, size_t k)
+{
+    struct bm_job_layer *lower = k ? &disk->lower[k - 1] : NULL;
+
+    return (struct old){
+        .layer = bm_job_old(disk, k),
+        .dev = lower ? lower->source_dev : disk->source_dev,
+        .ino = lower ? lower->source_ino : disk->source_ino,
+        .kept = lower ? &lower->kept : &disk->kept,
+        .deleted = lower ? &lower->deleted : &disk->deleted,
+    };
+}
+
+/* Weeks may lie between the move and `job release`: by then another image may
+ * bear the name. And a link is not the image that it names. */
+static int still_that_file(const struct bm_job *job, const struct old *old,
+                           struct bm_error *err)
+{
+    const char *path = old->layer->path;
+
+    if (bm_file_is(path, old->dev, old->ino) &&
+        !born_after(path, job->created_ms))
+        return 0;
+    bm_fail(err, EBUSY, "cannot delete %s", path);
+    bm_cause(err, "it is a link, or not the file any more that was moved");
+    return bm_remedy(err, "look what it is, and delete it by hand"), -EBUSY;
+}
+
+static int delete_old(struct bm_mover *m, const struct old *old,
+                      const char *addition, struct bm_error *err)
+{
+    const char *path = old->layer->path;
+    bool there = !*old->deleted && access(path, F_OK) == 0;
+    int rc = there ? still_that_file(m->job, old, err) : 0;
+
+    if (!rc && there)
+        rc = bm_users_none(m->conn, NULL, path, err);
+    if (!rc && there)
+        rc = bm_pacer_spares(m->pacer) ? bm_file_remove_slowly(path, err)
+                                       : bm_file_remove(path, err);
+    if (rc)
+        return rc;
+    if (there)
+        bm_point("releasing.deleted");
+    *old->deleted = true;
+    *old->kept = false;
+    return there ? bm_mover_note(m, err, "source image %s deleted%s", path,
+                                 addition)
+                 : bm_mover_save(m, NULL, err);
+}
+
+/* From the top, since each is used by the one above it: the first that cannot
+ * be deleted keeps those below it. */
+static int delete_source(struct bm_mover *m, struct bm_job_disk *disk,
+                         struct bm_error *err)
+{
+    bool more = disk->source.n > disk->n_lower + 1;
+    int rc = 0;
+
+    for (size_t k = 0; !rc && k <= disk->n_lower; k++) {
+        struct old old = old_of(disk, k);
+
+        if (old.layer->type == BM_SOURCE_FILE)
+            rc = delete_old(m, &old,
+                            more && k == disk->n_lower
+                                ? ", its backing files are kept"
+                                : "",
+                            err);
+    }
+    return rc;
+}
+
+static void keep_what_is_there(struct bm_job_disk *disk)
+{
+    for (size_t k = 0; k <= disk->n_lower; k++) {
+        struct old old = old_of(disk, k);
+
+        *old.kept = !*old.deleted;
+    }
+}
+
+/* Deleting comes last and may be refused: then the source is kept, and that
+ * is said; the move itself is done. */
+static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
+                          struct bm_error *err)
+{
+    struct bm_error why = BM_ERROR_INIT;
+    char line[1024];
+    int rc;
+
+    keep_what_is_there(disk);
+    if (m->job->source_delete && disk->unproven_bytes)
+        return bm_mover_note(m, err,
+                             "source of disk %s is kept: not all of it could "
+                             "be read, and proven",
+                             disk->target);
+    if (!m->job->source_delete || !disk->proven)
+        return 0;
+    rc = delete_source(m, disk, &why);
+    if (!rc)
+        return 0;
+    bm_error_line(&why, line, sizeof line);
+    return bm_mover_note(m, err, "source of disk %s is kept: %s", disk->target,
+                         line);
+}
+
+/* The images are where they should be, but there is no XML any more that
+ * could name them: say so, and delete nothing. */
+static int nobody_left(struct bm_mover *m, struct bm_error *err)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        keep_what_is_there(&m->job->disks[i]);
+    return bm_mover_note(m, err,
+                         "domain %s is gone meanwhile; its images were moved, "
+                         "and their sources are kept",
+                         m->job->domain);
+}
+
+int bm_step_release(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = bm_staged_forget(m, &m->job->disks[i], err);
+    if (!rc && !m->domain)
+        return nobody_left(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = check_disk(m, i, err);
+    if (!rc)
+        rc = bm_ballast_remove(m, err);
+    if (!rc)
+        rc = bm_room_let_run(m, err);
+    if (!rc)
+        rc = bm_carry_snapshots(m, false, err);
+    if (!rc)
+        rc = bm_step_forget(m, err);
+    if (!rc)
+        rc = bm_carry_hide(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = keep_or_delete(m, &m->job->disks[i], err);
+    if (!rc)
+        rc = bm_domain_stamp(m->domain, NULL, err);
+    return rc;
+}
+
+static int cannot_release(const struct bm_job *job, const char *cause,
+                          struct bm_error *err)
+{
+    bm_fail(err, EINVAL, "cannot release the source of job %s", job->id);
+    bm_cause(err, "%s", cause);
+    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
+}
+
+static void no_progress(void *opaque, const struct bm_job *job,
+                        const struct bm_progress *progress)
+{
+    (void)opaque, (void)job, (void)progress;
+}
+
+static void no_event(void *opaque, const struct bm_job *job, const char *text)
+{
+    (void)opaque, (void)job, (void)text;
+}
+
+static bool not_cancelled(void *opaque)
+{
+    (void)opaque;
+    return false;
+}
+
+int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
+                    struct bm_job *job, struct bm_error *err)
+{
+    static const struct bm_move_hooks quiet = {
+        .progress = no_progress, .event = no_event, .cancelled = not_cancelled};
+    struct bm_mover m = {
+        .conn = conn, .store = store, .job = job, .hooks = &quiet};
+    int rc = 0;
+
+    if (job->state != BM_STATE_DONE)
+        return cannot_release(job, "the move is not done", err);
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (bm_job_keeps(&job->disks[i]) && !job->disks[i].proven)
+            return cannot_release(
+                job, "it was moved without a proof; delete the image by hand",
+                err);
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].kept && job->disks[i].unproven_bytes)
+            return cannot_release(job,
+                                  "not all of it could be read, and proven; "
+                                  "delete the image by hand",
+                                  err);
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        if (bm_job_keeps(&job->disks[i]))
+            rc = delete_source(&m, &job->disks[i], err);
+    if (rc == -EBUSY)
+        bm_status(err, BM_EXIT_REFUSED);
+    return rc;
+}

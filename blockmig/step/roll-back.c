@@ -1,0 +1,262 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The way back before the switch: the guest runs where it ran, and nothing
+ * of ours is left.
+ */
+#include "blockmig/datastore/liveness.h"
+#include "blockmig/run/ballast.h"
+#include "blockmig/step/snapshot-metadata.h"
+#include "blockmig/image/owned-file.h"
+#include "blockmig/step/source-overlays.h"
+#include "blockmig/step/orphan-overlay.h"
+#include "blockmig/guard/guard-files.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/strategy/pull-steps.h"
+#include "blockmig/run/space-watch.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/staged-private.h"
+#include "blockmig/strategy/strategy.h"
+#include "blockmig/guard/pivot-freeze.h"
+#include "blockmig/step/pivot-window.h"
+#include "nbd/base/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ABORT_MS 60000
+
+/* Only a job that goes to our target is ours to end. */
+static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const char *path = m->job->disks[i].dest.layers[0].path;
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_blockjob job;
+    int rc;
+
+    if (!bm_disk_copies_to(disk, path))
+        return 0;
+    bm_blockjob_adopt(m->conn, m->domain, m->job->disks[i].target, &job);
+    rc = bm_blockjob_abort(&job, ABORT_MS, err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+/* Or may have, on the new image. */
+static bool ran_unfrozen(const struct bm_mover *m)
+{
+    return m->job->unclean ||
+           bm_mark_set(bm_job_store_dir(m->store), m->job->id);
+}
+
+static int newer(struct bm_mover *m, const struct bm_job_disk *plan,
+                 struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
+    bm_cause(err, "the guest ran on the new image, %s, and wrote to it",
+             bm_job_image(plan)->path);
+    bm_remedy(err,
+              "`blockmig job resume %s --accept` stays on the new image "
+              "without a proof",
+              m->job->id);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+/* Shut off in the switch before the guest ran on the target: the old image
+ * holds everything, so the saved XML goes back to it. Whoever started or
+ * resumed the guest while nobody looked left no mark: only the images tell. */
+static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    int rc;
+
+    if (ran_unfrozen(m))
+        return newer(m, plan, err);
+    rc = bm_prove_disk(m, plan, err);
+    if (rc)
+        return rc == -EBADMSG ? newer(m, plan, err) : rc;
+    rc = bm_domain_set_config(m->domain, plan->target, &plan->source, err);
+    return rc ? rc : bm_mover_refresh(m, err);
+}
+
+/* Whether it names anything that is to be removed. */
+static bool names_ours(const struct bm_domain *domain,
+                       const struct bm_job_disk *plan)
+{
+    if (!domain)
+        return false;
+    for (size_t k = 0; k <= plan->n_lower; k++)
+        if (bm_domain_names(domain, bm_job_image(plan)[k].path))
+            return true;
+    return (plan->overlay && bm_domain_names(domain, plan->overlay)) ||
+           (plan->back && bm_domain_names(domain, plan->back)) ||
+           (plan->bridge && bm_domain_names(domain, plan->bridge));
+}
+
+static int still_named(struct bm_mover *m, size_t i, int at,
+                       struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot go back with disk %s of %s",
+            m->job->disks[i].target, m->job->domain);
+    bm_cause(err, "it is %s, and its XML still names %s", bm_situation_name(at),
+             m->job->disks[i].dest.layers[0].path);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *disk = &m->job->disks[i];
+    int rc = bm_answers(bm_job_image(disk)->path, err);
+
+    if (!rc)
+        rc = bm_file_look(bm_job_image(disk)->path, err);
+    for (size_t k = disk->dest_block; !rc && k <= disk->n_lower; k++)
+        if (bm_target_is_ours(m->job, disk, k))
+            rc = bm_file_remove(bm_job_image(disk)[k].path, err);
+    if (!rc && disk->overlay)
+        rc = bm_file_remove(disk->overlay, err);
+    if (!rc && disk->back)
+        rc = bm_file_remove(disk->back, err);
+    if (!rc && disk->bridge)
+        rc = bm_file_remove(disk->bridge, err);
+    if (!rc)
+        rc = bm_staged_forget(m, disk, err);
+    if (!rc && disk->map)
+        rc = bm_stage_forget_map(disk->map, m->job->id, disk->capacity, err);
+    return rc;
+}
+
+static int nobody_there(struct bm_mover *m, size_t i, const char *path,
+                        struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+
+    bm_fail(err, ENOENT, "cannot go back with disk %s of %s", plan->target,
+            m->job->domain);
+    bm_cause(err,
+             "the disk is gone, and what the guest wrote last may be in %s",
+             path);
+    bm_remedy(err, "define the domain again, or its disk, with that image");
+    return bm_status(err, BM_EXIT_HELD), -ENOENT;
+}
+
+/* The overlays on the old side hold what the guest wrote last: also those of a
+ * freeze that the journal does not know the end of. */
+static int check_fronts(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    for (int n = m->job->fronts_sent; n > 0; n--) {
+        BM_FREE char *front = bm_job_front(m->job, &m->job->disks[i], n);
+
+        if (!front)
+            return bm_fail_errno(err, ENOMEM, "cannot go back");
+        if (access(front, F_OK) == 0)
+            return nobody_there(m, i, front, err);
+    }
+    return 0;
+}
+
+/* Nor does an XML tell whether the guest ran on the new side. */
+static int check_new_side(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    bool any = false;
+    int rc;
+
+    if (!m->job->pivot_asked)
+        return 0;
+    if (!m->job->proof || ran_unfrozen(m))
+        return nobody_there(m, i, bm_job_image(plan)->path, err);
+    if (access(plan->overlay, F_OK) != 0)
+        return 0;
+    rc = bm_lost_holds(plan->overlay, &any, err);
+    return any ? nobody_there(m, i, plan->overlay, err) : rc;
+}
+
+/* Before anything is removed: disks that are gone, or their domain. */
+static int check_gone(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        if (bm_mover_disk(m, i))
+            continue;
+        rc = check_fronts(m, i, err);
+        if (!rc)
+            rc = check_new_side(m, i, err);
+    }
+    return rc;
+}
+
+/* The guest stands on the new side, which is frozen: the proof can be made. */
+static int check_switched(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+    struct bm_stand stand;
+
+    if (!m->job->proof || ran_unfrozen(m) || !m->domain ||
+        bm_stand_look(m->domain, m->job, &stand, &ignored) ||
+        stand.at_overlay < m->job->n_disks)
+        return 0;
+    bm_fail(err, BM_STUCK, "cannot go back with %s yet", m->job->domain);
+    bm_cause(err, "its disks were switched, and what it writes is on the new "
+                  "side");
+    bm_remedy(err,
+              "`blockmig job resume %s` proves the rest; then `blockmig job "
+              "undo %s` goes back",
+              m->job->id, m->job->id);
+    bm_status(err, BM_EXIT_HELD);
+    m->job->state = BM_STATE_SWITCHING;
+    return -BM_STUCK;
+}
+
+static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int rc = m->domain ? end_copy(m, i, err) : 0;
+    int at = BM_AT_NOWHERE;
+
+    if (!rc && m->domain)
+        at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    if (rc || at < 0)
+        return rc ? rc : at;
+    if (at == BM_AT_DEST && !m->domain->active) {
+        rc = config_back(m, i, err);
+        at = BM_AT_SOURCE;
+    }
+    if (!rc && at == BM_AT_OVERLAY)
+        return newer(m, plan, err);
+    if (!rc && names_ours(m->domain, plan))
+        return still_named(m, i, at, err);
+    if (!rc && m->job->fronts_sent && at != BM_AT_NOWHERE)
+        rc = bm_fronts_commit(m, i, err);
+    return rc ? rc : remove_made(m, i, err);
+}
+
+int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_error later = BM_ERROR_INIT;
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc)
+        rc = bm_window_abandon(m, err);
+    if (!rc)
+        rc = check_switched(m, err);
+    if (!rc)
+        rc = bm_fronts_adopt(m, err);
+    if (!rc) /* what is merged may need that room; it is removed below anyhow */
+        (void)bm_ballast_remove(m, &later);
+    if (!rc)
+        rc = m->job->strategy == BM_STRATEGY_PULL ? bm_pull_back(m, err)
+                                                  : check_gone(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = roll_back_disk(m, i, err);
+    if (!rc)
+        rc = bm_ballast_remove(m, err);
+    bm_point("rolling-back.removed");
+    if (!rc)
+        rc = bm_room_let_run(m, err);
+    if (!rc)
+        rc = bm_carry_snapshots(m, true, err);
+    if (!rc && m->domain)
+        rc = bm_domain_stamp(m->domain, NULL, err);
+    return rc;
+}

@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/step/snapshot-metadata.h"
+
+#include "blockmig/job/failpoint.h"
+#include "nbd/base/cleanup.h"
+#include "snapshot/tree/metadata-xml.h"
+#include "snapshot/tree/metadata.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Which image has become which (or, of a job that went back, is it again), and
+ * which overlays are gone; borrows from the job, but for the names of the
+ * fronts. */
+struct all_moved {
+    bool back;
+    struct bm_image_moved *list;
+    size_t n;
+    char **fronts;
+    size_t n_fronts;
+};
+
+static void all_moved_clear(struct all_moved *all)
+{
+    for (size_t i = 0; i < all->n_fronts; i++)
+        free(all->fronts[i]);
+    free(all->fronts);
+    free(all->list);
+}
+
+static int make_room(const struct bm_job *job, struct all_moved *all)
+{
+    size_t fronts = (size_t)job->fronts_sent * job->n_disks;
+    size_t max = fronts;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        max += job->disks[i].n_lower + 4; /* image, three overlays */
+    all->list = calloc(max, sizeof *all->list);
+    all->fronts = calloc(fronts + 1, sizeof *all->fronts);
+    return all->list && all->fronts ? 0 : -ENOMEM;
+}
+
+/* A snapshot that was made meanwhile, of another disk, names them. */
+static void add_overlay(struct all_moved *all, const struct bm_job_disk *disk,
+                        const char *path)
+{
+    const struct bm_layer *to =
+        all->back ? bm_job_old(disk, 0) : bm_job_image(disk);
+
+    if (path)
+        all->list[all->n++] =
+            (struct bm_image_moved){.from = path, .to = to, .overlay = true};
+}
+
+static void add_layer(struct all_moved *all, const struct bm_job_disk *disk,
+                      size_t k)
+{
+    const struct bm_layer *old = bm_job_old(disk, k),
+                          *new = &bm_job_image(disk)[k];
+
+    all->list[all->n++] = all->back
+                              ? (struct bm_image_moved){new->path, old, false}
+                              : (struct bm_image_moved){old->path, new, false};
+}
+
+static int add_fronts(struct all_moved *all, const struct bm_job *job,
+                      const struct bm_job_disk *disk)
+{
+    for (int n = 1; n <= job->fronts_sent; n++) {
+        char *front = bm_job_front(job, disk, n);
+
+        if (!front)
+            return -ENOMEM;
+        all->fronts[all->n_fronts++] = front;
+        add_overlay(all, disk, front);
+    }
+    return 0;
+}
+
+/* Of a chain that became one image, no layer has become another. */
+static int add_disk(struct all_moved *all, const struct bm_job *job,
+                    const struct bm_job_disk *disk)
+{
+    for (size_t k = 0; bm_job_chain_kept(disk) && k <= disk->n_lower; k++)
+        add_layer(all, disk, k);
+    if (all->back && !bm_job_chain_kept(disk) && disk->source.n == 1)
+        add_layer(all, disk, 0);
+    add_overlay(all, disk, disk->overlay);
+    add_overlay(all, disk, disk->bridge);
+    add_overlay(all, disk, disk->back);
+    return add_fronts(all, job, disk);
+}
+
+/* Clear it in any case. */
+static int list_moved(const struct bm_job *job, struct all_moved *all,
+                      struct bm_error *err)
+{
+    int rc = make_room(job, all);
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        rc = add_disk(all, job, &job->disks[i]);
+    return rc ? bm_fail_errno(err, ENOMEM, "cannot carry snapshots over") : 0;
+}
+
+static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
+                 const struct all_moved *all, struct bm_error *err)
+{
+    int rc = bm_snapshot_replace(m->domain, snapshot, all->list, all->n, err);
+
+    if (rc == 0)
+        return 0;
+    if (rc < 0 && rc != -ETIMEDOUT)
+        bm_remedy(err,
+                  "the guest is well; mend that snapshot's metadata, or delete "
+                  "it (virsh snapshot-delete --metadata)");
+    bm_point("releasing.redefined");
+    return rc < 0 ? rc
+                  : bm_mover_note(m, err, "snapshot %s names the %s images",
+                                  snapshot->name, all->back ? "old" : "new");
+}
+
+int bm_carry_snapshots(struct bm_mover *m, bool back, struct bm_error *err)
+{
+    struct bm_snapshots snapshots = {0};
+    struct all_moved all = {.back = back};
+    int rc;
+
+    if (!m->domain || !m->domain->snapshots)
+        return 0;
+    rc = list_moved(m->job, &all, err);
+    if (!rc)
+        rc = bm_snapshots_read(m->domain, &snapshots, err);
+    for (size_t i = 0; !rc && i < snapshots.n; i++)
+        rc = carry(m, &snapshots.list[i], &all, err);
+    bm_snapshots_clear(&snapshots);
+    all_moved_clear(&all);
+    return rc;
+}
+
+/* --- in place --- */
+
+static int is_old(void *opaque, const char *disk, const char *how,
+                  const char *overlay)
+{
+    const struct bm_job *job = opaque;
+
+    for (size_t i = 0; overlay && i < job->n_disks; i++)
+        if (!strcmp(overlay, bm_job_old(&job->disks[i], 0)->path))
+            return 1;
+    return 0;
+}
+
+static int hide(struct bm_mover *m, const struct bm_snapshot *snapshot,
+                struct bm_error *err)
+{
+    int named = bm_snapshot_xml_disks(snapshot->xml, is_old, m->job), rc;
+    BM_FREE char *xml = NULL;
+
+    if (named <= 0)
+        return named ? bm_fail_errno(err, -named, "cannot read snapshot %s",
+                                     snapshot->name)
+                     : 0;
+    rc = bm_snapshot_xml_hide(snapshot->xml, &xml);
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot read snapshot %s",
+                             snapshot->name);
+    return bm_snapshot_redefine(m->domain, snapshot, xml, err);
+}
+
+int bm_carry_hide(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_snapshots snapshots = {0};
+    int rc;
+
+    if (!m->job->snapshot || !m->domain || !m->domain->snapshots)
+        return 0;
+    rc = bm_snapshots_read(m->domain, &snapshots, err);
+    for (size_t i = 0; !rc && i < snapshots.n; i++)
+        rc = hide(m, &snapshots.list[i], err);
+    bm_snapshots_clear(&snapshots);
+    return rc;
+}

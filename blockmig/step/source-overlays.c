@@ -1,0 +1,328 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/step/source-overlays.h"
+
+#include "blockmig/step/commit.h"
+#include "blockmig/image/owned-file.h"
+#include "blockmig/guard/overlay-transaction.h"
+#include "blockmig/step/internal-snapshots.h"
+#include "blockmig/step/orphan-overlay.h"
+#include "blockmig/image/overlay-image.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/image/image-in-use.h"
+#include "nbd/base/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip)
+{
+    struct bm_chain chain = disk->source;
+
+    chain.layers += skip;
+    chain.n -= (size_t)skip;
+    return chain;
+}
+
+/* By the guest, so without the tables that it was made with. */
+static uint64_t written(const struct bm_job_disk *disk, const struct stat *st)
+{
+    uint64_t all = (uint64_t)st->st_blocks * 512;
+    uint64_t tables = bm_overlay_tables(disk->capacity);
+
+    return all > tables ? all - tables : 0;
+}
+
+uint64_t bm_fronts_bytes(const struct bm_job *job)
+{
+    uint64_t bytes = 0;
+    struct stat st;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (job->disks[i].fronts > 0 &&
+            stat(job->disks[i].source.layers[0].path, &st) == 0)
+            bytes += written(&job->disks[i], &st);
+    return bytes;
+}
+
+static int no_memory(const struct bm_mover *m, struct bm_error *err)
+{
+    return bm_fail_errno(err, ENOMEM, "cannot freeze %s", m->job->domain);
+}
+
+/* A freeze would wait for it, and be abandoned; a commit is refused. */
+static int check_busy(struct bm_mover *m, const char *verb,
+                      struct bm_error *err)
+{
+    bool busy;
+    int rc = bm_domain_busy(m->domain, &busy, err);
+
+    if (rc || !busy)
+        return rc;
+    bm_fail(err, EBUSY, "cannot %s the overlays of %s", verb, m->job->domain);
+    bm_cause(err, "a backup, save, dump or migration of it is under way");
+    return bm_remedy(err, "wait for its end, see virsh domjobinfo"), -EBUSY;
+}
+
+/* --- one that was asked for --- */
+
+/* Takes the chain over. */
+static void stand_on(struct bm_job_disk *disk, struct bm_chain *chain)
+{
+    bm_chain_clear(&disk->source);
+    disk->source = *chain;
+    memset(chain, 0, sizeof *chain);
+}
+
+/* *moved: the freeze has happened for this disk. */
+static int adopt_disk(struct bm_mover *m, size_t i, bool *moved,
+                      struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    BM_FREE char *front = bm_job_front(m->job, plan, m->job->fronts_sent);
+    struct bm_chain wanted = {0}, found = {0};
+    int rc = front ? bm_chain_on_top(front, &plan->source, &wanted) : -ENOMEM;
+
+    if (rc)
+        return no_memory(m, err);
+    rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+    *moved = !rc && bm_chain_equal(&found, &wanted);
+    if (*moved) {
+        stand_on(plan, &wanted);
+        plan->fronts++;
+    }
+    bm_chain_clear(&wanted);
+    bm_chain_clear(&found);
+    return rc;
+}
+
+int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err)
+{
+    size_t moved = 0, asked = 0;
+    int rc = 0;
+
+    for (size_t i = 0; !rc && m->domain && i < m->job->n_disks; i++) {
+        bool it = false;
+
+        if (bm_job_front_number(&m->job->disks[i]) >= m->job->fronts_sent ||
+            !bm_mover_disk(m, i))
+            continue;
+        asked++;
+        rc = adopt_disk(m, i, &it, err);
+        moved += it;
+    }
+    if (rc || !moved)
+        return rc;
+    rc = bm_mover_save(m, NULL, err);
+    if (!rc && moved < asked) {
+        bm_fail(err, ESTALE, "only %zu of %zu disks of %s are frozen", moved,
+                asked, m->job->domain);
+        return bm_status(err, BM_EXIT_HELD), -ESTALE;
+    }
+    return rc;
+}
+
+/* --- one more --- */
+
+struct front {
+    char *path;
+    uint64_t size; /* bytes */
+};
+
+static int check_stand(struct bm_mover *m, struct bm_error *err)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (!disk || !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
+            return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
+                                      err);
+    }
+    return 0;
+}
+
+/* Makes the next ones. What a failed freeze has left by those names is ours,
+ * and no chain holds it. */
+static int make(struct bm_mover *m, struct front *fronts, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        const struct bm_layer *below = &m->job->disks[i].source.layers[0];
+        struct front *front = &fronts[i];
+
+        rc = bm_file_remove(front->path, err);
+        if (!rc)
+            rc = bm_overlay_below(below, &front->size, err);
+        if (!rc)
+            rc = bm_overlay_make(front->path, below, front->size, err);
+    }
+    return rc;
+}
+
+/* Somebody may have resized a disk since its overlay was made: the guest goes
+ * on seeing that size. */
+static int keep_size(struct bm_mover *m, const struct front *fronts,
+                     struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        const struct bm_job_disk *plan = &m->job->disks[i];
+        uint64_t size;
+
+        rc = bm_overlay_below(&plan->source.layers[0], &size, err);
+        if (!rc && size != fronts[i].size)
+            rc = bm_domain_resize(m->domain, plan->target, size, err);
+    }
+    return rc;
+}
+
+static int put_on(struct bm_mover *m, const struct front *fronts,
+                  struct bm_error *err)
+{
+    BM_FREE const char **paths = calloc(m->job->n_disks, sizeof *paths);
+    int rc;
+
+    if (!paths)
+        return no_memory(m, err);
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        paths[i] = fronts[i].path;
+    bm_pacer_measure(m); /* what the guest's I/O takes on its own images */
+    rc = check_busy(m, "make", err); /* that took up to a second */
+    if (!rc)
+        rc = bm_lost_expect(m, BM_FREEZE_OLD, err);
+    if (rc)
+        return rc;
+    bm_point("freezing.sent");
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        bm_file_calm(m->job->disks[i].source.layers[0].path);
+    rc = bm_freeze(m->domain, m->job, paths, true, err);
+    return rc ? rc : keep_size(m, fronts, err);
+}
+
+static int ask(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE struct front *fronts = calloc(m->job->n_disks, sizeof *fronts);
+    int rc;
+
+    if (!fronts)
+        return no_memory(m, err);
+    m->job->fronts_sent = bm_job_front_number(&m->job->disks[0]) + 1;
+    rc = bm_lost_begin(m, BM_FREEZE_OLD, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        fronts[i].path =
+            bm_job_front(m->job, &m->job->disks[i], m->job->fronts_sent);
+        if (!fronts[i].path)
+            rc = no_memory(m, err);
+    }
+    if (!rc)
+        rc = make(m, fronts, err);
+    if (!rc)
+        rc = put_on(m, fronts, err);
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        free(fronts[i].path);
+    return rc;
+}
+
+int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check_stand(m, err);
+
+    if (!rc)
+        rc = check_busy(m, "make", err);
+    if (!rc)
+        rc = bm_inner_top(m->job, err);
+    if (!rc)
+        rc = ask(m, err);
+    if (rc)
+        return rc;
+    bm_point("freezing.frozen");
+    rc = bm_mover_refresh(m, err);
+    if (!rc)
+        rc = bm_fronts_adopt(m, err);
+    return rc ? rc : check_stand(m, err);
+}
+
+/* --- their end --- */
+
+/* The disk stands on what it stood on before, or on its new image. */
+static int drop(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain origin = {0}, below = bm_fronts_below(plan, plan->fronts);
+    int rc = 0;
+
+    for (int n = m->job->fronts_sent; !rc && n > 0; n--) {
+        BM_FREE char *path = bm_job_front(m->job, plan, n);
+
+        if (!path)
+            rc = no_memory(m, err);
+        else if (bm_chain_names(&below, path))
+            rc = bm_mover_note(m, err,
+                               "%s holds what the guest wrote meanwhile, and "
+                               "stays as a layer: its merge was undone",
+                               path);
+        else
+            rc = bm_file_remove(path, err);
+    }
+    if (rc || !plan->fronts)
+        return rc;
+    if (bm_chain_copy(&below, &origin) < 0)
+        return no_memory(m, err);
+    stand_on(plan, &origin);
+    plan->fronts = 0;
+    return bm_mover_save(m, NULL, err);
+}
+
+static int commit(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain origin = bm_fronts_below(plan, plan->fronts);
+    int rc;
+
+    if (!m->domain->active)
+        return bm_commit_off(m, i, &origin, err);
+    rc = check_busy(m, "merge", err);
+    return rc ? rc : bm_commit_running(m, i, (size_t)plan->fronts, err);
+}
+
+int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain origin = bm_fronts_below(plan, plan->fronts), found = {0};
+    int rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+
+    /* A dead process may have come so far. And what somebody has put on our
+     * overlays is not ours to commit. */
+    if (!rc && plan->fronts && bm_chain_equal(&found, &plan->source)) {
+        bm_chain_clear(&found);
+        rc = commit(m, i, err);
+        if (!rc)
+            rc =
+                bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+    }
+    if (!rc && !bm_chain_equal(&found, &origin))
+        rc = bm_mover_misplaced(m, i, "on a chain that is not ours", &found,
+                                err);
+    bm_chain_clear(&found);
+    bm_point("rolling-back.committed");
+    return rc ? rc : drop(m, i, err);
+}
+
+int bm_fronts_remove(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int rc = 0;
+
+    for (int n = m->job->fronts_sent; !rc && n > 0; n--) {
+        BM_FREE char *path = bm_job_front(m->job, plan, n);
+
+        rc = path ? bm_users_other_domains(m->conn, m->job->uuid, path, err)
+                  : no_memory(m, err);
+    }
+    return rc ? rc : drop(m, i, err);
+}

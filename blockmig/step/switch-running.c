@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The switch of a running guest's disks, whatever state an earlier process has
+ * left it in.
+ */
+#include "blockmig/guard/guard.h"
+#include "blockmig/step/orphan-overlay.h"
+#include "blockmig/guard/guard-files.h"
+#include "blockmig/run/guest-pause.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/strategy.h"
+#include "blockmig/guard/pivot-freeze.h"
+#include "blockmig/step/pivot-window.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A pivot of a running guest ends at an instant with nothing dirty; under
+ * load that may never come (pitfall 5), then the guest is paused for it. */
+#define RUNNING_PIVOT_MS 5000
+
+int bm_switch_unclean(struct bm_mover *m, struct bm_error *err)
+{
+    bm_fail(err, BM_STUCK, "cannot prove the move of %s any more",
+            m->job->domain);
+    bm_cause(err, "the guest ran on the new image before it was frozen, so "
+                  "the old and the new one are of different instants; "
+                  "nothing was deleted");
+    bm_remedy(err,
+              "`blockmig job resume %s --accept` goes on without a proof "
+              "and keeps the source",
+              m->job->id);
+    bm_status(err, BM_EXIT_HELD);
+    return -BM_STUCK;
+}
+
+struct count {
+    size_t source, dest, overlay, other;
+};
+
+static int count_disks(struct bm_mover *m, struct count *c,
+                       struct bm_error *err)
+{
+    memset(c, 0, sizeof *c);
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                              err);
+
+        if (at < 0)
+            return at;
+        c->source += at == BM_AT_SOURCE;
+        c->dest += at == BM_AT_DEST;
+        c->overlay += at == BM_AT_OVERLAY;
+        c->other +=
+            at != BM_AT_SOURCE && at != BM_AT_DEST && at != BM_AT_OVERLAY;
+    }
+    return 0;
+}
+
+static int strange(struct bm_mover *m, struct bm_error *err)
+{
+    bm_fail(err, ESTALE, "cannot go on with the switch of %s", m->job->domain);
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+        char found[400];
+        int at = bm_situation(m->domain, disk, &m->job->disks[i], err);
+
+        if (at == BM_AT_FOREIGN)
+            bm_cause(err, "disk %s stands on a chain that is not ours: %s",
+                     m->job->disks[i].target,
+                     bm_chain_text(&disk->chain, found, sizeof found));
+        else if (at == BM_AT_NOWHERE)
+            bm_cause(err, "disk %s is gone", m->job->disks[i].target);
+    }
+    bm_status(err, BM_EXIT_HELD);
+    return -ESTALE;
+}
+
+/* The guest went off in the window. It has not run since the pivot unless
+ * there is a mark, so the old images still hold everything. */
+static int switch_off(struct bm_mover *m, const struct count *c,
+                      struct bm_error *err)
+{
+    if (c->overlay == m->job->n_disks)
+        return 0;
+    if (!m->job->proof && c->dest == m->job->n_disks)
+        return 0;
+    if (m->job->proof) {
+        bm_fail(err, ESRCH, "the guest %s went off in the switch",
+                m->job->domain);
+        return -ESRCH;
+    }
+    bm_fail(err, ESTALE, "cannot tell which image of %s is the newer one",
+            m->job->domain);
+    bm_cause(err, "the guest went off while its disks were switched without "
+                  "a pause");
+    bm_remedy(err,
+              "compare the images; `blockmig job resume %s --back` "
+              "keeps the source",
+              m->job->id);
+    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+}
+
+static int prepare(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_lost_begin(m, BM_FREEZE_NEW, err);
+
+    if (!rc)
+        rc = bm_switch_prepare(m->job, err);
+    m->job->pivot_asked |= !rc;
+    return rc ? rc : bm_lost_expect(m, BM_FREEZE_NEW, err);
+}
+
+static int pivot_running(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    m->job->pivot_asked = true;
+    rc = bm_mover_save(m, NULL, err);
+    if (!rc)
+        rc =
+            bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
+    return rc == -ETIME ? bm_window_switch(m, err) : rc;
+}
+
+/* A dead mover and a dead guard left the guest paused: end the window now. */
+static int end_window(struct bm_mover *m, struct bm_error *err)
+{
+    bool guarded = bm_pause_adopt(m, err) == 0;
+    int rc, end = 0;
+
+    /* nobody watched since: a proof that fails may be the guest's own writes */
+    m->job->doubt = true;
+    rc = bm_window_end(m, err);      /* without a guard too: the guest waits */
+    if (guarded && rc != -ETIMEDOUT) /* else the guard stays armed after us */
+        end = bm_guard_disarm(m->guard, rc ? NULL : err);
+    if (!rc && end != -ETIME) /* that it acted is as good */
+        rc = end;
+    if (m->ran || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+        m->job->unclean = true;
+    return rc;
+}
+
+static int switch_running(struct bm_mover *m, const struct count *c,
+                          struct bm_error *err)
+{
+    size_t n = m->job->n_disks;
+    int rc;
+
+    if (m->job->window_paused && bm_domain_paused(m->domain))
+        return end_window(m, err);
+    if (c->overlay == n)
+        return 0;
+    if (m->job->proof && c->dest)
+        return bm_switch_unclean(m, err);
+    if (m->job->proof) {
+        rc = c->overlay ? 0 : prepare(m, err);
+        return rc ? rc : bm_window_switch(m, err);
+    }
+    return pivot_running(m, err);
+}
+
+int bm_step_switch(struct bm_mover *m, struct bm_error *err)
+{
+    struct count c;
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+        m->job->unclean = true;
+    if (!rc)
+        rc = count_disks(m, &c, err);
+    if (rc)
+        return rc;
+    if (c.other)
+        return strange(m, err);
+    if (m->job->unclean && m->job->proof)
+        return bm_switch_unclean(m, err);
+    rc =
+        m->domain->active ? switch_running(m, &c, err) : switch_off(m, &c, err);
+    return !rc && m->job->unclean && m->job->proof ? bm_switch_unclean(m, err)
+                                                   : rc;
+}

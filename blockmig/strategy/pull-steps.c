@@ -1,0 +1,276 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/strategy/pull-steps.h"
+
+#include "blockmig/step/commit.h"
+#include "blockmig/image/owned-file.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/run/guest-pause.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/strategy.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int at_of(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    return bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i], err);
+}
+
+int bm_pull_look(struct bm_mover *m, struct bm_pull_stand *stand,
+                 struct bm_error *err)
+{
+    int rc = bm_mover_refresh_domain(m, err);
+
+    memset(stand, 0, sizeof *stand);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        int at = at_of(m, i, err);
+
+        stand->at_source += at == BM_AT_SOURCE;
+        stand->pulling += at == BM_AT_PULL;
+        stand->at_dest += at == BM_AT_DEST;
+        if (at < 0)
+            rc = at;
+        else if (at != BM_AT_SOURCE && at != BM_AT_PULL && at != BM_AT_DEST)
+            rc = bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
+    }
+    return rc;
+}
+
+/* --- the guest runs --- */
+
+/* Asks for the job of each disk before its chain is looked at, so that one that
+ * ends in between shows by the chain. */
+static int find_jobs(struct bm_mover *m, int *kinds, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        if (bm_mover_disk(m, i))
+            rc = bm_blockjob_kind(m->domain, m->job->disks[i].target, &kinds[i],
+                                  err);
+    return rc;
+}
+
+static int start_pull(struct bm_mover *m, size_t i, int kind,
+                      struct bm_blockjob *job, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    uint64_t speed = 0;
+    int rc;
+
+    if (kind == VIR_DOMAIN_BLOCK_JOB_TYPE_PULL) {
+        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
+        job->speed = UINT64_MAX; /* not known */
+        return 0;
+    }
+    if (kind)
+        return bm_commit_foreign(m, plan->target, err);
+    bm_pacer_share(m->pacer, m->job->n_disks, &speed);
+    rc = bm_target_check(plan, err);
+    if (!rc)
+        rc =
+            bm_blockjob_pull(m->conn, m->domain, plan->target, speed, job, err);
+    job->speed = speed;
+    return rc;
+}
+
+static int start_all(struct bm_mover *m, struct bm_blockjob *jobs, bool to_end,
+                     bool *more, struct bm_error *err)
+{
+    BM_FREE int *kinds = calloc(m->job->n_disks, sizeof *kinds);
+    struct bm_pull_stand stand;
+    int rc = kinds ? find_jobs(m, kinds, err)
+                   : bm_fail_errno(err, ENOMEM, "cannot pull");
+
+    if (!rc)
+        rc = bm_pull_look(m, &stand, err);
+    *more = !rc && stand.pulling > 0 && (to_end || stand.at_dest == 0);
+    for (size_t i = 0; !rc && *more && i < m->job->n_disks; i++) {
+        int at = at_of(m, i, err);
+
+        if (at < 0)
+            rc = at;
+        else if (at == BM_AT_PULL)
+            rc = start_pull(m, i, kinds[i], &jobs[i], err);
+    }
+    return rc;
+}
+
+static int pull_running(struct bm_mover *m, bool to_end, struct bm_error *err)
+{
+    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    bool more = false;
+    int rc = jobs ? bm_pacer_need(m, err)
+                  : bm_fail_errno(err, ENOMEM, "cannot pull");
+
+    if (!rc)
+        bm_pacer_take_jobs(m->pacer);
+    if (!rc)
+        rc = start_all(m, jobs, to_end, &more, err);
+    if (!rc && more) {
+        bm_point("copying.started");
+        rc = to_end ? bm_mover_wait_jobs(m, jobs, BM_JOB_COMPLETED, false, err)
+                    : bm_mover_wait_first(m, jobs, err);
+    }
+    if (m->pacer)
+        bm_pacer_take(m->pacer, NULL);
+    return rc;
+}
+
+/* --- the guest is off --- */
+
+struct ear {
+    struct bm_mover *m;
+    uint64_t before, capacity, total;
+    bool can_cancel;
+};
+
+static int on_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    struct ear *ear = opaque;
+    double part = (double)done / (double)total;
+
+    bm_mover_progress(ear->m,
+                      ear->before + (uint64_t)((double)ear->capacity * part),
+                      ear->total);
+    return ear->can_cancel && bm_mover_cancelled(ear->m);
+}
+
+/* qemu-img holds QEMU's lock, so no guest starts meanwhile; and it flushes. */
+static int flatten(struct ear *ear, struct bm_job_disk *plan,
+                   struct bm_error *err)
+{
+    struct bm_mover *m = ear->m;
+    int rc = bm_image_flatten(bm_job_image(plan)->path, on_progress, ear, err);
+
+    if (!rc)
+        rc = bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+    plan->flushed |= !rc;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
+{
+    struct bm_mover *m = ear->m;
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    int at = at_of(m, i, err);
+    int rc = at < 0 ? at : 0;
+
+    ear->capacity = plan->capacity;
+    if (at == BM_AT_DEST && !plan->flushed) {
+        rc = bm_commit_rebase(bm_job_image(plan)->path, &plan->source.layers[0],
+                              err);
+        at = BM_AT_PULL;
+    }
+    if (!rc && at == BM_AT_PULL)
+        rc = flatten(ear, &m->job->disks[i], err);
+    ear->before += plan->capacity;
+    return rc;
+}
+
+static int pull_off(struct bm_mover *m, bool to_end, struct bm_error *err)
+{
+    struct ear ear = {.m = m, .can_cancel = !to_end};
+    int rc = 0;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        ear.total += m->job->disks[i].capacity;
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        rc = pull_off_disk(&ear, i, err);
+        ear.can_cancel = false;
+    }
+    return rc;
+}
+
+/* --- either --- */
+
+bool bm_pull_went_off(struct bm_mover *m)
+{
+    return bm_mover_refresh(m, NULL) == 0 && m->domain && !m->domain->active;
+}
+
+int bm_pull_run(struct bm_mover *m, bool to_end, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    struct bm_pull_stand stand;
+    int rc = bm_pull_look(m, &stand, err);
+
+    if (!rc && stand.at_source) {
+        bm_fail(err, ESTALE, "cannot pull the disks of %s", m->job->domain);
+        bm_cause(err, "%zu of them are on the source again", stand.at_source);
+        rc = -ESTALE;
+    }
+    if (!rc && m->domain->active) {
+        rc = pull_running(m, to_end, err);
+        if (rc && rc != -ETIMEDOUT && bm_pull_went_off(m))
+            rc = pull_off(m, to_end, err);
+    } else if (!rc) {
+        rc = pull_off(m, to_end, err);
+    }
+    m->job->copy_ms += bm_now_ms() - start;
+    return rc;
+}
+
+/* --- durable --- */
+
+static bool all_flushed(const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (!job->disks[i].flushed)
+            return false;
+    return true;
+}
+
+static int paused_by_others(const struct bm_job *job, struct bm_error *err)
+{
+    bm_fail(err, EBUSY, "cannot make the new images of %s durable",
+            job->domain);
+    bm_cause(err, "someone has paused the guest");
+    bm_remedy(err, "resume it, then `blockmig job resume %s`", job->id);
+    return bm_status(err, BM_EXIT_HELD), -EBUSY;
+}
+
+/* No pull runs any more: to stop a guest in which a block job ends is what QEMU
+ * 7.2 cannot stand (bm_room_merge). */
+static int flush_running(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_pause pause;
+    int rc = 0, end;
+
+    /* of a process that died in here */
+    if (m->job->window_paused)
+        rc = bm_pause_resume(m, err);
+    if (!rc)
+        rc = bm_mover_refresh(m, err);
+    if (!rc && m->domain && bm_domain_paused(m->domain))
+        return paused_by_others(m->job, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        bm_file_calm(bm_job_image(&m->job->disks[i])->path);
+    if (!rc)
+        rc = bm_pause_begin(m, &pause, err);
+    if (rc)
+        return rc;
+    bm_point("consolidating.flushed");
+    end = bm_pause_resume(m, err);
+    return end ? end : bm_pause_end(m, &pause, err);
+}
+
+int bm_pull_flush(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    if (all_flushed(m->job))
+        return 0;
+    if (m->domain->active)
+        rc = flush_running(m, err);
+    /* one that went off in between may not have flushed */
+    if (rc != -ETIMEDOUT && bm_pull_went_off(m))
+        return pull_off(m, true, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        m->job->disks[i].flushed = true;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}

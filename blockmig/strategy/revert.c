@@ -1,0 +1,392 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A revert: fresh overlays on the images of the restore point, the saved XML of
+ * then on these, and the guest as it was. What the disks stood on is kept as a
+ * restore point. No image is written.
+ */
+#include "blockmig/image/owned-file.h"
+#include "blockmig/step/orphan-overlay.h"
+#include "blockmig/image/overlay-image.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/strategy/strategy.h"
+#include "blockmig/image/image-in-use.h"
+#include "nbd/base/cleanup.h"
+#include "snapshot/libvirt/timed-call.h"
+#include "snapshot/tree/restore-point.h"
+#include "snapshot/tree/revert-xml.h"
+#include "snapshot/tree/create.h"
+#include "snapshot/tree/metadata-xml.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RESTORE_MS 3600000
+
+static const enum bm_state states[] = {
+    BM_STATE_ALLOCATING,
+    BM_STATE_SWITCHING,
+    BM_STATE_RELEASING,
+};
+
+static int no_memory(const struct bm_mover *m, struct bm_error *err)
+{
+    return bm_fail_errno(err, ENOMEM, "cannot revert %s", m->job->domain);
+}
+
+/* --- allocating --- */
+
+static int allocate(struct bm_mover *m, struct bm_error *err)
+{
+    size_t there;
+    int rc = bm_mover_refresh_domain(m, err);
+
+    if (!rc)
+        rc = bm_mover_changed(m, bm_mover_arrived(m, &there, err), err);
+    if (!rc)
+        rc = bm_step_allocate(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = bm_overlay_format(m->job->disks[i].overlay,
+                               &m->job->disks[i].dest.layers[1], err);
+    return rc;
+}
+
+/* --- what is left behind --- */
+
+/* In libvirt's metadata a restore point puts overlays on its images; this one
+ * does not, so they are names that nothing has. */
+static int branch_overlays(struct bm_mover *m, char **names, const char **all,
+                           struct bm_error *err)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        const struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (asprintf(&names[i], "%s.none",
+                     m->job->disks[i].source.layers[0].path) < 0) {
+            names[i] = NULL;
+            return no_memory(m, err);
+        }
+        all[disk - m->domain->disks] = names[i];
+    }
+    return 0;
+}
+
+static int define_branch(struct bm_mover *m, const char *const *overlays,
+                         const char *parent, struct bm_error *err)
+{
+    struct bm_job_snapshot *snapshot = m->job->snapshot;
+    char description[300];
+    const struct bm_snapshot_spec spec = {snapshot->branch, description, NULL,
+                                          overlays};
+    struct bm_snapshot it = {snapshot->branch, NULL, false};
+    BM_FREE char *xml = NULL;
+    int rc;
+
+    snprintf(description, sizeof description, "left behind by the revert to %s",
+             snapshot->name);
+    rc = bm_snapshot_metadata(m->domain, &spec, parent, &xml, err);
+    if (rc)
+        return rc;
+    it.xml = xml;
+    rc = bm_snapshot_redefine(m->domain, &it, xml, err);
+    bm_point("switching.branched");
+    return rc;
+}
+
+/* The chain is still the old one: so the domain's XML is its own. */
+static int keep_branch(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE char **names = calloc(m->job->n_disks + 1, sizeof *names);
+    BM_FREE const char **all = calloc(m->domain->n_disks + 1, sizeof *all);
+    const char *parent = NULL;
+    BM_POINTS points = {0};
+    int rc = names && all ? bm_points_read(m->domain, &points, err)
+                          : no_memory(m, err);
+
+    if (!rc && (!m->job->snapshot->branch ||
+                bm_points_find(&points, m->job->snapshot->branch)))
+        return 0;
+    for (size_t i = 0; !rc && i < points.n; i++)
+        if (points.list[i].current)
+            parent = points.list[i].name;
+    if (!rc)
+        rc = branch_overlays(m, names, all, err);
+    if (!rc)
+        rc = define_branch(m, all, parent, err);
+    for (size_t i = 0; names && i < m->job->n_disks; i++)
+        free(names[i]);
+    return rc;
+}
+
+/* --- the XML --- */
+
+static int make_xml(struct bm_mover *m, const struct bm_point *point,
+                    const char *now, struct bm_error *err)
+{
+    BM_FREE struct bm_new_disk *disks = calloc(m->job->n_disks, sizeof *disks);
+    struct bm_job_snapshot *snapshot = m->job->snapshot;
+    int rc;
+
+    if (!disks)
+        return no_memory(m, err);
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        disks[i] = (struct bm_new_disk){m->job->disks[i].target,
+                                        &m->job->disks[i].dest};
+    free(BM_STEAL(snapshot->xml_after));
+    rc = bm_revert_xml(point->xml, true, now, disks, m->job->n_disks,
+                       &snapshot->xml_after);
+    return rc ? bm_fail_errno(err, -rc, "cannot read the XML of snapshot %s",
+                              point->name)
+              : 0;
+}
+
+/* Both XMLs are in the journal before anything is changed. */
+static int keep_xml(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_job_snapshot *snapshot = m->job->snapshot;
+    const struct bm_point *point;
+    BM_POINTS points = {0};
+    int rc = bm_points_read(m->domain, &points, err);
+
+    if (rc)
+        return rc;
+    point = bm_points_find(&points, snapshot->name);
+    if (!point)
+        return bm_fail_errno(err, ENOENT, "snapshot %s of %s is gone",
+                             snapshot->name, m->job->domain);
+    free(BM_STEAL(snapshot->xml));
+    rc = bm_domain_xml(m->domain, true, &snapshot->xml, err);
+    if (!rc)
+        rc = make_xml(m, point, snapshot->xml, err);
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+static int put_on(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = keep_xml(m, err);
+
+    if (!rc)
+        rc = keep_branch(m, err);
+    if (!rc)
+        rc = bm_domain_define(m->conn, m->job->snapshot->xml_after, err);
+    bm_point("switching.defined");
+    return rc ? rc : bm_mover_refresh_domain(m, err);
+}
+
+/* --- the metadata of the point --- */
+
+/* An overlay that held nothing is gone: the new one has its place. */
+static int replace_overlays(struct bm_mover *m, const struct bm_point *point,
+                            char **xml, struct bm_error *err)
+{
+    BM_FREE struct bm_image_moved *moved =
+        calloc(m->job->n_disks, sizeof *moved);
+    int rc;
+
+    if (!moved)
+        return no_memory(m, err);
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        moved[i] =
+            (struct bm_image_moved){m->job->disks[i].source.layers[0].path,
+                                    &m->job->disks[i].dest.layers[0], false};
+    rc = bm_snapshot_xml_replace(
+        point->xml, moved, m->job->snapshot->branch ? 0 : m->job->n_disks, xml);
+    return rc ? bm_fail_errno(err, -rc, "cannot read snapshot %s", point->name)
+              : 0;
+}
+
+static int make_current(struct bm_mover *m, struct bm_error *err)
+{
+    const struct bm_point *point;
+    BM_FREE char *xml = NULL;
+    BM_POINTS points = {0};
+    struct bm_snapshot it;
+    int rc = bm_points_read(m->domain, &points, err);
+
+    if (rc)
+        return rc;
+    point = bm_points_find(&points, m->job->snapshot->name);
+    if (!point)
+        return 0; /* somebody has deleted its metadata: the disks are right */
+    it = (struct bm_snapshot){point->name, point->xml, true};
+    rc = replace_overlays(m, point, &xml, err);
+    if (rc || (point->current && !xml))
+        return rc;
+    return bm_snapshot_redefine(m->domain, &it, xml ? xml : point->xml, err);
+}
+
+/* --- the guest --- */
+
+static int restore(struct bm_mover *m, struct bm_error *err)
+{
+    BM_FREE struct bm_new_disk *disks = calloc(m->job->n_disks, sizeof *disks);
+    const struct bm_point *point;
+    BM_FREE char *xml = NULL;
+    BM_POINTS points = {0};
+    int rc =
+        disks ? bm_points_read(m->domain, &points, err) : no_memory(m, err);
+
+    point = rc ? NULL : bm_points_find(&points, m->job->snapshot->name);
+    if (rc || !point)
+        return rc ? rc
+                  : bm_fail_errno(err, ENOENT, "snapshot %s of %s is gone",
+                                  m->job->snapshot->name, m->job->domain);
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        disks[i] = (struct bm_new_disk){m->job->disks[i].target,
+                                        &m->job->disks[i].dest};
+    rc = bm_revert_xml(point->xml, false, m->job->snapshot->xml, disks,
+                       m->job->n_disks, &xml);
+    if (rc)
+        return bm_fail_errno(err, -rc, "cannot read the XML of snapshot %s",
+                             point->name);
+    return bm_domain_restore(m->conn, m->job->snapshot->memory, xml, RESTORE_MS,
+                             err);
+}
+
+static int let_run(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    if (!m->job->snapshot->start || m->domain->active)
+        return 0;
+    rc = m->job->snapshot->memory ? restore(m, err)
+                                  : bm_domain_start(m->domain, err);
+    bm_point("switching.started");
+    return rc ? rc : bm_mover_refresh_domain(m, err);
+}
+
+/* --- the states --- */
+
+static int stop_guest(struct bm_mover *m, struct bm_error *err)
+{
+    int rc;
+
+    if (!m->domain->active)
+        return 0;
+    if (!m->job->force) {
+        bm_fail(err, EBUSY, "cannot revert %s", m->job->domain);
+        return bm_cause(err, "the guest was started meanwhile"), -EBUSY;
+    }
+    rc = bm_domain_destroy(m->domain, err);
+    return rc ? rc : bm_mover_refresh_domain(m, err);
+}
+
+static int switch_over(struct bm_mover *m, struct bm_error *err)
+{
+    size_t there;
+    int rc = bm_mover_refresh_domain(m, err);
+
+    if (!rc)
+        rc = bm_mover_arrived(m, &there, err);
+    if (!rc && there < m->job->n_disks) {
+        rc = bm_mover_check_away(m, err);
+        if (!rc)
+            rc = stop_guest(m, err);
+        if (!rc)
+            rc = put_on(m, err);
+        if (!rc)
+            rc = bm_mover_arrived(m, &there, err);
+        if (!rc && there < m->job->n_disks) {
+            bm_fail(err, EIO, "cannot revert %s", m->job->domain);
+            bm_cause(err, "its saved XML does not name the new overlays");
+            rc = -EIO;
+        }
+    }
+    if (!rc)
+        rc = make_current(m, err);
+    return rc ? rc : let_run(m, err);
+}
+
+/* One that held nothing, if it is no restore point, and nobody needs it. */
+static int drop_empty(struct bm_mover *m, const struct bm_job_disk *disk,
+                      struct bm_error *err)
+{
+    const char *path = disk->source.layers[0].path;
+    struct bm_error why = BM_ERROR_INIT;
+    bool holds = false;
+    char line[1024];
+
+    if (m->job->snapshot->branch || access(path, F_OK) != 0)
+        return 0;
+    if (bm_users_none(m->conn, m->job->uuid, path, &why) == 0 &&
+        bm_lost_holds(path, &holds, &why) == 0 && !holds &&
+        bm_file_remove(path, &why) == 0)
+        return bm_mover_note(m, err, "%s, which held nothing, deleted", path);
+    if (holds)
+        return bm_mover_note(m, err, "%s is kept: it was written to meanwhile",
+                             path);
+    bm_error_line(&why, line, sizeof line);
+    return bm_mover_note(m, err, "%s is kept: %s", path, line);
+}
+
+static int release(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && !m->domain)
+        return bm_mover_note(m, err, "the domain is gone meanwhile");
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = drop_empty(m, &m->job->disks[i], err);
+    return rc ? rc : bm_domain_stamp(m->domain, NULL, err);
+}
+
+static int too_late(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_stuck(m->job, err);
+
+    bm_cause(err, "the guest runs on the new overlays already");
+    bm_remedy(err, "`blockmig job resume %s` ends it; then revert to %s",
+              m->job->id,
+              m->job->snapshot->branch ? m->job->snapshot->branch
+                                       : "another restore point");
+    m->job->state = BM_STATE_SWITCHING;
+    return rc;
+}
+
+static int xml_back(struct bm_mover *m, struct bm_error *err)
+{
+    size_t there;
+    int rc = bm_mover_left(m, &there, err);
+
+    if (rc || !there)
+        return rc;
+    if (m->domain->active)
+        return too_late(m, err);
+    rc = bm_lost_unwritten(m, err);
+    if (rc)
+        m->job->state = BM_STATE_SWITCHING; /* the way on is open */
+    if (!rc)
+        rc = bm_domain_define(m->conn, m->job->snapshot->xml, err);
+    return rc ? rc : bm_mover_refresh_domain(m, err);
+}
+
+/* Before the guest runs on the new overlays: they go, and it is as it was. */
+static int roll_back(struct bm_mover *m, struct bm_error *err)
+{
+    const char *branch = m->job->snapshot->branch;
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && m->domain)
+        rc = xml_back(m, err);
+    if (!rc && m->domain && branch)
+        rc = bm_snapshot_forget(m->domain, branch, err);
+    if (!rc)
+        rc = bm_lost_unwritten(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
+            rc = bm_file_remove(m->job->disks[i].overlay, err);
+    if (!rc && m->domain && m->job->was_active && !m->domain->active)
+        rc = bm_domain_start(m->domain, err);
+    if (!rc && m->domain)
+        rc = bm_mover_refresh_domain(m, err);
+    return rc || !m->domain ? rc : bm_domain_stamp(m->domain, NULL, err);
+}
+
+const struct bm_strategy_ops bm_strategy_revert = {
+    .states = states,
+    .switch_over = switch_over,
+    .allocate = allocate,
+    .release = release,
+    .roll_back = roll_back,
+};

@@ -1,0 +1,273 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The end of a staged move: the rest is proven, the bridge and the tiny overlay
+ * go down into the new image, the old side's fronts go away.
+ */
+#include "blockmig/step/bitmaps.h"
+#include "blockmig/step/commit.h"
+#include "blockmig/image/owned-file.h"
+#include "blockmig/step/source-overlays.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/staged-private.h"
+#include "blockmig/strategy/strategy.h"
+#include "blockmig/image/image-in-use.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MERGE_MS 600000
+
+/* --- the proof of the rest --- */
+
+static int rest_of_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_stage_proof proof = {0};
+    int rc =
+        bm_stage_rest(s->stages[i], &disk->source, &disk->dest, &proof, err);
+
+    if (rc)
+        return rc;
+    disk->proof_read += proof.bytes;
+    return bm_staged_record(s, i, err);
+}
+
+/* What somebody wrote into the new image behind our back need not be where the
+ * guest wrote. */
+static int compare_touched(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        struct bm_job_disk *disk = &m->job->disks[i];
+
+        if (!bm_staged_any_touched(disk, false))
+            continue;
+        rc = bm_mover_note(m, err,
+                           "someone has written to %s, or below it: all of it "
+                           "is compared",
+                           bm_job_image(disk)->path);
+        if (!rc)
+            rc = bm_prove_disk(m, disk, err);
+    }
+    return rc;
+}
+
+int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    int rc = bm_staged_each(m, rest_of_disk, err);
+
+    if (!rc)
+        rc = compare_touched(m, err);
+    m->job->prove_ms += bm_now_ms() - start;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+/* --- the bridge --- */
+
+/* Where a disk stands on its way from overlay, bridge, image to overlay,
+ * image. */
+enum bridge {
+    BRIDGE_THERE,
+    BRIDGE_TOP, /* accepted without a proof: nothing was frozen over it */
+    BRIDGE_MERGED,
+    BRIDGE_GONE, /* merged from the top: the image alone */
+    BRIDGE_FOREIGN
+};
+
+static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
+                          struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_chain image = bm_job_new_chain(plan), found = {0}, merged = {0};
+    struct bm_disk *disk = bm_mover_disk(m, i);
+    int rc;
+
+    *out = BRIDGE_FOREIGN;
+    if (!disk)
+        return 0;
+    rc = bm_chain_on_top(plan->overlay, &image, &merged);
+    if (rc)
+        return bm_fail_errno(err, ENOMEM, "cannot merge");
+    rc = bm_situation_chain(m->domain, disk, &found, err);
+    if (!rc && bm_chain_equal(&found, &merged))
+        *out = BRIDGE_MERGED;
+    else if (!rc && bm_chain_equal(&found, &image))
+        *out = BRIDGE_GONE;
+    else if (!rc && bm_chain_equal(&found, &plan->dest))
+        *out = BRIDGE_TOP;
+    else if (!rc && bm_situation(m->domain, disk, plan, err) == BM_AT_OVERLAY)
+        *out = BRIDGE_THERE;
+    bm_chain_clear(&found);
+    bm_chain_clear(&merged);
+    return rc;
+}
+
+/* A commit that a dead process asked for may still run: then ours is refused,
+ * and that one is waited for. What counts is the chain it leaves. */
+static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_commit_request request = {.target = plan->target,
+                                              .top = plan->bridge,
+                                              .base = bm_job_image(plan)->path};
+    struct bm_blockjob job;
+    int rc;
+
+    if (bm_mover_disk(m, i)->mirror)
+        return bm_commit_foreign(m, plan->target, err);
+    rc = bm_blockjob_commit(m->conn, m->domain, &request, &job, err);
+    if (rc && rc != -EBUSY && rc != -EINVAL)
+        return rc;
+    bm_point("consolidating.merging");
+    rc = bm_commit_wait(m, &job, MERGE_MS, err);
+    return rc;
+}
+
+/* Each can be done again. */
+static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_layer *image = bm_job_image(plan);
+    struct bm_chain merged = {0}, below = bm_job_new_chain(plan);
+    int rc = bm_image_commit(plan->bridge, "qcow2", NULL, err);
+
+    if (!rc)
+        rc = bm_bitmaps_add(&plan->dest, 1, image, err);
+    if (!rc)
+        rc = bm_commit_rebase(plan->overlay, image, err);
+    if (!rc && bm_chain_on_top(plan->overlay, &below, &merged) < 0)
+        rc = bm_fail_errno(err, ENOMEM, "cannot merge");
+    if (!rc)
+        rc = bm_domain_set_config(m->domain, plan->target, &merged, err);
+    bm_chain_clear(&merged);
+    return rc;
+}
+
+/* The guest went off meanwhile, most likely: worth another try. */
+static int not_merged(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    bm_fail(err, EIO, "the new image of disk %s of %s is not merged",
+            m->job->disks[i].target, m->job->domain);
+    return bm_cause(err, "its block job did not end well"), -EIO;
+}
+
+static int merge_top(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
+
+    return m->domain->active ? bm_commit_running(m, i, 1, err)
+                             : bm_commit_off(m, i, &image, err);
+}
+
+static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *plan = &m->job->disks[i];
+    enum bridge is;
+    int rc = look_at_bridge(m, i, &is, err);
+
+    if (!rc && is == BRIDGE_THERE) {
+        rc = bm_users_other_domains(m->conn, m->job->uuid,
+                                    bm_job_image(plan)->path, err);
+        if (!rc)
+            rc = m->domain->active ? merge_running(m, i, err)
+                                   : merge_off(m, i, err);
+        if (!rc)
+            rc = bm_mover_refresh(m, err);
+        if (!rc && m->domain)
+            rc = look_at_bridge(m, i, &is, err);
+    }
+    if (!rc && is == BRIDGE_TOP) {
+        rc = merge_top(m, i, err);
+        if (!rc)
+            rc = look_at_bridge(m, i, &is, err);
+    }
+    if (!rc && is == BRIDGE_FOREIGN)
+        return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
+                                  err);
+    if (!rc && is != BRIDGE_MERGED && is != BRIDGE_GONE)
+        return not_merged(m, i, err);
+    return rc;
+}
+
+/* Before anything of the tiny overlay is merged, and only then: what the guest
+ * wrote since is not what was seen. */
+static int again(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *plan = &s->m->job->disks[i];
+    struct bm_disk *disk = bm_mover_disk(s->m, i);
+    struct bm_chain image = bm_job_new_chain(plan);
+    int at = bm_situation(s->m->domain, disk, plan, err);
+
+    if (plan->merge_proven || at != BM_AT_OVERLAY)
+        return at < 0 ? at : 0;
+    if (disk->mirror)
+        return bm_commit_foreign(s->m, plan->target, err);
+    at = bm_stage_again(s->stages[i], &image, err);
+    plan->merge_proven = !at;
+    return at;
+}
+
+static int merge_bridges(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = merge_disk(m, i, err);
+    if (!rc)
+        rc = bm_staged_bridge(m, false, err);
+    bm_point("consolidating.merged");
+    return rc;
+}
+
+/* --- all of it --- */
+
+/* Kept where it lists something. */
+static int remove_map(struct bm_mover *m, struct bm_job_disk *disk,
+                      struct bm_error *err)
+{
+    int rc;
+
+    if (!disk->map || disk->unreadable_bytes || disk->filled_bytes)
+        return 0;
+    rc = bm_stage_forget_map(disk->map, m->job->id, disk->capacity, err);
+    if (rc)
+        return rc;
+    free(disk->map);
+    disk->map = NULL;
+    return 0;
+}
+
+static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *plan = &m->job->disks[i];
+    int rc = bm_file_remove(plan->bridge, err);
+
+    if (!rc)
+        rc = bm_fronts_remove(m, i, err);
+    return rc ? rc : remove_map(m, plan, err);
+}
+
+int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)
+{
+    bool bridged = bm_job_bridged(&m->job->disks[0]);
+    int rc = bm_mover_refresh_domain(m, err);
+
+    if (!rc && bridged)
+        rc = merge_bridges(m, err);
+    if (!rc && m->job->proof && !m->job->off)
+        rc = bm_staged_each(m, again, err);
+    if (!rc)
+        rc = bm_mover_save(m, NULL, err);
+    if (!rc)
+        rc = bm_commit_overlays(m, err);
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+        rc = remove_rest(m, i, err);
+    return rc;
+}

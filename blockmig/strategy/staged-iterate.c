@@ -1,0 +1,203 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The frozen views, one after the other, into the new images: the base, then
+ * a front at a time, until what the last one holds is little.
+ */
+#include "blockmig/step/source-overlays.h"
+#include "blockmig/strategy/staged-private.h"
+#include "blockmig/step/switch-off.h"
+#include "nbd/base/units.h"
+
+#include <errno.h>
+
+/* Layers that QEMU opens for each write to what is old: enough of them. */
+#define MAX_FRONTS 16
+/* Bytes of a front that nobody feels. One of 75 MiB cost 1.5 s of mirror, proof
+ * and merge, none of them paced, in which the guest's p99 doubled; a round more
+ * of ours is paced, and the move became 2 s shorter. */
+#define TINY (UINT64_C(4) << 20)
+
+struct bm_chain bm_staged_view(const struct bm_job_disk *disk, int round)
+{
+    return bm_fronts_below(disk, disk->fronts - round);
+}
+
+static int note_gaps(struct bm_mover *m, const struct bm_job_disk *disk,
+                     struct bm_error *err)
+{
+    if (!disk->unreadable_bytes && !disk->filled_bytes)
+        return 0;
+    return bm_mover_note(m, err,
+                         "disk %s: %llu bytes cannot be read, %llu were filled "
+                         "from another copy; %s lists them",
+                         disk->target,
+                         (unsigned long long)disk->unreadable_bytes,
+                         (unsigned long long)disk->filled_bytes, disk->map);
+}
+
+static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    const struct bm_job_disk *disk = &s->m->job->disks[i];
+    int rounds = s->m->job->rounds, rc;
+    struct bm_chain view = bm_staged_view(disk, rounds);
+    enum bm_stage_part part = disk->below ? BM_STAGE_OWN : BM_STAGE_ALL;
+
+    if (rounds > 0)
+        part = BM_STAGE_DELTA;
+    rc = bm_stage_copy(s->stages[i], &view, part, err);
+    if (!rc)
+        rc = bm_staged_gaps(s, i, err);
+    return rc || rounds > 0 ? rc : note_gaps(s->m, disk, err);
+}
+
+static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_chain view =
+        bm_staged_view(&s->m->job->disks[i], s->m->job->rounds);
+
+    return bm_staged_prove(s, i, &view, err);
+}
+
+int bm_staged_copy(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    int rc = bm_staged_maps(m, err);
+
+    if (!rc)
+        rc = bm_staged_lower(m, bm_staged_copy_layer, err);
+    if (!rc)
+        rc = bm_staged_each(m, copy_disk, err);
+    m->job->copy_ms += bm_now_ms() - start;
+    return rc;
+}
+
+static int prove_lower(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_chain view = bm_staged_old(&s->m->job->disks[i], s->layer);
+    int rc = bm_staged_prove(s, i, &view, err);
+
+    return rc ? rc : bm_staged_bounds(s, i, err);
+}
+
+/* The base, and on a kept chain what shines through it. */
+static int prove_base(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    int rc = prove_disk(s, i, err);
+
+    if (!rc)
+        rc = bm_staged_bounds(s, i, err);
+    return rc ? rc : bm_staged_fill(s, i, err);
+}
+
+int bm_staged_prove_views(struct bm_mover *m, struct bm_error *err)
+{
+    int64_t start = bm_now_ms();
+    int rc = bm_staged_lower(m, prove_lower, err);
+
+    if (!rc)
+        rc = bm_staged_each(m, prove_base, err);
+    m->job->prove_ms += bm_now_ms() - start;
+    if (rc)
+        return rc;
+    m->job->rounds = 1;
+    return bm_mover_save(m, NULL, err);
+}
+
+/* --- iterating --- */
+
+static int copy_and_prove(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    int rc = copy_disk(s, i, err);
+
+    return rc ? rc : prove_disk(s, i, err);
+}
+
+/* Fronts that are frozen go into the new images. */
+static int catch_up(struct bm_mover *m, int upto, struct bm_error *err)
+{
+    int rc = 0;
+
+    while (!rc && m->job->rounds < upto) {
+        rc = bm_staged_each(m, copy_and_prove, err);
+        m->job->rounds += rc == 0;
+        if (!rc)
+            rc = bm_mover_save(m, NULL, err);
+    }
+    return rc;
+}
+
+/* The guest is off: what it wrote last is frozen too, as long as we hold it. */
+static int finish_off(struct bm_mover *m, struct bm_error *err)
+{
+    int fronts = m->job->disks[0].fronts;
+    int rc = bm_off_hold(m, err);
+
+    /* it may have run since that front was copied */
+    if (!rc && m->job->rounds > fronts)
+        m->job->rounds = fronts;
+    if (!rc)
+        rc = catch_up(m, fronts + 1, err);
+    if (!rc)
+        m->job->off = true;
+    if (rc == -EBUSY && bm_mover_refresh(m, err) == 0 && m->domain &&
+        m->domain->active)
+        return -EAGAIN; /* it was started: once more, as of a guest that runs */
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+/* Below --switch-max a round must halve a front to be worth another one. */
+static bool is_small(const struct bm_job *job, uint64_t before, uint64_t bytes)
+{
+    if (bytes > job->switch_max)
+        return bytes > before / 10 * 9;
+    return bytes <= TINY || bytes > before / 2;
+}
+
+/* Another front, until the last one is small, or does not get smaller. */
+static int shrink(struct bm_mover *m, struct bm_error *err)
+{
+    uint64_t before = UINT64_MAX;
+    int rc = 0;
+
+    for (;;) {
+        int fronts = m->job->disks[0].fronts;
+        uint64_t bytes;
+
+        if (!rc)
+            rc = catch_up(m, fronts, err);
+        bytes = bm_fronts_bytes(m->job);
+        if (rc || is_small(m->job, before, bytes) || fronts >= MAX_FRONTS)
+            return rc;
+        before = bytes;
+        rc = bm_mover_refresh(m, err);
+        if (!rc && (!m->domain || !m->domain->active))
+            return bm_fail_errno(err, ESRCH, "the guest %s went off",
+                                 m->job->domain);
+        if (!rc)
+            rc = bm_fronts_freeze(m, err);
+    }
+}
+
+int bm_staged_iterate(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh_domain(m, err);
+
+    m->job->off = false;
+    if (!rc && m->job->carried) {
+        m->job->carried = false; /* more is written into the images now */
+        rc = bm_mover_save(m, NULL, err);
+    }
+    if (!rc)
+        rc = bm_fronts_adopt(m, err);
+    if (!rc && m->domain->active) {
+        if (m->job->rounds > m->job->disks[0].fronts)
+            m->job->rounds = m->job->disks[0].fronts;
+        rc = shrink(m, err);
+        if (bm_staged_went_off(m, rc))
+            rc = 0;
+    }
+    if (!rc && m->domain && !m->domain->active)
+        rc = finish_off(m, err);
+    return rc;
+}

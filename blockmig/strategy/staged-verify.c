@@ -1,0 +1,73 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What a proof of a new layer finds, and what the report says of it.
+ */
+#include "blockmig/strategy/staged-private.h"
+
+#include <string.h>
+
+static int note_repair(struct bm_mover *m, const struct bm_layer *image,
+                       const struct bm_stage_proof *proof, struct bm_error *err)
+{
+    if (!proof->repaired)
+        return 0;
+    return bm_mover_note(
+        m, err,
+        "%llu bytes of %s did not read back as they were written, the first "
+        "at offset %llu: written again, and proven",
+        (unsigned long long)proof->repaired, image->path,
+        (unsigned long long)proof->repaired_at);
+}
+
+int bm_staged_prove(struct bm_staged *s, size_t i, const struct bm_chain *view,
+                    struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_stage_proof proof = {0};
+    int rc = bm_stage_prove(s->stages[i], view, &proof, err);
+
+    disk->proof_read += proof.bytes;
+    disk->repaired += proof.repaired;
+    if (proof.medium)
+        snprintf(disk->proof_medium, sizeof disk->proof_medium, "%s",
+                 proof.medium);
+    bm_staged_keep_time(disk, s->layer);
+    return rc ? rc
+              : note_repair(s->m, &bm_job_image(disk)[s->layer], &proof, err);
+}
+
+int bm_staged_record(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    char root[BM_DIGEST_HEX];
+    int rc = bm_staged_gaps(s, i, err);
+
+    if (!rc)
+        rc = bm_stage_root(s->stages[i], root, err);
+    if (rc)
+        return rc;
+    /* of a disk that cannot be read whole nobody knows the digest */
+    snprintf(disk->digest_source, sizeof disk->digest_source, "%.64s",
+             disk->unproven_bytes ? "" : root);
+    snprintf(disk->digest_dest, sizeof disk->digest_dest, "%.64s", root);
+    disk->proof_bytes = disk->capacity - disk->unproven_bytes;
+    disk->proven = true;
+    return 0;
+}
+
+int bm_staged_doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
+                    struct bm_error *err)
+{
+    const struct bm_job_disk *disk = &s->m->job->disks[i];
+    int rc;
+
+    if (!bm_staged_touched(disk, s->layer, true))
+        return 0;
+    rc = bm_mover_note(s->m, err,
+                       "someone has written to %s: all of it is proven again",
+                       bm_job_image(disk)[s->layer].path);
+    if (!rc)
+        rc = bm_stage_doubt(s->stages[i], err);
+    return rc ? rc : bm_staged_prove(s, i, view, err);
+}

@@ -1,0 +1,312 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The staged move (design.md section 3): freeze, copy the frozen view with our
+ * own engine and prove it, again for what the guest wrote meanwhile until that
+ * is little; only then does QEMU copy, the last front, and the disks switch.
+ */
+#include "blockmig/run/ballast.h"
+#include "blockmig/step/bitmaps.h"
+#include "blockmig/step/commit.h"
+#include "blockmig/step/source-overlays.h"
+#include "blockmig/step/orphan-overlay.h"
+#include "blockmig/image/overlay-image.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/run/quiesce.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/strategy/staged-private.h"
+#include "blockmig/strategy/strategy.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+static const enum bm_state states[] = {
+    BM_STATE_ALLOCATING, BM_STATE_FREEZING,      BM_STATE_COPYING,
+    BM_STATE_PROVING,    BM_STATE_ITERATING,     BM_STATE_CONVERGING,
+    BM_STATE_READY,      BM_STATE_SWITCHING,     BM_STATE_PROVING_REST,
+    BM_STATE_SETTLED,    BM_STATE_CONSOLIDATING, BM_STATE_RELEASING,
+};
+
+/* The guest went off: all it wrote is in the new images. Accepted without a
+ * proof: so is the rest. */
+static bool skips(const struct bm_job *job, enum bm_state state)
+{
+    bool live = state == BM_STATE_CONVERGING || state == BM_STATE_READY;
+    bool rest = state == BM_STATE_PROVING_REST || state == BM_STATE_SETTLED;
+
+    return (job->off && (live || rest)) || (!job->proof && rest);
+}
+
+/* --- the guest goes off --- */
+
+/* A guest that went off before any disk was switched: the old side is frozen
+ * then, and all of it can be copied. */
+static bool off_at_source(struct bm_mover *m)
+{
+    bool off = m->domain && !m->domain->active;
+
+    for (size_t i = 0; off && i < m->job->n_disks; i++)
+        off = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                           NULL) == BM_AT_SOURCE;
+    return off;
+}
+
+bool bm_staged_went_off(struct bm_mover *m, int rc)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    return rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EAGAIN &&
+           rc != -BM_STUCK && bm_mover_refresh(m, &ignored) == 0 &&
+           bm_lost_check(m, &ignored) == 0 &&
+           bm_fronts_adopt(m, &ignored) == 0 && off_at_source(m);
+}
+
+/* --- the states --- */
+
+/* The first freeze. Whatever comes of it, the file systems are thawed. */
+static int freeze_quiesced(struct bm_mover *m, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    struct bm_quiesce quiesce;
+    int rc = bm_quiesce_begin(m, &quiesce, err), end;
+
+    if (rc)
+        return rc;
+    rc = bm_fronts_freeze(m, err);
+    end = bm_quiesce_end(m, &quiesce, rc ? &second : err);
+    if (rc && end == -ETIMEDOUT)
+        *err = second;
+    return rc && end != -ETIMEDOUT ? rc : end;
+}
+
+/* A process that died in between cannot say any more how it was. */
+static int check_quiesced(struct bm_mover *m, struct bm_error *err)
+{
+    if (!m->job->quiesce || m->job->quiesced)
+        return 0;
+    bm_fail(err, ESTALE, "cannot go on with the move of %s", m->job->domain);
+    bm_cause(err, "whether its file systems were frozen when its disks were is "
+                  "not known");
+    return bm_remedy(err, "move again, or leave --quiesce out"), -ESTALE;
+}
+
+static int freeze(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (!rc && m->domain)
+        rc = bm_fronts_adopt(m, err);
+    /* if it went off since: what is frozen is moved */
+    if (!rc && m->domain && m->job->disks[0].fronts)
+        return check_quiesced(m, err);
+    if (!rc && (!m->domain || !m->domain->active))
+        return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
+    /* what the guest's I/O takes before we do anything to it */
+    if (!rc)
+        rc = bm_pacer_need(m, err);
+    if (!rc)
+        rc = bm_ballast_make(m, err);
+    if (rc)
+        return rc;
+    return m->job->quiesce ? freeze_quiesced(m, err) : bm_fronts_freeze(m, err);
+}
+
+/* --- converging --- */
+
+static int doubt_lower(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_chain view = bm_staged_old(&s->m->job->disks[i], s->layer);
+    int rc = bm_staged_doubt(s, i, &view, err);
+
+    return rc ? rc : bm_staged_bounds(s, i, err);
+}
+
+static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_chain view =
+        bm_staged_view(&s->m->job->disks[i], s->m->job->rounds - 1);
+
+    return bm_staged_doubt(s, i, &view, err);
+}
+
+static int check_untouched(struct bm_mover *m, struct bm_error *err)
+{
+    bool any = false;
+    int rc;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        any |= bm_staged_any_touched(&m->job->disks[i], true);
+    if (!any)
+        return 0;
+    rc = bm_staged_lower(m, doubt_lower, err);
+    return rc ? rc : bm_staged_each(m, doubt_disk, err);
+}
+
+/* Of what is in the new images, so that none of our writes is in them too; and
+ * before QEMU opens the images. */
+static int carry(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = 0;
+
+    if (m->job->carried)
+        return 0;
+    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
+        int fronts = m->job->disks[i].fronts;
+
+        rc = bm_bitmaps_move(m, i, fronts - m->job->rounds + 1, err);
+    }
+    bm_point("converging.carried");
+    m->job->carried = rc == 0;
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+/* What a disk grew by since its last copy would be mirrored, and not proven. */
+static int check_size(const struct bm_job *job, struct bm_error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < job->n_disks; i++) {
+        const struct bm_job_disk *disk = &job->disks[i];
+        uint64_t size;
+
+        rc = bm_overlay_below(&disk->source.layers[0], &size, err);
+        if (rc || size == disk->capacity)
+            continue;
+        bm_fail(err, ESTALE, "cannot move disk %s of %s", disk->target,
+                job->domain);
+        bm_cause(err, "it was resized meanwhile, to %" PRIu64 " bytes", size);
+        return bm_remedy(err, "move again"), -ESTALE;
+    }
+    return rc;
+}
+
+static int converge(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh_domain(m, err);
+
+    if (!rc)
+        rc = check_size(m->job, err);
+    if (!rc)
+        rc = check_untouched(m, err);
+    if (!rc)
+        rc = carry(m, err);
+    if (!rc && m->domain->active)
+        rc = bm_step_mirror(m, true, err);
+    if (bm_staged_went_off(m, rc))
+        rc = 0;
+    return !rc && !m->domain->active ? bm_staged_again(m, err) : rc;
+}
+
+/* The new image alone, with nothing of ours on it. */
+static bool on_image(struct bm_mover *m, size_t i)
+{
+    struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
+    struct bm_disk *disk = bm_mover_disk(m, i);
+
+    return disk && bm_chain_equal(&disk->chain, &image);
+}
+
+/* Somebody has committed the bridge with what lay over it, and nothing was
+ * frozen: it cannot be proven any more. */
+static bool all_merged(struct bm_mover *m)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        if (!on_image(m, i))
+            return false;
+    return m->domain->active;
+}
+
+/* Nobody could write to the images since they were copied and proven, as they
+ * are held. (If a kill has let go of them, they are copied again, or the guest
+ * has had the new ones already.) */
+static int prove_off(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check_untouched(m, err);
+
+    if (!rc)
+        rc = bm_staged_each(m, bm_staged_record, err);
+    return rc ? rc : bm_mover_save(m, NULL, err);
+}
+
+static int switch_over(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh_domain(m, err);
+
+    if (rc)
+        return rc;
+    if (m->job->off && m->locks)
+        rc = prove_off(m, err);
+    if (m->job->off)
+        return rc ? rc : bm_staged_switch_off(m, err);
+    if (all_merged(m))
+        rc = bm_staged_bridge(m, false, err);
+    if (rc)
+        return rc;
+    if (!off_at_source(m)) {
+        rc = bm_step_switch(m, err);
+        if (!bm_staged_went_off(m, rc))
+            return rc;
+    }
+    return bm_staged_again(m, err);
+}
+
+static bool any_merged(struct bm_mover *m)
+{
+    for (size_t i = 0; m->domain->active && i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+
+        if (on_image(m, i) ||
+            (disk && bm_chain_equal(&disk->chain, &m->job->disks[i].dest)))
+            return true;
+    }
+    return false;
+}
+
+/* Somebody has merged what could be proven, or gone back: -BM_STUCK, until it
+ * is accepted. */
+static int check_merged(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = bm_mover_refresh(m, err);
+
+    if (rc || !m->domain || !any_merged(m))
+        return rc;
+    if (!m->job->proof)
+        return bm_mover_too_late(m, err);
+    m->job->state = BM_STATE_PROVING_REST; /* from where --accept goes on */
+    rc = bm_switch_unclean(m, err);
+    if (m->reason.status == BM_EXIT_PROOF)
+        bm_cause(err,
+                 "the proof has failed (%.300s), and someone has merged "
+                 "the overlays since",
+                 m->reason.cause);
+    return rc;
+}
+
+static int prove_rest(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check_merged(m, err);
+
+    return rc ? rc : bm_staged_prove_rest(m, err);
+}
+
+static int undo(struct bm_mover *m, struct bm_error *err)
+{
+    int rc = check_merged(m, err);
+
+    return rc ? rc : bm_undo(m, err);
+}
+
+const struct bm_strategy_ops bm_strategy_staged = {
+    .states = states,
+    .skips = skips,
+    .freeze = freeze,
+    .copy = bm_staged_copy,
+    .prove = bm_staged_prove_views,
+    .iterate = bm_staged_iterate,
+    .converge = converge,
+    .switch_over = switch_over,
+    .prove_rest = prove_rest,
+    .consolidate = bm_staged_consolidate,
+    .undo = undo,
+};

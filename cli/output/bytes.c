@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "cli/output/bytes.h"
+
+#include "cli/output/output.h"
+#include "nbd/compare/compare.h"
+#include "nbd/base/units.h"
+
+#include <signal.h>
+#include <string.h>
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number)
+{
+    stop = 1;
+}
+
+void cli_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+bool cli_stop_asked(void)
+{
+    return stop;
+}
+
+int cli_bytes_progress(const char *phase, uint64_t done, uint64_t total)
+{
+    static const char *last;
+    static int64_t start;
+
+    if (!last || strcmp(last, phase) != 0) {
+        last = phase;
+        start = bm_now_ms();
+    }
+    cli_phase_progress(phase, done, total, bm_now_ms() - start);
+    return stop;
+}
+
+void cli_add_bytes(json_object *object, const char *name, uint64_t bytes)
+{
+    json_object_object_add(object, name, json_object_new_uint64(bytes));
+}
+
+void cli_append_range(json_object *array, const struct bm_range *range)
+{
+    json_object *o = json_object_new_object();
+
+    cli_add_bytes(o, "offset", range->offset);
+    cli_add_bytes(o, "length", range->length);
+    json_object_array_add(array, o);
+}
+
+void cli_add_ranges(json_object *object, const char *name,
+                    const struct bm_range *ranges, size_t n)
+{
+    json_object *array = json_object_new_array();
+
+    for (size_t i = 0; array && i < n; i++)
+        cli_append_range(array, &ranges[i]);
+    json_object_object_add(object, name, array);
+}

@@ -1,0 +1,231 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "cli/output/report.h"
+
+#include "blockmig/image/bad-areas.h"
+#include "cli/output/bytes.h"
+#include "cli/output/output.h"
+#include "cli/output/report-snapshot.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/base/units.h"
+
+#include <inttypes.h>
+
+static const char *path_of(const struct bm_chain *chain, size_t i)
+{
+    return i < chain->n && chain->layers[i].path ? chain->layers[i].path : "-";
+}
+
+const char *cli_source_name(const struct bm_job_disk *disk)
+{
+    return path_of(&disk->source, (size_t)disk->fronts);
+}
+
+const char *cli_dest_name(const struct bm_job_disk *disk)
+{
+    const struct bm_layer *image = bm_job_image(disk);
+
+    return image->path ? image->path : "-";
+}
+
+const char *cli_layer_name(const struct bm_job_disk *disk, size_t k)
+{
+    return path_of(&disk->source, (size_t)disk->fronts + k);
+}
+
+bool cli_job_keeps(const struct bm_job *job)
+{
+    for (size_t i = 0; i < job->n_disks; i++)
+        if (bm_job_keeps(&job->disks[i]))
+            return true;
+    return false;
+}
+
+json_object *cli_event_json(const char *event, const char *job)
+{
+    json_object *o = json_object_new_object();
+    char now[40];
+
+    if (!o)
+        return NULL;
+    cli_add_text(o, "event", event);
+    cli_add_text(o, "job", job);
+    cli_add_text(o, "time", cli_time(bm_wall_ms(), now, sizeof now));
+    return o;
+}
+
+json_object *cli_error_json(const struct bm_error *err)
+{
+    json_object *o = cli_event_json("result", NULL);
+    char line[2100];
+
+    if (!o)
+        return NULL;
+    bm_error_line(err, line, sizeof line);
+    cli_add_number(o, "exit_status", (int)err->status);
+    cli_add_text(o, "error", line);
+    return o;
+}
+
+bool cli_has_gaps(const struct bm_job_disk *disk)
+{
+    return disk->map && (disk->unreadable_bytes || disk->filled_bytes);
+}
+
+static void add_bytes(json_object *o, const char *name, uint64_t bytes)
+{
+    json_object_object_add(o, name, json_object_new_uint64(bytes));
+}
+
+static void add_ms(json_object *o, const char *name, double ms)
+{
+    json_object_object_add(o, name, json_object_new_double(ms));
+}
+
+/* The layers below the image that got one of their own, from the top. */
+static json_object *layers_json(const struct bm_job_disk *disk)
+{
+    json_object *array = json_object_new_array();
+
+    for (size_t k = 1; array && k <= disk->n_lower; k++) {
+        const struct bm_job_layer *layer = &disk->lower[k - 1];
+        json_object *o = json_object_new_object();
+
+        if (!o)
+            break;
+        cli_add_text(o, "source", cli_layer_name(disk, k));
+        cli_add_text(o, "dest", bm_job_image(disk)[k].path);
+        cli_add_text(o, "kept",
+                     layer->kept && !layer->deleted ? cli_layer_name(disk, k)
+                                                    : NULL);
+        cli_add_bool(o, "deleted", layer->deleted);
+        json_object_array_add(array, o);
+    }
+    return array;
+}
+
+/* Only the map has the ranges. */
+static void add_gaps(json_object *o, const struct bm_job_disk *disk)
+{
+    json_object *unreadable = json_object_new_array();
+    json_object *filled = json_object_new_array();
+    BM_BAD bad = {0};
+
+    if (cli_has_gaps(disk))
+        (void)bm_bad_load(disk->map, disk->capacity, &bad, NULL);
+    for (size_t i = 0; i < bad.n; i++)
+        cli_append_range(bad.filled[i] ? filled : unreadable, &bad.ranges[i]);
+    json_object_object_add(o, "unreadable", unreadable);
+    json_object_object_add(o, "filled", filled);
+}
+
+static json_object *disk_json(const struct bm_job_disk *disk)
+{
+    json_object *o = json_object_new_object();
+
+    if (!o)
+        return NULL;
+    cli_add_text(o, "target", disk->target);
+    cli_add_text(o, "source", cli_source_name(disk));
+    cli_add_text(o, "dest", cli_dest_name(disk));
+    add_bytes(o, "capacity", disk->capacity);
+    cli_add_bool(o, "proven", disk->proven);
+    add_bytes(o, "proof_bytes", disk->proof_bytes);
+    add_bytes(o, "proof_read", disk->proof_read);
+    add_bytes(o, "proof_different", disk->proof_different);
+    add_bytes(o, "repaired", disk->repaired);
+    cli_add_text(o, "map", cli_has_gaps(disk) ? disk->map : NULL);
+    add_bytes(o, "unreadable_bytes", disk->unreadable_bytes);
+    add_bytes(o, "filled_bytes", disk->filled_bytes);
+    add_bytes(o, "unproven_bytes", disk->unproven_bytes);
+    add_gaps(o, disk);
+    cli_add_text(o, "proof_medium", disk->proof_medium);
+    cli_add_text(o, "digest_source", disk->digest_source);
+    cli_add_text(o, "digest_dest", disk->digest_dest);
+    cli_add_text(o, "kept",
+                 disk->kept && !disk->deleted ? cli_source_name(disk) : NULL);
+    cli_add_bool(o, "deleted", disk->deleted);
+    json_object_object_add(o, "layers", layers_json(disk));
+    return o;
+}
+
+static void add_measures(json_object *o, const struct bm_job *job)
+{
+    json_object *timings = json_object_new_object();
+    json_object *pauses = json_object_new_object();
+
+    cli_add_number(timings, "copy_ms", job->copy_ms);
+    cli_add_number(timings, "prove_ms", job->prove_ms);
+    cli_add_number(timings, "total_ms", job->total_ms);
+    json_object_object_add(o, "timings", timings);
+    cli_add_number(pauses, "count", job->pauses);
+    add_ms(pauses, "total_ms", job->pause_ms_total);
+    add_ms(pauses, "longest_ms", job->pause_ms_longest);
+    json_object_object_add(o, "pauses", pauses);
+}
+
+/* The names of the kept images, for whoever wants nothing else. */
+static json_object *kept_json(const struct bm_job *job)
+{
+    json_object *array = json_object_new_array();
+
+    for (size_t i = 0; i < job->n_disks; i++) {
+        const struct bm_job_disk *disk = &job->disks[i];
+
+        if (disk->kept && !disk->deleted)
+            json_object_array_add(
+                array, json_object_new_string(cli_source_name(disk)));
+        for (size_t k = 1; k <= disk->n_lower; k++)
+            if (disk->lower[k - 1].kept && !disk->lower[k - 1].deleted)
+                json_object_array_add(
+                    array, json_object_new_string(cli_layer_name(disk, k)));
+    }
+    return array;
+}
+
+json_object *cli_result_json(const struct bm_job *job)
+{
+    json_object *o = cli_event_json("result", job->id);
+    json_object *disks = json_object_new_array();
+
+    if (!o || !disks) {
+        json_object_put(o);
+        json_object_put(disks);
+        return NULL;
+    }
+    cli_add_number(o, "exit_status", job->exit_status);
+    cli_add_text(o, "state", bm_state_name(job->state));
+    cli_add_text(o, "domain", job->domain);
+    cli_add_text(o, "uuid", job->uuid);
+    cli_add_text(o, "strategy", bm_strategy_name(job->strategy));
+    cli_add_text(o, "store", job->store);
+    if (cli_is_no_move(job))
+        cli_add_snapshot(o, job);
+    cli_add_text(o, "error", job->error);
+    if (job->state == BM_STATE_DONE && job->cancel)
+        cli_add_bool(o, "too_late_to_cancel", true);
+    if (job->quiesce)
+        cli_add_bool(o, "quiesced", job->quiesced);
+    for (size_t i = 0; i < job->n_disks; i++)
+        json_object_array_add(disks, disk_json(&job->disks[i]));
+    if (cli_is_no_move(job))
+        return json_object_put(disks), add_measures(o, job), o;
+    json_object_object_add(o, "disks", disks);
+    json_object_object_add(o, "kept", kept_json(job));
+    add_measures(o, job);
+    return o;
+}
+
+json_object *cli_job_json(const struct bm_job *job, bool running)
+{
+    BM_FREE char *journal = bm_job_to_json(job);
+    json_object *o = journal ? json_tokener_parse(journal) : NULL, *disks;
+
+    if (!o)
+        return NULL;
+    cli_add_bool(o, "running", running);
+    json_object_object_get_ex(o, "disks", &disks);
+    for (size_t i = 0; i < job->n_disks; i++)
+        add_gaps(json_object_array_get_idx(disks, i), &job->disks[i]);
+    return o;
+}

@@ -1,0 +1,53 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What a command holds while it works on a job, and the hooks that a move
+ * calls. One owner, one end: cli_session_end in any state of it.
+ */
+#ifndef CLI_SESSION_H
+#define CLI_SESSION_H
+
+#include "blockmig/control/control-server.h"
+#include "blockmig/guard/guard.h"
+#include "blockmig/engine/engine.h"
+#include "cli/commands/commands.h"
+#include "snapshot/libvirt/connection.h"
+
+struct cli_session {
+    const struct cli_options *options;
+    struct bm_guard *guard;
+    struct bm_connection *conn;
+    struct bm_job_store *jobs;
+    struct bm_job *job;
+    struct bm_control *control;
+    int lock;          /* the run lock, -1: not held */
+    int64_t published; /* bm_now_ms */
+};
+#define CLI_SESSION_INIT(o)                                                    \
+    {                                                                          \
+        .options = (o), .lock = -1                                             \
+    }
+
+/* The store that --state names, or the default one. */
+int cli_open_jobs(const struct cli_options *options, bool readonly,
+                  struct bm_job_store **out, struct bm_error *err);
+
+/* The guard, while there is one thread only; then the connection, and its watch
+ * (cli/watch.h). */
+int cli_session_connect(struct cli_session *s, const struct cli *cli,
+                        struct bm_error *err);
+/* The run lock of s->job, or of that id, which is then loaded anew: what was
+ * read before it may be old. From now on SIGINT, SIGTERM and SIGHUP are a
+ * wish to cancel: there is something to tidy up. */
+int cli_session_lock(struct cli_session *s, const char *id,
+                     struct bm_error *err);
+bool cli_interrupted(void);
+/* Listens for `job watch` and `job cancel`, and fills the hooks. */
+int cli_session_listen(struct cli_session *s, struct bm_move_hooks *hooks,
+                       struct bm_error *err);
+/* What became of the job: prints the result; the exit status, or rc with
+ * err's status set from the job. */
+int cli_session_report(struct cli_session *s, int rc, struct bm_error *err);
+void cli_session_end(struct cli_session *s);
+
+#endif

@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What the snapshot commands look at: a domain, its restore points, its images.
+ */
+#ifndef CLI_PEDIGREE_H
+#define CLI_PEDIGREE_H
+
+#include "cli/commands/commands.h"
+#include "snapshot/tree/image-tree.h"
+
+struct cli_pedigree {
+    struct bm_connection *conn; /* borrowed */
+    struct bm_connection *own;  /* the same, if it is its own */
+    struct bm_domain *domain;
+    struct bm_points points;
+    struct bm_kin kin;
+};
+
+/* Reads the domain that the first argument names; kin, and others as of
+ * bm_kin_find, only if asked for. */
+enum cli_kin { CLI_KIN_NONE, CLI_KIN_OWN, CLI_KIN_ALL };
+int cli_pedigree_read(const struct cli *cli, enum cli_kin which,
+                      struct cli_pedigree *out, struct bm_error *err);
+/* The same by a connection that is there. */
+int cli_pedigree_look(const struct cli *cli, struct bm_connection *conn,
+                      enum cli_kin which, struct cli_pedigree *out,
+                      struct bm_error *err);
+void cli_pedigree_end(struct cli_pedigree *pedigree);
+#define CLI_PEDIGREE                                                           \
+    __attribute__((cleanup(cli_pedigree_end))) struct cli_pedigree
+
+/* -ENOENT with BM_EXIT_REFUSED: there is none of that name. Borrowed. */
+int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
+                       const struct bm_point **out, struct bm_error *err);
+/* The disk of that name, or the only one that is written to; borrowed. */
+int cli_disk(struct bm_domain *domain, const char *name, struct bm_disk **out,
+             struct bm_error *err);
+/* -EINVAL with BM_EXIT_USAGE: --disk must say. */
+int cli_which_disk(const struct bm_domain *domain, const char *why,
+                   struct bm_error *err);
+/* "disk", "disk+memory", "internal", ... */
+const char *cli_point_kind(const struct bm_point *point);
+
+#endif

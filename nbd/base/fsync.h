@@ -1,0 +1,17 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What must survive a power cut. Threads: any.
+ */
+#ifndef BM_SYNC_H
+#define BM_SYNC_H
+
+#include "nbd/base/error.h"
+
+/* fsync of the file or device. */
+int bm_sync_file(const char *path, struct bm_error *err);
+
+/* fsync of the folder that holds path: after it the name survives too. */
+int bm_sync_folder_of(const char *path, struct bm_error *err);
+
+#endif

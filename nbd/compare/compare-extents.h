@@ -1,0 +1,42 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Both sides of a compare, and where each of them has data.
+ *
+ * Threads: belongs to one thread, as the lanes do.
+ */
+#ifndef BM_SIDES_H
+#define BM_SIDES_H
+
+#include "nbd/compare/compare-ledger.h"
+
+/* How far a look reaches at most: 2 GiB, since devices of zeroes should take
+ * few questions, and NBD's lengths have 32 bits. */
+#define BM_LOOK_BLOCKS (16 * BM_SPAN_BLOCKS)
+
+struct bm_side {
+    struct bm_lane lane;
+    uint64_t size;
+    bool data[BM_LOOK_BLOCKS]; /* of the blocks looked at: must be read */
+};
+
+struct bm_sides {
+    struct bm_side side[2];
+    bool zero_tail, digests; /* as of struct bm_compare_how */
+    uint64_t base;           /* the first block that was looked at */
+    size_t known;            /* how many were */
+};
+
+/* Asks both sides what they have in n blocks, up to BM_LOOK_BLOCKS. */
+int bm_sides_look(struct bm_sides *sides, uint64_t first, size_t n,
+                  struct bm_error *err);
+/* How many of the blocks looked at are zero on both sides and no shorter than
+ * others, until the first one that is not so. */
+size_t bm_sides_zeroes(const struct bm_sides *sides);
+
+/* Bytes of a block that this side has: fewer at its end. */
+size_t bm_side_len(const struct bm_side *side, uint64_t block);
+/* Bytes that both sides have. */
+uint64_t bm_sides_common(const struct bm_sides *sides);
+
+#endif

@@ -1,0 +1,193 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Who else stands on the images of a domain: what other domains and their
+ * snapshots name, and what lies in the same folders.
+ */
+#include "snapshot/tree/image-tree-others.h"
+
+#include "nbd/base/cleanup.h"
+#include "nbd/image/qemu-img.h"
+#include "nbd/base/paths.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct look {
+    const struct bm_domain *domain;
+    struct bm_kin *kin;
+    struct bm_names seen; /* files whose headers were followed */
+};
+
+static int mark(struct bm_kin_image *image, const char *kind, const char *name)
+{
+    if (image->other)
+        return 0;
+    return asprintf(&image->other, "%s %s", kind, name) < 0
+               ? (image->other = NULL, -ENOMEM)
+               : 0;
+}
+
+/* Then nobody knows who stands on whom. */
+static int unread(struct bm_kin *kin, const char *path, const char *why)
+{
+    if (kin->unread)
+        return 0;
+    return asprintf(&kin->unread, "%s: %s", path, why) < 0
+               ? (kin->unread = NULL, -ENOMEM)
+               : 0;
+}
+
+/* The layers of a strange image, until one of ours. */
+struct walk {
+    struct bm_kin *kin;
+    struct bm_chain chain; /* those that are not ours */
+    int ours;              /* -1: none of it */
+    bool stray;            /* as of struct bm_kin_image */
+};
+
+static int add_walk(const struct walk *walk, const char *kind, const char *name)
+{
+    int below = walk->ours;
+
+    for (size_t l = walk->chain.n; l-- > 0;) {
+        int i = bm_kin_add(walk->kin, &walk->chain.layers[l],
+                           walk->kin->list[walk->ours].disk);
+        int rc = i < 0 ? i : mark(&walk->kin->list[i], kind, name);
+
+        if (rc)
+            return rc;
+        walk->kin->list[i].below = below;
+        walk->kin->list[i].stray = walk->stray;
+        below = i;
+    }
+    return 0;
+}
+
+static int walk_down(struct walk *walk, const char *file)
+{
+    BM_FREE char *layer = strdup(file);
+    int rc = layer ? 0 : -ENOMEM;
+
+    for (unsigned i = 0; !rc && layer && i < BM_KIN_MAX; i++) {
+        struct bm_error why = BM_ERROR_INIT;
+        char *next = NULL;
+
+        walk->ours = bm_kin_index(walk->kin, layer);
+        if (walk->ours >= 0)
+            return 0;
+        rc = bm_chain_append(&walk->chain, BM_SOURCE_FILE, layer, NULL);
+        if (!rc && bm_image_below(layer, NULL, &next, &why))
+            rc = why.code == ENOMEM
+                     ? -ENOMEM
+                     : unread(walk->kin, layer,
+                              why.cause[0] ? why.cause : why.what);
+        free(layer);
+        layer = next;
+    }
+    return rc;
+}
+
+/* One that is none of ours: does it stand on one? */
+static int follow(struct look *look, const char *file, const char *kind,
+                  const char *name, bool stray)
+{
+    struct walk walk = {.kin = look->kin, .ours = -1, .stray = stray};
+    struct stat st;
+    int rc;
+
+    if (bm_names_have(&look->seen, file))
+        return 0;
+    if (stat(file, &st) < 0)
+        return errno == ENOENT ? 0 : unread(look->kin, file, strerror(errno));
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return 0;
+    rc = bm_names_add(&look->seen, file);
+    if (!rc)
+        rc = walk_down(&walk, file);
+    if (!rc && walk.ours >= 0)
+        rc = add_walk(&walk, kind, name);
+    bm_chain_clear(&walk.chain);
+    return rc;
+}
+
+static int on_user(void *opaque, const struct bm_image_use *use)
+{
+    struct look *look = opaque;
+    int i = bm_kin_index(look->kin, use->path);
+
+    if (!strcmp(use->uuid, look->domain->uuid))
+        return 0;
+    return i < 0 ? follow(look, use->path, "domain", use->name, false)
+                 : mark(&look->kin->list[i], "domain", use->name);
+}
+
+/* --- folders --- */
+
+static int look_at_entry(struct look *look, const char *folder,
+                         const char *name)
+{
+    BM_FREE char *file = NULL;
+    struct stat st;
+
+    if (asprintf(&file, "%s/%s", folder, name) < 0) {
+        file = NULL;
+        return -ENOMEM;
+    }
+    /* a link may lead to one; what is not regular cannot be opened without
+     * harm */
+    if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
+        bm_kin_index(look->kin, file) >= 0)
+        return 0;
+    return follow(look, file, "the image", file, true);
+}
+
+static int look_into(struct look *look, const char *folder)
+{
+    DIR *dir;
+    struct dirent *entry;
+    int rc = 0;
+
+    if (bm_names_have(&look->seen, folder))
+        return 0;
+    rc = bm_names_add(&look->seen, folder);
+    dir = rc ? NULL : opendir(folder);
+    if (!rc && !dir && errno != ENOENT)
+        rc = unread(look->kin, folder, strerror(errno));
+    while (dir && !rc && (entry = readdir(dir)))
+        rc = look_at_entry(look, folder, entry->d_name);
+    if (dir)
+        (void)closedir(dir);
+    return rc;
+}
+
+static int look_beside(struct look *look, int i)
+{
+    const struct bm_layer *layer = &look->kin->list[i].layer;
+    const char *slash = layer->path ? strrchr(layer->path, '/') : NULL;
+    BM_FREE char *folder = NULL;
+
+    if (layer->type != BM_SOURCE_FILE || !slash)
+        return 0;
+    folder = strndup(layer->path,
+                     slash == layer->path ? 1 : (size_t)(slash - layer->path));
+    return folder ? look_into(look, folder) : -ENOMEM;
+}
+
+int bm_kin_add_others(struct bm_connection *conn,
+                      const struct bm_domain *domain, struct bm_kin *kin,
+                      struct bm_error *err)
+{
+    struct look look = {.domain = domain, .kin = kin};
+    size_t ours = kin->n;
+    int rc = bm_domain_image_users(conn, on_user, &look, err);
+
+    for (size_t i = 0; !rc && i < ours; i++)
+        rc = look_beside(&look, (int)i);
+    bm_names_clear(&look.seen);
+    return rc == -ENOMEM
+               ? bm_fail_errno(err, ENOMEM, "cannot look for users of images")
+               : rc;
+}

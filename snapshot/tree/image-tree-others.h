@@ -1,0 +1,22 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The making of a struct bm_kin, for the files kin*.c.
+ */
+#ifndef BM_KIN_OTHERS_H
+#define BM_KIN_OTHERS_H
+
+#include "snapshot/tree/image-tree.h"
+
+#define BM_KIN_MAX 200u /* layers; libvirt stops there too */
+
+/* Its number, or -ENOMEM. */
+int bm_kin_add(struct bm_kin *kin, const struct bm_layer *layer, int disk);
+/* Adds what image i stands on, by the headers, down to one that is known. */
+int bm_kin_follow(struct bm_kin *kin, int i, int disk);
+/* Marks what others need, and adds what stands on ours and is not ours. */
+int bm_kin_add_others(struct bm_connection *conn,
+                      const struct bm_domain *domain, struct bm_kin *kin,
+                      struct bm_error *err);
+
+#endif

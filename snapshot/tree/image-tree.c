@@ -1,0 +1,295 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "snapshot/tree/image-tree.h"
+
+#include "nbd/base/paths.h"
+#include "snapshot/tree/image-tree-others.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void bm_kin_clear(struct bm_kin *kin)
+{
+    for (size_t i = 0; i < kin->n; i++) {
+        free(kin->list[i].layer.path);
+        free(kin->list[i].layer.format);
+        free(kin->list[i].other);
+        free(kin->list[i].broken);
+    }
+    free(kin->list);
+    free(kin->unread);
+    memset(kin, 0, sizeof *kin);
+}
+
+/* --- looking --- */
+
+int bm_kin_index(const struct bm_kin *kin, const char *path)
+{
+    struct stat st;
+
+    for (size_t i = 0; path && i < kin->n; i++)
+        if (kin->list[i].layer.path && !strcmp(kin->list[i].layer.path, path))
+            return (int)i;
+    if (!path || stat(path, &st) < 0)
+        return -1;
+    for (size_t i = 0; i < kin->n; i++)
+        if (kin->list[i].there && kin->list[i].dev == st.st_dev &&
+            kin->list[i].ino == st.st_ino)
+            return (int)i;
+    return -1;
+}
+
+int bm_kin_top(const struct bm_kin *kin, const struct bm_domain *domain,
+               size_t disk)
+{
+    const struct bm_chain *chain = &domain->disks[disk].chain;
+
+    return chain->n ? bm_kin_index(kin, chain->layers[0].path) : -1;
+}
+
+int bm_kin_child(const struct bm_kin *kin, int i, int after)
+{
+    for (size_t k = (size_t)(after + 1); k < kin->n; k++)
+        if (kin->list[k].below == i)
+            return (int)k;
+    return -1;
+}
+
+size_t bm_kin_children(const struct bm_kin *kin, int i)
+{
+    size_t n = 0;
+
+    for (int k = bm_kin_child(kin, i, -1); k >= 0; k = bm_kin_child(kin, i, k))
+        n++;
+    return n;
+}
+
+size_t bm_kin_depth(const struct bm_kin *kin, int i)
+{
+    size_t n = 0;
+
+    for (; i >= 0 && n <= kin->n; i = kin->list[i].below)
+        n++;
+    return n;
+}
+
+int bm_kin_chain(const struct bm_kin *kin, int i, struct bm_chain *out)
+{
+    int rc = 0;
+
+    memset(out, 0, sizeof *out);
+    for (; !rc && i >= 0 && out->n <= kin->n; i = kin->list[i].below)
+        rc = bm_chain_add(out, &kin->list[i].layer);
+    out->complete = true;
+    if (rc)
+        bm_chain_clear(out);
+    return rc;
+}
+
+bool bm_kin_is_point(const struct bm_kin *kin, int i,
+                     const struct bm_point *point)
+{
+    for (size_t d = 0; d < point->n_disks; d++)
+        if (point->disks[d].external && point->disks[d].image.n &&
+            bm_kin_index(kin, point->disks[d].image.layers[0].path) == i)
+            return true;
+    return false;
+}
+
+/* --- adding --- */
+
+static int fill(struct bm_kin_image *image, const struct bm_layer *layer,
+                int disk)
+{
+    struct stat st;
+
+    memset(image, 0, sizeof *image);
+    image->layer = *layer;
+    image->layer.path = layer->path ? strdup(layer->path) : NULL;
+    image->layer.format = layer->format ? strdup(layer->format) : NULL;
+    image->below = -1;
+    image->disk = disk;
+    /* over a network: nobody can look from here */
+    image->there =
+        layer->type != BM_SOURCE_FILE && layer->type != BM_SOURCE_BLOCK;
+    if (!image->there && layer->path && stat(layer->path, &st) == 0) {
+        image->there = true;
+        image->dev = st.st_dev;
+        image->ino = st.st_ino;
+        image->layer.id = bm_file_id(layer->path);
+        image->held = (uint64_t)st.st_blocks * 512;
+    }
+    return (layer->path && !image->layer.path) ||
+                   (layer->format && !image->layer.format)
+               ? -ENOMEM
+               : 0;
+}
+
+int bm_kin_add(struct bm_kin *kin, const struct bm_layer *layer, int disk)
+{
+    struct bm_kin_image *list = realloc(kin->list, (kin->n + 1) * sizeof *list);
+
+    if (!list)
+        return -ENOMEM;
+    kin->list = list;
+    if (fill(&list[kin->n], layer, disk) < 0) {
+        free(list[kin->n].layer.path);
+        free(list[kin->n].layer.format);
+        return -ENOMEM;
+    }
+    return (int)kin->n++;
+}
+
+/* Images and links that are not known yet, as the XML has them. */
+static int add_chain(struct bm_kin *kin, const struct bm_chain *chain, int disk,
+                     bool live)
+{
+    int below = -1;
+
+    for (size_t l = chain->n; l-- > 0;) {
+        const struct bm_layer *layer = &chain->layers[l];
+        int i = bm_kin_index(kin, layer->path);
+
+        if (layer->type == BM_SOURCE_NONE)
+            continue;
+        if (i < 0)
+            i = bm_kin_add(kin, layer, disk);
+        if (i < 0)
+            return i;
+        if (kin->list[i].below < 0)
+            kin->list[i].below = below;
+        kin->list[i].live |= live;
+        below = i;
+    }
+    return 0;
+}
+
+int bm_kin_follow(struct bm_kin *kin, int i, int disk)
+{
+    for (size_t steps = 0; steps < BM_KIN_MAX; steps++) {
+        struct bm_kin_image *image = &kin->list[i];
+        struct bm_error why = BM_ERROR_INIT;
+        struct bm_chain chain = {0};
+        int rc, below;
+
+        if (image->below >= 0 || !image->there || !image->layer.format ||
+            (image->layer.type != BM_SOURCE_FILE &&
+             image->layer.type != BM_SOURCE_BLOCK))
+            return 0;
+        /* it names nothing below: to be readable is all that it can be */
+        if (!strcmp(image->layer.format, "raw") &&
+            access(image->layer.path, R_OK) == 0)
+            return 0;
+        rc = bm_chain_add(&chain, &image->layer);
+        rc = rc ? rc : bm_chain_step(&chain, &why);
+        if (rc < 0 && !image->broken)
+            image->broken = strdup(why.cause[0] ? why.cause : why.what);
+        below = chain.n > 1 ? bm_kin_index(kin, chain.layers[1].path) : -1;
+        if (chain.n > 1 && below < 0)
+            below = bm_kin_add(kin, &chain.layers[1], disk);
+        if (chain.n > 1)
+            kin->list[i].below = below;
+        bm_chain_clear(&chain);
+        if (rc == -ENOMEM || below < 0)
+            return rc == -ENOMEM ? rc : 0;
+        i = below;
+    }
+    return 0;
+}
+
+/* --- the domain's own --- */
+
+static int add_disk(struct bm_kin *kin, const struct bm_domain *domain,
+                    size_t d)
+{
+    const struct bm_disk *disk = &domain->disks[d];
+    int rc = add_chain(kin, &disk->chain, (int)d, domain->active), top;
+
+    if (!rc && domain->active)
+        rc = add_chain(kin, &disk->inactive, (int)d, false);
+    top = rc ? -1 : bm_kin_top(kin, domain, d);
+    if (top >= 0)
+        kin->list[top].top = true;
+    if (top >= 0 && domain->active && disk->inactive.n) {
+        int saved = bm_kin_index(kin, disk->inactive.layers[0].path);
+
+        if (saved >= 0)
+            kin->list[saved].top = true;
+    }
+    /* what a shut-off domain's XML does not say, the headers do */
+    for (size_t i = 0; !rc && i < kin->n; i++)
+        if (kin->list[i].disk == (int)d && kin->list[i].below < 0 &&
+            !(domain->active && disk->chain.complete))
+            rc = bm_kin_follow(kin, (int)i, (int)d);
+    return rc;
+}
+
+static int disk_number(const struct bm_domain *domain, const char *target)
+{
+    for (size_t d = 0; d < domain->n_disks; d++)
+        if (!strcmp(domain->disks[d].target, target))
+            return (int)d;
+    return -1;
+}
+
+/* What the point put on it may be gone, merged or left: then there is no such
+ * file, and nothing to add. */
+static int add_overlay(struct bm_kin *kin, const char *path, int d)
+{
+    struct bm_layer layer = {.type = BM_SOURCE_FILE,
+                             .path = (char *)path,
+                             .format = (char *)"qcow2"};
+    struct stat st;
+    int i;
+
+    if (!path || bm_kin_index(kin, path) >= 0 || stat(path, &st) < 0 ||
+        !S_ISREG(st.st_mode))
+        return 0;
+    i = bm_kin_add(kin, &layer, d);
+    return i < 0 ? i : bm_kin_follow(kin, i, d);
+}
+
+static int add_point(struct bm_kin *kin, const struct bm_domain *domain,
+                     const struct bm_point *point)
+{
+    int rc = 0;
+
+    for (size_t k = 0; !rc && k < point->n_disks; k++) {
+        const struct bm_point_disk *disk = &point->disks[k];
+        int d = disk_number(domain, disk->target), i;
+
+        if (!disk->external || !disk->image.n)
+            continue;
+        i = bm_kin_index(kin, disk->image.layers[0].path);
+        if (i < 0)
+            i = bm_kin_add(kin, &disk->image.layers[0], d);
+        rc = i < 0 ? i : bm_kin_follow(kin, i, d);
+        if (!rc)
+            rc = add_overlay(kin, disk->overlay, d);
+    }
+    return rc;
+}
+
+int bm_kin_find(struct bm_connection *conn, struct bm_domain *domain,
+                const struct bm_points *points, bool others, struct bm_kin *out,
+                struct bm_error *err)
+{
+    int rc = 0;
+
+    memset(out, 0, sizeof *out);
+    for (size_t d = 0; !rc && d < domain->n_disks; d++)
+        rc = add_disk(out, domain, d);
+    for (size_t p = 0; !rc && p < points->n; p++)
+        rc = add_point(out, domain, &points->list[p]);
+    if (rc)
+        rc = bm_fail_errno(err, -rc, "cannot list the images of %s",
+                           domain->name);
+    if (!rc && others)
+        rc = bm_kin_add_others(conn, domain, out, err);
+    if (rc)
+        bm_kin_clear(out);
+    return rc;
+}
