@@ -4,14 +4,14 @@
  * A running job listens on a private socket DIR/ID.sock; `job watch`,
  * `job cancel` and others speak to it there. One line asks, one line answers:
  * "status" -> one JSON object of the newest progress; "cancel", "undo",
- * "accept", "pause" and what steer.h reads -> "ok"; "resume" -> "ok", or "not
+ * "accept", "pause" and what limits.h reads -> "ok"; "resume" -> "ok", or "not
  * paused".
  *
  * Threads: the server has a thread of its own; all but start and stop may be
  * called from any.
  */
-#ifndef BM_CONTROL_H
-#define BM_CONTROL_H
+#ifndef BM_CONTROL_CONTROL_SERVER_H
+#define BM_CONTROL_CONTROL_SERVER_H
 
 #include "blockmig/control/limits.h"
 #include "nbd/base/error.h"

@@ -4,8 +4,8 @@
  * What the two sides of the control socket share: its address and its lines.
  * Descriptors are non-blocking; deadlines are bm_now_ms times.
  */
-#ifndef BM_CONTROL_SOCKET_H
-#define BM_CONTROL_SOCKET_H
+#ifndef BM_CONTROL_CONTROL_SOCKET_H
+#define BM_CONTROL_CONTROL_SOCKET_H
 
 #include <pthread.h>
 #include <stddef.h>

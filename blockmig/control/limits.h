@@ -6,8 +6,8 @@
  * the options, whole numbers (bytes a second, bytes, milliseconds) and the
  * factor; 0 is none, or off.
  */
-#ifndef BM_STEER_H
-#define BM_STEER_H
+#ifndef BM_CONTROL_LIMITS_H
+#define BM_CONTROL_LIMITS_H
 
 #include "blockmig/job/job.h"
 

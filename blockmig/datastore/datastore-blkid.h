@@ -4,8 +4,8 @@
  * The file system under a folder, or on a device, as libblkid and the mount
  * table know it. Internal to store.
  */
-#ifndef BM_STORE_BLKID_H
-#define BM_STORE_BLKID_H
+#ifndef BM_DATASTORE_DATASTORE_BLKID_H
+#define BM_DATASTORE_DATASTORE_BLKID_H
 
 #include "blockmig/datastore/datastore.h"
 

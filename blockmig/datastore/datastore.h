@@ -4,8 +4,8 @@
  * A datastore: a directory, a libvirt pool by name, or a block device; its
  * room, and the identity of its file system and device by libblkid.
  */
-#ifndef BM_STORE_H
-#define BM_STORE_H
+#ifndef BM_DATASTORE_DATASTORE_H
+#define BM_DATASTORE_DATASTORE_H
 
 #include "snapshot/libvirt/connection.h"
 

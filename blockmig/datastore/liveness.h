@@ -7,8 +7,8 @@
  *
  * Threads: any; it needs no connection.
  */
-#ifndef BM_ANSWERS_H
-#define BM_ANSWERS_H
+#ifndef BM_DATASTORE_LIVENESS_H
+#define BM_DATASTORE_LIVENESS_H
 
 #include "blockmig/job/job.h"
 

@@ -5,8 +5,8 @@
  * system where the guest writes to one, and where one will be merged. An image
  * with holes takes up to what the overlays over it hold; one without none.
  */
-#ifndef BM_NEEDS_H
-#define BM_NEEDS_H
+#ifndef BM_DATASTORE_SPACE_REQUIRED_H
+#define BM_DATASTORE_SPACE_REQUIRED_H
 
 #include "blockmig/job/job.h"
 

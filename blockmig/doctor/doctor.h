@@ -5,8 +5,8 @@
  * headers of the images, the files and QEMU's locks, side by side. A list of
  * what was found, each with what is safe to do; that part it can do itself.
  */
-#ifndef BM_DOCTOR_H
-#define BM_DOCTOR_H
+#ifndef BM_DOCTOR_DOCTOR_H
+#define BM_DOCTOR_DOCTOR_H
 
 #include "blockmig/job/job-store.h"
 #include "blockmig/preflight/preflight.h"

@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The state machine of move.c, as resume.c starts it.
+ * The state machine of engine.c, as resume.c starts it.
  */
-#ifndef BM_MOVE_MACHINE_H
-#define BM_MOVE_MACHINE_H
+#ifndef BM_ENGINE_ENGINE_PRIVATE_H
+#define BM_ENGINE_ENGINE_PRIVATE_H
 
 #include "blockmig/run/run.h"
 

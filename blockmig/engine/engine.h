@@ -5,8 +5,8 @@
  * done, rolled back, held or needs-recovery; and the same from wherever a
  * dead process left it.
  */
-#ifndef BM_MOVE_H
-#define BM_MOVE_H
+#ifndef BM_ENGINE_ENGINE_H
+#define BM_ENGINE_ENGINE_H
 
 #include "blockmig/control/control-server.h"
 #include "blockmig/job/job-store.h"

@@ -4,8 +4,8 @@
  * Restore points of several domains at one instant: all guests are paused, each
  * under a guard of its own, all transactions are made, all run again.
  */
-#ifndef BM_GROUP_H
-#define BM_GROUP_H
+#ifndef BM_ENGINE_GROUP_H
+#define BM_ENGINE_GROUP_H
 
 #include "blockmig/guard/guard.h"
 #include "blockmig/engine/engine.h"

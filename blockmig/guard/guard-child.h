@@ -5,8 +5,8 @@
  * (SOCK_SEQPACKET): a letter, for BM_GUARD_ARM followed by the state
  * directory and the job's journal, each ended by a NUL.
  */
-#ifndef BM_GUARD_CHILD_H
-#define BM_GUARD_CHILD_H
+#ifndef BM_GUARD_GUARD_CHILD_H
+#define BM_GUARD_GUARD_CHILD_H
 
 #define BM_GUARD_MESSAGE 196608 /* bytes; a journal is far smaller */
 

@@ -5,8 +5,8 @@
  * watches, and DIR/ID.unclean, the mark that the guest ran on the new image
  * before that was frozen: old and new can then not be compared any more.
  */
-#ifndef BM_MARK_H
-#define BM_MARK_H
+#ifndef BM_GUARD_GUARD_FILES_H
+#define BM_GUARD_GUARD_FILES_H
 
 #include "nbd/base/error.h"
 

@@ -7,15 +7,15 @@
  * announced it resumes the guest; after that it first tries to bring the
  * window to its end (pivot what is ready, freeze the new side), because then
  * the two sides are still of one instant. If it must resume without that, it
- * leaves a mark (mark.h) first: the old and the new image can then not
+ * leaves a mark (guard-files.h) first: the old and the new image can then not
  * be compared any more.
  *
  * It resumes only a pause that came after bm_guard_suspending. A kill -9 of
  * the mover in the window leaves a running guest. In the same way it thaws
  * file systems, after bm_guard_freezing.
  */
-#ifndef BM_GUARD_H
-#define BM_GUARD_H
+#ifndef BM_GUARD_GUARD_H
+#define BM_GUARD_GUARD_H
 
 #include "blockmig/job/job.h"
 #include "nbd/base/error.h"

@@ -3,8 +3,8 @@
 /*
  * A freeze: an overlay on every disk of a job, in one transaction.
  */
-#ifndef BM_FREEZE_H
-#define BM_FREEZE_H
+#ifndef BM_GUARD_OVERLAY_TRANSACTION_H
+#define BM_GUARD_OVERLAY_TRANSACTION_H
 
 #include "blockmig/job/job.h"
 #include "snapshot/domain/domain.h"

@@ -5,8 +5,8 @@
  * all disks, then freeze the new side. Used by the mover, by the guard when
  * the mover died, and by recovery; it knows only what the domain shows.
  */
-#ifndef BM_SWITCH_H
-#define BM_SWITCH_H
+#ifndef BM_GUARD_PIVOT_FREEZE_H
+#define BM_GUARD_PIVOT_FREEZE_H
 
 #include "blockmig/job/job.h"
 #include "snapshot/domain/domain.h"
@@ -20,8 +20,9 @@ int bm_stand_look(const struct bm_domain *domain, const struct bm_job *job,
                   struct bm_stand *stand, struct bm_error *err);
 
 /* Before the guest is paused, while no disk stands on its overlay: makes them,
- * so that the pause is shorter, and the guest does not feel them (overlay.h). A
- * resize is refused by libvirt as long as the disks are mirrored. */
+ * so that the pause is shorter, and the guest does not feel them
+ * (overlay-image.h). A resize is refused by libvirt as long as the disks are
+ * mirrored. */
 int bm_switch_prepare(const struct bm_job *job, struct bm_error *err);
 
 /*

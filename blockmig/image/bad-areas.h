@@ -1,12 +1,12 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Bad ranges: what a rescue could not read, by its map (nbd/mapfile.h), and
+ * Bad ranges: what a rescue could not read, by its map (nbd/map/mapfile.h), and
  * which of it an older copy has filled. What was filled stays bad in the map,
  * which is about the source, with a note that says whose bytes are there.
  */
-#ifndef BM_BAD_H
-#define BM_BAD_H
+#ifndef BM_IMAGE_BAD_AREAS_H
+#define BM_IMAGE_BAD_AREAS_H
 
 #include "nbd/compare/compare.h"
 #include "nbd/device/device.h"

@@ -5,8 +5,8 @@
  * that it is about the same bytes. One line of text; callers free it; NULL:
  * out of memory, or why it cannot be told is in err.
  */
-#ifndef BM_IDENTITY_H
-#define BM_IDENTITY_H
+#ifndef BM_IMAGE_FILE_IDENTITY_H
+#define BM_IMAGE_FILE_IDENTITY_H
 
 #include "nbd/base/error.h"
 

@@ -5,8 +5,8 @@
  * QEMU's own "write not shared" lock on every layer, so that nobody changes it
  * while we read.
  */
-#ifndef BM_VIEW_H
-#define BM_VIEW_H
+#ifndef BM_IMAGE_FROZEN_CHAIN_H
+#define BM_IMAGE_FROZEN_CHAIN_H
 
 #include "nbd/map/bitmap.h"
 #include "nbd/device/device.h"

@@ -5,8 +5,8 @@
  * snapshot's metadata, the headers of the images that those name and of those
  * in the same folder, and last QEMU's own lock. Unknown counts as used.
  */
-#ifndef BM_USERS_H
-#define BM_USERS_H
+#ifndef BM_IMAGE_IMAGE_IN_USE_H
+#define BM_IMAGE_IMAGE_IN_USE_H
 
 #include "nbd/base/error.h"
 #include "snapshot/libvirt/connection.h"

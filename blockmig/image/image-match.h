@@ -4,8 +4,8 @@
  * An image that is looked for under whatever name: in XML, and in what the
  * headers of other images say of their backing files.
  */
-#ifndef BM_WANTED_H
-#define BM_WANTED_H
+#ifndef BM_IMAGE_IMAGE_MATCH_H
+#define BM_IMAGE_IMAGE_MATCH_H
 
 #include "nbd/base/paths.h"
 

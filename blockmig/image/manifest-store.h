@@ -8,8 +8,8 @@
  * STATE/manifests/UUID/KEY.manifest and KEY.json; the key is a digest of the
  * path.
  */
-#ifndef BM_VAULT_H
-#define BM_VAULT_H
+#ifndef BM_IMAGE_MANIFEST_STORE_H
+#define BM_IMAGE_MANIFEST_STORE_H
 
 #include "nbd/digest/manifest.h"
 

@@ -13,8 +13,8 @@
  * cluster of which some parts are there and some are not. So the strategy pull
  * lets libvirt make its image, and disks with copy_on_read are refused.
  */
-#ifndef BM_OVERLAY_H
-#define BM_OVERLAY_H
+#ifndef BM_IMAGE_OVERLAY_IMAGE_H
+#define BM_IMAGE_OVERLAY_IMAGE_H
 
 #include "nbd/base/error.h"
 #include "snapshot/domain/chain.h"

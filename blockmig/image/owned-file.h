@@ -4,8 +4,8 @@
  * The files a move makes and takes away. A file is deleted only when it is
  * provably ours.
  */
-#ifndef BM_FILES_H
-#define BM_FILES_H
+#ifndef BM_IMAGE_OWNED_FILE_H
+#define BM_IMAGE_OWNED_FILE_H
 
 #include "nbd/base/error.h"
 

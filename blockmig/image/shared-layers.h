@@ -5,8 +5,8 @@
  * or a branch of the snapshot tree of the same one, or a file beside them. Such
  * a layer cannot be taken away from where it is.
  */
-#ifndef BM_SHARING_H
-#define BM_SHARING_H
+#ifndef BM_IMAGE_SHARED_LAYERS_H
+#define BM_IMAGE_SHARED_LAYERS_H
 
 #include "snapshot/domain/domain.h"
 

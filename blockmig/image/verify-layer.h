@@ -6,8 +6,8 @@
  * everything else: without locks, so that nobody waits for it, and given up
  * when a job begins.
  */
-#ifndef BM_VERIFY_H
-#define BM_VERIFY_H
+#ifndef BM_IMAGE_VERIFY_LAYER_H
+#define BM_IMAGE_VERIFY_LAYER_H
 
 #include "blockmig/image/manifest-store.h"
 #include "nbd/compare/compare.h"

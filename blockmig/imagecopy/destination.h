@@ -5,8 +5,8 @@
  * block device or an NBD export, which are written in place. And the names of
  * what stands beside it meanwhile.
  */
-#ifndef BM_LANDING_H
-#define BM_LANDING_H
+#ifndef BM_IMAGECOPY_DESTINATION_H
+#define BM_IMAGECOPY_DESTINATION_H
 
 #include "blockmig/imagecopy/image-copy.h"
 

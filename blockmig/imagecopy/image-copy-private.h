@@ -3,8 +3,8 @@
 /*
  * One transfer at work, for the files transfer*.c.
  */
-#ifndef BM_TRANSFER_PARTS_H
-#define BM_TRANSFER_PARTS_H
+#ifndef BM_IMAGECOPY_IMAGE_COPY_PRIVATE_H
+#define BM_IMAGECOPY_IMAGE_COPY_PRIVATE_H
 
 #include "blockmig/imagecopy/destination.h"
 #include "blockmig/imagecopy/resume-state.h"

@@ -8,8 +8,8 @@
  *
  * Threads: one; the copy itself runs its workers.
  */
-#ifndef BM_TRANSFER_H
-#define BM_TRANSFER_H
+#ifndef BM_IMAGECOPY_IMAGE_COPY_H
+#define BM_IMAGECOPY_IMAGE_COPY_H
 
 #include "nbd/compare/compare.h"
 #include "nbd/digest/digest.h"

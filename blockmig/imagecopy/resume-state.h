@@ -1,12 +1,12 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * How far a copy has come: a mapfile (nbd/mapfile.h) whose finished areas are
- * on the target durably, with the identities of both sides and a checksum in
- * its notes. Replaced atomically.
+ * How far a copy has come: a mapfile (nbd/map/mapfile.h) whose finished areas
+ * are on the target durably, with the identities of both sides and a checksum
+ * in its notes. Replaced atomically.
  */
-#ifndef BM_TRANSFER_STATE_H
-#define BM_TRANSFER_STATE_H
+#ifndef BM_IMAGECOPY_RESUME_STATE_H
+#define BM_IMAGECOPY_RESUME_STATE_H
 
 #include "nbd/map/bitmap.h"
 #include "nbd/map/mapfile.h"

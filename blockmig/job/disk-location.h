@@ -5,8 +5,8 @@
  * a running domain, from the inactive XML and the image headers of a
  * shut-off one.
  */
-#ifndef BM_SITUATION_H
-#define BM_SITUATION_H
+#ifndef BM_JOB_DISK_LOCATION_H
+#define BM_JOB_DISK_LOCATION_H
 
 #include "blockmig/job/job.h"
 #include "snapshot/domain/domain.h"

@@ -6,8 +6,8 @@
  * the next one of a list, by commas) the process stops itself (SIGSTOP).
  * docs/testing.md lists them.
  */
-#ifndef BM_POINT_H
-#define BM_POINT_H
+#ifndef BM_JOB_FAILPOINT_H
+#define BM_JOB_FAILPOINT_H
 
 /* name: "STATE" or "STATE.STEP". */
 void bm_point(const char *name);

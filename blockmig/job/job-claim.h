@@ -5,8 +5,8 @@
  * the same thing: the domain's disk, and the image files by every name that
  * one might know them by. A store holds each key at most once.
  */
-#ifndef BM_JOB_CLAIM_H
-#define BM_JOB_CLAIM_H
+#ifndef BM_JOB_JOB_CLAIM_H
+#define BM_JOB_JOB_CLAIM_H
 
 #include "blockmig/job/job.h"
 

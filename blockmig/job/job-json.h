@@ -5,8 +5,8 @@
  * job-json-read.c reads), so that what is written is what is read; a new
  * field of struct bm_job is one line in job-json.c.
  */
-#ifndef BM_JOB_JSON_H
-#define BM_JOB_JSON_H
+#ifndef BM_JOB_JOB_JSON_H
+#define BM_JOB_JOB_JSON_H
 
 #include "blockmig/job/job.h"
 

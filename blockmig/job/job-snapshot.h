@@ -5,8 +5,8 @@
  * layers that go down into the one below them. In the journal, as all of a
  * job.
  */
-#ifndef BM_JOB_SNAPSHOT_H
-#define BM_JOB_SNAPSHOT_H
+#ifndef BM_JOB_JOB_SNAPSHOT_H
+#define BM_JOB_JOB_SNAPSHOT_H
 
 #include "nbd/digest/digest.h"
 #include "snapshot/domain/chain.h"

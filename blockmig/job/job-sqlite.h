@@ -4,8 +4,8 @@
  * Between job-sqlite-open.c (opening and its checks), job-sqlite-db.c (errors
  * and statements) and job-sqlite.c (the operations). Nobody else includes it.
  */
-#ifndef BM_JOB_SQLITE_H
-#define BM_JOB_SQLITE_H
+#ifndef BM_JOB_JOB_SQLITE_H
+#define BM_JOB_JOB_SQLITE_H
 
 #include "blockmig/job/job-store-ops.h"
 

@@ -4,8 +4,8 @@
  * What a backend of the job store offers to job-store.c. The contract of
  * each operation is that of the function of its name in job-store.h.
  */
-#ifndef BM_JOB_STORE_OPS_H
-#define BM_JOB_STORE_OPS_H
+#ifndef BM_JOB_JOB_STORE_OPS_H
+#define BM_JOB_JOB_STORE_OPS_H
 
 #include "blockmig/job/job-store.h"
 

@@ -7,8 +7,8 @@
  *
  * Threads: one store handle, one thread at a time.
  */
-#ifndef BM_JOB_STORE_H
-#define BM_JOB_STORE_H
+#ifndef BM_JOB_JOB_STORE_H
+#define BM_JOB_JOB_STORE_H
 
 #include "blockmig/job/job.h"
 

@@ -5,8 +5,8 @@
  * journal: everything a later
  * process needs to go on or go back after a kill -9.
  */
-#ifndef BM_JOB_H
-#define BM_JOB_H
+#ifndef BM_JOB_JOB_H
+#define BM_JOB_JOB_H
 
 #include "blockmig/job/job-snapshot.h"
 #include "nbd/base/error.h"
@@ -105,7 +105,8 @@ struct bm_job_disk {
     int64_t image_ns;   /* when the new image was last written by us (mtime) */
     int64_t changed_ns; /* and its ctime then, which nobody can set back */
     int64_t below_ns;   /* of the image below an overlay that only QEMU knows
-                         * (lost.h): when it was last written to; 0: unknown */
+                         * (orphan-overlay.h): when it was last written to; 0:
+                         * unknown */
     int64_t source_ns;  /* cold: when the chain was last changed; 0: unknown */
     uint64_t repaired;  /* bytes that had to be written twice */
     bool merge_proven;  /* the bridge is in the new image: that was read back */
@@ -214,8 +215,8 @@ const char *bm_job_new_top(const struct bm_job *job,
 char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
                    int n);
 
-/* The number of the uppermost one that the disk stands on; 0: it stands on none.
- * (A merge takes the lower ones away, so they need not begin with 1.) */
+/* The number of the uppermost one that the disk stands on; 0: it stands on
+ * none. (A merge takes the lower ones away, so they need not begin with 1.) */
 int bm_job_front_number(const struct bm_job_disk *disk);
 
 /* Eight hex digits in lower case: what may become part of a file name. */

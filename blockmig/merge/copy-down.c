@@ -8,7 +8,7 @@
  * Whole digest blocks are read, through the base where a layer holds parts of
  * one: only those parts are written. What is read of a base that is being
  * written to may be wrong, then the digest is too, and the proof reads all
- * again (merge-proof.c).
+ * again (verify.c).
  *
  * What is left to qemu-img: a base that must grow; layers that hold parts
  * smaller than BM_SPARSE.

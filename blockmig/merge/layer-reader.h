@@ -4,8 +4,8 @@
  * What proofs of merges share: the layers, or what took them, read in a thread
  * of a low priority, at the pace of the job.
  */
-#ifndef BM_MERGE_READING_H
-#define BM_MERGE_READING_H
+#ifndef BM_MERGE_LAYER_READER_H
+#define BM_MERGE_LAYER_READER_H
 
 #include "blockmig/datastore/liveness.h"
 #include "blockmig/merge/merge.h"

@@ -6,8 +6,8 @@
  * is proven, then whatever named them names what took them, and they go. Each
  * part looks at what is there, and can be done again.
  */
-#ifndef BM_MERGE_H
-#define BM_MERGE_H
+#ifndef BM_MERGE_MERGE_H
+#define BM_MERGE_MERGE_H
 
 #include "blockmig/run/run.h"
 

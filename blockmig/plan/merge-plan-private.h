@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A merge in the planning, for the files merge-choose.c and merge-plan.c.
+ * A merge in the planning, for the files merge-select.c and merge-plan.c.
  */
-#ifndef BM_MERGE_PARTS_H
-#define BM_MERGE_PARTS_H
+#ifndef BM_PLAN_MERGE_PLAN_PRIVATE_H
+#define BM_PLAN_MERGE_PLAN_PRIVATE_H
 
 #include "blockmig/plan/merge-plan.h"
 

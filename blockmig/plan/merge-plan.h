@@ -4,8 +4,8 @@
  * What a snapshot command will do to restore points and images, written into a
  * bm_job that is not stored yet. It looks, and touches nothing.
  */
-#ifndef BM_MERGE_PLAN_H
-#define BM_MERGE_PLAN_H
+#ifndef BM_PLAN_MERGE_PLAN_H
+#define BM_PLAN_MERGE_PLAN_H
 
 #include "blockmig/job/job.h"
 #include "snapshot/tree/image-tree.h"

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The plan's part on chains: which layers get an image of their own, which stay
- * where they are, how each is made, and their names. Internal to plan.c.
+ * where they are, how each is made, and their names. Internal to move-plan.c.
  */
-#ifndef BM_PLAN_CHAIN_H
-#define BM_PLAN_CHAIN_H
+#ifndef BM_PLAN_MOVE_PLAN_CHAIN_H
+#define BM_PLAN_MOVE_PLAN_CHAIN_H
 
 #include "blockmig/plan/move-plan.h"
 

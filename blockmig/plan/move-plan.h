@@ -4,8 +4,8 @@
  * What will be done: the disks chosen, the strategy, the target's names and
  * formats, written into a bm_job that is not stored yet.
  */
-#ifndef BM_PLAN_H
-#define BM_PLAN_H
+#ifndef BM_PLAN_MOVE_PLAN_H
+#define BM_PLAN_MOVE_PLAN_H
 
 #include "blockmig/job/job.h"
 #include "blockmig/datastore/datastore.h"

@@ -6,8 +6,8 @@
  * switch. On the target from the freeze to the end the guest needs both
  * stores, and going back needs a source that takes writes again.
  */
-#ifndef BM_PLACE_H
-#define BM_PLACE_H
+#ifndef BM_PLAN_OVERLAY_PLACEMENT_H
+#define BM_PLAN_OVERLAY_PLACEMENT_H
 
 #include "blockmig/plan/move-plan.h"
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What the plans of snapshot create and revert share: snapshot-plan.c. */
-#ifndef BM_SNAPSHOT_PLAN_PARTS_H
-#define BM_SNAPSHOT_PLAN_PARTS_H
+#ifndef BM_PLAN_SNAPSHOT_PLAN_PRIVATE_H
+#define BM_PLAN_SNAPSHOT_PLAN_PRIVATE_H
 
 #include "blockmig/plan/snapshot-plan.h"
 

@@ -4,8 +4,8 @@
  * What `snapshot create` and `snapshot revert` will do, written into a bm_job
  * that is not stored yet. It looks, and touches nothing.
  */
-#ifndef BM_SNAPSHOT_PLAN_H
-#define BM_SNAPSHOT_PLAN_H
+#ifndef BM_PLAN_SNAPSHOT_PLAN_H
+#define BM_PLAN_SNAPSHOT_PLAN_H
 
 #include "blockmig/job/job.h"
 #include "blockmig/preflight/preflight.h"

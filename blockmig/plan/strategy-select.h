@@ -3,8 +3,8 @@
 /*
  * Which strategy a move gets, and why.
  */
-#ifndef BM_CHOOSE_H
-#define BM_CHOOSE_H
+#ifndef BM_PLAN_STRATEGY_SELECT_H
+#define BM_PLAN_STRATEGY_SELECT_H
 
 #include "blockmig/plan/move-plan.h"
 

@@ -148,7 +148,7 @@ static int check_header(const struct bm_looking *look,
     else if (info.data_file)
         rc = BM_REFUSED(look, "data-file", plan->target, "leave the disk out",
                         "%s has an external data file", layer->path);
-    /* libvirt makes the new image of the same kind; see overlay.h */
+    /* libvirt makes the new image of the same kind; see overlay-image.h */
     else if (look->job->strategy == BM_STRATEGY_PULL && info.options &&
              strstr(info.options, "extended_l2=on"))
         rc = BM_REFUSED(look, "extended-l2", plan->target,

@@ -5,8 +5,8 @@
  * room and the target. Internal to preflight.c. Each adds its checks; -ENOMEM
  * or another errno only when the list could not be made.
  */
-#ifndef BM_PREFLIGHT_PARTS_H
-#define BM_PREFLIGHT_PARTS_H
+#ifndef BM_PREFLIGHT_PREFLIGHT_PRIVATE_H
+#define BM_PREFLIGHT_PREFLIGHT_PRIVATE_H
 
 #include "blockmig/preflight/preflight.h"
 

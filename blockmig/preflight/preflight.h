@@ -4,8 +4,8 @@
  * The list of checks before a move, each with a verdict and a remedy. It
  * looks and never touches. Rows: libvirt.md section 6, and design.md.
  */
-#ifndef BM_PREFLIGHT_H
-#define BM_PREFLIGHT_H
+#ifndef BM_PREFLIGHT_PREFLIGHT_H
+#define BM_PREFLIGHT_PREFLIGHT_H
 
 #include "blockmig/job/job.h"
 #include "blockmig/datastore/datastore.h"

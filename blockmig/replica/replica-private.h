@@ -3,8 +3,8 @@
 /*
  * A stage at work, for the files stage*.c.
  */
-#ifndef BM_STAGE_PARTS_H
-#define BM_STAGE_PARTS_H
+#ifndef BM_REPLICA_REPLICA_PRIVATE_H
+#define BM_REPLICA_REPLICA_PRIVATE_H
 
 #include "blockmig/replica/replica.h"
 #include "blockmig/image/frozen-chain.h"

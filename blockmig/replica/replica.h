@@ -9,8 +9,8 @@
  *
  * Threads: one; the copy runs its workers.
  */
-#ifndef BM_STAGE_H
-#define BM_STAGE_H
+#ifndef BM_REPLICA_REPLICA_H
+#define BM_REPLICA_REPLICA_H
 
 #include "nbd/digest/digest.h"
 #include "nbd/thread/rate-limit.h"

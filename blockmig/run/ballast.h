@@ -7,8 +7,8 @@
  *
  * It is called .blockmig-ID-ballast: found by its name again, and ours by it.
  */
-#ifndef BM_BALLAST_H
-#define BM_BALLAST_H
+#ifndef BM_RUN_BALLAST_H
+#define BM_RUN_BALLAST_H
 
 #include "blockmig/run/run.h"
 

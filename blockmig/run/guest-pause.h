@@ -5,8 +5,8 @@
  * ended over a libvirtd that dies meanwhile, and measured by the host's clock
  * (a suspended guest's own clock stands still).
  */
-#ifndef BM_PAUSE_H
-#define BM_PAUSE_H
+#ifndef BM_RUN_GUEST_PAUSE_H
+#define BM_RUN_GUEST_PAUSE_H
 
 #include "blockmig/run/run.h"
 

@@ -18,8 +18,8 @@
  *
  * Threads: any.
  */
-#ifndef BM_PACE_H
-#define BM_PACE_H
+#ifndef BM_RUN_LATENCY_CONTROL_H
+#define BM_RUN_LATENCY_CONTROL_H
 
 #include "snapshot/domain/block-stats.h"
 

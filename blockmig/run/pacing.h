@@ -6,8 +6,8 @@
  *
  * Threads: that of the mover.
  */
-#ifndef BM_PACER_H
-#define BM_PACER_H
+#ifndef BM_RUN_PACING_H
+#define BM_RUN_PACING_H
 
 #include "blockmig/run/run.h"
 #include "blockmig/run/latency-control.h"
@@ -29,7 +29,7 @@ void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
 bool bm_pacer_spares(const struct bm_pacer *pacer);
 
 /* The guest may write to other images now: those of ours are written behind
- * (behind.h), if it is to be spared. */
+ * (writeback.h), if it is to be spared. */
 void bm_pacer_follow(struct bm_pacer *pacer, struct bm_mover *m);
 /* Nothing is copied for a long time: no more writing behind, until the next
  * bm_pacer_follow. Accepts NULL. */

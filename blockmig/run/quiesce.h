@@ -9,8 +9,8 @@
  * The switch needs none of it: the guest is suspended there, and both sides
  * hold what it had written, its own caches with it.
  */
-#ifndef BM_QUIESCE_H
-#define BM_QUIESCE_H
+#ifndef BM_RUN_QUIESCE_H
+#define BM_RUN_QUIESCE_H
 
 #include "blockmig/run/run.h"
 

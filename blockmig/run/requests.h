@@ -8,8 +8,8 @@
  * job; in all other states the work is brought to its end, and a pause that
  * was asked for begins in the next state that can stand still.
  */
-#ifndef BM_HEED_H
-#define BM_HEED_H
+#ifndef BM_RUN_REQUESTS_H
+#define BM_RUN_REQUESTS_H
 
 #include "blockmig/run/run.h"
 

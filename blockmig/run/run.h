@@ -6,8 +6,8 @@
  *
  * Threads: the moving thread only.
  */
-#ifndef BM_MOVER_H
-#define BM_MOVER_H
+#ifndef BM_RUN_RUN_H
+#define BM_RUN_RUN_H
 
 #include "blockmig/engine/engine.h"
 #include "snapshot/blockjob/blockjob.h"
@@ -15,7 +15,7 @@
 
 struct bm_pacer;
 
-/* What the watch over the room of our overlays has found (room.h). */
+/* What the watch over the room of our overlays has found (space-watch.h). */
 enum bm_room {
     BM_ROOM_WATCHED,
     BM_ROOM_STOP,    /* too little: back, or on without any waiting */

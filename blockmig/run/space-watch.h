@@ -9,8 +9,8 @@
  *
  * Threads: that of the mover.
  */
-#ifndef BM_ROOM_H
-#define BM_ROOM_H
+#ifndef BM_RUN_SPACE_WATCH_H
+#define BM_RUN_SPACE_WATCH_H
 
 #include "blockmig/run/run.h"
 

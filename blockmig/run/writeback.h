@@ -10,8 +10,8 @@
  *
  * Threads: one caller at a time; the work is done by a thread of its own.
  */
-#ifndef BM_BEHIND_H
-#define BM_BEHIND_H
+#ifndef BM_RUN_WRITEBACK_H
+#define BM_RUN_WRITEBACK_H
 
 #include <stddef.h>
 

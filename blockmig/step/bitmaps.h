@@ -6,8 +6,8 @@
  * one, and libvirt's next incremental backup takes all of them together. What
  * we copy beside QEMU brings none of that along.
  */
-#ifndef BM_BITMAPS_H
-#define BM_BITMAPS_H
+#ifndef BM_STEP_BITMAPS_H
+#define BM_STEP_BITMAPS_H
 
 #include "blockmig/run/run.h"
 

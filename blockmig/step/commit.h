@@ -6,8 +6,8 @@
  * and a shut-off one (qemu-img), and both from wherever a dead process left
  * them. No write of the guest is lost on either way.
  */
-#ifndef BM_COMMIT_H
-#define BM_COMMIT_H
+#ifndef BM_STEP_COMMIT_H
+#define BM_STEP_COMMIT_H
 
 #include "blockmig/run/run.h"
 

@@ -4,8 +4,8 @@
  * Internal snapshots that somebody has made while the guest stood on an
  * overlay of ours: they are in that file, RAM and all, and go with it.
  */
-#ifndef BM_INNER_H
-#define BM_INNER_H
+#ifndef BM_STEP_INTERNAL_SNAPSHOTS_H
+#define BM_STEP_INTERNAL_SNAPSHOTS_H
 
 #include "blockmig/job/job.h"
 

@@ -11,8 +11,8 @@
  * were seen to name it since. Until then it counts as in use as long as QEMU
  * has it open, and is not removed while it holds anything.
  */
-#ifndef BM_LOST_H
-#define BM_LOST_H
+#ifndef BM_STEP_ORPHAN_OVERLAY_H
+#define BM_STEP_ORPHAN_OVERLAY_H
 
 #include "blockmig/run/run.h"
 

@@ -3,8 +3,8 @@
 /*
  * The overlays of one freeze under suspicion, for the files lost*.c.
  */
-#ifndef BM_LOST_PARTS_H
-#define BM_LOST_PARTS_H
+#ifndef BM_STEP_ORPHAN_PRIVATE_H
+#define BM_STEP_ORPHAN_PRIVATE_H
 
 #include "blockmig/step/orphan-overlay.h"
 

@@ -5,8 +5,8 @@
  * One instant for all disks, so that the old image and the frozen new one
  * can be compared afterwards (design.md section 3, step 5).
  */
-#ifndef BM_WINDOW_H
-#define BM_WINDOW_H
+#ifndef BM_STEP_PIVOT_WINDOW_H
+#define BM_STEP_PIVOT_WINDOW_H
 
 #include "blockmig/run/run.h"
 

@@ -4,8 +4,8 @@
  * What libvirt knows of the domain's snapshots is made true again when the
  * layers of their disks have moved.
  */
-#ifndef BM_CARRY_H
-#define BM_CARRY_H
+#ifndef BM_STEP_SNAPSHOT_METADATA_H
+#define BM_STEP_SNAPSHOT_METADATA_H
 
 #include "blockmig/run/run.h"
 

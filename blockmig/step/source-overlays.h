@@ -6,8 +6,8 @@
  * transaction for all disks, in the journal before it is asked for; a disk's
  * `source` always is the chain that it stands on.
  */
-#ifndef BM_FRONTS_H
-#define BM_FRONTS_H
+#ifndef BM_STEP_SOURCE_OVERLAYS_H
+#define BM_STEP_SOURCE_OVERLAYS_H
 
 #include "blockmig/run/run.h"
 

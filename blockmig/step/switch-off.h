@@ -5,8 +5,8 @@
  * copied until the saved XML names the new ones. A kill lets go of them; then
  * the guest may have run since.
  */
-#ifndef BM_SWITCH_OFF_H
-#define BM_SWITCH_OFF_H
+#ifndef BM_STEP_SWITCH_OFF_H
+#define BM_STEP_SWITCH_OFF_H
 
 #include "blockmig/run/run.h"
 

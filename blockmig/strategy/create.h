@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The making of one restore point, in parts, so that those of several domains
- * can be made at one instant (group.h). strategy-create.c.
+ * can be made at one instant (group.h). create.c.
  */
-#ifndef BM_CREATE_H
-#define BM_CREATE_H
+#ifndef BM_STRATEGY_CREATE_H
+#define BM_STRATEGY_CREATE_H
 
 #include "blockmig/run/run.h"
 

@@ -5,8 +5,8 @@
  * all that the source holds goes up into it. A disk whose pull has ended is on
  * its new image alone; while none is, all of them can go back.
  */
-#ifndef BM_PULL_H
-#define BM_PULL_H
+#ifndef BM_STRATEGY_PULL_STEPS_H
+#define BM_STRATEGY_PULL_STEPS_H
 
 #include "blockmig/run/run.h"
 

@@ -1,11 +1,11 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Steps of the staged move, for strategy-staged.c; the first half is for every
- * strategy that copies with our own engine (stage.h).
+ * Steps of the staged move, for staged.c; the first half is for every
+ * strategy that copies with our own engine (replica.h).
  */
-#ifndef BM_STAGED_H
-#define BM_STAGED_H
+#ifndef BM_STRATEGY_STAGED_PRIVATE_H
+#define BM_STRATEGY_STAGED_PRIVATE_H
 
 #include "blockmig/datastore/liveness.h"
 #include "blockmig/run/run.h"
@@ -98,7 +98,7 @@ int bm_staged_doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
 
 /* --- staged alone --- */
 
-/* The states copying, proving and iterating (staged-rounds.c). */
+/* The states copying, proving and iterating (staged-iterate.c). */
 int bm_staged_copy(struct bm_mover *m, struct bm_error *err);
 int bm_staged_prove_views(struct bm_mover *m, struct bm_error *err);
 int bm_staged_iterate(struct bm_mover *m, struct bm_error *err);

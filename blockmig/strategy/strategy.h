@@ -6,8 +6,8 @@
  * after its state is in the journal. Work that leads elsewhere than to the next
  * state enters that itself and returns -EAGAIN.
  */
-#ifndef BM_STRATEGY_H
-#define BM_STRATEGY_H
+#ifndef BM_STRATEGY_STRATEGY_H
+#define BM_STRATEGY_STRATEGY_H
 
 #include "blockmig/run/run.h"
 
@@ -24,7 +24,8 @@ struct bm_strategy_ops {
     int (*converge)(struct bm_mover *m, struct bm_error *err);
     int (*switch_over)(struct bm_mover *m, struct bm_error *err);
     int (*prove_rest)(struct bm_mover *m, struct bm_error *err);
-    int (*settle)(struct bm_mover *m, struct bm_error *err); /* NULL: a move's */
+    int (*settle)(struct bm_mover *m,
+                  struct bm_error *err); /* NULL: a move's */
     int (*consolidate)(struct bm_mover *m, struct bm_error *err);
     int (*undo)(struct bm_mover *m, struct bm_error *err);
     /* The ends of every strategy; NULL: those of a move. */

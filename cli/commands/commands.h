@@ -3,8 +3,8 @@
 /*
  * What the files of cli/ share: one invocation, and the table of commands.
  */
-#ifndef CLI_CLI_H
-#define CLI_CLI_H
+#ifndef CLI_COMMANDS_COMMANDS_H
+#define CLI_COMMANDS_COMMANDS_H
 
 #include "cli/options/options.h"
 #include "nbd/base/error.h"

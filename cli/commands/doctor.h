@@ -5,8 +5,8 @@
  * doctor-host.c (what concerns this host). A check that finds something that
  * is good to know but no trouble is BM_OK with a text that says so.
  */
-#ifndef CLI_DOCTOR_H
-#define CLI_DOCTOR_H
+#ifndef CLI_COMMANDS_DOCTOR_H
+#define CLI_COMMANDS_DOCTOR_H
 
 #include "blockmig/preflight/preflight.h"
 #include "cli/commands/commands.h"

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* --help, made from the tables of commands and options. */
-#ifndef CLI_HELP_H
-#define CLI_HELP_H
+#ifndef CLI_COMMANDS_HELP_H
+#define CLI_COMMANDS_HELP_H
 
 #include "cli/commands/commands.h"
 

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The verify of frozen layers, for the commands that make or check manifests.
  */
-#ifndef CLI_VERIFY_H
-#define CLI_VERIFY_H
+#ifndef CLI_COMMANDS_VERIFY_H
+#define CLI_COMMANDS_VERIFY_H
 
 #include "cli/session/snapshot-context.h"
 #include "cli/session/session.h"

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The table of options: options.c parses by it, options-help.c prints it. */
-#ifndef CLI_OPTION_TABLE_H
-#define CLI_OPTION_TABLE_H
+#ifndef CLI_OPTIONS_OPTION_TABLE_H
+#define CLI_OPTIONS_OPTION_TABLE_H
 
 #include "cli/options/options.h"
 

@@ -4,8 +4,8 @@
  * The options of all commands: one table (options.c), from which parsing,
  * --help and --long-options are made. A value is checked before it is stored.
  */
-#ifndef CLI_OPTIONS_H
-#define CLI_OPTIONS_H
+#ifndef CLI_OPTIONS_OPTIONS_H
+#define CLI_OPTIONS_OPTIONS_H
 
 #include "nbd/base/error.h"
 

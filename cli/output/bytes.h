@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What the commands on bytes share: progress, and Ctrl-C. */
-#ifndef CLI_BYTES_H
-#define CLI_BYTES_H
+#ifndef CLI_OUTPUT_BYTES_H
+#define CLI_OUTPUT_BYTES_H
 
 #include "cli/commands/commands.h"
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A list of checks as it is shown: preflight's, and the doctor's. */
-#ifndef CLI_CHECKS_H
-#define CLI_CHECKS_H
+#ifndef CLI_OUTPUT_CHECKS_H
+#define CLI_OUTPUT_CHECKS_H
 
 #include "blockmig/preflight/preflight.h"
 

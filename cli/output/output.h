@@ -4,10 +4,10 @@
  * Everything that blockmig writes. Standard output: what was asked for, the
  * progress of a long command, or JSON. Standard error: errors, and they only
  * in cli_output_error. Used by the main thread alone, or by its watch when it
- * stands still (cli/watch.h).
+ * stands still (cli/session/store-watchdog.h).
  */
-#ifndef CLI_OUTPUT_H
-#define CLI_OUTPUT_H
+#ifndef CLI_OUTPUT_OUTPUT_H
+#define CLI_OUTPUT_OUTPUT_H
 
 #include "blockmig/job/job.h"
 #include "blockmig/engine/engine.h"

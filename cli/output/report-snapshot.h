@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* What became of a snapshot command, for people and in JSON. */
-#ifndef CLI_REPORT_SNAPSHOT_H
-#define CLI_REPORT_SNAPSHOT_H
+#ifndef CLI_OUTPUT_REPORT_SNAPSHOT_H
+#define CLI_OUTPUT_REPORT_SNAPSHOT_H
 
 #include "blockmig/job/job.h"
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A job as people and as programs read it. */
-#ifndef CLI_REPORT_H
-#define CLI_REPORT_H
+#ifndef CLI_OUTPUT_REPORT_H
+#define CLI_OUTPUT_REPORT_H
 
 #include "blockmig/job/job.h"
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A table of text whose columns are as wide as they must be. */
-#ifndef CLI_TABLE_H
-#define CLI_TABLE_H
+#ifndef CLI_OUTPUT_TABLE_H
+#define CLI_OUTPUT_TABLE_H
 
 #include <stddef.h>
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* One request to the process that runs a job. */
-#ifndef CLI_ASK_H
-#define CLI_ASK_H
+#ifndef CLI_SESSION_CONTROL_CLIENT_H
+#define CLI_SESSION_CONTROL_CLIENT_H
 
 #include "blockmig/job/job-store.h"
 

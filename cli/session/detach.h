@@ -5,8 +5,8 @@
  * exist; the parent waits on a pipe until the child has claimed the job and
  * preflight has passed, or has failed.
  */
-#ifndef CLI_DETACH_H
-#define CLI_DETACH_H
+#ifndef CLI_SESSION_DETACH_H
+#define CLI_SESSION_DETACH_H
 
 #include "cli/commands/commands.h"
 

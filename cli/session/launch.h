@@ -3,8 +3,8 @@
 /*
  * From a plan to the end of its job: what every command does that makes one.
  */
-#ifndef CLI_LAUNCH_H
-#define CLI_LAUNCH_H
+#ifndef CLI_SESSION_LAUNCH_H
+#define CLI_SESSION_LAUNCH_H
 
 #include "blockmig/preflight/preflight.h"
 #include "cli/commands/commands.h"

@@ -4,8 +4,8 @@
  * What a command holds while it works on a job, and the hooks that a move
  * calls. One owner, one end: cli_session_end in any state of it.
  */
-#ifndef CLI_SESSION_H
-#define CLI_SESSION_H
+#ifndef CLI_SESSION_SESSION_H
+#define CLI_SESSION_SESSION_H
 
 #include "blockmig/control/control-server.h"
 #include "blockmig/guard/guard.h"
@@ -33,7 +33,7 @@ int cli_open_jobs(const struct cli_options *options, bool readonly,
                   struct bm_job_store **out, struct bm_error *err);
 
 /* The guard, while there is one thread only; then the connection, and its watch
- * (cli/watch.h). */
+ * (cli/session/store-watchdog.h). */
 int cli_session_connect(struct cli_session *s, const struct cli *cli,
                         struct bm_error *err);
 /* The run lock of s->job, or of that id, which is then loaded anew: what was

@@ -3,8 +3,8 @@
 /*
  * What the snapshot commands look at: a domain, its restore points, its images.
  */
-#ifndef CLI_PEDIGREE_H
-#define CLI_PEDIGREE_H
+#ifndef CLI_SESSION_SNAPSHOT_CONTEXT_H
+#define CLI_SESSION_SNAPSHOT_CONTEXT_H
 
 #include "cli/commands/commands.h"
 #include "snapshot/tree/image-tree.h"

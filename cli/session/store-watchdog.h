@@ -4,13 +4,13 @@
  * A watch over a command that looks around before it begins anything: it stats
  * and reads a great many files, and would stand still for ever at the first
  * that lies on a store which hangs. So a thread asks them all (blockmig/
- * answers.h) when the looking takes long, and where one does not answer it says
- * so, and ends the process. A job that runs looks after its stores itself.
+ * liveness.h) when the looking takes long, and where one does not answer it
+ * says so, and ends the process. A job that runs looks after its stores itself.
  *
  * Used by the main thread alone.
  */
-#ifndef CLI_WATCH_H
-#define CLI_WATCH_H
+#ifndef CLI_SESSION_STORE_WATCHDOG_H
+#define CLI_SESSION_STORE_WATCHDOG_H
 
 #include "cli/commands/commands.h"
 #include "snapshot/libvirt/connection.h"

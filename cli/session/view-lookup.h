@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The fleeting views of domains: jobs that live as long as their view does. */
-#ifndef CLI_VIEW_H
-#define CLI_VIEW_H
+#ifndef CLI_SESSION_VIEW_LOOKUP_H
+#define CLI_SESSION_VIEW_LOOKUP_H
 
 #include "blockmig/job/job-store.h"
 #include "cli/session/snapshot-context.h"

@@ -4,8 +4,8 @@
  * A file that replaces another one of its name whole, or not at all: written
  * under a temporary name beside it, made durable, then renamed.
  */
-#ifndef BM_REPLACE_H
-#define BM_REPLACE_H
+#ifndef BM_NBD_BASE_ATOMIC_REPLACE_H
+#define BM_NBD_BASE_ATOMIC_REPLACE_H
 
 #include "nbd/base/error.h"
 

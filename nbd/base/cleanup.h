@@ -5,8 +5,8 @@
  * __attribute__((cleanup)). A function uses these or nothing, never a goto
  * ladder beside them. Ownership is handed on with BM_STEAL.
  */
-#ifndef BM_CLEANUP_H
-#define BM_CLEANUP_H
+#ifndef BM_NBD_BASE_CLEANUP_H
+#define BM_NBD_BASE_CLEANUP_H
 
 #include <pthread.h>
 #include <stdio.h>

@@ -10,8 +10,8 @@
  *
  * Threads: an error belongs to the thread that passed it in.
  */
-#ifndef BM_ERROR_H
-#define BM_ERROR_H
+#ifndef BM_NBD_BASE_ERROR_H
+#define BM_NBD_BASE_ERROR_H
 
 #include <stdarg.h>
 

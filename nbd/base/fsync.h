@@ -3,8 +3,8 @@
 /*
  * What must survive a power cut. Threads: any.
  */
-#ifndef BM_SYNC_H
-#define BM_SYNC_H
+#ifndef BM_NBD_BASE_FSYNC_H
+#define BM_NBD_BASE_FSYNC_H
 
 #include "nbd/base/error.h"
 

@@ -4,8 +4,8 @@
  * Names, of files mostly: a set of those that have been seen, and whether two
  * mean the same.
  */
-#ifndef BM_NAMES_H
-#define BM_NAMES_H
+#ifndef BM_NBD_BASE_PATHS_H
+#define BM_NBD_BASE_PATHS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,8 +5,8 @@
  * K, M, G, T are powers of 1024 (design.md section 8). All functions are
  * thread-safe and touch *out only on success.
  */
-#ifndef BM_UNITS_H
-#define BM_UNITS_H
+#ifndef BM_NBD_BASE_UNITS_H
+#define BM_NBD_BASE_UNITS_H
 
 #include <pthread.h>
 #include <stddef.h>

@@ -5,8 +5,8 @@
  *
  * Threads: belongs to one thread, as the lanes do.
  */
-#ifndef BM_SIDES_H
-#define BM_SIDES_H
+#ifndef BM_NBD_COMPARE_COMPARE_EXTENTS_H
+#define BM_NBD_COMPARE_COMPARE_EXTENTS_H
 
 #include "nbd/compare/compare-ledger.h"
 

@@ -7,8 +7,8 @@
  * Threads: a span belongs to one thread, the ledger to whoever holds its
  * owner's lock.
  */
-#ifndef BM_SPAN_H
-#define BM_SPAN_H
+#ifndef BM_NBD_COMPARE_COMPARE_LEDGER_H
+#define BM_NBD_COMPARE_COMPARE_LEDGER_H
 
 #include "nbd/compare/compare.h"
 

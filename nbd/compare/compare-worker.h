@@ -7,8 +7,8 @@
  * Threads: a pair belongs to one thread; several pairs of the same devices
  * run at once, each with its own lane.
  */
-#ifndef BM_PAIR_H
-#define BM_PAIR_H
+#ifndef BM_NBD_COMPARE_COMPARE_WORKER_H
+#define BM_NBD_COMPARE_COMPARE_WORKER_H
 
 #include "nbd/compare/compare-extents.h"
 

@@ -5,8 +5,8 @@
  * in parallel, extents-aware (two zero runs need no reading). All differing
  * ranges are found, not only the first.
  */
-#ifndef BM_COMPARE_H
-#define BM_COMPARE_H
+#ifndef BM_NBD_COMPARE_COMPARE_H
+#define BM_NBD_COMPARE_COMPARE_H
 
 #include "nbd/device/device.h"
 #include "nbd/digest/digest.h"

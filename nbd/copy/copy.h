@@ -6,8 +6,8 @@
  *
  * Threads: handlers are called by workers, one at a time.
  */
-#ifndef BM_COPY_H
-#define BM_COPY_H
+#ifndef BM_NBD_COPY_COPY_H
+#define BM_NBD_COPY_COPY_H
 
 #include "nbd/copy/pipeline.h"
 #include "nbd/digest/manifest.h"

@@ -3,12 +3,12 @@
 /*
  * The ring of pieces of one lane of a flow: each is asked for, digested with
  * others and handed over, and its slot is free again when it was written. For
- * flow-lane.c.
+ * pipeline-worker.c.
  *
  * Threads: each belongs to one thread.
  */
-#ifndef BM_FLOW_RING_H
-#define BM_FLOW_RING_H
+#ifndef BM_NBD_COPY_PIPELINE_QUEUE_H
+#define BM_NBD_COPY_PIPELINE_QUEUE_H
 
 #include "nbd/copy/pipeline.h"
 

@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * One worker's part of a flow: its walk over the spans it is given, by their
- * extents, as fast as the throttle lets it. For flow.c.
+ * extents, as fast as the throttle lets it. For pipeline.c.
  *
  * Threads: each belongs to one thread.
  */
-#ifndef BM_FLOW_LANE_H
-#define BM_FLOW_LANE_H
+#ifndef BM_NBD_COPY_PIPELINE_WORKER_H
+#define BM_NBD_COPY_PIPELINE_WORKER_H
 
 #include "nbd/thread/worker-pool.h"
 #include "nbd/copy/pipeline.h"

@@ -10,8 +10,8 @@
  * Threads: the handlers are called from the workers, each with its lane;
  * progress from the thread that runs the flow.
  */
-#ifndef BM_FLOW_H
-#define BM_FLOW_H
+#ifndef BM_NBD_COPY_PIPELINE_H
+#define BM_NBD_COPY_PIPELINE_H
 
 #include "nbd/map/bitmap.h"
 #include "nbd/device/device.h"

@@ -4,8 +4,8 @@
  * One scan: a device read in parallel and its blocks digested; into a
  * manifest, or against one.
  */
-#ifndef BM_SCAN_H
-#define BM_SCAN_H
+#ifndef BM_NBD_COPY_SCAN_H
+#define BM_NBD_COPY_SCAN_H
 
 #include "nbd/copy/pipeline.h"
 #include "nbd/digest/manifest.h"

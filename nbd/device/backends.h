@@ -4,8 +4,8 @@
  * The kinds of devices, for device.c, which chooses. Each fills struct
  * bm_device and hangs its own ops in. Threads and errors as in device.h.
  */
-#ifndef BM_DEVICE_KINDS_H
-#define BM_DEVICE_KINDS_H
+#ifndef BM_NBD_DEVICE_BACKENDS_H
+#define BM_NBD_DEVICE_BACKENDS_H
 
 #include "nbd/device/device.h"
 

@@ -17,8 +17,8 @@
  * after a wait that failed all requests of that lane are done, with an error,
  * and their buffers are the caller's again.
  */
-#ifndef BM_DEVICE_H
-#define BM_DEVICE_H
+#ifndef BM_NBD_DEVICE_DEVICE_H
+#define BM_NBD_DEVICE_DEVICE_H
 
 #include "nbd/base/error.h"
 #include "nbd/image/qemu-img.h"

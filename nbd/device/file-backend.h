@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * A file or host device, as its own files (device-file*.c) see it: opening in
- * device-file.c, then -read.c, -write.c and -zero.c.
+ * file-backend.c, then -read.c, -write.c and -zero.c.
  *
  * Threads: each lane belongs to one; what they share says how.
  */
-#ifndef BM_DEVICE_FILE_H
-#define BM_DEVICE_FILE_H
+#ifndef BM_NBD_DEVICE_FILE_BACKEND_H
+#define BM_NBD_DEVICE_FILE_BACKEND_H
 
 #include "nbd/device/device.h"
 

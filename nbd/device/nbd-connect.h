@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Reaching an NBD server: from a URI or a connected socket to a libnbd handle
- * that is ready, by a deadline. For link.c; devices use links.
+ * that is ready, by a deadline. For nbd-connection.c; devices use links.
  *
  * Threads: any.
  */
-#ifndef BM_DIAL_H
-#define BM_DIAL_H
+#ifndef BM_NBD_DEVICE_NBD_CONNECT_H
+#define BM_NBD_DEVICE_NBD_CONNECT_H
 
 #include "nbd/base/error.h"
 
@@ -40,8 +40,9 @@ struct bm_facts {
     uint32_t maximum;   /* of a read or write, sane, a multiple of minimum */
     bool read_only, can_zero, can_flush, multi_conn;
     /* reads are to be answered whole: QEMU 7.2 hangs up where a read fails that
-     * it may answer in fragments (nbd/server.c, nbd_co_send_sparse_read). Only
-     * of a server of ours: others may refuse a large one (EOVERFLOW) */
+     * it may answer in fragments (QEMU's nbd/server.c,
+     * nbd_co_send_sparse_read). Only of a server of ours: others may refuse a
+     * large one (EOVERFLOW) */
     bool whole_reads;
     bool has_zero, has_dirty; /* the maps of extents */
 };

@@ -11,8 +11,8 @@
  *
  * Threads: a link is used by one thread at a time.
  */
-#ifndef BM_LINK_H
-#define BM_LINK_H
+#ifndef BM_NBD_DEVICE_NBD_CONNECTION_H
+#define BM_NBD_DEVICE_NBD_CONNECTION_H
 
 #include "nbd/device/device.h"
 #include "nbd/device/nbd-connect.h"
@@ -38,7 +38,7 @@ const struct bm_facts *bm_link_facts(const struct bm_link *link);
 
 /* As the operations of struct bm_device_ops. A ragged write, where the server
  * has a minimum, fails with EINVAL: one lane cannot know what the others write
- * into the rest of its blocks. See ragged.h. */
+ * into the rest of its blocks. See nbd-unaligned.h. */
 int bm_link_submit(struct bm_link *link, struct bm_request *req,
                    struct bm_error *err);
 int64_t bm_link_poll(struct bm_link *link, struct pollfd *pfd);
@@ -58,7 +58,7 @@ int bm_link_write_error(const struct bm_link *link);
  * nothing to flush: 0. */
 int bm_link_flush(struct bm_link *link, struct bm_error *err);
 
-/* As bm_device_extents; link-extents.c. */
+/* As bm_device_extents; nbd-extents.c. */
 int bm_link_extents(struct bm_link *link, enum bm_map map, uint64_t offset,
                     uint64_t len, struct bm_extent *runs, size_t max, size_t *n,
                     struct bm_error *err);

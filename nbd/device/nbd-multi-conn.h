@@ -4,8 +4,8 @@
  * A device whose lanes are links: what an NBD export and an image behind a
  * qemu-nbd of our own have in common.
  */
-#ifndef BM_LANES_H
-#define BM_LANES_H
+#ifndef BM_NBD_DEVICE_NBD_MULTI_CONN_H
+#define BM_NBD_DEVICE_NBD_MULTI_CONN_H
 
 #include "nbd/device/device.h"
 #include "nbd/device/nbd-connection.h"

@@ -1,10 +1,11 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * What link.c (the connection) and link-pieces.c (what is on its wire) share.
+ * What nbd-connection.c (the connection) and nbd-requests.c (what is on its
+ * wire) share.
  */
-#ifndef BM_LINK_PRIVATE_H
-#define BM_LINK_PRIVATE_H
+#ifndef BM_NBD_DEVICE_NBD_PRIVATE_H
+#define BM_NBD_DEVICE_NBD_PRIVATE_H
 
 #include "nbd/device/nbd-connection.h"
 

@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * TLS of a connection to an NBD server: whom it is to trust, and how. For
- * dial.c.
+ * nbd-connect.c.
  *
  * Threads: any.
  */
-#ifndef BM_DIAL_TLS_H
-#define BM_DIAL_TLS_H
+#ifndef BM_NBD_DEVICE_NBD_TLS_H
+#define BM_NBD_DEVICE_NBD_TLS_H
 
 #include "nbd/device/nbd-connect.h"
 

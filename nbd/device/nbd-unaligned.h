@@ -2,15 +2,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Writes that begin or end within a block of a server that takes whole blocks
- * only: the block is read, changed and written back. For lanes.c.
+ * only: the block is read, changed and written back. For nbd-multi-conn.c.
  *
  * Threads: each link is its thread's; the mutex is one for all links of the
  * device, and only one of them changes a block at a time. A write of whole
  * blocks needs no lock: it has no block in common with a ragged one that it
  * does not overlap.
  */
-#ifndef BM_RAGGED_H
-#define BM_RAGGED_H
+#ifndef BM_NBD_DEVICE_NBD_UNALIGNED_H
+#define BM_NBD_DEVICE_NBD_UNALIGNED_H
 
 #include "nbd/device/nbd-connection.h"
 

@@ -10,8 +10,8 @@
  * Threads: a hasher and a root belong to one thread at a time; each thread
  * makes its own, because a shared EVP_MD bounces its reference count.
  */
-#ifndef BM_DIGEST_H
-#define BM_DIGEST_H
+#ifndef BM_NBD_DIGEST_DIGEST_H
+#define BM_NBD_DIGEST_DIGEST_H
 
 #include "nbd/base/error.h"
 

@@ -4,8 +4,8 @@
  * The file below a manifest: its header, and its bytes. Private to manifest*.c.
  * Threads: as in manifest.h.
  */
-#ifndef BM_MANIFEST_FILE_H
-#define BM_MANIFEST_FILE_H
+#ifndef BM_NBD_DIGEST_MANIFEST_FILE_H
+#define BM_NBD_DIGEST_MANIFEST_FILE_H
 
 #include "nbd/digest/manifest.h"
 

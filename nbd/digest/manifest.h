@@ -27,8 +27,8 @@
  * Threads: set may be called by several threads for different blocks;
  * everything else by one at a time.
  */
-#ifndef BM_MANIFEST_H
-#define BM_MANIFEST_H
+#ifndef BM_NBD_DIGEST_MANIFEST_H
+#define BM_NBD_DIGEST_MANIFEST_H
 
 #include "nbd/digest/digest.h"
 

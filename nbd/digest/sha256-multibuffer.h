@@ -4,8 +4,8 @@
  * SHA-256 of sixteen messages at once, one a lane of the AVX-512 registers:
  * the same digests at two to three times the speed. Threads: any.
  */
-#ifndef BM_SHA256_LANES_H
-#define BM_SHA256_LANES_H
+#ifndef BM_NBD_DIGEST_SHA256_MULTIBUFFER_H
+#define BM_NBD_DIGEST_SHA256_MULTIBUFFER_H
 
 #include <stdbool.h>
 #include <stddef.h>

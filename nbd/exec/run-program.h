@@ -5,8 +5,8 @@
  * A child gets /dev/null as standard input, LC_ALL=C, no descriptor of ours,
  * and dies when we die (PR_SET_PDEATHSIG).
  */
-#ifndef BM_CHILD_H
-#define BM_CHILD_H
+#ifndef BM_NBD_EXEC_RUN_PROGRAM_H
+#define BM_NBD_EXEC_RUN_PROGRAM_H
 
 #include "nbd/base/error.h"
 

@@ -7,8 +7,8 @@
  *
  * Threads: may be called from any thread.
  */
-#ifndef BM_SPAWN_H
-#define BM_SPAWN_H
+#ifndef BM_NBD_EXEC_SPAWN_H
+#define BM_NBD_EXEC_SPAWN_H
 
 #include "nbd/base/error.h"
 

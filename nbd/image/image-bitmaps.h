@@ -6,8 +6,8 @@
  * what changed. An image that QEMU has open for writing shows none: it writes
  * them down when it closes the image, or opens it again for reading only.
  */
-#ifndef BM_IMAGE_BITMAPS_H
-#define BM_IMAGE_BITMAPS_H
+#ifndef BM_NBD_IMAGE_IMAGE_BITMAPS_H
+#define BM_NBD_IMAGE_IMAGE_BITMAPS_H
 
 #include "nbd/base/error.h"
 

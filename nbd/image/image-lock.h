@@ -3,8 +3,8 @@
 /*
  * QEMU's own lock on image files. Threads: any.
  */
-#ifndef BM_IMAGELOCK_H
-#define BM_IMAGELOCK_H
+#ifndef BM_NBD_IMAGE_IMAGE_LOCK_H
+#define BM_NBD_IMAGE_IMAGE_LOCK_H
 
 #include "nbd/base/error.h"
 

@@ -3,8 +3,8 @@
 /*
  * How qemu-img is called, for the files image*.c.
  */
-#ifndef BM_IMAGE_PARTS_H
-#define BM_IMAGE_PARTS_H
+#ifndef BM_NBD_IMAGE_QEMU_IMG_PRIVATE_H
+#define BM_NBD_IMAGE_QEMU_IMG_PRIVATE_H
 
 #include "nbd/base/error.h"
 

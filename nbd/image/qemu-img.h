@@ -5,8 +5,8 @@
  * by its whole chain with explicit formats (from libvirt's live XML), never
  * probed, so a guest cannot make us follow a header it wrote.
  */
-#ifndef BM_IMAGE_H
-#define BM_IMAGE_H
+#ifndef BM_NBD_IMAGE_QEMU_IMG_H
+#define BM_NBD_IMAGE_QEMU_IMG_H
 
 #include "nbd/exec/run-program.h"
 #include "nbd/base/error.h"
@@ -79,7 +79,7 @@ int bm_image_commit(const char *top, const char *top_format, const char *base,
 
 /* The same at `rate` bytes a second at most (0: any). tick: a thousandth of the
  * work that is done, now and then; what it returns is as of bm_child_tick
- * (nbd/child.h). -ECANCELED: the base has a part of it. */
+ * (nbd/exec/run-program.h). -ECANCELED: the base has a part of it. */
 typedef int (*bm_image_tick)(void *opaque, unsigned thousandths);
 int bm_image_commit_at(const char *top, const char *top_format,
                        const char *base, uint64_t rate, bm_image_tick tick,

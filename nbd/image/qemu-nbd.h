@@ -4,8 +4,8 @@
  * A qemu-nbd of our own, reached by nobody else: its socket lives in a private
  * folder that is gone before the server runs.
  */
-#ifndef BM_SERVER_H
-#define BM_SERVER_H
+#ifndef BM_NBD_IMAGE_QEMU_NBD_H
+#define BM_NBD_IMAGE_QEMU_NBD_H
 
 #include "nbd/base/error.h"
 #include "nbd/exec/spawn.h"

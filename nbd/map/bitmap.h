@@ -8,8 +8,8 @@
  *
  * Threads: one at a time, or under the owner's lock.
  */
-#ifndef BM_BITMAP_H
-#define BM_BITMAP_H
+#ifndef BM_NBD_MAP_BITMAP_H
+#define BM_NBD_MAP_BITMAP_H
 
 #include "nbd/base/error.h"
 

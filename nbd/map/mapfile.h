@@ -10,8 +10,8 @@
  *
  * Threads: one at a time, or under the owner's lock.
  */
-#ifndef BM_MAPFILE_H
-#define BM_MAPFILE_H
+#ifndef BM_NBD_MAP_MAPFILE_H
+#define BM_NBD_MAP_MAPFILE_H
 
 #include "nbd/base/error.h"
 

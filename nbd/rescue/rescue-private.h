@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * One rescue that goes on. Private to rescue*.c: rescue.c has the phases and
- * what is saved, rescue-pass.c what one pass reads, rescue-pipe.c the requests
- * in flight, rescue-zeroes.c what need not be read.
+ * what is saved, rescue-pass.c what one pass reads, rescue-requests.c the
+ * requests in flight, rescue-zeroes.c what need not be read.
  *
  * Threads: one.
  */
-#ifndef BM_RESCUE_RUN_H
-#define BM_RESCUE_RUN_H
+#ifndef BM_NBD_RESCUE_RESCUE_PRIVATE_H
+#define BM_NBD_RESCUE_RESCUE_PRIVATE_H
 
 #include "nbd/rescue/rescue.h"
 

@@ -9,8 +9,8 @@
  * (extents) are finished without reading. A lost connection is not a bad
  * sector: nothing is marked.
  */
-#ifndef BM_RESCUE_H
-#define BM_RESCUE_H
+#ifndef BM_NBD_RESCUE_RESCUE_H
+#define BM_NBD_RESCUE_RESCUE_H
 
 #include "nbd/device/device.h"
 #include "nbd/map/mapfile.h"

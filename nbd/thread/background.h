@@ -4,8 +4,8 @@
  * Work that yields to everybody else on the host: beside a live guest that is
  * worth more than any limit of the rate.
  */
-#ifndef BM_GENTLY_H
-#define BM_GENTLY_H
+#ifndef BM_NBD_THREAD_BACKGROUND_H
+#define BM_NBD_THREAD_BACKGROUND_H
 
 #include "nbd/base/error.h"
 

@@ -4,8 +4,8 @@
  * A token bucket: bytes a second, changed while it runs; how much of it at a
  * time; and how much rest between. Threads: any.
  */
-#ifndef BM_THROTTLE_H
-#define BM_THROTTLE_H
+#ifndef BM_NBD_THREAD_RATE_LIMIT_H
+#define BM_NBD_THREAD_RATE_LIMIT_H
 
 #include <stdbool.h>
 #include <stdint.h>

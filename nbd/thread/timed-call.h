@@ -7,8 +7,8 @@
  *
  * Threads: any.
  */
-#ifndef BM_WITHIN_H
-#define BM_WITHIN_H
+#ifndef BM_NBD_THREAD_TIMED_CALL_H
+#define BM_NBD_THREAD_TIMED_CALL_H
 
 /*
  * Runs fn(arg) in another thread. Whatever fn reads or writes must be owned by

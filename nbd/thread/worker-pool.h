@@ -8,8 +8,8 @@
  * Threads: one runs the crew. While it does, its workers may share the mutex
  * and the condition for what is theirs.
  */
-#ifndef BM_CREW_H
-#define BM_CREW_H
+#ifndef BM_NBD_THREAD_WORKER_POOL_H
+#define BM_NBD_THREAD_WORKER_POOL_H
 
 #include "nbd/base/error.h"
 

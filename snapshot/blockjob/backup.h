@@ -5,8 +5,8 @@
  * one instant, served over NBD, read-only. What the guest overwrites is saved
  * aside first. One a domain; it is gone with the guest.
  */
-#ifndef BM_BACKUP_H
-#define BM_BACKUP_H
+#ifndef BM_SNAPSHOT_BLOCKJOB_BACKUP_H
+#define BM_SNAPSHOT_BLOCKJOB_BACKUP_H
 
 #include "snapshot/domain/domain.h"
 

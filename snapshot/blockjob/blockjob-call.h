@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * How the files of blockjob.h call libvirt: with all that the call needs in
- * a struct of its own, since it may be abandoned (call.h).
+ * a struct of its own, since it may be abandoned (timed-call.h).
  */
-#ifndef BM_BLOCKJOB_CALL_H
-#define BM_BLOCKJOB_CALL_H
+#ifndef BM_SNAPSHOT_BLOCKJOB_BLOCKJOB_CALL_H
+#define BM_SNAPSHOT_BLOCKJOB_BLOCKJOB_CALL_H
 
 #include "snapshot/domain/domain.h"
 

@@ -7,8 +7,8 @@
  * asked for with ASYNC; a job that vanished without a COMPLETED event and
  * without the chain to show for it has failed (pitfalls 4, 21, 22, 25).
  */
-#ifndef BM_BLOCKJOB_H
-#define BM_BLOCKJOB_H
+#ifndef BM_SNAPSHOT_BLOCKJOB_BLOCKJOB_H
+#define BM_SNAPSHOT_BLOCKJOB_BLOCKJOB_H
 
 #include "snapshot/domain/domain.h"
 

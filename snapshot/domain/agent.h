@@ -8,8 +8,8 @@
  * -EHOSTDOWN: there is none, it is not connected, or it did not answer: what
  * was asked may come to be all the same. -ETIMEDOUT: abandoned, likewise.
  */
-#ifndef BM_AGENT_H
-#define BM_AGENT_H
+#ifndef BM_SNAPSHOT_DOMAIN_AGENT_H
+#define BM_SNAPSHOT_DOMAIN_AGENT_H
 
 #include "snapshot/domain/domain.h"
 

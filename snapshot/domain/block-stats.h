@@ -7,8 +7,8 @@
  *
  * Threads: reading as struct bm_domain; the rest is pure.
  */
-#ifndef BM_BLOCK_STATS_H
-#define BM_BLOCK_STATS_H
+#ifndef BM_SNAPSHOT_DOMAIN_BLOCK_STATS_H
+#define BM_SNAPSHOT_DOMAIN_BLOCK_STATS_H
 
 #include "nbd/base/error.h"
 

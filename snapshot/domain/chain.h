@@ -3,8 +3,8 @@
 /*
  * A disk's backing chain as libvirt's XML tells it, the active layer first.
  */
-#ifndef BM_CHAIN_H
-#define BM_CHAIN_H
+#ifndef BM_SNAPSHOT_DOMAIN_CHAIN_H
+#define BM_SNAPSHOT_DOMAIN_CHAIN_H
 
 #include "nbd/image/qemu-img.h"
 

@@ -4,8 +4,8 @@
  * Chains written as libvirt's disk XML. Always with explicit formats and an
  * explicit end, so that libvirt never probes (pitfall 15).
  */
-#ifndef BM_DISK_XML_H
-#define BM_DISK_XML_H
+#ifndef BM_SNAPSHOT_DOMAIN_DISK_XML_H
+#define BM_SNAPSHOT_DOMAIN_DISK_XML_H
 
 #include "snapshot/domain/chain.h"
 

@@ -4,8 +4,8 @@
  * A domain and its disks, read from live and inactive XML. A picture of one
  * moment: before anything is changed it is read again.
  */
-#ifndef BM_DOMAIN_H
-#define BM_DOMAIN_H
+#ifndef BM_SNAPSHOT_DOMAIN_DOMAIN_H
+#define BM_SNAPSHOT_DOMAIN_DOMAIN_H
 
 #include "snapshot/domain/chain.h"
 #include "snapshot/libvirt/connection.h"

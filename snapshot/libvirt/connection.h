@@ -8,8 +8,8 @@
  *
  * Threads: all functions may be called from any thread.
  */
-#ifndef BM_CONNECTION_H
-#define BM_CONNECTION_H
+#ifndef BM_SNAPSHOT_LIBVIRT_CONNECTION_H
+#define BM_SNAPSHOT_LIBVIRT_CONNECTION_H
 
 #include "nbd/base/error.h"
 

@@ -6,8 +6,8 @@
  *
  * Threads: any.
  */
-#ifndef BM_EVENT_LOG_H
-#define BM_EVENT_LOG_H
+#ifndef BM_SNAPSHOT_LIBVIRT_EVENT_LOG_H
+#define BM_SNAPSHOT_LIBVIRT_EVENT_LOG_H
 
 #include "snapshot/libvirt/connection.h"
 

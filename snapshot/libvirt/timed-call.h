@@ -3,10 +3,10 @@
 /*
  * Libvirt calls that can be abandoned. QEMU has hung for good inside a
  * libvirt call (libvirt.md, pitfall 78), so each has a deadline, at which the
- * caller walks away (nbd/within.h).
+ * caller walks away (nbd/thread/timed-call.h).
  */
-#ifndef BM_CALL_H
-#define BM_CALL_H
+#ifndef BM_SNAPSHOT_LIBVIRT_TIMED_CALL_H
+#define BM_SNAPSHOT_LIBVIRT_TIMED_CALL_H
 
 #include "nbd/base/error.h"
 

@@ -4,8 +4,8 @@
  * <source pool= volume=> is a path as well. Calls libvirt: only from inside
  * a bm_call.
  */
-#ifndef BM_VOLUME_H
-#define BM_VOLUME_H
+#ifndef BM_SNAPSHOT_LIBVIRT_VOLUME_H
+#define BM_SNAPSHOT_LIBVIRT_VOLUME_H
 
 #include <libvirt/libvirt.h>
 #include <stdbool.h>

@@ -4,8 +4,8 @@
  * The few things we need of libxml2, so that nobody pastes XML together from
  * strings: names of files may hold any character.
  */
-#ifndef BM_XML_H
-#define BM_XML_H
+#ifndef BM_SNAPSHOT_LIBVIRT_XML_H
+#define BM_SNAPSHOT_LIBVIRT_XML_H
 
 #include <libxml/tree.h>
 #include <stdbool.h>

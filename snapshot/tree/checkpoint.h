@@ -5,8 +5,8 @@
  * bitmap of each disk, what the guest writes. An incremental backup stands on
  * them. libvirt keeps their metadata, the images the bitmaps.
  */
-#ifndef BM_CHECKPOINT_H
-#define BM_CHECKPOINT_H
+#ifndef BM_SNAPSHOT_TREE_CHECKPOINT_H
+#define BM_SNAPSHOT_TREE_CHECKPOINT_H
 
 #include "snapshot/domain/domain.h"
 

@@ -4,8 +4,8 @@
  * A new snapshot of a domain: external overlays, all in one transaction, and
  * libvirt's metadata of it.
  */
-#ifndef BM_SNAPSHOT_NEW_H
-#define BM_SNAPSHOT_NEW_H
+#ifndef BM_SNAPSHOT_TREE_CREATE_H
+#define BM_SNAPSHOT_TREE_CREATE_H
 
 #include "snapshot/domain/domain.h"
 

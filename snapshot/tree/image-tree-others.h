@@ -3,8 +3,8 @@
 /*
  * The making of a struct bm_kin, for the files kin*.c.
  */
-#ifndef BM_KIN_OTHERS_H
-#define BM_KIN_OTHERS_H
+#ifndef BM_SNAPSHOT_TREE_IMAGE_TREE_OTHERS_H
+#define BM_SNAPSHOT_TREE_IMAGE_TREE_OTHERS_H
 
 #include "snapshot/tree/image-tree.h"
 

@@ -5,8 +5,8 @@
  * branches that its restore points name, and every other image known that
  * stands on one of these. A picture of one moment.
  */
-#ifndef BM_KIN_H
-#define BM_KIN_H
+#ifndef BM_SNAPSHOT_TREE_IMAGE_TREE_H
+#define BM_SNAPSHOT_TREE_IMAGE_TREE_H
 
 #include "snapshot/tree/restore-point.h"
 

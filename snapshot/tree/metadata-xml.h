@@ -4,8 +4,8 @@
  * Snapshot metadata as text: <domainsnapshot>, with the disks' overlays and the
  * XML of the domain as it was (<domain>, <inactiveDomain>). No libvirt here.
  */
-#ifndef BM_SNAPSHOT_XML_H
-#define BM_SNAPSHOT_XML_H
+#ifndef BM_SNAPSHOT_TREE_METADATA_XML_H
+#define BM_SNAPSHOT_TREE_METADATA_XML_H
 
 #include "snapshot/domain/chain.h"
 

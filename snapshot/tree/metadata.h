@@ -4,8 +4,8 @@
  * libvirt's snapshot metadata of a domain: what it says, and making it say the
  * truth again (libvirt.md pitfalls 42 and 79). A picture of one moment.
  */
-#ifndef BM_SNAPSHOTS_H
-#define BM_SNAPSHOTS_H
+#ifndef BM_SNAPSHOT_TREE_METADATA_H
+#define BM_SNAPSHOT_TREE_METADATA_H
 
 #include "snapshot/domain/domain.h"
 

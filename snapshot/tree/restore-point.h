@@ -5,8 +5,8 @@
  * of a disk at an external point is the image that the disk stood on then; the
  * guest has written to another one, the overlay, since.
  */
-#ifndef BM_RESTORE_POINT_H
-#define BM_RESTORE_POINT_H
+#ifndef BM_SNAPSHOT_TREE_RESTORE_POINT_H
+#define BM_SNAPSHOT_TREE_RESTORE_POINT_H
 
 #include "snapshot/tree/metadata.h"
 

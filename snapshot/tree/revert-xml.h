@@ -3,8 +3,8 @@
 /*
  * The XML of a domain as it is to be after a revert. No libvirt here.
  */
-#ifndef BM_REVERT_XML_H
-#define BM_REVERT_XML_H
+#ifndef BM_SNAPSHOT_TREE_REVERT_XML_H
+#define BM_SNAPSHOT_TREE_REVERT_XML_H
 
 #include "snapshot/domain/chain.h"
 

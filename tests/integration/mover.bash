@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
 #
-# A blockmig in the background that stops itself at a point (blockmig/point.h)
+# A blockmig in the background that stops itself at a point (blockmig/job/failpoint.h)
 # and what a guest without a system is good for: its disk is written and read
 # through QEMU's monitor. Sourced after common.bash.
 
