@@ -4,7 +4,6 @@
  * What the XML and libvirt's metadata say, against what is there.
  */
 #include "blockmig/doctor/doctor.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/paths.h"
 
 #include <errno.h>

@@ -10,7 +10,6 @@
 #include "blockmig/run/requests.h"
 #include "blockmig/step/internal-snapshots.h"
 #include "blockmig/step/orphan-overlay.h"
-#include "blockmig/guard/guard-files.h"
 #include "blockmig/engine/engine-private.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/run/space-watch.h"
@@ -19,6 +18,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "nbd/thread/timed-call.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,6 +10,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "nbd/thread/timed-call.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,13 +8,13 @@
 #include "blockmig/step/orphan-overlay.h"
 #include "blockmig/guard/guard-files.h"
 #include "blockmig/engine/engine-private.h"
-#include "blockmig/run/guest-pause.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/run/quiesce.h"
 #include "blockmig/run/space-watch.h"
 #include "blockmig/step/pivot-window.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 

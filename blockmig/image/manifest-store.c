@@ -5,6 +5,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/atomic-replace.h"
 #include "nbd/base/units.h"
+#include "nbd/digest/manifest-file.h"
 
 #include <errno.h>
 #include <json-c/json.h>

@@ -5,6 +5,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/copy/scan.h"
 #include "nbd/base/units.h"
+#include "nbd/digest/manifest-file.h"
 
 #include <errno.h>
 #include <string.h>

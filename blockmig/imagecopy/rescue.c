@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/image/bad-areas.h"
 #include "blockmig/imagecopy/image-copy-private.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/rescue/rescue.h"
 
 #include <errno.h>

@@ -8,6 +8,7 @@
 #include "blockmig/job/job-store.h"
 
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  */
 #include "blockmig/merge/layer-reader.h"
 #include "blockmig/image/manifest-store.h"
-#include "nbd/base/cleanup.h"
+#include "nbd/digest/manifest-file.h"
 
 #include <errno.h>
 

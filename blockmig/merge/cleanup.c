@@ -10,7 +10,6 @@
 #include "blockmig/merge/merge.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
-#include "blockmig/job/disk-location.h"
 #include "blockmig/image/image-in-use.h"
 #include "blockmig/image/manifest-store.h"
 #include "nbd/base/cleanup.h"

@@ -5,13 +5,12 @@
 #include "blockmig/step/bitmaps.h"
 #include "blockmig/step/commit.h"
 #include "blockmig/run/requests.h"
-#include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/job/disk-location.h"
 #include "blockmig/strategy/strategy.h"
-#include "blockmig/image/image-in-use.h"
 #include "nbd/exec/run-program.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/merge/layer-reader.h"
 
 #include <errno.h>
 #include <string.h>

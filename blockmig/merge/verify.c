@@ -10,7 +10,7 @@
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
 #include "nbd/base/cleanup.h"
-#include "nbd/base/units.h"
+#include "nbd/digest/manifest-file.h"
 
 #include <errno.h>
 #include <inttypes.h>

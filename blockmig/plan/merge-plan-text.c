@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/plan/merge-plan.h"
 
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define LOOK (UINT64_C(16) << 20) /* bytes that are read for the speed */
 #define PIECE (1u << 20)

@@ -4,7 +4,6 @@
  * Which restore points go, and which images nobody needs as they are then.
  */
 #include "blockmig/plan/merge-plan-private.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <errno.h>

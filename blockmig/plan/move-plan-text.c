@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/plan/move-plan.h"
 
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <stdio.h>

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/plan/snapshot-plan.h"
 
-#include "nbd/base/cleanup.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -5,13 +5,13 @@
  * what its image says.
  */
 #include "blockmig/preflight/preflight-private.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/image/qemu-img.h"
 #include "nbd/base/paths.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* What libvirt or QEMU cannot move at all, by a look at the disk's XML. */
 static const char *impossible(const struct bm_disk *disk, const char **name,

@@ -3,11 +3,11 @@
 #include "blockmig/preflight/preflight.h"
 
 #include "blockmig/preflight/preflight-private.h"
-#include "nbd/base/cleanup.h"
 #include "snapshot/domain/agent.h"
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *bm_verdict_name(enum bm_verdict verdict)
 {

@@ -5,7 +5,6 @@
 #include "blockmig/datastore/liveness.h"
 #include "blockmig/run/ballast.h"
 #include "blockmig/datastore/space-required.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "nbd/thread/timed-call.h"
 #include "snapshot/libvirt/timed-call.h"

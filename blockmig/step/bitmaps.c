@@ -4,7 +4,6 @@
 
 #include "blockmig/step/source-overlays.h"
 #include "blockmig/strategy/staged-private.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/image/image-bitmaps.h"
 #include "nbd/base/fsync.h"
 

@@ -10,6 +10,7 @@
 #include "blockmig/image/frozen-chain.h"
 #include "nbd/compare/compare.h"
 #include "nbd/base/units.h"
+#include "blockmig/replica/replica-private.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,7 +8,6 @@
 #include "blockmig/job/failpoint.h"
 #include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
-#include "nbd/base/units.h"
 
 #include <errno.h>
 #include <string.h>

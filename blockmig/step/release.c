@@ -17,12 +17,13 @@
 #include "blockmig/strategy/staged-private.h"
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/image/image-in-use.h"
-#include "nbd/base/cleanup.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static int not_there(struct bm_mover *m, size_t i, const char *which,
                      const struct bm_chain *chain, struct bm_error *err)

@@ -12,7 +12,6 @@
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/image/image-in-use.h"
 #include "nbd/base/cleanup.h"
-#include "snapshot/libvirt/timed-call.h"
 #include "snapshot/tree/restore-point.h"
 #include "snapshot/tree/revert-xml.h"
 #include "snapshot/tree/create.h"

@@ -12,8 +12,8 @@
 #include "blockmig/step/switch-off.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/thread/background.h"
-#include "nbd/base/units.h"
 #include "snapshot/libvirt/timed-call.h"
+#include "blockmig/replica/replica-private.h"
 
 #include <errno.h>
 #include <string.h>

@@ -13,7 +13,6 @@
 #include "blockmig/strategy/staged-private.h"
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/image/image-in-use.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <errno.h>

@@ -13,7 +13,6 @@
 #include "blockmig/datastore/space-required.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/strategy/strategy.h"
-#include "blockmig/image/image-in-use.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "snapshot/blockjob/backup.h"

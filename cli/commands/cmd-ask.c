@@ -5,9 +5,9 @@
 #include "cli/session/control-client.h"
 #include "cli/commands/commands.h"
 #include "cli/output/output.h"
-#include "cli/output/report.h"
 #include "cli/session/session.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <string.h>

@@ -7,7 +7,6 @@
  */
 #include "cli/output/bytes.h"
 #include "cli/output/output.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/compare/compare.h"
 #include "nbd/base/units.h"
 

@@ -3,10 +3,8 @@
 /* snapshot create-group: restore points of several domains at one instant. */
 #include "blockmig/engine/group.h"
 #include "blockmig/plan/snapshot-plan.h"
-#include "cli/output/checks.h"
 #include "cli/session/launch.h"
 #include "cli/output/output.h"
-#include "cli/output/report.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
 

@@ -7,9 +7,9 @@
 #include "cli/output/bytes.h"
 #include "cli/output/output.h"
 #include "nbd/base/cleanup.h"
-#include "nbd/compare/compare.h"
 #include "nbd/image/qemu-img.h"
 #include "nbd/copy/scan.h"
+#include "nbd/digest/manifest-file.h"
 
 #include <errno.h>
 #include <inttypes.h>

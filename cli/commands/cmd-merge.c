@@ -8,6 +8,7 @@
 #include "cli/output/report.h"
 #include "cli/session/view-lookup.h"
 #include "cli/session/store-watchdog.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
 #include "cli/output/report.h"
 #include "cli/session/session.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <stdlib.h>

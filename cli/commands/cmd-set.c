@@ -9,7 +9,7 @@
 #include "cli/commands/commands.h"
 #include "cli/output/output.h"
 #include "cli/session/session.h"
-#include "nbd/base/cleanup.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <string.h>

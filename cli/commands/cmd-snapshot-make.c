@@ -1,11 +1,11 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* snapshot create, and snapshot revert. */
-#include "blockmig/datastore/liveness.h"
 #include "blockmig/plan/snapshot-plan.h"
 #include "cli/session/launch.h"
 #include "cli/commands/verify.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,6 @@
 /* snapshot tree: the images of a domain, each under the one it stands on. */
 #include "cli/output/output.h"
 #include "cli/session/snapshot-context.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <errno.h>

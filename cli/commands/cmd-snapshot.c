@@ -7,6 +7,7 @@
 #include "cli/output/table.h"
 #include "cli/session/view-lookup.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,6 @@
 #include "cli/output/output.h"
 #include "cli/output/table.h"
 #include "cli/session/store-watchdog.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "snapshot/libvirt/timed-call.h"
 #include "snapshot/domain/domain.h"

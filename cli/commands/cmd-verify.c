@@ -10,6 +10,7 @@
 #include "cli/session/store-watchdog.h"
 #include "nbd/thread/background.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <inttypes.h>

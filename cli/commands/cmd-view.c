@@ -15,6 +15,7 @@
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/commands/commands.h"
 #include "cli/output/output.h"
-#include "cli/output/report.h"
 #include "cli/session/session.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <string.h>

@@ -7,6 +7,7 @@
 #include "nbd/exec/run-program.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <fcntl.h>

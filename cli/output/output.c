@@ -3,7 +3,6 @@
 #include "cli/output/output.h"
 
 #include "cli/output/report.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <errno.h>
@@ -12,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TTY_MS 200   /* between two pictures of the progress line */
 #define JSON_MS 1000 /* between two progress objects */

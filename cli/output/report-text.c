@@ -2,11 +2,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A job as people read it. */
 #include "blockmig/image/bad-areas.h"
-#include "cli/output/bytes.h"
 #include "cli/output/output.h"
 #include "cli/output/report-snapshot.h"
 #include "cli/output/report.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <inttypes.h>

@@ -7,6 +7,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/thread/background.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <signal.h>

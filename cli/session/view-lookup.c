@@ -4,8 +4,8 @@
 
 #include "cli/session/control-client.h"
 #include "cli/session/session.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <string.h>

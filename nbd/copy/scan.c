@@ -3,6 +3,7 @@
 #include "nbd/copy/scan.h"
 
 #include "nbd/base/cleanup.h"
+#include "nbd/digest/manifest-file.h"
 
 #include <errno.h>
 #include <pthread.h>

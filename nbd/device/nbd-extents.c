@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nbd/device/nbd-connection.h"
+#include "nbd/device/nbd-private.h"
 
 #include <errno.h>
 #include <string.h>

@@ -3,6 +3,7 @@
 #include "nbd/device/nbd-multi-conn.h"
 
 #include "nbd/device/nbd-unaligned.h"
+#include "nbd/device/nbd-private.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,6 +3,7 @@
 #include "nbd/device/nbd-unaligned.h"
 
 #include "nbd/base/cleanup.h"
+#include "nbd/device/nbd-private.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nbd/rescue/rescue-private.h"
 
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SAVE_MS 10000

@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "nbd/thread/timed-call.h"
 
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
 struct call {
     pthread_mutex_t lock; /* guards done, abandoned */

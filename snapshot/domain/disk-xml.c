@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/domain/disk-xml.h"
 
-#include "nbd/base/cleanup.h"
 #include "snapshot/libvirt/xml.h"
 
 #include <inttypes.h>

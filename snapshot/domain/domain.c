@@ -3,7 +3,6 @@
 #include "snapshot/domain/domain.h"
 
 #include "nbd/base/cleanup.h"
-#include "nbd/image/qemu-img.h"
 #include "snapshot/libvirt/timed-call.h"
 #include "snapshot/libvirt/volume.h"
 #include "snapshot/libvirt/xml.h"

@@ -6,7 +6,6 @@
 #include "snapshot/libvirt/timed-call.h"
 #include "snapshot/tree/metadata-xml.h"
 #include "snapshot/libvirt/volume.h"
-#include "snapshot/libvirt/xml.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>
