@@ -5,6 +5,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "snapshot/libvirt/timed-call.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/datastore/space-required.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -48,8 +49,7 @@ uint64_t bm_needs_back(const struct bm_job_disk *disk)
 
 static bool after_switch(const struct bm_job *job)
 {
-    return job->state > BM_STATE_SWITCHING &&
-           job->state <= BM_STATE_CONSOLIDATING;
+    return bm_state_traits(job->state)->overlays_on_new;
 }
 
 uint64_t bm_needs_overlays(const struct bm_job *job,
@@ -127,7 +127,7 @@ static int add_back(const struct bm_job *job, const struct bm_job_disk *disk,
     if (disk->fronts == 0)
         return 0;
     rc = bm_needs_add(needs, disk->source.layers[0].path, 0, true);
-    if (rc || (job->on_target && job->state <= BM_STATE_SWITCHING))
+    if (rc || (job->on_target && !bm_state_traits(job->state)->past_switch))
         return rc;
     return bm_needs_add(needs, disk->source.layers[disk->fronts].path,
                         bm_needs_back(disk), false);
@@ -169,7 +169,7 @@ int bm_needs_find(const struct bm_job *job, struct bm_needs *out,
             rc = add_forth(job, &job->disks[i], out);
         else if (job->state == BM_STATE_UNDOING)
             rc = add_undo(job, &job->disks[i], out);
-        else if (job->state <= BM_STATE_SWITCHING ||
+        else if (!bm_state_traits(job->state)->past_switch ||
                  job->state == BM_STATE_ROLLING_BACK)
             rc = add_back(job, &job->disks[i], out);
     }

@@ -17,7 +17,7 @@
 
 static bool is_live_view(const struct bm_job *job)
 {
-    return job->strategy == BM_STRATEGY_VIEW && job->state == BM_STATE_SETTLED;
+    return bm_strategy_traits(job->strategy)->ends_with_process && job->state == BM_STATE_SETTLED;
 }
 
 struct jobs {

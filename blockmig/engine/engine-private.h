@@ -12,9 +12,6 @@
  * the mover holds. */
 int bm_move_machine(struct bm_mover *m, struct bm_error *err);
 
-/* Nothing was switched yet: going back is ending our copies. */
-bool bm_move_before_switch(const struct bm_job *job);
-
 /* Enters a state of the way back, and keeps the reason. */
 int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err);
 /* The last steps: all is undone, or the source is released; then the job has

@@ -26,11 +26,6 @@
 
 #define RETRIES 3
 
-bool bm_move_before_switch(const struct bm_job *job)
-{
-    return job->state < BM_STATE_SWITCHING;
-}
-
 /* --- stopping --- */
 
 /* Whatever else is to be done, this ends it. */
@@ -89,7 +84,7 @@ int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
 {
     struct bm_error shut = BM_ERROR_INIT;
 
-    if (m->room == BM_ROOM_STOP && m->job->state <= BM_STATE_SWITCHING &&
+    if (m->room == BM_ROOM_STOP && !bm_state_traits(m->job->state)->past_switch &&
         !m->job->cancel && err->status != BM_EXIT_PROOF)
         *err = m->room_why;
     else if (err->code ==
@@ -255,7 +250,7 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
     if ((state == BM_STATE_PROVING_REST || state == BM_STATE_CONSOLIDATING) &&
         rc == -EBADMSG)
         return bm_move_back(m, BM_STATE_UNDOING, err);
-    if (state > BM_STATE_SWITCHING && (rc == -EIO || rc == -ENOSPC)) {
+    if (bm_state_traits(state)->past_switch && (rc == -EIO || rc == -ENOSPC)) {
         int waited = bm_room_wait(m, err);
 
         if (waited != -ENOENT)
@@ -271,7 +266,7 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
 static int step(struct bm_mover *m, struct bm_error *err)
 {
     enum bm_state state = m->job->state;
-    int rc = state < BM_STATE_ALLOCATING ? 0 : bm_answers_all(m->job, err);
+    int rc = bm_state_traits(state)->planning ? 0 : bm_answers_all(m->job, err);
 
     if (!rc && state == BM_STATE_RELEASING)
         return bm_move_released(m, err);
@@ -291,8 +286,8 @@ static int hear_too_late(struct bm_mover *m, struct bm_error *err)
 {
     enum bm_state state = m->job->state;
 
-    if (state < BM_STATE_PROVING_REST || state > BM_STATE_RELEASING ||
-        m->job->cancel || m->job->strategy == BM_STRATEGY_VIEW ||
+    if (!bm_state_traits(state)->on_new_image ||
+        m->job->cancel || bm_strategy_traits(m->job->strategy)->ends_with_process ||
         !bm_mover_asked_to_cancel(m))
         return 0;
     return bm_mover_note(m, err,

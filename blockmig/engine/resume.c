@@ -35,7 +35,8 @@ static void recall_reason(struct bm_mover *m)
  * have been merged; and a cold switch proves again what it has to. */
 static void forget_proofs(struct bm_job *job)
 {
-    if (job->state > BM_STATE_PROVING_REST ||
+    if ((bm_state_traits(job->state)->past_switch &&
+         job->state != BM_STATE_PROVING_REST) ||
         (job->strategy == BM_STRATEGY_COLD && job->state == BM_STATE_SWITCHING))
         return;
     for (size_t i = 0; i < job->n_disks; i++)
@@ -52,14 +53,14 @@ static void choose_start(struct bm_job *job, bool back)
         job->state = BM_STATE_COPYING;
     forget_proofs(job);
     /* nobody has watched the room of its saved blocks */
-    if (job->strategy == BM_STRATEGY_VIEW && job->state == BM_STATE_SETTLED)
+    if (bm_strategy_traits(job->strategy)->ends_with_process && job->state == BM_STATE_SETTLED)
         job->state = BM_STATE_RELEASING;
     /* nothing was touched yet, and preflight was not passed */
-    if (job->state < BM_STATE_ALLOCATING)
+    if (bm_state_traits(job->state)->planning)
         job->state = BM_STATE_ROLLING_BACK;
     if (!back)
         return;
-    if (job->strategy == BM_STRATEGY_VIEW) {
+    if (bm_strategy_traits(job->strategy)->ends_with_process) {
         job->state = BM_STATE_ROLLING_BACK;
         return;
     }

@@ -162,7 +162,7 @@ int bm_guard_arm(struct bm_guard *guard, const char *dir,
 
     /* of a snapshot command a pause is all that it may have to end */
     lean.snapshot = NULL;
-    if (lean.strategy >= BM_STRATEGY_MERGE)
+    if (!bm_strategy_traits(lean.strategy)->moves)
         lean.strategy = BM_STRATEGY_COLD;
     json = bm_job_to_json(&lean);
 

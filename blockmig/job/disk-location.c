@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/job/disk-location.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <stddef.h>

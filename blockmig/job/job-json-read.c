@@ -3,6 +3,7 @@
 #include "blockmig/job/job-json.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,7 +219,7 @@ static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
         rc = read_disks(root, job, err);
     if (rc == 0)
         rc = read_snapshot(root, job, err);
-    if (rc == 0 && job->strategy >= BM_STRATEGY_MERGE && !job->snapshot)
+    if (rc == 0 && !bm_strategy_traits(job->strategy)->moves && !job->snapshot)
         rc = bm_json_bad(err, "", "snapshot", "does not fit strategy");
     return rc;
 }

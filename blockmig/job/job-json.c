@@ -3,6 +3,7 @@
 #include "blockmig/job/job-json.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 

@@ -10,144 +10,13 @@
 #include <string.h>
 #include <sys/random.h>
 
-static const char *const state_names[BM_STATE_COUNT] = {
-    [BM_STATE_PLANNED] = "planned",
-    [BM_STATE_PREFLIGHT] = "preflight",
-    [BM_STATE_ALLOCATING] = "allocating",
-    [BM_STATE_FREEZING] = "freezing",
-    [BM_STATE_COPYING] = "copying",
-    [BM_STATE_PROVING] = "proving",
-    [BM_STATE_ITERATING] = "iterating",
-    [BM_STATE_CONVERGING] = "converging",
-    [BM_STATE_READY] = "ready",
-    [BM_STATE_SWITCHING] = "switching",
-    [BM_STATE_PROVING_REST] = "proving-rest",
-    [BM_STATE_SETTLED] = "settled",
-    [BM_STATE_CONSOLIDATING] = "consolidating",
-    [BM_STATE_RELEASING] = "releasing",
-    [BM_STATE_UNDOING] = "undoing",
-    [BM_STATE_ROLLING_BACK] = "rolling-back",
-    [BM_STATE_HELD] = "held",
-    [BM_STATE_NEEDS_RECOVERY] = "needs-recovery",
-    [BM_STATE_DONE] = "done",
-    [BM_STATE_ROLLED_BACK] = "rolled-back",
-};
-
-const char *bm_state_name(enum bm_state state)
-{
-    return (unsigned)state < BM_STATE_COUNT ? state_names[state] : "unknown";
-}
-
-int bm_state_from_name(const char *name, enum bm_state *out)
-{
-    for (int i = 0; i < BM_STATE_COUNT; i++) {
-        if (strcmp(name, state_names[i]) == 0) {
-            *out = (enum bm_state)i;
-            return 0;
-        }
-    }
-    return -EINVAL;
-}
-
-bool bm_state_final(enum bm_state state)
-{
-    return state == BM_STATE_DONE || state == BM_STATE_ROLLED_BACK;
-}
-
-const char *bm_strategy_name(enum bm_strategy strategy)
-{
-    static const char *const names[] = {"blockcopy", "staged", "cold",
-                                        "pull",      "merge",  "create",
-                                        "revert",    "view"};
-
-    return names[strategy];
-}
-
 const char *bm_job_noun(const struct bm_job *job)
 {
-    switch (job->strategy) {
-    case BM_STRATEGY_MERGE:
-        return "merge";
-    case BM_STRATEGY_CREATE:
-        return "snapshot";
-    case BM_STRATEGY_REVERT:
-        return "revert";
-    case BM_STRATEGY_VIEW:
-        return "view";
-    default:
-        return job->snapshot ? job->snapshot->verb : "move";
-    }
-}
+    const char *noun = bm_strategy_traits(job->strategy)->noun;
 
-const struct bm_layer *bm_job_image(const struct bm_job_disk *disk)
-{
-    return &disk->dest.layers[disk->dest.n - 1 - (size_t)disk->below];
-}
-
-struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk)
-{
-    return (struct bm_chain){.layers = (struct bm_layer *)bm_job_image(disk),
-                             .n = (size_t)disk->below + 1,
-                             .complete = true};
-}
-
-const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k)
-{
-    return &disk->source.layers[(size_t)disk->fronts + k];
-}
-
-size_t bm_job_own(const struct bm_job_disk *disk)
-{
-    return disk->source.n - (size_t)disk->fronts - (size_t)disk->below;
-}
-
-bool bm_job_chain_kept(const struct bm_job_disk *disk)
-{
-    return disk->source.n == (size_t)disk->fronts + (size_t)disk->below + 1;
-}
-
-bool bm_job_keeps(const struct bm_job_disk *disk)
-{
-    bool any = disk->kept && !disk->deleted;
-
-    for (size_t k = 0; k < disk->n_lower; k++)
-        any |= disk->lower[k].kept && !disk->lower[k].deleted;
-    return any;
-}
-
-bool bm_job_bridged(const struct bm_job_disk *disk)
-{
-    return disk->dest.n > (size_t)disk->below + 1;
-}
-
-const char *bm_job_new_top(const struct bm_job *job,
-                           const struct bm_job_disk *disk)
-{
-    return job->strategy == BM_STRATEGY_PULL ? bm_job_image(disk)->path
-                                             : disk->overlay;
-}
-
-#define FRONT_FIRST 11
-
-/* Numbers from 11 on: the overlays of the other side have one digit. The
- * suffix matters to virt-aa-helper. */
-char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
-                   int n)
-{
-    char *path;
-
-    return asprintf(&path, "%s/.blockmig-%s-%s-%d.qcow2", disk->front_dir,
-                    job->id, disk->target, FRONT_FIRST - 1 + n) < 0
-               ? NULL
-               : path;
-}
-
-int bm_job_front_number(const struct bm_job_disk *disk)
-{
-    const char *path = disk->fronts ? disk->source.layers[0].path : NULL;
-    const char *dash = path ? strrchr(path, '-') : NULL;
-
-    return dash ? atoi(dash + 1) - FRONT_FIRST + 1 : 0;
+    if (noun)
+        return noun;
+    return job->snapshot ? job->snapshot->verb : "move";
 }
 
 bool bm_job_id_valid(const char *id)
@@ -220,4 +89,16 @@ void bm_job_free(struct bm_job *job)
     free(job->fill_from);
     free(job->error);
     free(job);
+}
+
+bool bm_move_before_switch(const struct bm_job *job)
+{
+    return bm_state_traits(job->state)->before_switch;
+}
+
+int bm_stuck(const struct bm_job *job, struct bm_error *err)
+{
+    bm_fail(err, BM_STUCK, "cannot go on with the %s of %s", bm_job_noun(job),
+            job->domain);
+    return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
 }

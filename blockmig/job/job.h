@@ -9,6 +9,8 @@
 #define BM_JOB_JOB_H
 
 #include "blockmig/job/job-snapshot.h"
+#include "blockmig/job/job-state.h"
+#include "blockmig/job/job-strategy.h"
 #include "nbd/base/error.h"
 #include "snapshot/domain/chain.h"
 
@@ -16,49 +18,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-
-/* design.md section 3; names by bm_state_name, e.g. "proving-rest". */
-enum bm_state {
-    BM_STATE_PLANNED,
-    BM_STATE_PREFLIGHT,
-    BM_STATE_ALLOCATING,
-    BM_STATE_FREEZING, /* staged, pull */
-    BM_STATE_COPYING,
-    BM_STATE_PROVING,    /* before the switch: staged, cold */
-    BM_STATE_ITERATING,  /* staged */
-    BM_STATE_CONVERGING, /* staged */
-    BM_STATE_READY,
-    BM_STATE_SWITCHING,
-    BM_STATE_PROVING_REST, /* after it: the old and the new frozen view */
-    BM_STATE_SETTLED,
-    BM_STATE_CONSOLIDATING,
-    BM_STATE_RELEASING,
-    BM_STATE_UNDOING,      /* the proof failed, or asked for: going back */
-    BM_STATE_ROLLING_BACK, /* before the switch */
-    BM_STATE_HELD,
-    BM_STATE_NEEDS_RECOVERY,
-    /* final */
-    BM_STATE_DONE,
-    BM_STATE_ROLLED_BACK,
-};
-#define BM_STATE_COUNT (BM_STATE_ROLLED_BACK + 1)
-const char *bm_state_name(enum bm_state state);
-int bm_state_from_name(const char *name, enum bm_state *out);
-bool bm_state_final(enum bm_state state);
-
-enum bm_strategy {
-    BM_STRATEGY_BLOCKCOPY,
-    BM_STRATEGY_STAGED,
-    BM_STRATEGY_COLD,
-    BM_STRATEGY_PULL,
-    /* no moves, but snapshot commands */
-    BM_STRATEGY_MERGE,  /* layers go down, in place */
-    BM_STRATEGY_CREATE, /* a restore point is made */
-    BM_STRATEGY_REVERT, /* the disks are again what they were then */
-    BM_STRATEGY_VIEW,   /* a view of the disks, while the job lives */
-};
-#define BM_STRATEGY_COUNT (BM_STRATEGY_VIEW + 1)
-const char *bm_strategy_name(enum bm_strategy strategy);
 
 #define BM_JOB_ID_LEN 9 /* 8 hex digits and a NUL */
 
@@ -190,34 +149,6 @@ struct bm_job {
 
 /* "move", "merge", ...: for messages. */
 const char *bm_job_noun(const struct bm_job *job);
-/* The new image itself, which the guest will write to; what is below it in
- * `dest` follows it in memory. */
-const struct bm_layer *bm_job_image(const struct bm_job_disk *disk);
-/* The chain that it is the top of; strings borrowed. */
-struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk);
-/* The old layer that the new one number k (0: the image, then disk->lower)
- * is made from. */
-const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k);
-/* How many layers of the old chain the new image takes the place of. */
-size_t bm_job_own(const struct bm_job_disk *disk);
-/* Whether each layer of the old chain is one of the new chain: a single image,
- * or a chain that is kept. */
-bool bm_job_chain_kept(const struct bm_job_disk *disk);
-/* Whether any of the old layers that have a new image is kept. */
-bool bm_job_keeps(const struct bm_job_disk *disk);
-/* Whether the bridge is on top of the image. */
-bool bm_job_bridged(const struct bm_job_disk *disk);
-/* What is frozen on the new side with: the tiny overlay; of a pull the new
- * image itself. Borrowed. */
-const char *bm_job_new_top(const struct bm_job *job,
-                           const struct bm_job_disk *disk);
-/* The name of our overlay number n on the old side, from 1. Caller frees. */
-char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
-                   int n);
-
-/* The number of the uppermost one that the disk stands on; 0: it stands on
- * none. (A merge takes the lower ones away, so they need not begin with 1.) */
-int bm_job_front_number(const struct bm_job_disk *disk);
 
 /* Eight hex digits in lower case: what may become part of a file name. */
 bool bm_job_id_valid(const char *id);
@@ -230,5 +161,15 @@ void bm_job_free(struct bm_job *job); /* accepts NULL */
 char *bm_job_to_json(const struct bm_job *job);
 int bm_job_from_json(const char *text, struct bm_job **out,
                      struct bm_error *err);
+
+/* Nothing was switched yet: going back is ending our copies. */
+bool bm_move_before_switch(const struct bm_job *job);
+
+/* HELD, see the error: the switch left the two sides of different instants; or
+ * there is no way back for now, and job->state is where to go on; or somebody,
+ * or a libvirt that died, has done what only a person can judge. */
+#define BM_STUCK EUCLEAN
+/* -BM_STUCK with BM_EXIT_HELD: the move cannot go on; the caller adds why. */
+int bm_stuck(const struct bm_job *job, struct bm_error *err);
 
 #endif

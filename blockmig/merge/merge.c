@@ -7,7 +7,6 @@
 #include "blockmig/run/requests.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/exec/run-program.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/merge/layer-reader.h"

@@ -8,7 +8,6 @@
 #include "blockmig/datastore/liveness.h"
 #include "blockmig/image/file-identity.h"
 #include "blockmig/merge/merge.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/image/qemu-img.h"
 #include "nbd/image/image-lock.h"

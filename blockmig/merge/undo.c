@@ -11,8 +11,8 @@
 #include "blockmig/merge/merge.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 #include "blockmig/replica/replica.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/image/qemu-img.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

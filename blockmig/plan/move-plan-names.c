@@ -5,6 +5,7 @@
  */
 #include "blockmig/plan/move-plan-chain.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-chain.h"
 
 #include <string.h>
 #include <strings.h>

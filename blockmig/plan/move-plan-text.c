@@ -3,6 +3,7 @@
 #include "blockmig/plan/move-plan.h"
 
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <stdio.h>
 

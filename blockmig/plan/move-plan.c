@@ -9,6 +9,7 @@
 #include "blockmig/job/disk-location.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

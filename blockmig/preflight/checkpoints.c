@@ -7,6 +7,7 @@
 #include "blockmig/preflight/preflight-private.h"
 #include "nbd/image/image-bitmaps.h"
 #include "snapshot/tree/checkpoint.h"
+#include "blockmig/job/job-chain.h"
 
 #include <string.h>
 

@@ -11,6 +11,7 @@
 #include "blockmig/preflight/preflight-private.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <string.h>
 #include <sys/stat.h>

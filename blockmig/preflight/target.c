@@ -6,6 +6,7 @@
 #include "blockmig/image/owned-file.h"
 #include "blockmig/preflight/preflight-private.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,6 @@
 #include "blockmig/run/guest-pause.h"
 
 #include "blockmig/guard/guard.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/units.h"
 #include "snapshot/libvirt/timed-call.h"
 

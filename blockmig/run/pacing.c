@@ -5,6 +5,7 @@
 #include "blockmig/run/writeback.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

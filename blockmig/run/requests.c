@@ -7,11 +7,6 @@
 
 #define LOOK_MS 100
 
-bool bm_heed_may_pause(enum bm_state state)
-{
-    return state < BM_STATE_SWITCHING || state == BM_STATE_SETTLED;
-}
-
 /* --- limits --- */
 
 static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
@@ -43,7 +38,7 @@ static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
 
 static bool pause_wanted(struct bm_mover *m)
 {
-    return m->hooks->paused && bm_heed_may_pause(m->job->state) &&
+    return m->hooks->paused && bm_state_traits(m->job->state)->may_pause &&
            m->hooks->paused(m->hooks->opaque) && !bm_mover_cancelled(m);
 }
 

@@ -13,9 +13,6 @@
 
 #include "blockmig/run/run.h"
 
-/* A job in that state can stand still for as long as one likes. */
-bool bm_heed_may_pause(enum bm_state state);
-
 /* Takes up what was asked since: first into the journal and the events, then
  * the pace has it. job->paused tells whether the move stands still: whoever
  * calls keeps libvirt's block jobs to that. */

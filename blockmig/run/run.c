@@ -8,7 +8,6 @@
 #include "blockmig/job/failpoint.h"
 #include "blockmig/run/space-watch.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
@@ -29,7 +28,7 @@ int bm_mover_enter(struct bm_mover *m, enum bm_state state,
     int rc;
 
     m->job->state = state;
-    if (!bm_heed_may_pause(state))
+    if (!bm_state_traits(state)->may_pause)
         bm_heed_pause_over(m);
     m->phase_ms = bm_now_ms();
     rc = bm_mover_save(m, bm_state_name(state), err);
@@ -89,7 +88,7 @@ bool bm_mover_asked_to_cancel(struct bm_mover *m)
 bool bm_mover_cancelled(struct bm_mover *m)
 {
     return bm_mover_asked_to_cancel(m) || m->room == BM_ROOM_STOP ||
-           (m->room == BM_ROOM_FORWARD && m->job->state > BM_STATE_SWITCHING);
+           (m->room == BM_ROOM_FORWARD && bm_state_traits(m->job->state)->past_switch);
 }
 
 void bm_mover_blame(struct bm_mover *m, const struct bm_error *err)
@@ -141,7 +140,7 @@ static bool stands_on_ours(const struct bm_job *job)
 {
     return job->strategy == BM_STRATEGY_PULL || job->fronts_sent > 0 ||
            (job->strategy == BM_STRATEGY_BLOCKCOPY &&
-            job->state >= BM_STATE_SWITCHING &&
+            !bm_move_before_switch(job) &&
             job->state != BM_STATE_ROLLING_BACK);
 }
 
@@ -159,7 +158,7 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
     enum bm_state state = m->job->state;
     int rc;
 
-    if (!where || state <= BM_STATE_ALLOCATING || state == BM_STATE_RELEASING ||
+    if (!where || bm_state_traits(state)->untouched || state == BM_STATE_RELEASING ||
         bm_state_final(state) || !stands_on_ours(m->job))
         return 0;
     rc = bm_stuck(m->job, err);

@@ -123,9 +123,9 @@ static const char *consequence(struct bm_mover *m)
     struct bm_error ignored = BM_ERROR_INIT;
 
     m->room = BM_ROOM_STOP;
-    if (m->job->state > BM_STATE_SWITCHING)
-        return m->job->state <= BM_STATE_SETTLED ? "no more waiting"
-                                                 : "going on";
+    if (bm_state_traits(m->job->state)->past_switch)
+        return bm_state_traits(m->job->state)->can_undo ? "no more waiting"
+                                                        : "going on";
     if (bm_room_way_back(m->job, &ignored) == 0)
         return "going back";
     m->room = BM_ROOM_FORWARD;
@@ -138,7 +138,7 @@ static void give_way(struct bm_mover *m, const struct bm_error *why)
     const char *then;
 
     (void)bm_ballast_remove(m, &ignored);
-    if (m->room != BM_ROOM_WATCHED || m->job->state > BM_STATE_CONSOLIDATING)
+    if (m->room != BM_ROOM_WATCHED || !bm_state_traits(m->job->state)->needs_space)
         return;
     then = consequence(m);
     m->room_why = *why;
@@ -150,7 +150,7 @@ static void watch(struct bm_mover *m)
 {
     struct bm_error why = BM_ERROR_INIT;
 
-    if (m->room == BM_ROOM_WATCHED && m->job->state <= BM_STATE_CONSOLIDATING &&
+    if (m->room == BM_ROOM_WATCHED && bm_state_traits(m->job->state)->needs_space &&
         (check_overlays(m->job, &why) || check(m->job, 0, false, &why)) &&
         why.code != ENOMEM)
         give_way(m, &why);
@@ -261,7 +261,7 @@ int bm_room_let_run(struct bm_mover *m, struct bm_error *err)
 /* The side that is looked at. */
 static int answers(const struct bm_job *job, struct bm_error *err)
 {
-    return job->state > BM_STATE_SWITCHING ? bm_answers_new(job, err)
+    return bm_state_traits(job->state)->past_switch ? bm_answers_new(job, err)
                                            : bm_answers_old(job, err);
 }
 

@@ -5,6 +5,7 @@
 #include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "snapshot/libvirt/xml.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <sys/stat.h>

@@ -7,6 +7,7 @@
 #include "blockmig/job/failpoint.h"
 #include "blockmig/strategy/strategy.h"
 #include "snapshot/tree/checkpoint.h"
+#include "blockmig/job/job-chain.h"
 
 #include <string.h>
 

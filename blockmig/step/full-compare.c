@@ -11,6 +11,7 @@
 #include "nbd/compare/compare.h"
 #include "nbd/base/units.h"
 #include "blockmig/replica/replica-private.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

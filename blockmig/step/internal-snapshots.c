@@ -3,8 +3,8 @@
 #include "blockmig/step/internal-snapshots.h"
 
 #include "blockmig/datastore/liveness.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/image/qemu-img.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -101,7 +101,7 @@ int bm_inner_check(const struct bm_job *job, struct bm_error *err)
     case BM_STATE_CONVERGING:
         return all_fronts(job, err);
     case BM_STATE_ROLLING_BACK:
-        return bm_strategy_of(job) == &bm_strategy_pull ? pulled(job, err)
+        return job->strategy == BM_STRATEGY_PULL ? pulled(job, err)
                                                         : all_fronts(job, err);
     case BM_STATE_CONSOLIDATING:
     case BM_STATE_UNDOING:

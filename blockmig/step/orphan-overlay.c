@@ -2,10 +2,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/step/orphan-private.h"
 
-#include "blockmig/step/source-overlays.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/step/pivot-window.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>
@@ -121,8 +120,7 @@ static struct bm_chain put_on(const struct bm_job *job, size_t i,
     int over = bm_job_front_number(plan) - job->fronts_asked + 1;
 
     if (which == BM_FREEZE_NEW)
-        return job->strategy == BM_STRATEGY_PULL ||
-                       job->strategy == BM_STRATEGY_CREATE
+        return bm_strategy_traits(job->strategy)->freezes_source
                    ? plan->source
                    : plan->dest;
     return over > 0 ? bm_fronts_below(plan, over) : plan->source;

@@ -14,11 +14,8 @@
 #ifndef BM_STEP_ORPHAN_OVERLAY_H
 #define BM_STEP_ORPHAN_OVERLAY_H
 
+#include "blockmig/job/job-chain.h"
 #include "blockmig/run/run.h"
-
-/* The two freezes: of the old side, with a front; of the new side, with
- * bm_job_new_top. */
-enum bm_freeze { BM_FREEZE_OLD, BM_FREEZE_NEW };
 
 /* In the journal: before the overlays of the next freeze are made, and before
  * it is asked for. */

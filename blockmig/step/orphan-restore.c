@@ -6,6 +6,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/image/image-lock.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <sys/stat.h>

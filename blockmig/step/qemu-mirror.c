@@ -8,6 +8,7 @@
 #include "blockmig/job/failpoint.h"
 #include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

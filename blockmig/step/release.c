@@ -18,6 +18,7 @@
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/image/image-in-use.h"
 #include "blockmig/job/job-store-ops.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <fcntl.h>

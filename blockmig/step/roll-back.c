@@ -20,6 +20,7 @@
 #include "blockmig/guard/pivot-freeze.h"
 #include "blockmig/step/pivot-window.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

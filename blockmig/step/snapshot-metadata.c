@@ -6,6 +6,7 @@
 #include "nbd/base/cleanup.h"
 #include "snapshot/tree/metadata-xml.h"
 #include "snapshot/tree/metadata.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

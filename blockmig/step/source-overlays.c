@@ -13,19 +13,11 @@
 #include "blockmig/job/disk-location.h"
 #include "blockmig/image/image-in-use.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
-
-struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip)
-{
-    struct bm_chain chain = disk->source;
-
-    chain.layers += skip;
-    chain.n -= (size_t)skip;
-    return chain;
-}
 
 /* By the guest, so without the tables that it was made with. */
 static uint64_t written(const struct bm_job_disk *disk, const struct stat *st)

@@ -17,9 +17,6 @@ int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err);
 int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err);
 /* Bytes that the uppermost fronts hold on the host. */
 uint64_t bm_fronts_bytes(const struct bm_job *job);
-/* The chain of a disk without its uppermost `skip` layers; strings borrowed,
- * the layers are those of the journal. */
-struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip);
 
 /* The way back: all fronts of disk i go down into the old image, and away. */
 int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err);

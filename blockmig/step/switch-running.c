@@ -12,6 +12,7 @@
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/guard/pivot-freeze.h"
 #include "blockmig/step/pivot-window.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,6 +5,7 @@
  */
 #include "blockmig/strategy/staged-private.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <sys/stat.h>
 

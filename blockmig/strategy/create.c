@@ -17,6 +17,7 @@
 #include "snapshot/tree/restore-point.h"
 #include "snapshot/tree/create.h"
 #include "snapshot/tree/metadata-xml.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

@@ -17,6 +17,7 @@
 #include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <inttypes.h>

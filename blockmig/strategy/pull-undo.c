@@ -6,8 +6,8 @@
 #include "blockmig/job/failpoint.h"
 #include "blockmig/strategy/pull-steps.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/image/image-lock.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

@@ -15,6 +15,7 @@
 #include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/image/image-lock.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <sys/stat.h>

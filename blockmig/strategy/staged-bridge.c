@@ -2,9 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/strategy/staged-private.h"
 
-#include "blockmig/step/source-overlays.h"
 #include "blockmig/run/requests.h"
-#include "blockmig/engine/engine-private.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/job/disk-location.h"
@@ -14,6 +12,7 @@
 #include "nbd/thread/background.h"
 #include "snapshot/libvirt/timed-call.h"
 #include "blockmig/replica/replica-private.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <string.h>

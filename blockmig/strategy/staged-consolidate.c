@@ -14,6 +14,7 @@
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/image/image-in-use.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -8,6 +8,7 @@
 #include "blockmig/strategy/staged-private.h"
 #include "blockmig/step/switch-off.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 
@@ -17,11 +18,6 @@
  * and merge, none of them paced, in which the guest's p99 doubled; a round more
  * of ours is paced, and the move became 2 s shorter. */
 #define TINY (UINT64_C(4) << 20)
-
-struct bm_chain bm_staged_view(const struct bm_job_disk *disk, int round)
-{
-    return bm_fronts_below(disk, disk->fronts - round);
-}
 
 static int note_gaps(struct bm_mover *m, const struct bm_job_disk *disk,
                      struct bm_error *err)

@@ -102,9 +102,6 @@ int bm_staged_doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
 int bm_staged_copy(struct bm_mover *m, struct bm_error *err);
 int bm_staged_prove_views(struct bm_mover *m, struct bm_error *err);
 int bm_staged_iterate(struct bm_mover *m, struct bm_error *err);
-/* The old view number `round`: 0 is the base, n the front n on those below it;
- * borrowed. */
-struct bm_chain bm_staged_view(const struct bm_job_disk *disk, int round);
 /* A step failed: because the guest went off meanwhile? An abandoned call may
  * still do something, and who cancels wants no other way. */
 bool bm_staged_went_off(struct bm_mover *m, int rc);

@@ -4,6 +4,7 @@
  * What a proof of a new layer finds, and what the report says of it.
  */
 #include "blockmig/strategy/staged-private.h"
+#include "blockmig/job/job-chain.h"
 
 #include <string.h>
 

@@ -17,6 +17,7 @@
 #include "blockmig/job/disk-location.h"
 #include "blockmig/strategy/staged-private.h"
 #include "blockmig/strategy/strategy.h"
+#include "blockmig/job/job-chain.h"
 
 #include <errno.h>
 #include <inttypes.h>

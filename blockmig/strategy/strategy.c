@@ -25,7 +25,7 @@ enum bm_state bm_strategy_next(const struct bm_job *job)
     const struct bm_strategy_ops *ops = bm_strategy_of(job);
     const enum bm_state *state = ops->states;
 
-    if (job->state < BM_STATE_ALLOCATING)
+    if (bm_state_traits(job->state)->planning)
         return BM_STATE_ALLOCATING;
     if (job->state == BM_STATE_UNDOING)
         return BM_STATE_ROLLING_BACK;
@@ -37,11 +37,4 @@ enum bm_state bm_strategy_next(const struct bm_job *job)
             break;
     }
     return *state;
-}
-
-int bm_stuck(const struct bm_job *job, struct bm_error *err)
-{
-    bm_fail(err, BM_STUCK, "cannot go on with the %s of %s", bm_job_noun(job),
-            job->domain);
-    return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
 }

@@ -84,11 +84,4 @@ int bm_step_forget(struct bm_mover *m, struct bm_error *err);
 /* Before the switch: ends our block jobs, removes what we made. */
 int bm_step_roll_back(struct bm_mover *m, struct bm_error *err);
 
-/* HELD, see the error: the switch left the two sides of different instants; or
- * there is no way back for now, and job->state is where to go on; or somebody,
- * or a libvirt that died, has done what only a person can judge. */
-#define BM_STUCK EUCLEAN
-/* -BM_STUCK with BM_EXIT_HELD: the move cannot go on; the caller adds why. */
-int bm_stuck(const struct bm_job *job, struct bm_error *err);
-
 #endif

@@ -121,7 +121,8 @@ static bool is_settled(enum bm_state state)
 /* In the switch it is heard, and comes to be in settled. */
 static bool can_pause(enum bm_state state)
 {
-    return state <= BM_STATE_SETTLED;
+    return !bm_state_traits(state)->past_switch ||
+           bm_state_traits(state)->can_undo;
 }
 
 int cli_job_cancel(struct cli *cli, struct bm_error *err)

@@ -9,7 +9,7 @@
 
 bool cli_is_no_move(const struct bm_job *job)
 {
-    return job->strategy >= BM_STRATEGY_MERGE;
+    return !bm_strategy_traits(job->strategy)->moves;
 }
 
 static json_object *paths_json(const struct bm_chain *chain, size_t n)

@@ -6,6 +6,7 @@
 #include "cli/output/report-snapshot.h"
 #include "cli/output/report.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -8,6 +8,7 @@
 #include "cli/output/report-snapshot.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/job/job-chain.h"
 
 #include <inttypes.h>
 
