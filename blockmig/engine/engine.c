@@ -19,6 +19,7 @@
 #include "nbd/base/units.h"
 #include "nbd/thread/timed-call.h"
 #include "blockmig/job/job-store-ops.h"
+#include "blockmig/run/wait-space.h"
 
 #include <errno.h>
 #include <fcntl.h>

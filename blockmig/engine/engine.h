@@ -8,40 +8,12 @@
 #ifndef BM_ENGINE_ENGINE_H
 #define BM_ENGINE_ENGINE_H
 
-#include "blockmig/control/control-server.h"
+#include "blockmig/run/hooks.h"
 #include "blockmig/job/job-store.h"
 #include "blockmig/job/job.h"
 #include "snapshot/libvirt/connection.h"
 
 struct bm_guard;
-
-struct bm_progress {
-    enum bm_state state;
-    uint64_t bytes_done, bytes_total; /* of the phase; total 0: not known */
-    uint64_t rate;                    /* bytes/s */
-    int64_t elapsed_ms;
-    /* microseconds: the guest's mean latency and what it is held under; 0:
-     * not known, not limited */
-    double latency_us, bound_us;
-    bool paused; /* by the user: job pause */
-};
-
-/* What cli/ gives to a move. Called from the moving thread. */
-struct bm_move_hooks {
-    void *opaque;
-    void (*progress)(void *opaque, const struct bm_job *job,
-                     const struct bm_progress *progress);
-    /* a state was entered, or something worth a line happened */
-    void (*event)(void *opaque, const struct bm_job *job, const char *text);
-    /* true once the user asked to stop (SIGINT, SIGTERM) */
-    bool (*cancelled)(void *opaque);
-    /* what the user asked of a settled job; or NULL */
-    enum bm_wish (*wish)(void *opaque);
-    /* what the user has set since the last call, or false; or NULL */
-    bool (*steer)(void *opaque, struct bm_steer *out);
-    /* true while the user wants it to stand still; or NULL */
-    bool (*paused)(void *opaque);
-};
 
 /*
  * The guard must be forked before any thread or connection exists

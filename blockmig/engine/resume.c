@@ -15,6 +15,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-store-ops.h"
+#include "blockmig/engine/engine.h"
 
 #include <errno.h>
 

@@ -10,6 +10,8 @@
 #include "nbd/exec/run-program.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/merge/layer-reader.h"
+#include "blockmig/run/wait-blockjobs.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <string.h>

@@ -13,6 +13,8 @@
 #include "blockmig/job/disk-location.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/wait-blockjobs.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,8 +5,6 @@
 #include "blockmig/run/pacing.h"
 #include "nbd/base/units.h"
 
-#define LOOK_MS 100
-
 /* --- limits --- */
 
 static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
@@ -72,12 +70,4 @@ void bm_heed(struct bm_mover *m)
     paused = pause_wanted(m);
     if (paused != m->job->paused)
         set_pause(m, paused);
-}
-
-void bm_heed_pause(struct bm_mover *m)
-{
-    for (bm_heed(m); m->job->paused; bm_heed(m)) {
-        bm_mover_progress(m, 0, 0);
-        bm_sleep_ms(LOOK_MS);
-    }
 }

@@ -19,8 +19,5 @@
 void bm_heed(struct bm_mover *m);
 /* A state was entered that cannot stand still. */
 void bm_heed_pause_over(struct bm_mover *m);
-/* As bm_heed, and returns when there is no pause (any more). A cancel ends it.
- */
-void bm_heed_pause(struct bm_mover *m);
 
 #endif

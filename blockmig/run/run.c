@@ -3,23 +3,18 @@
 #include "blockmig/run/run.h"
 
 #include "blockmig/run/requests.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/run/space-watch.h"
 #include "blockmig/job/disk-location.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/run/overlay-journal.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define RECONNECT_MS 60000
-
-int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err)
-{
-    return bm_job_store_save(m->store, m->job, text, err);
-}
+#define PAUSE_LOOK_MS 100
 
 int bm_mover_enter(struct bm_mover *m, enum bm_state state,
                    struct bm_error *err)
@@ -43,19 +38,6 @@ int bm_mover_enter(struct bm_mover *m, enum bm_state state,
     return 0;
 }
 
-int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
-                  ...)
-{
-    char text[1024];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    m->hooks->event(m->hooks->opaque, m->job, text);
-    return bm_mover_save(m, text, err);
-}
-
 void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
 {
     int64_t elapsed = bm_now_ms() - m->phase_ms;
@@ -76,33 +58,6 @@ void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
     progress.bound_us = pace.factor > 0 ? pace.bound_us : 0;
 
     m->hooks->progress(m->hooks->opaque, m->job, &progress);
-}
-
-bool bm_mover_asked_to_cancel(struct bm_mover *m)
-{
-    if (m->hooks->cancelled(m->hooks->opaque))
-        m->job->cancel = true;
-    return m->job->cancel;
-}
-
-bool bm_mover_cancelled(struct bm_mover *m)
-{
-    return bm_mover_asked_to_cancel(m) || m->room == BM_ROOM_STOP ||
-           (m->room == BM_ROOM_FORWARD && bm_state_traits(m->job->state)->past_switch);
-}
-
-void bm_mover_blame(struct bm_mover *m, const struct bm_error *err)
-{
-    if (!m->reason.code && err->code)
-        m->reason = *err;
-}
-
-void bm_mover_unlock(struct bm_mover *m)
-{
-    for (size_t i = 0; i < m->n_locks; i++)
-        (void)close(m->locks[i]);
-    free(BM_STEAL(m->locks));
-    m->n_locks = 0;
 }
 
 static int domain_gone(struct bm_mover *m)
@@ -250,27 +205,10 @@ int bm_mover_too_late(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : -EAGAIN;
 }
 
-struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i)
+void bm_heed_pause(struct bm_mover *m)
 {
-    return m->domain ? bm_domain_disk(m->domain, m->job->disks[i].target)
-                     : NULL;
-}
-
-int bm_mover_misplaced(struct bm_mover *m, size_t i, const char *where,
-                       const struct bm_chain *found, struct bm_error *err)
-{
-    const struct bm_disk *disk = bm_mover_disk(m, i);
-    const struct bm_chain *chain = found ? found : disk ? &disk->chain : NULL;
-    char text[400];
-
-    bm_fail(err, ESTALE, "cannot go on with disk %s of %s",
-            m->job->disks[i].target, m->job->domain);
-    bm_cause(err, "it is %s: %s", where,
-             chain ? bm_chain_text(chain, text, sizeof text)
-                   : "not in the domain");
-    bm_remedy(err,
-              "undo what was changed behind our back (a snapshot that was "
-              "made meanwhile: commit it), then `blockmig job resume %s`",
-              m->job->id);
-    return bm_status(err, BM_EXIT_HELD), -ESTALE;
+    for (bm_heed(m); m->job->paused; bm_heed(m)) {
+        bm_mover_progress(m, 0, 0);
+        bm_sleep_ms(PAUSE_LOOK_MS);
+    }
 }

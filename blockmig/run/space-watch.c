@@ -8,16 +8,13 @@
 #include "nbd/base/units.h"
 #include "nbd/thread/timed-call.h"
 #include "snapshot/libvirt/timed-call.h"
+#include "blockmig/run/space-private.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #define LOOK_MS 1000
-#define WAIT_MS 20000
-#define WAIT_LOOK_MS 200
-/* So much must be free that going on is worth a try. */
-#define SOME_ROOM (UINT64_C(8) << 20)
 
 static int no_room(const struct bm_job *job, const char *path, uint64_t left,
                    struct bm_error *err)
@@ -30,18 +27,15 @@ static int no_room(const struct bm_job *job, const char *path, uint64_t left,
     return bm_remedy(err, "make room there"), -ENOSPC;
 }
 
-static int held(int rc, struct bm_error *err)
+int bm_room_held(int rc, struct bm_error *err)
 {
     return bm_status(err, BM_EXIT_HELD), rc;
 }
 
 /* --- is it enough --- */
 
-/* spare: what must be free besides what going back or on needs; 0: where the
- * guest writes, the size of the ballast. merges: only where something is
- * merged; the guest's writes are no matter. */
-static int check(const struct bm_job *job, uint64_t spare, bool merges,
-                 struct bm_error *err)
+int bm_room_check(const struct bm_job *job, uint64_t spare, bool merges,
+                  struct bm_error *err)
 {
     struct bm_needs needs;
     int rc = bm_needs_find(job, &needs, err);
@@ -61,7 +55,7 @@ static int check(const struct bm_job *job, uint64_t spare, bool merges,
 
 int bm_room_merge(const struct bm_job *job, struct bm_error *err)
 {
-    return check(job, SOME_ROOM, true, err);
+    return bm_room_check(job, BM_SOME_ROOM, true, err);
 }
 
 static int check_overlays(const struct bm_job *job, struct bm_error *err)
@@ -101,7 +95,7 @@ static int check_back(const struct bm_job *job, const struct bm_job_disk *disk,
               "`blockmig job resume %s` goes forward; with --back when that "
               "image takes writes and has room",
               job->id);
-    return held(rc, err);
+    return bm_room_held(rc, err);
 }
 
 int bm_room_way_back(const struct bm_job *job, struct bm_error *err)
@@ -151,7 +145,7 @@ static void watch(struct bm_mover *m)
     struct bm_error why = BM_ERROR_INIT;
 
     if (m->room == BM_ROOM_WATCHED && bm_state_traits(m->job->state)->needs_space &&
-        (check_overlays(m->job, &why) || check(m->job, 0, false, &why)) &&
+        (check_overlays(m->job, &why) || bm_room_check(m->job, 0, false, &why)) &&
         why.code != ENOMEM)
         give_way(m, &why);
 }
@@ -219,7 +213,7 @@ static int make_room(struct bm_mover *m, const char *path, struct bm_error *err)
     uint64_t available;
     int rc = bm_needs_available(path, &available);
 
-    if (!rc && available >= SOME_ROOM && m->room_pauses++ == 0)
+    if (!rc && available >= BM_SOME_ROOM && m->room_pauses++ == 0)
         return 0;
     if (!rc) {
         no_room(m->job, path, available, err);
@@ -228,7 +222,7 @@ static int make_room(struct bm_mover *m, const char *path, struct bm_error *err)
     }
     if (rc)
         return bm_fail_errno(err, -rc, "cannot look at the room of %s", path);
-    return available < SOME_ROOM ? held(-ENOSPC, err) : 0;
+    return available < BM_SOME_ROOM ? bm_room_held(-ENOSPC, err) : 0;
 }
 
 static int resume(struct bm_mover *m, const char *path, struct bm_error *err)
@@ -279,24 +273,4 @@ void bm_room_tick(struct bm_mover *m)
         return; /* what hangs is for the step to find */
     watch(m);
     (void)bm_room_let_run(m, &ignored);
-}
-
-/* --- waiting for it --- */
-
-int bm_room_wait(struct bm_mover *m, struct bm_error *err)
-{
-    int64_t until = bm_now_ms() + WAIT_MS;
-    struct bm_error why = BM_ERROR_INIT;
-
-    if (check(m->job, SOME_ROOM, false, &why) != -ENOSPC)
-        return -ENOENT;
-    *err = why;
-    (void)bm_mover_note(m, &why, "%s; waiting for some", why.cause);
-    while (bm_now_ms() < until) {
-        bm_sleep_ms(WAIT_LOOK_MS);
-        bm_mover_progress(m, 0, 0);
-        if (check(m->job, SOME_ROOM, false, &why) != -ENOSPC)
-            return 0;
-    }
-    return held(-ENOSPC, err);
 }

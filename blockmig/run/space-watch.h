@@ -31,9 +31,4 @@ int bm_room_way_back(const struct bm_job *job, struct bm_error *err);
  * image too few: no more merge can be started, or the guest dies. */
 int bm_room_merge(const struct bm_job *job, struct bm_error *err);
 
-/* A step has failed: for want of room? Then waits for some, a while. 0: try
- * again; -ENOSPC with BM_EXIT_HELD: there is none; else -ENOENT: that was not
- * the reason, err is as it was. */
-int bm_room_wait(struct bm_mover *m, struct bm_error *err);
-
 #endif

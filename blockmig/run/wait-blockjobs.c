@@ -9,6 +9,8 @@
 #include "blockmig/run/pacing.h"
 #include "nbd/base/units.h"
 #include "snapshot/libvirt/timed-call.h"
+#include "blockmig/run/wait-blockjobs.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 

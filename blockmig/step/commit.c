@@ -14,6 +14,8 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "snapshot/libvirt/timed-call.h"
+#include "blockmig/run/wait-blockjobs.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <string.h>

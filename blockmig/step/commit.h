@@ -10,6 +10,7 @@
 #define BM_STEP_COMMIT_H
 
 #include "blockmig/run/run.h"
+#include "snapshot/blockjob/blockjob.h"
 
 int bm_commit_overlays(struct bm_mover *m, struct bm_error *err);
 int bm_undo(struct bm_mover *m, struct bm_error *err);

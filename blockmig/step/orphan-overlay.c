@@ -5,89 +5,12 @@
 #include "blockmig/step/pivot-window.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/overlay-journal.h"
 
 #include <errno.h>
 #include <string.h>
 
 /* --- the journal --- */
-
-int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
-                  struct bm_error *err)
-{
-    struct bm_job *job = m->job;
-
-    if (which == BM_FREEZE_NEW)
-        job->top_asked = false;
-    else
-        job->fronts_asked = bm_job_front_number(&job->disks[0]);
-    for (size_t i = 0; i < job->n_disks; i++) {
-        job->disks[i].below_ns = 0;
-        if (which == BM_FREEZE_NEW)
-            job->disks[i].top_seen = false;
-        else
-            job->disks[i].front_seen = bm_job_front_number(&job->disks[i]);
-    }
-    return bm_mover_save(m, NULL, err);
-}
-
-int bm_lost_expect(struct bm_mover *m, enum bm_freeze which,
-                   struct bm_error *err)
-{
-    if (which == BM_FREEZE_NEW)
-        m->job->top_asked = true;
-    else
-        m->job->fronts_asked = m->job->fronts_sent;
-    return bm_mover_save(m, NULL, err);
-}
-
-static bool is_seen(const struct bm_job *job, size_t i, enum bm_freeze which)
-{
-    const struct bm_job_disk *plan = &job->disks[i];
-
-    return which == BM_FREEZE_NEW ? !job->top_asked || plan->top_seen
-                                  : plan->front_seen >= job->fronts_asked;
-}
-
-static size_t count_unseen(const struct bm_job *job, enum bm_freeze which)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < job->n_disks; i++)
-        n += !is_seen(job, i, which);
-    return n;
-}
-
-/* NULL: out of memory. */
-static char *asked_for(const struct bm_job *job, size_t i, enum bm_freeze which)
-{
-    const struct bm_job_disk *plan = &job->disks[i];
-
-    return which == BM_FREEZE_NEW ? strdup(bm_job_new_top(job, plan))
-                                  : bm_job_front(job, plan, job->fronts_asked);
-}
-
-static void see(struct bm_mover *m, enum bm_freeze which)
-{
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
-        BM_FREE char *path = disk && !is_seen(m->job, i, which)
-                                 ? asked_for(m->job, i, which)
-                                 : NULL;
-
-        if (!path || !bm_disk_names(disk, path))
-            continue;
-        if (which == BM_FREEZE_NEW)
-            m->job->disks[i].top_seen = true;
-        else
-            m->job->disks[i].front_seen = m->job->fronts_asked;
-    }
-}
-
-void bm_lost_see(struct bm_mover *m)
-{
-    see(m, BM_FREEZE_OLD);
-    see(m, BM_FREEZE_NEW);
-}
 
 /* --- what is held --- */
 
@@ -131,8 +54,8 @@ static int prepare(struct bm_mover *m, struct suspect *all,
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         all[i].disk = i;
-        all[i].seen = is_seen(m->job, i, which);
-        all[i].path = asked_for(m->job, i, which);
+        all[i].seen = bm_lost_is_seen(m->job, i, which);
+        all[i].path = bm_lost_asked_for(m->job, i, which);
         if (!all[i].path)
             return bm_fail_errno(err, ENOMEM, "cannot go on");
         all[i].below = put_on(m->job, i, which);
@@ -176,7 +99,7 @@ static int decide(struct bm_mover *m, struct suspect *all, enum bm_freeze which,
 static int check(struct bm_mover *m, enum bm_freeze which, struct bm_error *err)
 {
     BM_FREE struct suspect *all = NULL;
-    size_t unseen = count_unseen(m->job, which);
+    size_t unseen = bm_lost_count_unseen(m->job, which);
     int rc;
 
     if (!unseen)
@@ -195,7 +118,7 @@ static int check(struct bm_mover *m, enum bm_freeze which, struct bm_error *err)
     for (size_t i = 0; all && i < m->job->n_disks; i++)
         free(all[i].path);
     /* before anything is merged that was seen only now */
-    return !rc && count_unseen(m->job, which) != unseen
+    return !rc && bm_lost_count_unseen(m->job, which) != unseen
                ? bm_mover_save(m, NULL, err)
                : rc;
 }

@@ -17,15 +17,6 @@
 #include "blockmig/job/job-chain.h"
 #include "blockmig/run/run.h"
 
-/* In the journal: before the overlays of the next freeze are made, and before
- * it is asked for. */
-int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
-                  struct bm_error *err);
-int bm_lost_expect(struct bm_mover *m, enum bm_freeze which,
-                   struct bm_error *err);
-/* What the domain, as it was read just now, shows of them; not saved. */
-void bm_lost_see(struct bm_mover *m);
-
 /*
  * Reads the domain, and looks at the overlays that were not seen yet. What the
  * live XML alone names comes into the saved one too; what a guest that went off

@@ -12,6 +12,7 @@
 #include "blockmig/guard/pivot-freeze.h"
 #include "blockmig/guard/guard-files.h"
 #include "nbd/base/units.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <string.h>

@@ -9,6 +9,8 @@
 #include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/wait-blockjobs.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <string.h>

@@ -19,6 +19,7 @@
 #include "blockmig/image/image-in-use.h"
 #include "blockmig/job/job-store-ops.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/engine/engine.h"
 
 #include <errno.h>
 #include <fcntl.h>

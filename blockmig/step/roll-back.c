@@ -21,6 +21,7 @@
 #include "blockmig/step/pivot-window.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-chain.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <string.h>

@@ -6,7 +6,6 @@
 #include "blockmig/image/owned-file.h"
 #include "blockmig/guard/overlay-transaction.h"
 #include "blockmig/step/internal-snapshots.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/image/overlay-image.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
@@ -14,6 +13,7 @@
 #include "blockmig/image/image-in-use.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/overlay-journal.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,7 +5,6 @@
  * left it in.
  */
 #include "blockmig/guard/guard.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/guard/guard-files.h"
 #include "blockmig/run/guest-pause.h"
 #include "blockmig/job/disk-location.h"
@@ -13,6 +12,7 @@
 #include "blockmig/guard/pivot-freeze.h"
 #include "blockmig/step/pivot-window.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/overlay-journal.h"
 
 #include <errno.h>
 #include <string.h>

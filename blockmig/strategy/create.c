@@ -18,6 +18,7 @@
 #include "snapshot/tree/create.h"
 #include "snapshot/tree/metadata-xml.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/overlay-journal.h"
 
 #include <errno.h>
 #include <string.h>

@@ -12,6 +12,8 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/wait-blockjobs.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <string.h>

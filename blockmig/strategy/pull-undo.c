@@ -8,6 +8,7 @@
 #include "blockmig/job/disk-location.h"
 #include "nbd/image/image-lock.h"
 #include "blockmig/job/job-chain.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,7 +8,6 @@
  */
 #include "blockmig/image/owned-file.h"
 #include "blockmig/guard/overlay-transaction.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/strategy/pull-steps.h"
@@ -16,6 +15,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/image/image-lock.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/overlay-journal.h"
 
 #include <errno.h>
 #include <sys/stat.h>

@@ -15,6 +15,7 @@
 #include "blockmig/image/image-in-use.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
+#include "snapshot/blockjob/blockjob.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
 #include "cli/output/output.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/run/hooks.h"
 
 #include <errno.h>
 #include <stdlib.h>

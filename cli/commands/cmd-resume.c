@@ -8,6 +8,7 @@
 #include "cli/session/session.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
+#include "blockmig/run/hooks.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,6 +6,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-store-ops.h"
+#include "blockmig/run/hooks.h"
 
 #include <errno.h>
 #include <string.h>

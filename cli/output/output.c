@@ -4,6 +4,7 @@
 
 #include "cli/output/report.h"
 #include "nbd/base/units.h"
+#include "blockmig/run/hooks.h"
 
 #include <errno.h>
 #include <poll.h>

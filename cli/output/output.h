@@ -10,7 +10,7 @@
 #define CLI_OUTPUT_OUTPUT_H
 
 #include "blockmig/job/job.h"
-#include "blockmig/engine/engine.h"
+#include "blockmig/run/hooks.h"
 #include "cli/commands/commands.h"
 
 #include <json-c/json.h>

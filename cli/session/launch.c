@@ -11,6 +11,7 @@
 #include "cli/session/view-lookup.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/run/hooks.h"
 
 #include <errno.h>
 #include <stdlib.h>

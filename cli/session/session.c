@@ -8,6 +8,7 @@
 #include "nbd/thread/background.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-store-ops.h"
+#include "blockmig/run/hooks.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,0 +1,83 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/run/overlay-journal.h"
+#include "nbd/base/cleanup.h"
+
+#include <string.h>
+
+int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
+                  struct bm_error *err)
+{
+    struct bm_job *job = m->job;
+
+    if (which == BM_FREEZE_NEW)
+        job->top_asked = false;
+    else
+        job->fronts_asked = bm_job_front_number(&job->disks[0]);
+    for (size_t i = 0; i < job->n_disks; i++) {
+        job->disks[i].below_ns = 0;
+        if (which == BM_FREEZE_NEW)
+            job->disks[i].top_seen = false;
+        else
+            job->disks[i].front_seen = bm_job_front_number(&job->disks[i]);
+    }
+    return bm_mover_save(m, NULL, err);
+}
+
+int bm_lost_expect(struct bm_mover *m, enum bm_freeze which,
+                   struct bm_error *err)
+{
+    if (which == BM_FREEZE_NEW)
+        m->job->top_asked = true;
+    else
+        m->job->fronts_asked = m->job->fronts_sent;
+    return bm_mover_save(m, NULL, err);
+}
+
+bool bm_lost_is_seen(const struct bm_job *job, size_t i, enum bm_freeze which)
+{
+    const struct bm_job_disk *plan = &job->disks[i];
+
+    return which == BM_FREEZE_NEW ? !job->top_asked || plan->top_seen
+                                  : plan->front_seen >= job->fronts_asked;
+}
+
+size_t bm_lost_count_unseen(const struct bm_job *job, enum bm_freeze which)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        n += !bm_lost_is_seen(job, i, which);
+    return n;
+}
+
+char *bm_lost_asked_for(const struct bm_job *job, size_t i, enum bm_freeze which)
+{
+    const struct bm_job_disk *plan = &job->disks[i];
+
+    return which == BM_FREEZE_NEW ? strdup(bm_job_new_top(job, plan))
+                                  : bm_job_front(job, plan, job->fronts_asked);
+}
+
+static void see(struct bm_mover *m, enum bm_freeze which)
+{
+    for (size_t i = 0; i < m->job->n_disks; i++) {
+        struct bm_disk *disk = bm_mover_disk(m, i);
+        BM_FREE char *path = disk && !bm_lost_is_seen(m->job, i, which)
+                                 ? bm_lost_asked_for(m->job, i, which)
+                                 : NULL;
+
+        if (!path || !bm_disk_names(disk, path))
+            continue;
+        if (which == BM_FREEZE_NEW)
+            m->job->disks[i].top_seen = true;
+        else
+            m->job->disks[i].front_seen = m->job->fronts_asked;
+    }
+}
+
+void bm_lost_see(struct bm_mover *m)
+{
+    see(m, BM_FREEZE_OLD);
+    see(m, BM_FREEZE_NEW);
+}

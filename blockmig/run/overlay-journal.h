@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The journal of the overlays that a freeze puts on the disks: what was asked
+ * for, and what both XMLs were seen to name since (step/orphan-overlay.h).
+ *
+ * Threads: the moving thread only.
+ */
+#ifndef BM_RUN_OVERLAY_JOURNAL_H
+#define BM_RUN_OVERLAY_JOURNAL_H
+
+#include "blockmig/job/job-chain.h"
+#include "blockmig/run/context.h"
+
+/* In the journal: before the overlays of the next freeze are made, and before
+ * it is asked for. */
+int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
+                  struct bm_error *err);
+int bm_lost_expect(struct bm_mover *m, enum bm_freeze which,
+                   struct bm_error *err);
+/* Whether both XMLs were seen to name the overlay of disk i that was asked for
+ * last, or none was; how many disks' were not. */
+bool bm_lost_is_seen(const struct bm_job *job, size_t i, enum bm_freeze which);
+size_t bm_lost_count_unseen(const struct bm_job *job, enum bm_freeze which);
+/* The name of that overlay. Caller frees; NULL: out of memory. */
+char *bm_lost_asked_for(const struct bm_job *job, size_t i,
+                        enum bm_freeze which);
+/* What the domain, as it was read just now, shows of them; not saved. */
+void bm_lost_see(struct bm_mover *m);
+
+#endif
