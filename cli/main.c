@@ -1,6 +1,5 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "cli/commands/commands.h"
 #include "cli/commands/help.h"
 #include "cli/output/output.h"
 #include "cli/session/store-watchdog.h"

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/control/limits.h"
 
-#include "blockmig/run/latency-control.h"
 #include "nbd/base/units.h"
 
 #include <errno.h>
@@ -51,7 +50,7 @@ static int parse_factor(const char *text, double *out)
 
     if (end == text || *end ||
         !(number == 0 ||
-          (number >= BM_PACE_FACTOR_MIN && number <= FACTOR_MAX)))
+          (number >= BM_GUEST_LATENCY_MIN && number <= FACTOR_MAX)))
         return -EINVAL;
     *out = number;
     return 0;

@@ -11,6 +11,13 @@
 
 #include "blockmig/job/job.h"
 
+/* The defaults of the options, and what they may be at least or at most. */
+#define BM_GUEST_LATENCY 2.0     /* --guest-latency */
+#define BM_GUEST_LATENCY_MIN 1.1 /* less could never be met */
+#define BM_SWITCH_MAX (UINT64_C(64) << 20)
+#define BM_MAX_PAUSE_MS 500
+#define BM_MAX_DEPTH 32 /* images a disk */
+
 /* Which of them were given. */
 enum bm_steer_part {
     BM_STEER_BANDWIDTH = 1,

@@ -8,6 +8,7 @@
 #include "blockmig/step/orphan-overlay.h"
 #include "blockmig/image/image-in-use.h"
 #include "nbd/base/cleanup.h"
+#include "snapshot/tree/image-tree-index.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -5,6 +5,7 @@
  */
 #include "blockmig/doctor/doctor.h"
 #include "nbd/base/paths.h"
+#include "snapshot/tree/image-tree-index.h"
 
 #include <errno.h>
 #include <string.h>

@@ -6,21 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int bm_doctor_found(struct bm_doctor *doctor, bool fixed, const char *name,
-                    const char *disk, const char *remedy, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    doctor->found++;
-    doctor->fixed += fixed;
-    return bm_preflight_add(doctor->list, fixed ? BM_OK : BM_WARN, name, disk,
-                            remedy, "%s%s", fixed ? "mended: " : "", text);
-}
-
 int bm_doctor_run(struct bm_doctor *doctor, struct bm_error *err)
 {
     int rc = bm_doctor_disks(doctor, err);

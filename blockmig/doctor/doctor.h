@@ -8,20 +8,7 @@
 #ifndef BM_DOCTOR_DOCTOR_H
 #define BM_DOCTOR_DOCTOR_H
 
-#include "blockmig/job/job-store.h"
-#include "blockmig/preflight/preflight.h"
-#include "snapshot/tree/image-tree.h"
-
-struct bm_doctor {
-    struct bm_connection *conn;
-    struct bm_domain *domain;
-    const struct bm_points *points;
-    const struct bm_kin *kin; /* with others */
-    struct bm_job_store *jobs;
-    bool fix; /* what is safe */
-    struct bm_preflight *list;
-    size_t found, fixed; /* out */
-};
+#include "blockmig/doctor/findings.h"
 
 int bm_doctor_run(struct bm_doctor *doctor, struct bm_error *err);
 
@@ -38,10 +25,5 @@ int bm_doctor_left(struct bm_doctor *doctor, struct bm_error *err);
 
 /* Whether a file is one of a job's that has not ended, or is unknown. */
 bool bm_doctor_of_job(struct bm_doctor *doctor, const char *path);
-
-/* One that was found; fixed: and mended. disk "" for the domain. */
-int bm_doctor_found(struct bm_doctor *doctor, bool fixed, const char *name,
-                    const char *disk, const char *remedy, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
 
 #endif

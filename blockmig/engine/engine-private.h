@@ -12,6 +12,11 @@
  * the mover holds. */
 int bm_move_machine(struct bm_mover *m, struct bm_error *err);
 
+/* Stops where it is (held, needs-recovery), with everything kept, for `job
+ * resume`. -err->code. */
+int bm_move_stop(struct bm_mover *m, enum bm_state state, struct bm_error *err);
+/* Whatever else the remedy says, `job resume` ends it. */
+void bm_move_name_the_way(const struct bm_job *job, struct bm_error *err);
 /* Enters a state of the way back, and keeps the reason. */
 int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err);
 /* The last steps: all is undone, or the source is released; then the job has

@@ -12,7 +12,6 @@
 #include "blockmig/step/orphan-overlay.h"
 #include "blockmig/engine/engine-private.h"
 #include "blockmig/run/pacing.h"
-#include "blockmig/run/space-watch.h"
 #include "blockmig/job/disk-location.h"
 #include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
@@ -29,82 +28,7 @@
 
 /* --- stopping --- */
 
-/* Whatever else is to be done, this ends it. */
-static void name_the_way(const struct bm_job *job, struct bm_error *err)
-{
-    char first[sizeof err->remedy];
-
-    if (strstr(err->remedy, "job resume"))
-        return;
-    snprintf(first, sizeof first, "%s", err->remedy);
-    if (first[0])
-        bm_remedy(err, "%.200s, then `blockmig job resume %s`", first, job->id);
-    else
-        bm_remedy(err,
-                  "`blockmig job resume %s` when that is mended, or "
-                  "with --back to go back",
-                  job->id);
-}
-
-/* Stops where it is, with everything kept, for `job resume`. */
-static int park(struct bm_mover *m, enum bm_state state, struct bm_error *err)
-{
-    struct bm_error second = BM_ERROR_INIT;
-    struct bm_job *job = m->job;
-    char line[2048];
-
-    name_the_way(job, err);
-    bm_status(err, BM_EXIT_HELD);
-    job->from = job->state;
-    job->state = state;
-    job->paused = false;
-    job->exit_status = BM_EXIT_HELD;
-    free(job->error);
-    bm_error_line(err, line, sizeof line);
-    job->error = strdup(line);
-    if (bm_mover_save(m, bm_state_name(state), &second) == 0)
-        m->hooks->event(m->hooks->opaque, job, NULL);
-    return -err->code;
-}
-
 /* --- going back --- */
-
-/* In the journal too: a process that resumes must end with the same words and
- * exit status. */
-static void keep_reason(struct bm_mover *m)
-{
-    char line[2048];
-
-    bm_error_line(&m->reason, line, sizeof line);
-    free(m->job->error);
-    m->job->error = strdup(line);
-    m->job->exit_status = m->reason.status;
-}
-
-int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
-{
-    struct bm_error shut = BM_ERROR_INIT;
-
-    if (m->room == BM_ROOM_STOP && !bm_state_traits(m->job->state)->past_switch &&
-        !m->job->cancel && err->status != BM_EXIT_PROOF)
-        *err = m->room_why;
-    else if (err->code ==
-             ECANCELED) /* in one wording, whichever tool stopped */
-        bm_fail_errno(err, ECANCELED, "the %s of %s stops", bm_job_noun(m->job),
-                      m->job->domain);
-    if (bm_room_way_back(m->job, &shut)) {
-        bm_cause(err, "%.500s: %.200s", shut.what, shut.cause);
-        bm_remedy(err, "%s", shut.remedy);
-        return park(m, BM_STATE_HELD, err);
-    }
-    bm_mover_blame(m, err);
-    /* on the way back nothing waits for a person any more */
-    if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
-        m->reason.status = BM_EXIT_FAILED;
-    bm_mover_unlock(m);
-    keep_reason(m);
-    return bm_mover_enter(m, state, err);
-}
 
 /* --- the work of a state --- */
 
@@ -222,18 +146,18 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
          * looked for it */
         if (bm_move_before_switch(m->job) && bm_mover_asked_to_cancel(m))
             m->job->state = BM_STATE_ROLLING_BACK;
-        return park(m, BM_STATE_NEEDS_RECOVERY, err);
+        return bm_move_stop(m, BM_STATE_NEEDS_RECOVERY, err);
     }
     if (rc == -BM_STUCK ||
         ((rc == -ENOSPC || rc == -EROFS) && err->status == BM_EXIT_HELD))
-        return park(m, BM_STATE_HELD, err);
+        return bm_move_stop(m, BM_STATE_HELD, err);
     if (bm_move_before_switch(m->job) && rc == -ECONNRESET &&
         worth_a_retry(m, rc))
         return 0;
     /* somebody's snapshot is in the way back too */
     if (bm_move_before_switch(m->job) && rc == -ESTALE &&
         err->status == BM_EXIT_HELD && !nothing_switched(m))
-        return park(m, BM_STATE_HELD, err);
+        return bm_move_stop(m, BM_STATE_HELD, err);
     if (bm_move_before_switch(m->job))
         return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
     if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
@@ -247,7 +171,7 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
     /* going back would lose what the guest may have written meanwhile */
     if (state == BM_STATE_PROVING_REST && rc == -EBADMSG &&
         old_side_fails(m, err))
-        return park(m, BM_STATE_HELD, err);
+        return bm_move_stop(m, BM_STATE_HELD, err);
     if ((state == BM_STATE_PROVING_REST || state == BM_STATE_CONSOLIDATING) &&
         rc == -EBADMSG)
         return bm_move_back(m, BM_STATE_UNDOING, err);
@@ -255,11 +179,11 @@ static int mend(struct bm_mover *m, int rc, struct bm_error *err)
         int waited = bm_room_wait(m, err);
 
         if (waited != -ENOENT)
-            return waited ? park(m, BM_STATE_HELD, err) : 0;
+            return waited ? bm_move_stop(m, BM_STATE_HELD, err) : 0;
     }
     if (err->status != BM_EXIT_HELD && worth_a_retry(m, rc))
         return bm_mover_note(m, err, "trying again: %s", err->what);
-    return park(m, BM_STATE_NEEDS_RECOVERY, err);
+    return bm_move_stop(m, BM_STATE_NEEDS_RECOVERY, err);
 }
 
 /* --- the machine --- */
@@ -312,7 +236,7 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err)
     bm_pacer_free(m->pacer);
     bm_domain_free(m->domain);
     if (rc) { /* it has not ended, whatever the reason to go back was */
-        name_the_way(m->job, err);
+        bm_move_name_the_way(m->job, err);
         bm_status(err, BM_EXIT_HELD);
         m->job->exit_status = BM_EXIT_HELD;
         return rc;

@@ -6,11 +6,11 @@
 #include "blockmig/engine/engine-private.h"
 #include "blockmig/run/guest-pause.h"
 #include "blockmig/job/failpoint.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "nbd/thread/timed-call.h"
 #include "blockmig/job/job-store-ops.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,8 +5,8 @@
 #include "blockmig/engine/engine-private.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/run/space-watch.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/units.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 

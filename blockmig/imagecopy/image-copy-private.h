@@ -36,6 +36,10 @@ int bm_transfer_start(struct bm_transfer_job *job, struct bm_error *err);
 struct bm_transfer_identity
 bm_transfer_identity_of(const struct bm_transfer_job *job);
 
+/* For struct bm_copy and the rescue: what was written is durable, and the state
+ * file says so; opaque is the job. */
+int bm_transfer_checkpoint(void *opaque, const struct bm_bitmap *written,
+                           struct bm_error *err);
 /* Copies the blocks; with only: those, else todo. */
 int bm_transfer_copy(struct bm_transfer_job *job, const struct bm_bitmap *only,
                      struct bm_error *err);

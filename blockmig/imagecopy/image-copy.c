@@ -20,30 +20,6 @@ void bm_transfer_result_clear(struct bm_transfer_result *result)
     memset(result, 0, sizeof *result);
 }
 
-int bm_transfer_add_bad(struct bm_transfer_result *result, uint64_t offset,
-                        uint64_t length)
-{
-    struct bm_range *grown =
-        reallocarray(result->bad, result->n_bad + 1, sizeof *grown);
-
-    if (!grown)
-        return -ENOMEM;
-    result->bad = grown;
-    grown[result->n_bad++] = (struct bm_range){offset, length};
-    result->bad_bytes += length;
-    return 0;
-}
-
-int bm_transfer_tick(void *opaque, uint64_t done, uint64_t total)
-{
-    struct bm_transfer_job *job = opaque;
-    uint64_t kept = job->todo ? job->result->kept : 0;
-
-    return job->how->progress ? job->how->progress(job->how->opaque, job->phase,
-                                                   kept + done, kept + total)
-                              : 0;
-}
-
 /* --- opening --- */
 
 static int open_source(struct bm_transfer_job *job, struct bm_error *err)
@@ -67,41 +43,6 @@ static int open_source(struct bm_transfer_job *job, struct bm_error *err)
 
 /* --- copying --- */
 
-static int checkpoint(void *opaque, const struct bm_bitmap *written,
-                      struct bm_error *err)
-{
-    struct bm_transfer_job *job = opaque;
-    struct bm_transfer_identity id = bm_transfer_identity_of(job);
-
-    return bm_transfer_state_save(job->landing.state, &id, written, err);
-}
-
-int bm_transfer_copy(struct bm_transfer_job *job, const struct bm_bitmap *only,
-                     struct bm_error *err)
-{
-    struct bm_copy copy = {.source = job->source,
-                           .target = job->target,
-                           .only = only ? only : job->todo,
-                           .digests = job->digests,
-                           .written = job->done,
-                           .throttle = job->throttle,
-                           .checkpoint = checkpoint,
-                           .progress = bm_transfer_tick,
-                           .opaque = job};
-    struct bm_copy_result sum;
-    int rc;
-
-    job->phase = "copying";
-    job->started = true;
-    rc = bm_copy_run(&copy, &sum, err);
-    job->result->data += sum.data;
-    job->result->zeroes += sum.zeroes;
-    if (rc && sum.unread)
-        bm_remedy(err, "--on-read-error rescue --mapfile FILE copies all that "
-                       "can be read");
-    return rc;
-}
-
 /* What was written is not lost for a `resume`, if it can be made durable: a
  * device where a write or a flush has failed says no from then on. */
 static void keep_what_is_done(struct bm_transfer_job *job)
@@ -112,7 +53,7 @@ static void keep_what_is_done(struct bm_transfer_job *job)
         return;
     if (bm_device_flush(job->target, &ignored) == 0 &&
         (!job->digests || bm_manifest_sync(job->digests, &ignored) == 0))
-        (void)checkpoint(job, job->done, &ignored);
+        (void)bm_transfer_checkpoint(job, job->done, &ignored);
 }
 
 /* --- the end --- */

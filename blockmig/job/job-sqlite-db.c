@@ -142,3 +142,13 @@ int bm_sqlite_end(struct bm_sqlite *s, int rc, struct bm_error *err)
         (void)bm_sqlite_run(s, NULL, "ROLLBACK", "");
     return rc;
 }
+
+void bm_sqlite_close(struct bm_job_store *store)
+{
+    struct bm_sqlite *s = (struct bm_sqlite *)store;
+
+    if (s->db)
+        sqlite3_close(s->db);
+    free(s->path);
+    free(s);
+}

@@ -266,16 +266,6 @@ static int open_read(struct bm_sqlite *s, struct bm_error *err)
     return rc == 1 ? quick_check(s, err) : rc;
 }
 
-void bm_sqlite_close(struct bm_job_store *store)
-{
-    struct bm_sqlite *s = (struct bm_sqlite *)store;
-
-    if (s->db)
-        sqlite3_close(s->db);
-    free(s->path);
-    free(s);
-}
-
 int bm_job_sqlite_open(const char *dir, bool readonly,
                        struct bm_job_store **out, struct bm_error *err)
 {

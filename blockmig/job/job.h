@@ -14,6 +14,7 @@
 #include "nbd/base/error.h"
 #include "snapshot/domain/chain.h"
 
+#include <errno.h>
 #include <libvirt/libvirt.h>
 #include <stdbool.h>
 #include <stdint.h>

@@ -6,7 +6,6 @@
 #include "blockmig/step/commit.h"
 #include "blockmig/run/requests.h"
 #include "blockmig/job/failpoint.h"
-#include "blockmig/job/disk-location.h"
 #include "nbd/exec/run-program.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/merge/layer-reader.h"
@@ -18,74 +17,7 @@
 
 #define ABORT_MS 60000
 
-size_t bm_merge_disk(const struct bm_job *job, const struct bm_job_merge *merge)
-{
-    size_t i = 0;
-
-    while (i + 1 < job->n_disks &&
-           strcmp(job->disks[i].target, merge->target) != 0)
-        i++;
-    return i;
-}
-
 /* --- looking --- */
-
-/* Where that path stands in the chain; n: nowhere. */
-static size_t position(const struct bm_chain *chain, const char *path)
-{
-    size_t i = 0;
-
-    while (i < chain->n &&
-           !(chain->layers[i].path && !strcmp(chain->layers[i].path, path)))
-        i++;
-    return i;
-}
-
-static enum bm_merge_at place(const struct bm_chain *chain,
-                              const struct bm_job_merge *merge, bool *foreign)
-{
-    const char *base = bm_merge_base(merge)->path;
-    size_t goes = merge->layers.n - 1, at = position(chain, base), seen = 0;
-
-    for (size_t l = 0; l < goes; l++)
-        seen += bm_chain_names(chain, merge->layers.layers[l].path);
-    *foreign = false;
-    if (at == chain->n) {
-        *foreign = seen > 0;
-        return BM_MERGE_BRANCH;
-    }
-    if (seen == 0 && goes > 0)
-        return BM_MERGE_MERGED;
-    *foreign = seen < goes || at < goes;
-    for (size_t l = 0; !*foreign && l < goes; l++)
-        *foreign = strcmp(chain->layers[at - goes + l].path,
-                          merge->layers.layers[l].path) != 0;
-    return BM_MERGE_CHAIN;
-}
-
-int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
-                  enum bm_merge_at *at, struct bm_error *err)
-{
-    size_t i = bm_merge_disk(m->job, merge);
-    struct bm_disk *disk = bm_mover_disk(m, i);
-    struct bm_chain chain = {0};
-    bool foreign = false;
-    int rc;
-
-    if (!disk)
-        return bm_mover_misplaced(m, i, "gone", NULL, err);
-    rc = bm_situation_chain(m->domain, disk, &chain, err);
-    if (rc)
-        return rc;
-    *at = place(&chain, merge, &foreign);
-    /* nobody but us merges them, and only when that is in the journal */
-    foreign |= *at == BM_MERGE_MERGED && !merge->begun;
-    if (foreign)
-        rc = bm_mover_misplaced(m, i, "on a chain that is not as planned",
-                                &chain, err);
-    bm_chain_clear(&chain);
-    return rc;
-}
 
 /* --- down --- */
 
@@ -99,7 +31,7 @@ static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
 
     for (size_t l = 0; !rc && l < disk->source.n; l++) {
         const struct bm_layer *layer = &disk->source.layers[l];
-        size_t at = position(&merge->layers, layer->path);
+        size_t at = bm_merge_position(&merge->layers, layer->path);
 
         if (at < merge->layers.n - 1)
             continue;

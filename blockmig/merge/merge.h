@@ -9,22 +9,8 @@
 #ifndef BM_MERGE_MERGE_H
 #define BM_MERGE_MERGE_H
 
+#include "blockmig/merge/locate.h"
 #include "blockmig/run/run.h"
-
-/* Where the layers of a merge stand. */
-enum bm_merge_at {
-    BM_MERGE_CHAIN,  /* in the chain of the disk */
-    BM_MERGE_BRANCH, /* in none that a disk stands on */
-    BM_MERGE_MERGED, /* the disk's chain has what took them, not them */
-};
-
-/* After bm_mover_refresh. -ESTALE with BM_EXIT_HELD: somebody has changed the
- * chain. */
-int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
-                  enum bm_merge_at *at, struct bm_error *err);
-/* Which of the job's disks. */
-size_t bm_merge_disk(const struct bm_job *job,
-                     const struct bm_job_merge *merge);
 
 /* All of it, from wherever a dead process left it; m->domain was just read.
  * ECANCELED: a cancel came while it can stop, and what there is is valid. */

@@ -13,6 +13,7 @@
 #include "nbd/image/image-lock.h"
 #include "nbd/base/paths.h"
 #include "snapshot/tree/image-tree.h"
+#include "snapshot/tree/image-tree-index.h"
 
 #include <errno.h>
 #include <string.h>

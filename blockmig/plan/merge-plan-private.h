@@ -25,6 +25,8 @@ int bm_merging_choose_commit(struct bm_merging *m, struct bm_error *err);
 
 /* The restore point that stays, and whose state the image is; or NULL. */
 const struct bm_point *bm_merging_point(const struct bm_merging *m, int i);
+/* Whether somebody other than the layers above needs the view of the image. */
+bool bm_merging_is_needed(const struct bm_merging *m, int i, const char **why);
 /* Whether the image is to keep its view: it is a restore point that stays, a
  * disk stands on it, somebody else needs it, it is not one layer among others.
  * *why: in words, if there is something to say; borrowed. */

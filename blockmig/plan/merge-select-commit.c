@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* snapshot commit: from one layer that is named down to another. */
 #include "blockmig/plan/merge-plan-private.h"
+#include "snapshot/tree/image-tree-index.h"
 
 #include <errno.h>
 #include <string.h>

@@ -39,8 +39,6 @@ struct bm_move_options {
     /* absolute, or a URI; NULL: none */
     const char *mapfile, *fill_from; /* each for one disk */
 };
-#define BM_SWITCH_MAX (UINT64_C(64) << 20)
-#define BM_MAX_PAUSE_MS 500
 
 /*
  * Chooses disks (each named one must exist: status BM_EXIT_REFUSED if not;

@@ -10,6 +10,7 @@
 #include "blockmig/plan/snapshot-plan-private.h"
 #include "nbd/base/cleanup.h"
 #include "snapshot/tree/revert-xml.h"
+#include "snapshot/tree/image-tree-index.h"
 
 #include <errno.h>
 #include <string.h>

@@ -11,8 +11,6 @@
 #include "blockmig/preflight/preflight.h"
 #include "snapshot/tree/image-tree.h"
 
-#define BM_MAX_DEPTH 32 /* images a disk */
-
 struct bm_snapshot_options {
     const char *name;        /* create: NULL: the time */
     const char *disks;       /* create: "vda,vdb"; NULL: all */

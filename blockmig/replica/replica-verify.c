@@ -8,16 +8,6 @@
 
 #define ROUNDS 3 /* the first look, and one after each of two repairs */
 
-int bm_stage_no_memory(const struct bm_stage *stage, struct bm_error *err)
-{
-    return bm_fail_errno(err, ENOMEM, "cannot prove disk %s", stage->how->disk);
-}
-
-struct bm_bitmap *bm_stage_bitmap(const struct bm_stage *stage)
-{
-    return bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
-}
-
 /* --- what was written, read back --- */
 
 /* Done, and not proven. */

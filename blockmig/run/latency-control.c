@@ -3,6 +3,7 @@
 #include "blockmig/run/latency-control.h"
 
 #include "nbd/base/cleanup.h"
+#include "blockmig/control/limits.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define START (256 * MIB)     /* of a guest that does I/O */
@@ -271,7 +272,7 @@ static void set(struct bm_pace *p, double factor, uint64_t bandwidth)
 {
     p->bandwidth = bandwidth;
     if (factor > 0) {
-        p->factor = factor < BM_PACE_FACTOR_MIN ? BM_PACE_FACTOR_MIN : factor;
+        p->factor = factor < BM_GUEST_LATENCY_MIN ? BM_GUEST_LATENCY_MIN : factor;
         return;
     }
     p->factor = 0;

@@ -26,8 +26,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BM_PACE_FACTOR 2.0                   /* the default */
-#define BM_PACE_FACTOR_MIN 1.1               /* less could never be met */
 #define BM_PACE_RATE_MIN (UINT64_C(4) << 20) /* bytes a second */
 
 struct bm_pace;
@@ -43,7 +41,7 @@ struct bm_pace_state {
     bool learned;       /* the baseline is of now, not from before the move */
 };
 
-/* factor 0: off (else BM_PACE_FACTOR_MIN at least); bandwidth: a cap in bytes
+/* factor 0: off (else BM_GUEST_LATENCY_MIN at least); bandwidth: a cap in bytes
  * a second that holds in any case, also below the minimum; 0: none. NULL: out
  * of memory. */
 struct bm_pace *bm_pace_new(double factor, uint64_t bandwidth);

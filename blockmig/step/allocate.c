@@ -2,10 +2,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/image/owned-file.h"
 #include "blockmig/job/failpoint.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "snapshot/libvirt/xml.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/job/job-store.h"
+#include "blockmig/run/context.h"
+#include "blockmig/run/run.h"
+#include "blockmig/step/step.h"
+#include "snapshot/domain/domain.h"
 
 #include <errno.h>
 #include <sys/stat.h>

@@ -5,9 +5,10 @@
  * move and not before, so that a move that goes back has lost none.
  */
 #include "blockmig/job/failpoint.h"
-#include "blockmig/strategy/strategy.h"
 #include "snapshot/tree/checkpoint.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/run/context.h"
+#include "blockmig/step/step.h"
 
 #include <string.h>
 

@@ -6,12 +6,15 @@
  * changes them while we read.
  */
 #include "blockmig/replica/replica.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/image/frozen-chain.h"
 #include "nbd/compare/compare.h"
 #include "nbd/base/units.h"
 #include "blockmig/replica/replica-private.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/job/job-store.h"
+#include "blockmig/run/context.h"
+#include "blockmig/run/run.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

@@ -3,12 +3,12 @@
 #include "blockmig/datastore/liveness.h"
 #include "blockmig/step/orphan-private.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/image/frozen-chain.h"
 #include "nbd/digest/digest.h"
 #include "nbd/image/image-lock.h"
 #include "nbd/base/paths.h"
 #include "nbd/base/units.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,11 +8,11 @@
 #include "blockmig/run/guest-pause.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/run/space-watch.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/guard/pivot-freeze.h"
 #include "blockmig/guard/guard-files.h"
 #include "nbd/base/units.h"
 #include "snapshot/blockjob/blockjob.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

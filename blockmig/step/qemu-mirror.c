@@ -6,11 +6,11 @@
  */
 #include "blockmig/image/owned-file.h"
 #include "blockmig/job/failpoint.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-chain.h"
 #include "blockmig/run/wait-blockjobs.h"
 #include "snapshot/blockjob/blockjob.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

@@ -15,11 +15,9 @@
 #include "blockmig/run/space-watch.h"
 #include "blockmig/job/disk-location.h"
 #include "blockmig/strategy/staged-private.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/image/image-in-use.h"
-#include "blockmig/job/job-store-ops.h"
 #include "blockmig/job/job-chain.h"
-#include "blockmig/engine/engine.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -173,10 +171,8 @@ static int delete_old(struct bm_mover *m, const struct old *old,
                  : bm_mover_save(m, NULL, err);
 }
 
-/* From the top, since each is used by the one above it: the first that cannot
- * be deleted keeps those below it. */
-static int delete_source(struct bm_mover *m, struct bm_job_disk *disk,
-                         struct bm_error *err)
+int bm_step_delete_source(struct bm_mover *m, struct bm_job_disk *disk,
+                          struct bm_error *err)
 {
     bool more = disk->source.n > disk->n_lower + 1;
     int rc = 0;
@@ -220,7 +216,7 @@ static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
                              disk->target);
     if (!m->job->source_delete || !disk->proven)
         return 0;
-    rc = delete_source(m, disk, &why);
+    rc = bm_step_delete_source(m, disk, &why);
     if (!rc)
         return 0;
     bm_error_line(&why, line, sizeof line);
@@ -264,60 +260,5 @@ int bm_step_release(struct bm_mover *m, struct bm_error *err)
         rc = keep_or_delete(m, &m->job->disks[i], err);
     if (!rc)
         rc = bm_domain_stamp(m->domain, NULL, err);
-    return rc;
-}
-
-static int cannot_release(const struct bm_job *job, const char *cause,
-                          struct bm_error *err)
-{
-    bm_fail(err, EINVAL, "cannot release the source of job %s", job->id);
-    bm_cause(err, "%s", cause);
-    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
-}
-
-static void no_progress(void *opaque, const struct bm_job *job,
-                        const struct bm_progress *progress)
-{
-    (void)opaque, (void)job, (void)progress;
-}
-
-static void no_event(void *opaque, const struct bm_job *job, const char *text)
-{
-    (void)opaque, (void)job, (void)text;
-}
-
-static bool not_cancelled(void *opaque)
-{
-    (void)opaque;
-    return false;
-}
-
-int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
-                    struct bm_job *job, struct bm_error *err)
-{
-    static const struct bm_move_hooks quiet = {
-        .progress = no_progress, .event = no_event, .cancelled = not_cancelled};
-    struct bm_mover m = {
-        .conn = conn, .store = store, .job = job, .hooks = &quiet};
-    int rc = 0;
-
-    if (job->state != BM_STATE_DONE)
-        return cannot_release(job, "the move is not done", err);
-    for (size_t i = 0; i < job->n_disks; i++)
-        if (bm_job_keeps(&job->disks[i]) && !job->disks[i].proven)
-            return cannot_release(
-                job, "it was moved without a proof; delete the image by hand",
-                err);
-    for (size_t i = 0; i < job->n_disks; i++)
-        if (job->disks[i].kept && job->disks[i].unproven_bytes)
-            return cannot_release(job,
-                                  "not all of it could be read, and proven; "
-                                  "delete the image by hand",
-                                  err);
-    for (size_t i = 0; !rc && i < job->n_disks; i++)
-        if (bm_job_keeps(&job->disks[i]))
-            rc = delete_source(&m, &job->disks[i], err);
-    if (rc == -EBUSY)
-        bm_status(err, BM_EXIT_REFUSED);
     return rc;
 }

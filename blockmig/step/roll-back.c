@@ -16,12 +16,12 @@
 #include "blockmig/run/space-watch.h"
 #include "blockmig/job/disk-location.h"
 #include "blockmig/strategy/staged-private.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/guard/pivot-freeze.h"
 #include "blockmig/step/pivot-window.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-chain.h"
 #include "snapshot/blockjob/blockjob.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,8 +5,8 @@
 #include "blockmig/step/bitmaps.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/image/image-lock.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 

@@ -8,11 +8,11 @@
 #include "blockmig/guard/guard-files.h"
 #include "blockmig/run/guest-pause.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/guard/pivot-freeze.h"
 #include "blockmig/step/pivot-window.h"
 #include "blockmig/job/job-chain.h"
 #include "blockmig/run/overlay-journal.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

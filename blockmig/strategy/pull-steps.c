@@ -8,12 +8,12 @@
 #include "blockmig/run/guest-pause.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
 #include "blockmig/run/wait-blockjobs.h"
 #include "snapshot/blockjob/blockjob.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

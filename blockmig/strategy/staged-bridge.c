@@ -6,13 +6,13 @@
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/step/switch-off.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/thread/background.h"
 #include "snapshot/libvirt/timed-call.h"
 #include "blockmig/replica/replica-private.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <string.h>

@@ -11,11 +11,11 @@
 #include "blockmig/job/failpoint.h"
 #include "blockmig/job/disk-location.h"
 #include "blockmig/strategy/staged-private.h"
-#include "blockmig/strategy/strategy.h"
 #include "blockmig/image/image-in-use.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
 #include "snapshot/blockjob/blockjob.h"
+#include "blockmig/step/step.h"
 
 #include <errno.h>
 #include <stdlib.h>

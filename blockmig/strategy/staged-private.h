@@ -105,6 +105,9 @@ int bm_staged_iterate(struct bm_mover *m, struct bm_error *err);
 /* A step failed: because the guest went off meanwhile? An abandoned call may
  * still do something, and who cancels wants no other way. */
 bool bm_staged_went_off(struct bm_mover *m, int rc);
+/* The guest is off, and its disks stand on their old images under our fronts.
+ * The domain was read just now. */
+bool bm_staged_off_at_source(struct bm_mover *m);
 
 /* The guest is off, and all is in the new images: the saved XML names them. The
  * domain was read just now. -EAGAIN: back to iterating, as the guest runs, or

@@ -9,12 +9,10 @@
 #include "blockmig/step/bitmaps.h"
 #include "blockmig/step/commit.h"
 #include "blockmig/step/source-overlays.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/image/overlay-image.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
 #include "blockmig/run/quiesce.h"
-#include "blockmig/job/disk-location.h"
 #include "blockmig/strategy/staged-private.h"
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/job/job-chain.h"
@@ -40,28 +38,6 @@ static bool skips(const struct bm_job *job, enum bm_state state)
 }
 
 /* --- the guest goes off --- */
-
-/* A guest that went off before any disk was switched: the old side is frozen
- * then, and all of it can be copied. */
-static bool off_at_source(struct bm_mover *m)
-{
-    bool off = m->domain && !m->domain->active;
-
-    for (size_t i = 0; off && i < m->job->n_disks; i++)
-        off = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                           NULL) == BM_AT_SOURCE;
-    return off;
-}
-
-bool bm_staged_went_off(struct bm_mover *m, int rc)
-{
-    struct bm_error ignored = BM_ERROR_INIT;
-
-    return rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EAGAIN &&
-           rc != -BM_STUCK && bm_mover_refresh(m, &ignored) == 0 &&
-           bm_lost_check(m, &ignored) == 0 &&
-           bm_fronts_adopt(m, &ignored) == 0 && off_at_source(m);
-}
 
 /* --- the states --- */
 
@@ -244,7 +220,7 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
         rc = bm_staged_bridge(m, false, err);
     if (rc)
         return rc;
-    if (!off_at_source(m)) {
+    if (!bm_staged_off_at_source(m)) {
         rc = bm_step_switch(m, err);
         if (!bm_staged_went_off(m, rc))
             return rc;

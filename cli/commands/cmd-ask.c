@@ -1,13 +1,11 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* The commands that ask something of a job that runs. */
-#include "blockmig/control/control-server.h"
 #include "cli/session/control-client.h"
 #include "cli/commands/commands.h"
-#include "cli/output/output.h"
 #include "cli/session/session.h"
-#include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
+#include "cli/output/write.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,27 +19,6 @@ struct question {
 };
 
 /* --- what others ask too ------------------------------------------------ */
-
-int cli_ask(const struct bm_job_store *jobs, const char *id, const char *verb,
-            const char *line, struct bm_error *err)
-{
-    BM_FREE char *answer = NULL;
-    int rc = bm_control_ask(bm_job_store_dir(jobs), id, line, &answer, err);
-
-    if (rc < 0 || strcmp(answer, "ok") == 0)
-        return rc;
-    bm_fail(err, EINVAL, "cannot %s job %s", verb, id);
-    bm_cause(err, "it answers: %s", answer);
-    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
-}
-
-int cli_ask_ended(const char *verb, const struct bm_job *job,
-                  struct bm_error *err)
-{
-    bm_fail(err, ESRCH, "cannot %s job %s", verb, job->id);
-    bm_cause(err, "it is finished already (%s)", bm_state_name(job->state));
-    return bm_status(err, BM_EXIT_REFUSED), -ESRCH;
-}
 
 /* --- the questions of one word ------------------------------------------ */
 

@@ -9,6 +9,7 @@
 #include "cli/output/output.h"
 #include "nbd/compare/compare.h"
 #include "nbd/base/units.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <json-c/printbuf.h>

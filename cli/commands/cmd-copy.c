@@ -7,6 +7,7 @@
 #include "cli/output/report.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -3,12 +3,12 @@
 #include "cli/commands/doctor.h"
 
 #include "cli/output/checks.h"
-#include "cli/output/output.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/exec/run-program.h"
 #include "nbd/base/cleanup.h"
 #include "snapshot/libvirt/connection.h"
 #include "snapshot/domain/domain.h"
+#include "cli/output/write.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -13,6 +13,7 @@
 #include "cli/session/snapshot-context.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/paths.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <string.h>

@@ -4,10 +4,11 @@
 #include "blockmig/engine/group.h"
 #include "blockmig/plan/snapshot-plan.h"
 #include "cli/session/launch.h"
-#include "cli/output/output.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/run/hooks.h"
+#include "cli/output/write.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <stdlib.h>

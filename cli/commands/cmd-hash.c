@@ -5,11 +5,12 @@
  * its manifest, or the manifest brought up to date.
  */
 #include "cli/output/bytes.h"
-#include "cli/output/output.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/image/qemu-img.h"
 #include "nbd/copy/scan.h"
 #include "nbd/digest/manifest-file.h"
+#include "cli/output/write.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -3,12 +3,12 @@
 /* The commands that look at jobs, or tidy them up. */
 #include "blockmig/job/job-store.h"
 #include "cli/commands/commands.h"
-#include "cli/output/output.h"
 #include "cli/output/report.h"
 #include "cli/session/session.h"
 #include "cli/output/table.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
+#include "cli/output/write.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -9,6 +9,7 @@
 #include "cli/session/view-lookup.h"
 #include "cli/session/store-watchdog.h"
 #include "blockmig/job/job-store-ops.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,9 +7,9 @@
 #include "blockmig/control/limits.h"
 #include "cli/session/control-client.h"
 #include "cli/commands/commands.h"
-#include "cli/output/output.h"
 #include "cli/session/session.h"
 #include "blockmig/job/job-store-ops.h"
+#include "cli/output/write.h"
 
 #include <errno.h>
 #include <string.h>

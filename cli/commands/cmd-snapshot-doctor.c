@@ -3,9 +3,10 @@
 /* snapshot doctor: what is wrong with the chains of a domain. */
 #include "blockmig/doctor/doctor.h"
 #include "cli/output/checks.h"
-#include "cli/output/output.h"
 #include "cli/session/snapshot-context.h"
 #include "cli/session/session.h"
+#include "cli/output/write.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 

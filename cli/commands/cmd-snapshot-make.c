@@ -6,6 +6,7 @@
 #include "cli/commands/verify.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* snapshot tree: the images of a domain, each under the one it stands on. */
-#include "cli/output/output.h"
 #include "cli/session/snapshot-context.h"
 #include "nbd/base/units.h"
+#include "cli/output/write.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,13 +1,15 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* snapshot list and show: the restore points of a domain. */
-#include "cli/output/output.h"
 #include "cli/session/snapshot-context.h"
 #include "cli/session/session.h"
 #include "cli/output/table.h"
 #include "cli/session/view-lookup.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
+#include "cli/output/report.h"
+#include "cli/output/write.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <stdlib.h>

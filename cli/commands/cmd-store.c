@@ -3,12 +3,12 @@
 #include "blockmig/datastore/datastore.h"
 
 #include "cli/commands/commands.h"
-#include "cli/output/output.h"
 #include "cli/output/table.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/units.h"
 #include "snapshot/libvirt/timed-call.h"
 #include "snapshot/domain/domain.h"
+#include "cli/output/write.h"
 
 #include <errno.h>
 #include <stdlib.h>

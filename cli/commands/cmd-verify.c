@@ -4,13 +4,14 @@
 #include "blockmig/image/verify-layer.h"
 #include "blockmig/job/job-store.h"
 #include "cli/output/bytes.h"
-#include "cli/output/output.h"
 #include "cli/session/snapshot-context.h"
 #include "cli/commands/verify.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/thread/background.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-store-ops.h"
+#include "cli/output/write.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <inttypes.h>

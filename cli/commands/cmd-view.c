@@ -16,6 +16,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-store-ops.h"
+#include "cli/commands/commands.h"
 
 #include <errno.h>
 #include <stdlib.h>

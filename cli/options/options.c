@@ -2,10 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/options/option-table.h"
 
-#include "blockmig/run/latency-control.h"
-#include "blockmig/plan/move-plan.h"
-#include "blockmig/plan/snapshot-plan.h"
 #include "nbd/base/units.h"
+#include "blockmig/control/limits.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -25,7 +23,7 @@ void cli_options_default(struct cli_options *options)
     options->on_read_error = "stop";
     options->max_pause = BM_MAX_PAUSE_MS;
     options->switch_max = BM_SWITCH_MAX;
-    options->guest_latency = BM_PACE_FACTOR;
+    options->guest_latency = BM_GUEST_LATENCY;
     options->keep = -1;
     options->max_depth = BM_MAX_DEPTH;
 }
@@ -99,7 +97,7 @@ static int set_factor(const struct cli_option_row *row, const char *value,
         *out = 0;
         return 0;
     }
-    if (end != value && *end == '\0' && number >= BM_PACE_FACTOR_MIN &&
+    if (end != value && *end == '\0' && number >= BM_GUEST_LATENCY_MIN &&
         number <= 1000) {
         *out = number;
         return 0;

@@ -3,7 +3,6 @@
 #include "cli/output/bytes.h"
 
 #include "cli/output/output.h"
-#include "nbd/compare/compare.h"
 #include "nbd/base/units.h"
 
 #include <signal.h>
@@ -42,28 +41,4 @@ int cli_bytes_progress(const char *phase, uint64_t done, uint64_t total)
     }
     cli_phase_progress(phase, done, total, bm_now_ms() - start);
     return stop;
-}
-
-void cli_add_bytes(json_object *object, const char *name, uint64_t bytes)
-{
-    json_object_object_add(object, name, json_object_new_uint64(bytes));
-}
-
-void cli_append_range(json_object *array, const struct bm_range *range)
-{
-    json_object *o = json_object_new_object();
-
-    cli_add_bytes(o, "offset", range->offset);
-    cli_add_bytes(o, "length", range->length);
-    json_object_array_add(array, o);
-}
-
-void cli_add_ranges(json_object *object, const char *name,
-                    const struct bm_range *ranges, size_t n)
-{
-    json_object *array = json_object_new_array();
-
-    for (size_t i = 0; array && i < n; i++)
-        cli_append_range(array, &ranges[i]);
-    json_object_object_add(object, name, array);
 }

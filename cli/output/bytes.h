@@ -4,7 +4,7 @@
 #ifndef CLI_OUTPUT_BYTES_H
 #define CLI_OUTPUT_BYTES_H
 
-#include "cli/commands/commands.h"
+#include "cli/options/invocation.h"
 
 #include <json-c/json.h>
 #include <stdbool.h>
@@ -21,10 +21,5 @@ int cli_bytes_progress(const char *phase, uint64_t done, uint64_t total);
 
 /* Adds [{"offset":..,"length":..},..]. */
 struct bm_range;
-void cli_add_ranges(json_object *object, const char *name,
-                    const struct bm_range *ranges, size_t n);
-/* Appends one such object. */
-void cli_append_range(json_object *array, const struct bm_range *range);
-void cli_add_bytes(json_object *object, const char *name, uint64_t bytes);
 
 #endif

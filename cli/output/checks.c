@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/output/checks.h"
 
-#include "cli/output/output.h"
 #include "cli/output/report.h"
+#include "cli/output/write.h"
 
 #include <stdio.h>
 

@@ -5,6 +5,7 @@
 #include "cli/output/report.h"
 #include "nbd/base/units.h"
 #include "blockmig/run/hooks.h"
+#include "cli/output/write-private.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,173 +18,18 @@
 #define TTY_MS 200   /* between two pictures of the progress line */
 #define JSON_MS 1000 /* between two progress objects */
 
-static struct {
-    const struct cli_options *options;
-    bool tty;
-    bool line;     /* a progress line stands on the terminal */
-    bool lost;     /* something could not be written */
-    bool result;   /* the result object was written */
-    int trouble;   /* the status when something was lost; 0: the usual */
-    int64_t shown; /* bm_now_ms of the last progress */
-    int phase;     /* the state of the last line, -1: none */
-} out;
 
 void cli_output_start(const struct cli_options *options)
 {
-    out.options = options;
-    out.tty = isatty(STDOUT_FILENO) == 1;
-    out.phase = -1;
+    cli_out.options = options;
+    cli_out.tty = isatty(STDOUT_FILENO) == 1;
+    cli_out.phase = -1;
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-}
-
-void cli_output_trouble(int status)
-{
-    out.trouble = status;
 }
 
 bool cli_verbose(void)
 {
-    return out.options->verbose;
-}
-
-static void clear_line(void)
-{
-    if (out.line)
-        fputs("\r\033[K", stdout);
-    out.line = false;
-}
-
-static void check_stdout(void)
-{
-    if (ferror(stdout))
-        out.lost = true;
-}
-
-void cli_print(const char *fmt, ...)
-{
-    va_list ap;
-
-    clear_line();
-    va_start(ap, fmt);
-    if (vprintf(fmt, ap) < 0)
-        out.lost = true;
-    va_end(ap);
-}
-
-void cli_say(const char *fmt, ...)
-{
-    va_list ap;
-
-    if (out.options->json || out.options->quiet)
-        return;
-    clear_line();
-    va_start(ap, fmt);
-    if (vprintf(fmt, ap) < 0)
-        out.lost = true;
-    va_end(ap);
-}
-
-void cli_json(json_object *object)
-{
-    const char *text = object ? json_object_to_json_string_ext(
-                                    object, JSON_C_TO_STRING_PLAIN |
-                                                JSON_C_TO_STRING_NOSLASHESCAPE)
-                              : NULL;
-
-    if (!text || puts(text) == EOF)
-        out.lost = true;
-    json_object_put(object);
-}
-
-void cli_add_text(json_object *object, const char *name, const char *text)
-{
-    json_object_object_add(object, name,
-                           text ? json_object_new_string(text) : NULL);
-}
-
-void cli_add_number(json_object *object, const char *name, int64_t number)
-{
-    json_object_object_add(object, name, json_object_new_int64(number));
-}
-
-void cli_add_bool(json_object *object, const char *name, bool value)
-{
-    json_object_object_add(object, name, json_object_new_boolean(value));
-}
-
-const char *cli_time(int64_t ms, char *buf, size_t size)
-{
-    time_t seconds = (time_t)(ms / 1000);
-    char date[32];
-    struct tm tm;
-
-    if (!gmtime_r(&seconds, &tm) ||
-        strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm) == 0)
-        date[0] = '\0';
-    snprintf(buf, size, "%s.%03dZ", date, (int)(ms % 1000));
-    return buf;
-}
-
-/* --- the end ------------------------------------------------------------ */
-
-/* Names come from outside: none may move the cursor. */
-static void print_clean(FILE *stream, const char *text)
-{
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        fputc(c < 0x20 || c == 0x7f ? ' ' : c, stream);
-    }
-}
-
-void cli_output_error(const struct bm_error *err,
-                      const struct cli_command *command)
-{
-    char line[2100];
-
-    if (command && command->stream && out.options->json && !out.result &&
-        err->status != BM_EXIT_USAGE)
-        cli_json(cli_error_json(err));
-    clear_line();
-    fflush(stdout);
-    bm_error_line(err, line, sizeof line);
-    fputs("blockmig: ", stderr);
-    print_clean(stderr, line);
-    fputc('\n', stderr);
-    if (err->status == BM_EXIT_USAGE)
-        fprintf(stderr, "Try 'blockmig %s%s--help'.\n",
-                command ? command->words : "", command ? " " : "");
-}
-
-/* `blockmig job list | head -1`: who reads no more misses nothing. */
-static bool reader_gone(void)
-{
-    struct pollfd fd = {.fd = STDOUT_FILENO};
-
-    return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR);
-}
-
-int cli_output_end(int status)
-{
-    struct bm_error err = BM_ERROR_INIT;
-
-    if (reader_gone())
-        return status;
-    clear_line();
-    check_stdout();
-    if (fflush(stdout) == EOF || close(STDOUT_FILENO) < 0)
-        out.lost = true;
-    if (!out.lost)
-        return status;
-    bm_fail(&err, EIO, "cannot write to standard output");
-    bm_cause(&err, "some of it was not taken (full, or closed)");
-    if (status == 0)
-        bm_remedy(&err, "what was asked for is done, its report is not");
-    out.result = true;
-    cli_output_error(&err, NULL);
-    if (out.trouble)
-        return out.trouble;
-    return status ? status : BM_EXIT_FAILED;
+    return cli_out.options->verbose;
 }
 
 /* --- a long command ----------------------------------------------------- */
@@ -251,7 +97,7 @@ static void show_line(const char *phase, const struct bm_progress *p)
                  (double)p->elapsed_ms / 1000);
     printf("\r\033[K%.*s", terminal_width() - 1, line);
     fflush(stdout);
-    out.line = true;
+    cli_out.line = true;
 }
 
 static json_object *progress_json(const char *id, const char *phase,
@@ -290,21 +136,21 @@ static bool due(int interval)
 {
     int64_t now = bm_now_ms();
 
-    if (out.shown && now - out.shown < interval)
+    if (cli_out.shown && now - cli_out.shown < interval)
         return false;
-    out.shown = now;
+    cli_out.shown = now;
     return true;
 }
 
 static void show_progress(const char *id, const char *phase,
                           const struct bm_progress *progress)
 {
-    if (out.options->quiet)
+    if (cli_out.options->quiet)
         return;
-    if (out.options->json) {
+    if (cli_out.options->json) {
         if (due(JSON_MS))
             cli_json(progress_json(id, phase, progress));
-    } else if (out.tty && due(TTY_MS)) {
+    } else if (cli_out.tty && due(TTY_MS)) {
         show_line(phase, progress);
     }
 }
@@ -330,9 +176,9 @@ void cli_phase(const char *phase)
 {
     json_object *o;
 
-    if (out.options->quiet)
+    if (cli_out.options->quiet)
         return;
-    if (!out.options->json) {
+    if (!cli_out.options->json) {
         cli_say("%s\n", phase);
         return;
     }
@@ -356,13 +202,13 @@ static void event_json(const struct bm_job *job, const char *text)
 /* One line a phase; every event of it with -v. */
 void cli_event(const struct bm_job *job, const char *text)
 {
-    bool entered = (int)job->state != out.phase;
+    bool entered = (int)job->state != cli_out.phase;
     char now[40];
 
-    out.phase = (int)job->state;
-    if (out.options->quiet)
+    cli_out.phase = (int)job->state;
+    if (cli_out.options->quiet)
         return;
-    if (out.options->json)
+    if (cli_out.options->json)
         event_json(job, text);
     else if (cli_verbose())
         cli_say("%s %s: %s%s%s\n", cli_time(bm_wall_ms(), now, sizeof now),
@@ -377,15 +223,15 @@ void cli_event(const struct bm_job *job, const char *text)
 
 void cli_result_json_line(json_object *object)
 {
-    out.result = true;
+    cli_out.result = true;
     cli_json(object);
 }
 
 void cli_result(const struct bm_job *job)
 {
-    out.result = true;
-    if (out.options->json)
+    cli_out.result = true;
+    if (cli_out.options->json)
         cli_json(cli_result_json(job));
-    else if (!out.options->quiet)
+    else if (!cli_out.options->quiet)
         cli_result_text(job);
 }

@@ -11,7 +11,8 @@
 
 #include "blockmig/job/job.h"
 #include "blockmig/run/hooks.h"
-#include "cli/commands/commands.h"
+#include "cli/options/invocation.h"
+#include "cli/output/write.h"
 
 #include <json-c/json.h>
 
@@ -25,14 +26,6 @@ void cli_output_trouble(int status);
  * --json a streaming command's last object, if it had none yet. */
 void cli_output_error(const struct bm_error *err,
                       const struct cli_command *command);
-
-/* What was asked for. */
-void cli_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* What is only company: not with --json, not with -q. */
-void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* One line of JSON; takes the object over. NULL: out of memory, an error at
- * the end. */
-void cli_json(json_object *object);
 
 /* A long command, as it goes on. */
 void cli_progress(const struct bm_job *job, const struct bm_progress *progress);
@@ -49,13 +42,5 @@ bool cli_verbose(void);
 /* The progress as JSON, as it is printed and published. NULL: no memory. */
 json_object *cli_progress_json(const struct bm_job *job,
                                const struct bm_progress *progress);
-
-/* Adds to an object, with null for NULL. */
-void cli_add_text(json_object *object, const char *name, const char *text);
-void cli_add_number(json_object *object, const char *name, int64_t number);
-void cli_add_bool(json_object *object, const char *name, bool value);
-
-/* Wall clock milliseconds as 2025-01-31T12:00:00.123Z, into buf. */
-const char *cli_time(int64_t ms, char *buf, size_t size);
 
 #endif

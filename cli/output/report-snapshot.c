@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/output/report-snapshot.h"
 
-#include "cli/output/output.h"
-#include "cli/session/view-lookup.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "cli/output/report.h"
+#include "cli/output/write.h"
 
 bool cli_is_no_move(const struct bm_job *job)
 {
@@ -148,4 +148,14 @@ void cli_snapshot_text(const struct bm_job *job)
                   snapshot->points[i].gone ? "is gone" : "is still there");
     for (size_t i = 0; i < snapshot->n_merges; i++)
         merge_text(&snapshot->merges[i]);
+}
+
+char *cli_view_uri(const struct bm_job *view, const char *target)
+{
+    char *uri;
+
+    return asprintf(&uri, "nbd+unix:///%s?socket=%s", target,
+                    view->snapshot->socket) < 0
+               ? NULL
+               : uri;
 }

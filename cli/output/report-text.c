@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A job as people read it. */
 #include "blockmig/image/bad-areas.h"
-#include "cli/output/output.h"
 #include "cli/output/report-snapshot.h"
 #include "cli/output/report.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
+#include "cli/output/write.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -3,12 +3,11 @@
 #include "cli/output/report.h"
 
 #include "blockmig/image/bad-areas.h"
-#include "cli/output/bytes.h"
-#include "cli/output/output.h"
 #include "cli/output/report-snapshot.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
+#include "cli/output/write.h"
 
 #include <inttypes.h>
 

@@ -35,4 +35,7 @@ bool cli_has_gaps(const struct bm_job_disk *disk);
 /* A source of the job was kept and is not deleted yet. */
 bool cli_job_keeps(const struct bm_job *job);
 
+/* nbd+unix:///vda?socket=... Caller frees; NULL: out of memory. */
+char *cli_view_uri(const struct bm_job *view, const char *target);
+
 #endif

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/output/table.h"
+#include "cli/output/write.h"
 
-#include "cli/output/output.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 #ifndef CLI_SESSION_DETACH_H
 #define CLI_SESSION_DETACH_H
 
-#include "cli/commands/commands.h"
+#include "cli/options/invocation.h"
 
 /* Runs `run` in a session of its own. In the parent: the job's ID is printed
  * and 0 returned, or the child's error. In the child: what run returned. */

@@ -7,7 +7,7 @@
 #define CLI_SESSION_LAUNCH_H
 
 #include "blockmig/preflight/preflight.h"
-#include "cli/commands/commands.h"
+#include "cli/options/invocation.h"
 #include "cli/session/session.h"
 
 /* What a command that makes a job does; opaque: its own. */

@@ -10,7 +10,7 @@
 #include "blockmig/control/control-server.h"
 #include "blockmig/guard/guard.h"
 #include "blockmig/engine/engine.h"
-#include "cli/commands/commands.h"
+#include "cli/options/invocation.h"
 #include "snapshot/libvirt/connection.h"
 
 struct cli_session {

@@ -6,7 +6,7 @@
 #ifndef CLI_SESSION_SNAPSHOT_CONTEXT_H
 #define CLI_SESSION_SNAPSHOT_CONTEXT_H
 
-#include "cli/commands/commands.h"
+#include "cli/options/invocation.h"
 #include "snapshot/tree/image-tree.h"
 
 struct cli_pedigree {

@@ -12,7 +12,7 @@
 #ifndef CLI_SESSION_STORE_WATCHDOG_H
 #define CLI_SESSION_STORE_WATCHDOG_H
 
-#include "cli/commands/commands.h"
+#include "cli/options/invocation.h"
 #include "snapshot/libvirt/connection.h"
 
 /* Opens the connection of the options; from then on there is a watch. */

@@ -41,16 +41,6 @@ int cli_view_find(struct bm_job_store *jobs, const char *uuid, const char *name,
                                : bm_job_store_load(jobs, search.id, out, err);
 }
 
-char *cli_view_uri(const struct bm_job *view, const char *target)
-{
-    char *uri;
-
-    return asprintf(&uri, "nbd+unix:///%s?socket=%s", target,
-                    view->snapshot->socket) < 0
-               ? NULL
-               : uri;
-}
-
 static void blame(const struct bm_job_store *jobs, const struct bm_job *view,
                   struct bm_error *err)
 {

@@ -11,8 +11,6 @@
  * is the caller's, NULL: there is none. */
 int cli_view_find(struct bm_job_store *jobs, const char *uuid, const char *name,
                   struct bm_job **out, struct bm_error *err);
-/* nbd+unix:///vda?socket=... Caller frees; NULL: out of memory. */
-char *cli_view_uri(const struct bm_job *view, const char *target);
 /* A claim was refused: if a view is in the way, says which. */
 void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
                     struct bm_error *err);

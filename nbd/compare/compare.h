@@ -8,14 +8,11 @@
 #ifndef BM_NBD_COMPARE_COMPARE_H
 #define BM_NBD_COMPARE_COMPARE_H
 
+#include "nbd/base/range.h"
 #include "nbd/device/device.h"
 #include "nbd/digest/digest.h"
 
 #define BM_COMPARE_BLOCK 65536u /* bytes; differing ranges are so aligned */
-
-struct bm_range {
-    uint64_t offset, length;
-};
 
 struct bm_compare_result {
     bool equal;

@@ -17,44 +17,6 @@
 #define CHECK_MS 3600000
 #define COMMIT_MS 86400000
 
-int bm_qemu_errno(const char *message)
-{
-    static const struct {
-        const char *text;
-        int code;
-    } known[] = {
-        {"Failed to get ", EBUSY}, /* ... "write" lock */
-        {"Is another process using the image", EBUSY},
-        {"Device or resource busy", EBUSY},
-        {"No such file", ENOENT},
-        {"Permission denied", EACCES},
-        {"No space left", ENOSPC},
-        {"Read-only file system", EROFS},
-        {"O_DIRECT", EINVAL},
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strstr(message, known[i].text))
-            return known[i].code;
-    return EIO;
-}
-
-int bm_image_refine(int rc, struct bm_error *err)
-{
-    if (rc == -EIO && err)
-        err->code = bm_qemu_errno(err->cause);
-    return rc == -EIO && err ? -err->code : rc;
-}
-
-char *bm_image_plain_name(const char *path)
-{
-    char *name;
-
-    if (path[0] == '/')
-        return strdup(path);
-    return asprintf(&name, "./%s", path) < 0 ? NULL : name;
-}
-
 /* Adds and owns value; a NULL value is a failed allocation, not a null. */
 static int add(struct json_object *json, const char *key,
                struct json_object *value)

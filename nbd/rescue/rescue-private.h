@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * One rescue that goes on. Private to rescue*.c: rescue.c has the phases and
+ * One rescue that goes on. Private to rescue*.c: rescue.c has the phases, rescue-map.c
  * what is saved, rescue-pass.c what one pass reads, rescue-requests.c the
  * requests in flight, rescue-zeroes.c what need not be read.
  *
@@ -16,6 +16,7 @@
 #define BM_RESCUE_CHUNK (256u << 10) /* and where all goes well, at most */
 #define BM_RESCUE_DEPTH 8u           /* then so many reads are in flight */
 #define BM_RESCUE_SLOTS 16u          /* reads and writes */
+#define BM_RESCUE_SAVE_MS 10000      /* between two saves of the map */
 #define BM_RESCUE_CALM 16u           /* good reads until all goes well again */
 
 /* A request to the source, then one to the target with what was read. */
@@ -109,6 +110,8 @@ int bm_rescue_mark(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
 /* Finishes the zeroes of the source around offset, without reading. */
 int bm_rescue_zeroes(struct bm_rescue_run *run, uint64_t offset,
                      struct bm_error *err);
+/* Keeps a copy of the map, of which all is durable now. */
+int bm_rescue_keep(struct bm_rescue_run *run, struct bm_error *err);
 /* Makes what was rescued durable, and saves the map. Nothing is in flight. */
 int bm_rescue_checkpoint(struct bm_rescue_run *run, struct bm_error *err);
 

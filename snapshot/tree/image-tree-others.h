@@ -6,12 +6,10 @@
 #ifndef BM_SNAPSHOT_TREE_IMAGE_TREE_OTHERS_H
 #define BM_SNAPSHOT_TREE_IMAGE_TREE_OTHERS_H
 
-#include "snapshot/tree/image-tree.h"
+#include "snapshot/tree/image-tree-index.h"
 
 #define BM_KIN_MAX 200u /* layers; libvirt stops there too */
 
-/* Its number, or -ENOMEM. */
-int bm_kin_add(struct bm_kin *kin, const struct bm_layer *layer, int disk);
 /* Adds what image i stands on, by the headers, down to one that is known. */
 int bm_kin_follow(struct bm_kin *kin, int i, int disk);
 /* Marks what others need, and adds what stands on ours and is not ours. */

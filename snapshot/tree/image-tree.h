@@ -41,8 +41,6 @@ int bm_kin_find(struct bm_connection *conn, struct bm_domain *domain,
 void bm_kin_clear(struct bm_kin *kin);
 #define BM_KIN __attribute__((cleanup(bm_kin_clear))) struct bm_kin
 
-/* By path, or another path of the same file; -1: unknown. */
-int bm_kin_index(const struct bm_kin *kin, const char *path);
 /* The image that a disk of the domain stands on; -1: none. */
 int bm_kin_top(const struct bm_kin *kin, const struct bm_domain *domain,
                size_t disk);

@@ -227,7 +227,7 @@ Test(pace, a_move_always_goes_on)
 {
     WORLD w = world_new(1.01, 0);
 
-    cr_expect_float_eq(state(&w).factor, BM_PACE_FACTOR_MIN, 1e-9);
+    cr_expect_float_eq(state(&w).factor, BM_GUEST_LATENCY_MIN, 1e-9);
     w.harm = 0.1;
     measure(&w);
     for (int i = 0; i < 100; i++)

@@ -1,0 +1,80 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/engine/engine-private.h"
+#include "blockmig/run/space-watch.h"
+
+#include <errno.h>
+#include <string.h>
+
+void bm_move_name_the_way(const struct bm_job *job, struct bm_error *err)
+{
+    char first[sizeof err->remedy];
+
+    if (strstr(err->remedy, "job resume"))
+        return;
+    snprintf(first, sizeof first, "%s", err->remedy);
+    if (first[0])
+        bm_remedy(err, "%.200s, then `blockmig job resume %s`", first, job->id);
+    else
+        bm_remedy(err,
+                  "`blockmig job resume %s` when that is mended, or "
+                  "with --back to go back",
+                  job->id);
+}
+
+int bm_move_stop(struct bm_mover *m, enum bm_state state, struct bm_error *err)
+{
+    struct bm_error second = BM_ERROR_INIT;
+    struct bm_job *job = m->job;
+    char line[2048];
+
+    bm_move_name_the_way(job, err);
+    bm_status(err, BM_EXIT_HELD);
+    job->from = job->state;
+    job->state = state;
+    job->paused = false;
+    job->exit_status = BM_EXIT_HELD;
+    free(job->error);
+    bm_error_line(err, line, sizeof line);
+    job->error = strdup(line);
+    if (bm_mover_save(m, bm_state_name(state), &second) == 0)
+        m->hooks->event(m->hooks->opaque, job, NULL);
+    return -err->code;
+}
+
+/* In the journal too: a process that resumes must end with the same words and
+ * exit status. */
+static void keep_reason(struct bm_mover *m)
+{
+    char line[2048];
+
+    bm_error_line(&m->reason, line, sizeof line);
+    free(m->job->error);
+    m->job->error = strdup(line);
+    m->job->exit_status = m->reason.status;
+}
+
+int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
+{
+    struct bm_error shut = BM_ERROR_INIT;
+
+    if (m->room == BM_ROOM_STOP && !bm_state_traits(m->job->state)->past_switch &&
+        !m->job->cancel && err->status != BM_EXIT_PROOF)
+        *err = m->room_why;
+    else if (err->code ==
+             ECANCELED) /* in one wording, whichever tool stopped */
+        bm_fail_errno(err, ECANCELED, "the %s of %s stops", bm_job_noun(m->job),
+                      m->job->domain);
+    if (bm_room_way_back(m->job, &shut)) {
+        bm_cause(err, "%.500s: %.200s", shut.what, shut.cause);
+        bm_remedy(err, "%s", shut.remedy);
+        return bm_move_stop(m, BM_STATE_HELD, err);
+    }
+    bm_mover_blame(m, err);
+    /* on the way back nothing waits for a person any more */
+    if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
+        m->reason.status = BM_EXIT_FAILED;
+    bm_mover_unlock(m);
+    keep_reason(m);
+    return bm_mover_enter(m, state, err);
+}
