@@ -183,3 +183,18 @@ void bm_needs_clear(struct bm_needs *needs)
     free(needs->all);
     memset(needs, 0, sizeof *needs);
 }
+
+#define SHARE 64
+#define LEAST (UINT64_C(16) << 20)
+#define MOST (UINT64_C(256) << 20)
+
+uint64_t bm_ballast_size(const char *path)
+{
+    struct statvfs fs;
+    uint64_t size;
+
+    if (statvfs(path, &fs) != 0)
+        return LEAST;
+    size = (uint64_t)fs.f_blocks * fs.f_frsize / SHARE;
+    return size < LEAST ? LEAST : size > MOST ? MOST : size;
+}

@@ -45,4 +45,8 @@ uint64_t bm_needs_overlays(const struct bm_job *job,
  * such as a file that FUSE makes. Negative errno. */
 int bm_needs_available(const char *path, uint64_t *out);
 
+/* Bytes of the ballast on the file system of that folder: a 64th of it, 16 to
+ * 256 MiB. Less free room than that again, and the room is too little. */
+uint64_t bm_ballast_size(const char *path);
+
 #endif

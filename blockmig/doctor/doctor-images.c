@@ -1,11 +1,11 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "blockmig/step/commit.h"
 #include "blockmig/doctor/doctor.h"
 #include "blockmig/image/manifest-store.h"
 #include "nbd/image/qemu-img.h"
 #include "nbd/image/image-lock.h"
 #include "nbd/base/paths.h"
+#include "blockmig/image/overlay-image.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,10 +5,10 @@
  */
 #include "blockmig/doctor/doctor.h"
 #include "blockmig/image/owned-file.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/image/image-in-use.h"
 #include "nbd/base/cleanup.h"
 #include "snapshot/tree/image-tree-index.h"
+#include "blockmig/image/overlay-image.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,7 +18,8 @@
 
 static bool is_live_view(const struct bm_job *job)
 {
-    return bm_strategy_traits(job->strategy)->ends_with_process && job->state == BM_STATE_SETTLED;
+    return bm_strategy_traits(job->strategy)->ends_with_process &&
+           job->state == BM_STATE_SETTLED;
 }
 
 struct jobs {

@@ -8,7 +8,7 @@
 #ifndef BM_IMAGE_BAD_AREAS_H
 #define BM_IMAGE_BAD_AREAS_H
 
-#include "nbd/compare/compare.h"
+#include "nbd/base/range.h"
 #include "nbd/device/device.h"
 #include "nbd/map/mapfile.h"
 

@@ -7,6 +7,9 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/image/qemu-img.h"
 #include "nbd/base/fsync.h"
+#include "blockmig/image/frozen-chain.h"
+#include "nbd/digest/digest.h"
+#include "nbd/map/bitmap.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -98,4 +101,33 @@ int bm_overlay_format(const char *path, const struct bm_layer *below,
     int rc = bm_overlay_below(below, &size, err);
 
     return rc ? rc : format(path, below, size, NULL, err);
+}
+
+int bm_commit_rebase(const char *overlay, const struct bm_layer *below,
+                     struct bm_error *err)
+{
+    BM_FREE char *name = bm_chain_backing_name(below);
+
+    return name ? bm_image_rebase_unsafe(overlay, name, below->format, err)
+                : bm_fail_errno(err, ENOMEM, "cannot rebase %s", overlay);
+}
+
+int bm_lost_holds(const char *path, bool *any, struct bm_error *err)
+{
+    struct bm_bitmap *dirty = NULL;
+    struct bm_chain alone = {0};
+    struct bm_view view = {0};
+    int rc = bm_chain_append(&alone, BM_SOURCE_FILE, path, "qcow2");
+
+    rc = rc ? bm_fail_errno(err, -rc, "cannot look at %s", path)
+            : bm_view_open(&alone, 1, &view, err);
+    if (!rc && !(dirty = bm_bitmap_new(view.device->size, BM_DIGEST_BLOCK)))
+        rc = bm_fail_errno(err, ENOMEM, "cannot look at %s", path);
+    if (!rc)
+        rc = bm_view_dirty(&view, dirty, err);
+    *any = !rc && bm_bitmap_count(dirty) > 0;
+    bm_bitmap_free(dirty);
+    bm_view_close(&view);
+    bm_chain_clear(&alone);
+    return rc;
 }

@@ -37,4 +37,11 @@ int bm_overlay_make(const char *path, const struct bm_layer *below,
 int bm_overlay_format(const char *path, const struct bm_layer *below,
                       struct bm_error *err);
 
+/* The header of an overlay that nobody has open names that layer. */
+int bm_commit_rebase(const char *overlay, const struct bm_layer *below,
+                     struct bm_error *err);
+
+/* Whether an overlay holds anything of the guest's. -EBUSY: it is open. */
+int bm_lost_holds(const char *path, bool *any, struct bm_error *err);
+
 #endif

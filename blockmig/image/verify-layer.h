@@ -10,9 +10,10 @@
 #define BM_IMAGE_VERIFY_LAYER_H
 
 #include "blockmig/image/manifest-store.h"
-#include "nbd/compare/compare.h"
-#include "nbd/thread/rate-limit.h"
+#include "nbd/base/range.h"
 #include "snapshot/domain/chain.h"
+
+struct bm_throttle;
 
 enum bm_verified {
     BM_VERIFIED_NOTED, /* there was no manifest: there is now */

@@ -5,7 +5,6 @@
  * restore points that go, before anything is written: from then on their state
  * is not what it was.
  */
-#include "blockmig/step/commit.h"
 #include "blockmig/image/owned-file.h"
 #include "blockmig/merge/merge.h"
 #include "blockmig/run/pacing.h"
@@ -17,6 +16,7 @@
 #include "nbd/base/paths.h"
 #include "snapshot/tree/restore-point.h"
 #include "snapshot/tree/metadata-xml.h"
+#include "blockmig/image/overlay-image.h"
 
 #include <errno.h>
 #include <string.h>

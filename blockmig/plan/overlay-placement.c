@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/plan/overlay-placement.h"
 
-#include "blockmig/run/ballast.h"
 #include "blockmig/image/owned-file.h"
 #include "blockmig/datastore/space-required.h"
 #include "nbd/base/cleanup.h"

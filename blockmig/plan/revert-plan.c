@@ -6,11 +6,11 @@
  * restore point itself, unless it holds nothing.
  */
 #include "blockmig/image/owned-file.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/plan/snapshot-plan-private.h"
 #include "nbd/base/cleanup.h"
 #include "snapshot/tree/revert-xml.h"
 #include "snapshot/tree/image-tree-index.h"
+#include "blockmig/image/overlay-image.h"
 
 #include <errno.h>
 #include <string.h>

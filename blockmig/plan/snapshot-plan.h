@@ -8,7 +8,6 @@
 #define BM_PLAN_SNAPSHOT_PLAN_H
 
 #include "blockmig/job/job.h"
-#include "blockmig/preflight/preflight.h"
 #include "snapshot/tree/image-tree.h"
 
 struct bm_snapshot_options {
@@ -50,13 +49,5 @@ char *bm_snapshot_overlay_name(const char *image, const char *folder,
 
 /* The plan as lines of text for people. Caller frees. */
 char *bm_snapshot_plan_text(const struct bm_job *job);
-
-int bm_preflight_view(struct bm_connection *conn, struct bm_domain *domain,
-                      const struct bm_job *job, struct bm_preflight *preflight,
-                      struct bm_error *err);
-/* As bm_preflight_run, of the others. */
-int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
-                          const struct bm_job *job, int64_t max_depth,
-                          struct bm_preflight *preflight, struct bm_error *err);
 
 #endif

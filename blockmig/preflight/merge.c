@@ -3,7 +3,6 @@
 /*
  * Preflight of a merge: the images that go, and the one that takes them.
  */
-#include "blockmig/run/ballast.h"
 #include "blockmig/datastore/space-required.h"
 #include "blockmig/preflight/preflight-private.h"
 #include "nbd/image/qemu-img.h"

@@ -26,4 +26,12 @@ int bm_preflight_merge(struct bm_connection *conn, struct bm_domain *domain,
                        const struct bm_job *job, struct bm_preflight *preflight,
                        struct bm_error *err);
 
+int bm_preflight_view(struct bm_connection *conn, struct bm_domain *domain,
+                      const struct bm_job *job, struct bm_preflight *preflight,
+                      struct bm_error *err);
+/* As bm_preflight_run, of the others. */
+int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
+                          const struct bm_job *job, int64_t max_depth,
+                          struct bm_preflight *preflight, struct bm_error *err);
+
 #endif

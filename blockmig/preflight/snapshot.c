@@ -3,11 +3,9 @@
 /*
  * Preflight of a snapshot that is made, and of a revert.
  */
-#include "blockmig/run/ballast.h"
 #include "blockmig/image/owned-file.h"
 #include "blockmig/datastore/space-required.h"
 #include "blockmig/preflight/preflight-private.h"
-#include "blockmig/plan/snapshot-plan.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 

@@ -4,7 +4,6 @@
  * Preflight of the room: what images and overlays may take, file system by
  * file system, and where the overlays of the old side stand.
  */
-#include "blockmig/run/ballast.h"
 #include "blockmig/image/owned-file.h"
 #include "blockmig/datastore/space-required.h"
 #include "blockmig/plan/overlay-placement.h"

@@ -7,27 +7,13 @@
 #include "blockmig/job/failpoint.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
+#include "blockmig/datastore/space-required.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-
-#define SHARE 64
-#define LEAST (UINT64_C(16) << 20)
-#define MOST (UINT64_C(256) << 20)
-
-uint64_t bm_ballast_size(const char *path)
-{
-    struct statvfs fs;
-    uint64_t size;
-
-    if (statvfs(path, &fs) != 0)
-        return LEAST;
-    size = (uint64_t)fs.f_blocks * fs.f_frsize / SHARE;
-    return size < LEAST ? LEAST : size > MOST ? MOST : size;
-}
 
 /* Folder number n of the job: two a disk. Caller frees; NULL: none there. */
 static char *folder_of(const struct bm_job *job, size_t n)

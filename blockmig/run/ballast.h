@@ -12,9 +12,6 @@
 
 #include "blockmig/run/run.h"
 
-/* Bytes of the ballast on the file system of that folder: a 64th of it, 16 to
- * 256 MiB. Less free room than that again, and the room is too little. */
-uint64_t bm_ballast_size(const char *path);
 /* One on each file system where fronts or tiny overlays (will) stand, in the
  * journal before. Those that are there are made anew. */
 int bm_ballast_make(struct bm_mover *m, struct bm_error *err);

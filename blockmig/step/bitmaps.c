@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/step/bitmaps.h"
 
-#include "blockmig/strategy/staged-private.h"
 #include "nbd/image/image-bitmaps.h"
 #include "nbd/base/fsync.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/step/written-since.h"
 
 #include <errno.h>
 #include <string.h>

@@ -16,6 +16,7 @@
 #include "snapshot/libvirt/timed-call.h"
 #include "blockmig/run/wait-blockjobs.h"
 #include "snapshot/blockjob/blockjob.h"
+#include "blockmig/image/overlay-image.h"
 
 #include <errno.h>
 #include <string.h>
@@ -155,15 +156,6 @@ static int commit_files(const struct bm_chain *found,
     for (size_t l = 0; !rc && l + result->n < found->n; l++)
         rc = bm_image_commit(found->layers[l].path, "qcow2", NULL, err);
     return rc;
-}
-
-int bm_commit_rebase(const char *overlay, const struct bm_layer *below,
-                     struct bm_error *err)
-{
-    BM_FREE char *name = bm_chain_backing_name(below);
-
-    return name ? bm_image_rebase_unsafe(overlay, name, below->format, err)
-                : bm_fail_errno(err, ENOMEM, "cannot rebase %s", overlay);
 }
 
 /* qemu-img holds QEMU's locks while it writes, so a guest that starts

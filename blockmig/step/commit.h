@@ -24,9 +24,6 @@ int bm_commit_running(struct bm_mover *m, size_t i, size_t down,
  * `result`, which then is the disk's chain in the saved XML. */
 int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
                   struct bm_error *err);
-/* The header of an overlay that nobody has open names that layer. */
-int bm_commit_rebase(const char *overlay, const struct bm_layer *below,
-                     struct bm_error *err);
 /* -EBUSY with BM_EXIT_HELD: there is a block job on the disk, not ours. */
 int bm_commit_foreign(struct bm_mover *m, const char *target,
                       struct bm_error *err);

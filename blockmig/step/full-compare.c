@@ -9,7 +9,6 @@
 #include "blockmig/image/frozen-chain.h"
 #include "nbd/compare/compare.h"
 #include "nbd/base/units.h"
-#include "blockmig/replica/replica-private.h"
 #include "blockmig/job/job-chain.h"
 #include "blockmig/job/job-store.h"
 #include "blockmig/run/context.h"

@@ -3,12 +3,11 @@
 #include "blockmig/datastore/liveness.h"
 #include "blockmig/step/orphan-private.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/image/frozen-chain.h"
-#include "nbd/digest/digest.h"
 #include "nbd/image/image-lock.h"
 #include "nbd/base/paths.h"
 #include "nbd/base/units.h"
 #include "blockmig/step/step.h"
+#include "blockmig/image/overlay-image.h"
 
 #include <errno.h>
 #include <string.h>
@@ -107,26 +106,6 @@ static int wait_for_note(struct bm_mover *m, struct suspect *s,
         if (!rc)
             rc = look_at_xml(m, s, err);
     }
-    return rc;
-}
-
-int bm_lost_holds(const char *path, bool *any, struct bm_error *err)
-{
-    struct bm_bitmap *dirty = NULL;
-    struct bm_chain alone = {0};
-    struct bm_view view = {0};
-    int rc = bm_chain_append(&alone, BM_SOURCE_FILE, path, "qcow2");
-
-    rc = rc ? bm_fail_errno(err, -rc, "cannot look at %s", path)
-            : bm_view_open(&alone, 1, &view, err);
-    if (!rc && !(dirty = bm_bitmap_new(view.device->size, BM_DIGEST_BLOCK)))
-        rc = bm_fail_errno(err, ENOMEM, "cannot look at %s", path);
-    if (!rc)
-        rc = bm_view_dirty(&view, dirty, err);
-    *any = !rc && bm_bitmap_count(dirty) > 0;
-    bm_bitmap_free(dirty);
-    bm_view_close(&view);
-    bm_chain_clear(&alone);
     return rc;
 }
 

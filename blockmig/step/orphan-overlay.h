@@ -25,8 +25,6 @@
  * without a person.
  */
 int bm_lost_check(struct bm_mover *m, struct bm_error *err);
-/* Whether an overlay holds anything of the guest's. -EBUSY: it is open. */
-int bm_lost_holds(const char *path, bool *any, struct bm_error *err);
 /* Before the job's overlays are removed. -BM_STUCK: one holds something, so a
  * guest has run on it. */
 int bm_lost_unwritten(struct bm_mover *m, struct bm_error *err);

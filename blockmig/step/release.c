@@ -14,10 +14,10 @@
 #include "blockmig/job/failpoint.h"
 #include "blockmig/run/space-watch.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/staged-private.h"
 #include "blockmig/image/image-in-use.h"
 #include "blockmig/job/job-chain.h"
 #include "blockmig/step/step.h"
+#include "blockmig/step/replica-run.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,19 +9,19 @@
 #include "blockmig/step/snapshot-metadata.h"
 #include "blockmig/image/owned-file.h"
 #include "blockmig/step/source-overlays.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/guard/guard-files.h"
 #include "blockmig/job/failpoint.h"
-#include "blockmig/strategy/pull-steps.h"
 #include "blockmig/run/space-watch.h"
 #include "blockmig/job/disk-location.h"
-#include "blockmig/strategy/staged-private.h"
 #include "blockmig/guard/pivot-freeze.h"
 #include "blockmig/step/pivot-window.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-chain.h"
 #include "snapshot/blockjob/blockjob.h"
 #include "blockmig/step/step.h"
+#include "blockmig/image/overlay-image.h"
+#include "blockmig/replica/replica.h"
+#include "blockmig/step/replica-run.h"
 
 #include <errno.h>
 #include <string.h>
@@ -233,7 +233,10 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc ? rc : remove_made(m, i, err);
 }
 
-int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
+int bm_step_roll_back_after(struct bm_mover *m,
+                            int (*first)(struct bm_mover *m,
+                                         struct bm_error *err),
+                            struct bm_error *err)
 {
     struct bm_error later = BM_ERROR_INIT;
     int rc = bm_mover_refresh(m, err);
@@ -247,8 +250,7 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
     if (!rc) /* what is merged may need that room; it is removed below anyhow */
         (void)bm_ballast_remove(m, &later);
     if (!rc)
-        rc = m->job->strategy == BM_STRATEGY_PULL ? bm_pull_back(m, err)
-                                                  : check_gone(m, err);
+        rc = first(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = roll_back_disk(m, i, err);
     if (!rc)
@@ -261,4 +263,9 @@ int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
     if (!rc && m->domain)
         rc = bm_domain_stamp(m->domain, NULL, err);
     return rc;
+}
+
+int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
+{
+    return bm_step_roll_back_after(m, check_gone, err);
 }

@@ -51,5 +51,10 @@ int bm_step_delete_source(struct bm_mover *m, struct bm_job_disk *disk,
                           struct bm_error *err);
 /* Before the switch: ends our block jobs, removes what we made. */
 int bm_step_roll_back(struct bm_mover *m, struct bm_error *err);
+/* The same; `first` is what a strategy does before a disk is touched. */
+int bm_step_roll_back_after(struct bm_mover *m,
+                            int (*first)(struct bm_mover *m,
+                                         struct bm_error *err),
+                            struct bm_error *err);
 
 #endif

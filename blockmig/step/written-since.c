@@ -3,9 +3,9 @@
 /*
  * Whether somebody else writes to the new images.
  */
-#include "blockmig/strategy/staged-private.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/step/written-since.h"
 
 #include <sys/stat.h>
 

@@ -11,6 +11,7 @@
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/step/switch-off.h"
 #include "nbd/base/units.h"
+#include "blockmig/step/written-since.h"
 
 #include <errno.h>
 #include <sys/stat.h>

@@ -9,7 +9,6 @@
 #include "blockmig/run/ballast.h"
 #include "blockmig/image/owned-file.h"
 #include "blockmig/step/source-overlays.h"
-#include "blockmig/step/orphan-overlay.h"
 #include "blockmig/merge/merge.h"
 #include "blockmig/run/pacing.h"
 #include "blockmig/job/failpoint.h"
@@ -18,6 +17,7 @@
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/image/overlay-image.h"
 
 #include <errno.h>
 #include <inttypes.h>

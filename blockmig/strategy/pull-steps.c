@@ -14,6 +14,7 @@
 #include "blockmig/run/wait-blockjobs.h"
 #include "snapshot/blockjob/blockjob.h"
 #include "blockmig/step/step.h"
+#include "blockmig/image/overlay-image.h"
 
 #include <errno.h>
 #include <string.h>

@@ -114,9 +114,15 @@ static int consolidate(struct bm_mover *m, struct bm_error *err)
            -EIO;
 }
 
+static int roll_back(struct bm_mover *m, struct bm_error *err)
+{
+    return bm_step_roll_back_after(m, bm_pull_back, err);
+}
+
 const struct bm_strategy_ops bm_strategy_pull = {
     .states = states,
     .freeze = freeze,
     .copy = copy,
     .consolidate = consolidate,
+    .roll_back = roll_back,
 };

@@ -16,6 +16,8 @@
 #include "blockmig/job/job-chain.h"
 #include "snapshot/blockjob/blockjob.h"
 #include "blockmig/step/step.h"
+#include "blockmig/image/overlay-image.h"
+#include "blockmig/step/written-since.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,7 +5,6 @@
  */
 #include "blockmig/job/failpoint.h"
 #include "blockmig/strategy/staged-private.h"
-#include "blockmig/replica/replica-private.h"
 
 int bm_staged_copy_layer(struct bm_staged *s, size_t i, struct bm_error *err)
 {

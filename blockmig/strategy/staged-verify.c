@@ -5,6 +5,7 @@
  */
 #include "blockmig/strategy/staged-private.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/step/written-since.h"
 
 #include <string.h>
 

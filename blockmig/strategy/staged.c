@@ -16,6 +16,7 @@
 #include "blockmig/strategy/staged-private.h"
 #include "blockmig/strategy/strategy.h"
 #include "blockmig/job/job-chain.h"
+#include "blockmig/step/written-since.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -7,7 +7,6 @@
  * saved blocks is short of room, since then the guest's own writes would fail.
  * When the job's process dies, the guard ends it.
  */
-#include "blockmig/run/ballast.h"
 #include "blockmig/image/owned-file.h"
 #include "blockmig/guard/guard.h"
 #include "blockmig/datastore/space-required.h"

@@ -12,6 +12,7 @@
 #include "blockmig/job/job-store-ops.h"
 #include "cli/output/write.h"
 #include "cli/commands/commands.h"
+#include "nbd/thread/rate-limit.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -7,8 +7,8 @@
 #include "snapshot/libvirt/timed-call.h"
 #include "snapshot/domain/disk-xml.h"
 #include "snapshot/domain/domain.h"
-#include "snapshot/tree/metadata.h"
 #include "snapshot/libvirt/xml.h"
+#include "snapshot/domain/snapshot-call.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>

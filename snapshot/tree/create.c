@@ -4,8 +4,8 @@
 
 #include "nbd/base/cleanup.h"
 #include "snapshot/tree/metadata-xml.h"
-#include "snapshot/tree/metadata.h"
 #include "snapshot/libvirt/xml.h"
+#include "snapshot/domain/snapshot-call.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -6,6 +6,7 @@
 #include "snapshot/libvirt/timed-call.h"
 #include "snapshot/tree/metadata-xml.h"
 #include "snapshot/libvirt/volume.h"
+#include "snapshot/domain/snapshot-call.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>
@@ -100,52 +101,6 @@ int bm_snapshots_read(struct bm_domain *domain, struct bm_snapshots *out,
 }
 
 /* --- writing --- */
-
-struct make_call {
-    virDomainPtr dom; /* a reference */
-    char *xml;
-    unsigned flags;
-};
-
-static void make_free(void *arg)
-{
-    struct make_call *call = arg;
-
-    virDomainFree(call->dom);
-    free(call->xml);
-    free(call);
-}
-
-static int make_fn(void *arg)
-{
-    struct make_call *call = arg;
-    virDomainSnapshotPtr snapshot =
-        virDomainSnapshotCreateXML(call->dom, call->xml, call->flags);
-
-    if (!snapshot)
-        return -1;
-    virDomainSnapshotFree(snapshot);
-    return 0;
-}
-
-int bm_snapshot_make(struct bm_domain *domain, const char *what, char *xml,
-                     unsigned flags, int timeout_ms, struct bm_error *err)
-{
-    struct make_call *call = calloc(1, sizeof *call);
-    int rc;
-
-    if (!call || !xml) {
-        free(call);
-        free(xml);
-        return bm_fail_errno(err, ENOMEM, "%s", what);
-    }
-    virDomainRef(domain->dom);
-    *call = (struct make_call){domain->dom, xml, flags};
-    rc = bm_call(what, timeout_ms, make_fn, call, make_free, err);
-    if (rc != -ETIMEDOUT)
-        make_free(call);
-    return rc;
-}
 
 int bm_snapshot_redefine(struct bm_domain *domain,
                          const struct bm_snapshot *snapshot, const char *xml,

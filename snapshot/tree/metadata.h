@@ -26,11 +26,6 @@ int bm_snapshots_read(struct bm_domain *domain, struct bm_snapshots *out,
                       struct bm_error *err);
 void bm_snapshots_clear(struct bm_snapshots *snapshots);
 
-/* virDomainSnapshotCreateXML, that can be abandoned at its deadline. Takes xml;
- * NULL: out of memory. what: what cannot be done, for an error. */
-int bm_snapshot_make(struct bm_domain *domain, const char *what, char *xml,
-                     unsigned flags, int timeout_ms, struct bm_error *err);
-
 /* Where its metadata names one of these images, it names what took it. 1: so it
  * was rewritten; 0: none is named there. */
 struct bm_image_moved;

@@ -7,6 +7,7 @@
 #ifndef TESTS_UNIT_PACE_FIXTURE_H
 #define TESTS_UNIT_PACE_FIXTURE_H
 
+#include "blockmig/control/limits.h"
 #include "blockmig/run/latency-control.h"
 
 #include <criterion/criterion.h>

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* A job's journal: what is written is what is read, and nothing else is. */
 #include "blockmig/job/job-json.h"
-#include "blockmig/job/job.h"
+#include "blockmig/job/job-chain.h"
 
 #include "nbd/base/cleanup.h"
 

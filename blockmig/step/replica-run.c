@@ -1,0 +1,278 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "blockmig/step/replica-run.h"
+#include "blockmig/job/failpoint.h"
+#include "blockmig/job/job-chain.h"
+#include "blockmig/run/pacing.h"
+#include "blockmig/run/requests.h"
+#include "blockmig/step/step.h"
+#include "nbd/base/cleanup.h"
+#include "nbd/thread/background.h"
+#include "snapshot/libvirt/timed-call.h"
+
+/* Who cancels does not wait long for a store that may hang. */
+#define CANCEL_MS 2000
+
+/* In the thread of the work. */
+static int on_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    struct bm_staged *s = opaque;
+
+    (void)total;
+    BM_LOCK(&s->lock);
+    while (s->left) /* nobody is there any more for what comes of it */
+        pthread_cond_wait(&s->never, &s->lock);
+    s->moved = s->before + done;
+    if (s->m->job->state == BM_STATE_COPYING)
+        bm_point("copying.started");
+    bm_heed(s->m);
+    if (s->m->pacer)
+        bm_pacer_tick(s->m->pacer, s->m, s->moved);
+    bm_mover_progress(s->m, s->moved, s->total);
+    return bm_move_before_switch(s->m->job) && bm_mover_cancelled(s->m);
+}
+
+/* In the moving thread, beside the work. */
+static int look(void *opaque, struct bm_error *err)
+{
+    struct bm_staged *s = opaque;
+    const struct bm_move_hooks *hooks = s->m->hooks;
+    int ms = hooks->cancelled(hooks->opaque) ? CANCEL_MS : bm_call_ms();
+    int rc =
+        bm_patience(&s->patience, s->m->job, atomic_load(&s->moved), ms, err);
+
+    if (!rc)
+        return 0;
+    BM_LOCK(&s->lock);
+    s->left = true;
+    return rc;
+}
+
+struct bm_chain bm_staged_new(const struct bm_job_disk *disk, size_t layer)
+{
+    struct bm_chain chain = bm_job_new_chain(disk);
+
+    chain.layers += layer;
+    chain.n -= layer;
+    return chain;
+}
+
+struct bm_chain bm_staged_old(const struct bm_job_disk *disk, size_t layer)
+{
+    return bm_fronts_below(disk, disk->fronts + (int)layer);
+}
+
+/* Of its stage: vda, and vda.1, vda.2 below it. */
+static void layer_name(const struct bm_job_disk *disk, size_t layer,
+                       char name[64])
+{
+    if (layer)
+        snprintf(name, 64, "%s.%zu", disk->target, layer);
+    else
+        snprintf(name, 64, "%s", disk->target);
+}
+
+int bm_staged_forget(struct bm_mover *m, const struct bm_job_disk *disk,
+                     struct bm_error *err)
+{
+    char name[64];
+    int rc = 0;
+
+    for (size_t k = 0; !rc && k <= disk->n_lower; k++) {
+        layer_name(disk, k, name);
+        rc = bm_stage_forget(bm_job_store_dir(m->store), m->job->id, name, err);
+    }
+    return rc;
+}
+
+static uint64_t layer_size(const struct bm_job_disk *disk, size_t layer)
+{
+    return layer ? disk->lower[layer - 1].size : disk->capacity;
+}
+
+int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
+                   struct bm_staged_how *how, struct bm_stage **out,
+                   struct bm_error *err)
+{
+    const struct bm_job_disk *disk = &s->m->job->disks[i];
+    const struct bm_job_layer *lower = layer ? &disk->lower[layer - 1] : NULL;
+    struct bm_chain image = bm_staged_new(disk, layer);
+    int rc = bm_target_check(disk, err);
+
+    if (rc)
+        return rc;
+    layer_name(disk, layer, how->name);
+    how->how = (struct bm_stage_how){
+        .dir = bm_job_store_dir(s->m->store),
+        .id = s->m->job->id,
+        .disk = how->name,
+        .image = &image.layers[0],
+        .size = layer_size(disk, layer),
+        .create = lower ? lower->create : disk->create,
+        .below = image.n > 1 ? &image.layers[1] : NULL,
+        .relative = lower ? lower->relative : disk->relative,
+        .own = layer ? 1 : (unsigned)bm_job_own(disk),
+        .map = lower ? NULL : disk->map,
+        .fill_from = s->m->job->fill_from,
+        .throttle = s->throttle,
+        .progress = on_progress,
+        .opaque = s};
+    return bm_stage_open(&how->how, out, err);
+}
+
+/* For bm_gently. */
+static int work_on_all(void *opaque)
+{
+    struct bm_staged *s = opaque;
+    size_t n = s->m->job->n_disks;
+    int rc = 0;
+
+    for (size_t i = 0; i < n; i++)
+        s->total += s->m->job->disks[i].capacity;
+    for (size_t i = 0; !rc && i < n; i++)
+        rc = bm_staged_open(s, i, 0, &s->hows[i], &s->stages[i], &s->error);
+    for (size_t i = 0; !rc && i < n; i++) {
+        rc = s->work(s, i, &s->error);
+        s->before += s->m->job->disks[i].capacity;
+    }
+    for (size_t i = 0; i < n; i++)
+        bm_stage_close(s->stages[i]);
+    return rc;
+}
+
+/* One layer; `below` it all is done. */
+static int work_on_layer(struct bm_staged *s, size_t i, size_t layer)
+{
+    int rc;
+
+    s->layer = layer;
+    rc = bm_staged_open(s, i, layer, &s->hows[i], &s->stages[i], &s->error);
+    if (!rc)
+        rc = s->work(s, i, &s->error);
+    bm_stage_close(s->stages[i]);
+    s->stages[i] = NULL;
+    s->before += layer_size(&s->m->job->disks[i], layer);
+    return rc;
+}
+
+/* For bm_gently. */
+static int work_on_lower(void *opaque)
+{
+    struct bm_staged *s = opaque;
+    const struct bm_job *job = s->m->job;
+    int rc = 0;
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        for (size_t k = 0; k < job->disks[i].n_lower; k++)
+            s->total += job->disks[i].lower[k].size;
+    for (size_t i = 0; !rc && i < job->n_disks; i++)
+        for (size_t k = job->disks[i].n_lower; !rc && k > 0; k--)
+            rc = work_on_layer(s, i, k);
+    return rc;
+}
+
+static void staged_free(struct bm_staged *s)
+{
+    if (!s)
+        return;
+    bm_throttle_free(s->throttle);
+    pthread_cond_destroy(&s->never);
+    pthread_mutex_destroy(&s->lock);
+    free(s->stages);
+    free(s->hows);
+    free(s);
+}
+
+static struct bm_staged *staged_new(struct bm_mover *m, bm_staged_work work)
+{
+    struct bm_staged *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return NULL;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->never, NULL);
+    s->m = m;
+    s->work = work;
+    s->error = (struct bm_error)BM_ERROR_INIT;
+    s->hows = calloc(m->job->n_disks, sizeof *s->hows);
+    s->stages = calloc(m->job->n_disks, sizeof *s->stages);
+    s->throttle = bm_throttle_new(m->job->bandwidth);
+    if (s->hows && s->stages && s->throttle)
+        return s;
+    staged_free(s);
+    return NULL;
+}
+
+static int at_work(struct bm_mover *m, bm_staged_work work,
+                   int (*on)(void *opaque), struct bm_error *err)
+{
+    struct bm_staged *s = staged_new(m, work);
+    struct bm_gently how = {.work = on,
+                            .look = look,
+                            .opaque = s,
+                            .idle = m->job->guest_latency > 0};
+    int rc;
+
+    if (bm_move_before_switch(m->job))
+        bm_heed_pause(m);
+    rc = s ? bm_pacer_need(m, err)
+           : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
+    if (!rc) {
+        bm_pacer_take(m->pacer, s->throttle);
+        rc = bm_gently(&how, err);
+    }
+    if (m->pacer)
+        bm_pacer_take(m->pacer, NULL);
+    if (s && s->left)
+        return rc; /* the work hangs in it */
+    if (rc && s && s->error.code)
+        *err = s->error;
+    staged_free(s);
+    return rc;
+}
+
+int bm_staged_each(struct bm_mover *m, bm_staged_work work,
+                   struct bm_error *err)
+{
+    return at_work(m, work, work_on_all, err);
+}
+
+int bm_staged_lower(struct bm_mover *m, bm_staged_work work,
+                    struct bm_error *err)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < m->job->n_disks; i++)
+        any |= m->job->disks[i].n_lower > 0;
+    return any ? at_work(m, work, work_on_lower, err) : 0;
+}
+
+int bm_staged_maps(struct bm_mover *m, struct bm_error *err)
+{
+    const char *dir = bm_job_store_dir(m->store);
+
+    for (size_t i = 0; m->job->rescue && i < m->job->n_disks; i++) {
+        struct bm_job_disk *disk = &m->job->disks[i];
+
+        if (disk->map)
+            continue;
+        disk->map = bm_stage_map_name(dir, m->job->id, disk->target);
+        if (!disk->map)
+            return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
+    }
+    return m->job->rescue ? bm_mover_save(m, NULL, err) : 0;
+}
+
+int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err)
+{
+    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_stage_gaps gaps;
+    int rc = disk->map ? bm_stage_gaps(s->stages[i], &gaps, err) : 0;
+
+    if (rc || !disk->map)
+        return rc;
+    disk->unreadable_bytes = gaps.unreadable;
+    disk->filled_bytes = gaps.filled;
+    disk->unproven_bytes = gaps.unproven;
+    return 0;
+}
