@@ -12,6 +12,9 @@
  * the mover holds. */
 int bm_move_machine(struct bm_mover *m, struct bm_error *err);
 
+/* The work of a state has returned rc, not 0: goes on, back or stops, as
+ * outcome.h has it. 0: the machine goes on; the state may be another one. */
+int bm_move_decide(struct bm_mover *m, int rc, struct bm_error *err);
 /* Stops where it is (held, needs-recovery), with everything kept, for `job
  * resume`. -err->code. */
 int bm_move_stop(struct bm_mover *m, enum bm_state state, struct bm_error *err);

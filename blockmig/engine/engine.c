@@ -12,23 +12,14 @@
 #include "blockmig/step/orphan-overlay.h"
 #include "blockmig/engine/engine-private.h"
 #include "blockmig/run/pacing.h"
-#include "blockmig/job/disk-location.h"
 #include "blockmig/strategy/strategy.h"
-#include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "nbd/thread/timed-call.h"
 #include "blockmig/job/job-store-ops.h"
-#include "blockmig/run/wait-space.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-
-#define RETRIES 3
-
-/* --- stopping --- */
-
-/* --- going back --- */
 
 /* --- the work of a state --- */
 
@@ -71,121 +62,6 @@ static int work(struct bm_mover *m, struct bm_error *err)
     }
 }
 
-/* --- what an error does --- */
-
-/* The world changed under a step (the guest went off, libvirtd was started
- * anew): the step looks again and takes the other way. */
-static bool worth_a_retry(struct bm_mover *m, int rc)
-{
-    return (rc == -ECONNRESET || rc == -EIO || rc == -EINVAL) &&
-           m->retries++ < RETRIES;
-}
-
-/* A running guest that stands on its old images altogether can go back. What
- * a shut-off one needs, the way back finds out itself. */
-static bool nothing_switched(struct bm_mover *m)
-{
-    struct bm_error ignored = BM_ERROR_INIT;
-
-    if (bm_mover_refresh(m, &ignored))
-        return false;
-    for (size_t i = 0; m->domain && m->domain->active && i < m->job->n_disks;
-         i++)
-        if (bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                         &ignored) != BM_AT_SOURCE)
-            return false;
-    return true;
-}
-
-/* What QEMU had not written yet when it let go of the old images is missing
- * there if nothing could be written: the new ones are right then. For good. */
-static bool old_side_fails(struct bm_mover *m, struct bm_error *err)
-{
-    for (size_t i = 0; !m->job->doubt && i < m->job->n_disks; i++) {
-        const char *path = m->job->disks[i].source.layers[0].path;
-        BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-        if (fd >= 0)
-            continue;
-        m->job->doubt = true;
-        bm_cause(err,
-                 "%s cannot be written (%s) and may miss what the guest "
-                 "wrote last",
-                 path, strerror(errno));
-    }
-    if (m->job->doubt)
-        bm_remedy(err,
-                  "`blockmig job resume %s --accept` stays on the new "
-                  "image",
-                  m->job->id);
-    return m->job->doubt;
-}
-
-/* A guest that is saved or migrated makes steps fail in many ways. */
-static int was_taken_away(struct bm_mover *m, int rc, struct bm_error *err)
-{
-    struct bm_error away = BM_ERROR_INIT;
-
-    if (rc == -ETIMEDOUT || rc == -ECANCELED || rc == -ECONNRESET ||
-        rc == -BM_STUCK || bm_mover_refresh(m, &away) != -BM_STUCK)
-        return rc;
-    *err = away;
-    return -BM_STUCK;
-}
-
-/* 0: the machine goes on (the state may have changed). */
-static int mend(struct bm_mover *m, int rc, struct bm_error *err)
-{
-    enum bm_state state = m->job->state;
-
-    if (rc == -EAGAIN) /* the step has entered another state */
-        return 0;
-    rc = was_taken_away(m, rc, err);
-    if (rc == -ETIMEDOUT) {
-        /* who cancelled wants to go back, when that can be; what hung has not
-         * looked for it */
-        if (bm_move_before_switch(m->job) && bm_mover_asked_to_cancel(m))
-            m->job->state = BM_STATE_ROLLING_BACK;
-        return bm_move_stop(m, BM_STATE_NEEDS_RECOVERY, err);
-    }
-    if (rc == -BM_STUCK ||
-        ((rc == -ENOSPC || rc == -EROFS) && err->status == BM_EXIT_HELD))
-        return bm_move_stop(m, BM_STATE_HELD, err);
-    if (bm_move_before_switch(m->job) && rc == -ECONNRESET &&
-        worth_a_retry(m, rc))
-        return 0;
-    /* somebody's snapshot is in the way back too */
-    if (bm_move_before_switch(m->job) && rc == -ESTALE &&
-        err->status == BM_EXIT_HELD && !nothing_switched(m))
-        return bm_move_stop(m, BM_STATE_HELD, err);
-    if (bm_move_before_switch(m->job))
-        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
-    if (state == BM_STATE_SWITCHING && err->status != BM_EXIT_HELD &&
-        (rc == -ECANCELED || rc == -ESRCH || rc == -EBUSY || rc == -ESTALE ||
-         m->retries >= RETRIES) &&
-        nothing_switched(m))
-        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
-    /* a cold move that proved again after a kill */
-    if (state == BM_STATE_SWITCHING && rc == -EBADMSG)
-        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
-    /* going back would lose what the guest may have written meanwhile */
-    if (state == BM_STATE_PROVING_REST && rc == -EBADMSG &&
-        old_side_fails(m, err))
-        return bm_move_stop(m, BM_STATE_HELD, err);
-    if ((state == BM_STATE_PROVING_REST || state == BM_STATE_CONSOLIDATING) &&
-        rc == -EBADMSG)
-        return bm_move_back(m, BM_STATE_UNDOING, err);
-    if (bm_state_traits(state)->past_switch && (rc == -EIO || rc == -ENOSPC)) {
-        int waited = bm_room_wait(m, err);
-
-        if (waited != -ENOENT)
-            return waited ? bm_move_stop(m, BM_STATE_HELD, err) : 0;
-    }
-    if (err->status != BM_EXIT_HELD && worth_a_retry(m, rc))
-        return bm_mover_note(m, err, "trying again: %s", err->what);
-    return bm_move_stop(m, BM_STATE_NEEDS_RECOVERY, err);
-}
-
 /* --- the machine --- */
 
 static int step(struct bm_mover *m, struct bm_error *err)
@@ -211,8 +87,8 @@ static int hear_too_late(struct bm_mover *m, struct bm_error *err)
 {
     enum bm_state state = m->job->state;
 
-    if (!bm_state_traits(state)->on_new_image ||
-        m->job->cancel || bm_strategy_traits(m->job->strategy)->ends_with_process ||
+    if (!bm_state_traits(state)->on_new_image || m->job->cancel ||
+        bm_strategy_traits(m->job->strategy)->ends_with_process ||
         !bm_mover_asked_to_cancel(m))
         return 0;
     return bm_mover_note(m, err,
@@ -230,7 +106,7 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err)
         if (!rc)
             rc = step(m, err);
         if (rc)
-            rc = mend(m, rc, err);
+            rc = bm_move_decide(m, rc, err);
     }
     bm_mover_unlock(m);
     bm_pacer_free(m->pacer);

@@ -58,8 +58,9 @@ int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
 {
     struct bm_error shut = BM_ERROR_INIT;
 
-    if (m->room == BM_ROOM_STOP && !bm_state_traits(m->job->state)->past_switch &&
-        !m->job->cancel && err->status != BM_EXIT_PROOF)
+    if (m->room == BM_ROOM_STOP &&
+        !bm_state_traits(m->job->state)->past_switch && !m->job->cancel &&
+        err->status != BM_EXIT_PROOF)
         *err = m->room_why;
     else if (err->code ==
              ECANCELED) /* in one wording, whichever tool stopped */

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "blockmig/engine/outcome.h"
 
-#include "blockmig/strategy.h"
+#include "blockmig/job/job.h"
 
 #include <errno.h>
 

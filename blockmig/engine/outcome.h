@@ -10,7 +10,7 @@
 #ifndef BM_ENGINE_OUTCOME_H
 #define BM_ENGINE_OUTCOME_H
 
-#include "blockmig/job.h"
+#include "blockmig/job/job-state.h"
 
 /* The states, by what an error in them may lead to. */
 enum bm_state_class {

@@ -54,7 +54,8 @@ static void choose_start(struct bm_job *job, bool back)
         job->state = BM_STATE_COPYING;
     forget_proofs(job);
     /* nobody has watched the room of its saved blocks */
-    if (bm_strategy_traits(job->strategy)->ends_with_process && job->state == BM_STATE_SETTLED)
+    if (bm_strategy_traits(job->strategy)->ends_with_process &&
+        job->state == BM_STATE_SETTLED)
         job->state = BM_STATE_RELEASING;
     /* nothing was touched yet, and preflight was not passed */
     if (bm_state_traits(job->state)->planning)

@@ -3,7 +3,7 @@
 /* What the outcome of a step leads to: every cell of the table. */
 #include "blockmig/engine/outcome.h"
 
-#include "blockmig/strategy.h"
+#include "blockmig/job/job.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,0 +1,149 @@
+// SPDX-FileCopyrightText: the blockmig authors
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What the engine does when a step does not lead to the next state: it answers
+ * the questions of the rules (outcome.h), and acts.
+ */
+#include "blockmig/engine/engine-private.h"
+#include "blockmig/engine/outcome.h"
+#include "blockmig/job/disk-location.h"
+#include "blockmig/run/wait-space.h"
+#include "nbd/base/cleanup.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#define RETRIES 3
+
+/* A running guest that stands on its old images altogether can go back. What
+ * a shut-off one needs, the way back finds out itself. */
+static bool nothing_switched(struct bm_mover *m)
+{
+    struct bm_error ignored = BM_ERROR_INIT;
+
+    if (bm_mover_refresh(m, &ignored))
+        return false;
+    for (size_t i = 0; m->domain && m->domain->active && i < m->job->n_disks;
+         i++)
+        if (bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+                         &ignored) != BM_AT_SOURCE)
+            return false;
+    return true;
+}
+
+/* What QEMU had not written yet when it let go of the old images is missing
+ * there if nothing could be written: the new ones are right then. For good. */
+static bool old_side_fails(struct bm_mover *m, struct bm_error *err)
+{
+    for (size_t i = 0; !m->job->doubt && i < m->job->n_disks; i++) {
+        const char *path = m->job->disks[i].source.layers[0].path;
+        BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        if (fd >= 0)
+            continue;
+        m->job->doubt = true;
+        bm_cause(err,
+                 "%s cannot be written (%s) and may miss what the guest "
+                 "wrote last",
+                 path, strerror(errno));
+    }
+    if (m->job->doubt)
+        bm_remedy(err,
+                  "`blockmig job resume %s --accept` stays on the new "
+                  "image",
+                  m->job->id);
+    return m->job->doubt;
+}
+
+/* A guest that is saved or migrated makes steps fail in many ways. */
+static int was_taken_away(struct bm_mover *m, int rc, struct bm_error *err)
+{
+    struct bm_error away = BM_ERROR_INIT;
+
+    if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -ECANCELED ||
+        rc == -ECONNRESET || rc == -BM_STUCK ||
+        bm_mover_refresh(m, &away) != -BM_STUCK)
+        return rc;
+    *err = away;
+    return -BM_STUCK;
+}
+
+/* A step that has failed, for the questions of the rules. */
+struct failed {
+    struct bm_mover *m;
+    struct bm_error *err;
+    bool waited; /* for space */
+    int space;   /* of bm_room_wait, once waited */
+};
+
+static int wait_for_space(struct failed *step)
+{
+    if (!step->waited)
+        step->space = bm_room_wait(step->m, step->err);
+    step->waited = true;
+    return step->space;
+}
+
+static bool answer(void *opaque, enum bm_question question)
+{
+    struct failed *step = opaque;
+
+    switch (question) {
+    case BM_ALWAYS:
+        return true;
+    case BM_IF_HELD:
+        return step->err->status == BM_EXIT_HELD;
+    case BM_IF_RETRIES_LEFT:
+        return step->m->retries < RETRIES;
+    case BM_IF_CANCEL_ASKED:
+        return bm_mover_asked_to_cancel(step->m);
+    case BM_IF_NOTHING_SWITCHED:
+        return nothing_switched(step->m);
+    case BM_IF_OLD_SIDE_FAILS:
+        return old_side_fails(step->m, step->err);
+    case BM_IF_SPACE_CAME:
+        return wait_for_space(step) == 0;
+    case BM_IF_SPACE_SHORT:
+        return wait_for_space(step) != -ENOENT;
+    }
+    return false;
+}
+
+static int act(struct bm_mover *m, enum bm_action action, struct bm_error *err)
+{
+    switch (action) {
+    case BM_ACTION_GO_ON:
+        return 0;
+    case BM_ACTION_RETRY:
+        m->retries++;
+        return bm_mover_note(m, err, "trying again: %s", err->what);
+    case BM_ACTION_RETRY_QUIETLY:
+        m->retries++;
+        return 0;
+    case BM_ACTION_ROLL_BACK:
+        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
+    case BM_ACTION_UNDO:
+        return bm_move_back(m, BM_STATE_UNDOING, err);
+    case BM_ACTION_HOLD:
+        return bm_move_stop(m, BM_STATE_HELD, err);
+    case BM_ACTION_RECOVER_BACK:
+        m->job->state = BM_STATE_ROLLING_BACK;
+        return bm_move_stop(m, BM_STATE_NEEDS_RECOVERY, err);
+    case BM_ACTION_RECOVER:
+        break;
+    }
+    return bm_move_stop(m, BM_STATE_NEEDS_RECOVERY, err);
+}
+
+int bm_move_decide(struct bm_mover *m, int rc, struct bm_error *err)
+{
+    struct failed step = {.m = m, .err = err};
+    enum bm_outcome outcome;
+
+    rc = was_taken_away(m, rc, err);
+    outcome = bm_outcome_of(rc, err->status == BM_EXIT_HELD);
+    return act(m,
+               bm_outcome_decide(bm_state_class(m->job->state), outcome, answer,
+                                 &step),
+               err);
+}
