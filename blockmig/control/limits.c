@@ -126,15 +126,15 @@ void bm_steer_add(struct bm_steer *to, const struct bm_steer *later)
 void bm_steer_job(const struct bm_steer *steer, struct bm_job *job)
 {
     if (steer->parts & BM_STEER_BANDWIDTH)
-        job->bandwidth = steer->bandwidth;
+        job->limits.bandwidth = steer->bandwidth;
     if (steer->parts & BM_STEER_GUEST_LATENCY)
-        job->guest_latency = steer->guest_latency;
+        job->limits.guest_latency = steer->guest_latency;
     if (steer->parts & BM_STEER_SWITCH_MAX)
-        job->switch_max = steer->switch_max;
+        job->limits.switch_max = steer->switch_max;
     if (steer->parts & BM_STEER_SETTLE)
-        job->settle_ms = steer->settle_ms;
+        job->limits.settle_ms = steer->settle_ms;
     if (steer->parts & BM_STEER_MAX_PAUSE)
-        job->max_pause_ms = steer->max_pause_ms;
+        job->limits.max_pause_ms = steer->max_pause_ms;
 }
 
 static void add_text(char *buf, size_t size, const char *name,

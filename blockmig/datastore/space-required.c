@@ -21,7 +21,7 @@ static uint64_t fronts_hold(const struct bm_job_disk *disk)
 {
     uint64_t bytes = 0;
 
-    for (int i = 0; i < disk->fronts; i++)
+    for (int i = 0; i < disk->overlays.fronts; i++)
         bytes += held_by(disk->source.layers[i].path);
     return bytes;
 }
@@ -43,8 +43,8 @@ static uint64_t merged_into(const struct bm_layer *image, uint64_t capacity,
 
 uint64_t bm_needs_back(const struct bm_job_disk *disk)
 {
-    return merged_into(&disk->source.layers[disk->fronts], disk->capacity,
-                       fronts_hold(disk));
+    return merged_into(&disk->source.layers[disk->overlays.fronts],
+                       disk->fixed.capacity, fronts_hold(disk));
 }
 
 static bool after_switch(const struct bm_job *job)
@@ -55,8 +55,9 @@ static bool after_switch(const struct bm_job *job)
 uint64_t bm_needs_overlays(const struct bm_job *job,
                            const struct bm_job_disk *disk)
 {
-    return after_switch(job) ? held_by(disk->overlay) + held_by(disk->bridge)
-                             : fronts_hold(disk);
+    return after_switch(job)
+               ? held_by(disk->fixed.overlay) + held_by(disk->fixed.bridge)
+               : fronts_hold(disk);
 }
 
 int bm_needs_available(const char *path, uint64_t *out)
@@ -124,12 +125,13 @@ static int add_back(const struct bm_job *job, const struct bm_job_disk *disk,
 {
     int rc;
 
-    if (disk->fronts == 0)
+    if (disk->overlays.fronts == 0)
         return 0;
     rc = bm_needs_add(needs, disk->source.layers[0].path, 0, true);
-    if (rc || (job->on_target && !bm_state_traits(job->state)->past_switch))
+    if (rc ||
+        (job->plan.on_target && !bm_state_traits(job->state)->past_switch))
         return rc;
-    return bm_needs_add(needs, disk->source.layers[disk->fronts].path,
+    return bm_needs_add(needs, disk->source.layers[disk->overlays.fronts].path,
                         bm_needs_back(disk), false);
 }
 
@@ -137,11 +139,11 @@ static int add_forth(const struct bm_job *job, const struct bm_job_disk *disk,
                      struct bm_needs *needs)
 {
     const struct bm_layer *image = bm_job_image(disk);
-    int rc = bm_needs_add(needs, disk->overlay, 0, true);
+    int rc = bm_needs_add(needs, disk->fixed.overlay, 0, true);
 
     return rc ? rc
               : bm_needs_add(needs, image->path,
-                             merged_into(image, disk->capacity,
+                             merged_into(image, disk->fixed.capacity,
                                          bm_needs_overlays(job, disk)),
                              false);
 }
@@ -151,10 +153,11 @@ static int add_forth(const struct bm_job *job, const struct bm_job_disk *disk,
 static int add_undo(const struct bm_job *job, const struct bm_job_disk *disk,
                     struct bm_needs *needs)
 {
-    int rc = bm_needs_add(needs, disk->overlay, 0, true);
+    int rc = bm_needs_add(needs, disk->fixed.overlay, 0, true);
 
     if (!rc)
-        rc = bm_needs_add(needs, disk->back, held_by(disk->overlay), true);
+        rc = bm_needs_add(needs, disk->fixed.back, held_by(disk->fixed.overlay),
+                          true);
     return rc ? rc : add_back(job, disk, needs);
 }
 
@@ -164,7 +167,7 @@ int bm_needs_find(const struct bm_job *job, struct bm_needs *out,
     int rc = 0;
 
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; !rc && !job->off && i < job->n_disks; i++) {
+    for (size_t i = 0; !rc && !job->staged.off && i < job->n_disks; i++) {
         if (after_switch(job))
             rc = add_forth(job, &job->disks[i], out);
         else if (job->state == BM_STATE_UNDOING)

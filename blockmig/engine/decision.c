@@ -35,24 +35,24 @@ static bool nothing_switched(struct bm_mover *m)
  * there if nothing could be written: the new ones are right then. For good. */
 static bool old_side_fails(struct bm_mover *m, struct bm_error *err)
 {
-    for (size_t i = 0; !m->job->doubt && i < m->job->n_disks; i++) {
+    for (size_t i = 0; !m->job->guest.doubt && i < m->job->n_disks; i++) {
         const char *path = m->job->disks[i].source.layers[0].path;
         BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
 
         if (fd >= 0)
             continue;
-        m->job->doubt = true;
+        m->job->guest.doubt = true;
         bm_cause(err,
                  "%s cannot be written (%s) and may miss what the guest "
                  "wrote last",
                  path, strerror(errno));
     }
-    if (m->job->doubt)
+    if (m->job->guest.doubt)
         bm_remedy(err,
                   "`blockmig job resume %s --accept` stays on the new "
                   "image",
                   m->job->id);
-    return m->job->doubt;
+    return m->job->guest.doubt;
 }
 
 /* A guest that is saved or migrated makes steps fail in many ways. */
@@ -127,8 +127,8 @@ static int act(struct bm_mover *m, enum bm_action action, struct bm_error *err)
     case BM_ACTION_HOLD:
         return bm_move_stop(m, BM_STATE_HELD, err);
     case BM_ACTION_RECOVER_BACK:
-        m->job->state = BM_STATE_ROLLING_BACK;
-        return bm_move_stop(m, BM_STATE_NEEDS_RECOVERY, err);
+        (void)bm_mover_stop_at(m, BM_STATE_ROLLING_BACK, 0);
+        break;
     case BM_ACTION_RECOVER:
         break;
     }

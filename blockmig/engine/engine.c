@@ -88,7 +88,7 @@ static int hear_too_late(struct bm_mover *m, struct bm_error *err)
     enum bm_state state = m->job->state;
 
     if (!bm_state_traits(state)->on_new_image || m->job->cancel ||
-        bm_strategy_traits(m->job->strategy)->ends_with_process ||
+        bm_strategy_traits(m->job->plan.strategy)->ends_with_process ||
         !bm_mover_asked_to_cancel(m))
         return 0;
     return bm_mover_note(m, err,
@@ -114,7 +114,7 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err)
     if (rc) { /* it has not ended, whatever the reason to go back was */
         bm_move_name_the_way(m->job, err);
         bm_status(err, BM_EXIT_HELD);
-        m->job->exit_status = BM_EXIT_HELD;
+        m->job->result.exit_status = BM_EXIT_HELD;
         return rc;
     }
     if (m->job->state == BM_STATE_DONE && !m->reason.code)

@@ -19,16 +19,17 @@ static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
     char line[2048];
     int rc;
 
-    job->state = state;
-    job->ended_ms = bm_wall_ms();
-    job->total_ms = job->ended_ms - job->created_ms;
-    job->exit_status = exit_status;
-    free(job->error);
+    bm_job_set_state(job, state);
+    job->result.ended_ms = bm_wall_ms();
+    job->result.total_ms = job->result.ended_ms - job->created_ms;
+    job->result.exit_status = exit_status;
+    free(job->result.error);
     bm_error_line(&m->reason, line, sizeof line);
-    job->error = m->reason.code ? strdup(line) : NULL;
+    job->result.error = m->reason.code ? strdup(line) : NULL;
     rc = bm_job_store_finish(m->store, job, bm_state_name(state), err);
     if (rc) {
-        job->state = before; /* not ended until that is written down */
+        bm_job_set_state(job,
+                         before); /* not ended until that is written down */
         return rc;
     }
     bm_mark_forget(bm_job_store_dir(m->store), job->id);
@@ -57,7 +58,7 @@ static void say_unreadable(struct bm_mover *m)
     unsigned long long bytes = 0;
 
     for (size_t i = 0; i < job->n_disks; i++)
-        bytes += job->disks[i].unreadable_bytes;
+        bytes += job->disks[i].rescue.unreadable_bytes;
     if (!bytes)
         return;
     bm_fail(&m->reason, EIO, "%s was moved but for %llu bytes", job->domain,

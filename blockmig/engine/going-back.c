@@ -30,13 +30,13 @@ int bm_move_stop(struct bm_mover *m, enum bm_state state, struct bm_error *err)
 
     bm_move_name_the_way(job, err);
     bm_status(err, BM_EXIT_HELD);
-    job->from = job->state;
-    job->state = state;
+    job->from = m->stops_elsewhere ? m->stop_at : job->state;
+    bm_job_set_state(job, state);
     job->paused = false;
-    job->exit_status = BM_EXIT_HELD;
-    free(job->error);
+    job->result.exit_status = BM_EXIT_HELD;
+    free(job->result.error);
     bm_error_line(err, line, sizeof line);
-    job->error = strdup(line);
+    job->result.error = strdup(line);
     if (bm_mover_save(m, bm_state_name(state), &second) == 0)
         m->hooks->event(m->hooks->opaque, job, NULL);
     return -err->code;
@@ -49,9 +49,9 @@ static void keep_reason(struct bm_mover *m)
     char line[2048];
 
     bm_error_line(&m->reason, line, sizeof line);
-    free(m->job->error);
-    m->job->error = strdup(line);
-    m->job->exit_status = m->reason.status;
+    free(m->job->result.error);
+    m->job->result.error = strdup(line);
+    m->job->result.exit_status = m->reason.status;
 }
 
 int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)

@@ -94,7 +94,7 @@ static void finish(struct taking *t, struct bm_group_member *member,
     if (failed && !t->asked && !t->m.reason.code)
         t->m.reason = *why;
     if (failed && !t->asked)
-        t->m.job->state = BM_STATE_ROLLING_BACK;
+        bm_job_set_state(t->m.job, BM_STATE_ROLLING_BACK);
     member->rc = bm_move_machine(&t->m, &member->err);
 }
 

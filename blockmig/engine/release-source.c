@@ -45,12 +45,12 @@ int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
     if (job->state != BM_STATE_DONE)
         return cannot_release(job, "the move is not done", err);
     for (size_t i = 0; i < job->n_disks; i++)
-        if (bm_job_keeps(&job->disks[i]) && !job->disks[i].proven)
+        if (bm_job_keeps(&job->disks[i]) && !job->disks[i].proof.proven)
             return cannot_release(
                 job, "it was moved without a proof; delete the image by hand",
                 err);
     for (size_t i = 0; i < job->n_disks; i++)
-        if (job->disks[i].kept && job->disks[i].unproven_bytes)
+        if (job->disks[i].kept && job->disks[i].rescue.unproven_bytes)
             return cannot_release(job,
                                   "not all of it could be read, and proven; "
                                   "delete the image by hand",

@@ -26,10 +26,10 @@ static void recall_reason(struct bm_mover *m)
 {
     if ((m->job->state != BM_STATE_UNDOING &&
          m->job->state != BM_STATE_ROLLING_BACK) ||
-        !m->job->error || m->job->exit_status == BM_EXIT_HELD)
+        !m->job->result.error || m->job->result.exit_status == BM_EXIT_HELD)
         return;
-    bm_fail(&m->reason, ECANCELED, "%s", m->job->error);
-    m->reason.status = (enum bm_exit)m->job->exit_status;
+    bm_fail(&m->reason, ECANCELED, "%s", m->job->result.error);
+    m->reason.status = (enum bm_exit)m->job->result.exit_status;
 }
 
 /* What was proven may have changed since. Later the flags stay: the images
@@ -38,44 +38,46 @@ static void forget_proofs(struct bm_job *job)
 {
     if ((bm_state_traits(job->state)->past_switch &&
          job->state != BM_STATE_PROVING_REST) ||
-        (job->strategy == BM_STRATEGY_COLD && job->state == BM_STATE_SWITCHING))
+        (job->plan.strategy == BM_STRATEGY_COLD &&
+         job->state == BM_STATE_SWITCHING))
         return;
     for (size_t i = 0; i < job->n_disks; i++)
-        job->disks[i].proven = false;
+        job->disks[i].proof.proven = false;
 }
 
 /* Where the machine starts again. */
 static void choose_start(struct bm_job *job, bool back)
 {
     if (job->state == BM_STATE_NEEDS_RECOVERY || job->state == BM_STATE_HELD)
-        job->state = job->from;
+        bm_job_set_state(job, job->from);
     /* a lock died with the old process: copy again */
-    if (job->strategy == BM_STRATEGY_COLD && job->state == BM_STATE_PROVING)
-        job->state = BM_STATE_COPYING;
+    if (job->plan.strategy == BM_STRATEGY_COLD &&
+        job->state == BM_STATE_PROVING)
+        bm_job_set_state(job, BM_STATE_COPYING);
     forget_proofs(job);
     /* nobody has watched the room of its saved blocks */
-    if (bm_strategy_traits(job->strategy)->ends_with_process &&
+    if (bm_strategy_traits(job->plan.strategy)->ends_with_process &&
         job->state == BM_STATE_SETTLED)
-        job->state = BM_STATE_RELEASING;
+        bm_job_set_state(job, BM_STATE_RELEASING);
     /* nothing was touched yet, and preflight was not passed */
     if (bm_state_traits(job->state)->planning)
-        job->state = BM_STATE_ROLLING_BACK;
+        bm_job_set_state(job, BM_STATE_ROLLING_BACK);
     if (!back)
         return;
-    if (bm_strategy_traits(job->strategy)->ends_with_process) {
-        job->state = BM_STATE_ROLLING_BACK;
+    if (bm_strategy_traits(job->plan.strategy)->ends_with_process) {
+        bm_job_set_state(job, BM_STATE_ROLLING_BACK);
         return;
     }
     if (bm_move_before_switch(job) || job->state == BM_STATE_SWITCHING)
-        job->state = BM_STATE_ROLLING_BACK;
+        bm_job_set_state(job, BM_STATE_ROLLING_BACK);
     else if (job->state == BM_STATE_PROVING_REST ||
              job->state == BM_STATE_SETTLED)
-        job->state = BM_STATE_UNDOING;
+        bm_job_set_state(job, BM_STATE_UNDOING);
 }
 
 static bool acceptable(const struct bm_job *job)
 {
-    return job->proof && !job->snapshot &&
+    return job->request.proof && !job->snapshot &&
            (job->state == BM_STATE_HELD ||
             job->state == BM_STATE_NEEDS_RECOVERY) &&
            (job->from == BM_STATE_SWITCHING ||
@@ -94,13 +96,16 @@ static int cannot_accept(const struct bm_job *job, struct bm_error *err)
 
 static void accept_unproven(struct bm_mover *m)
 {
-    m->job->proof = m->job->source_delete = m->job->unclean = false;
+    struct bm_job_request *request = bm_job_fill_request(m->job);
+
+    request->proof = request->source_delete = false;
+    m->job->guest.unclean = false;
     bm_mark_forget(bm_job_store_dir(m->store), m->job->id);
     if (m->job->state == BM_STATE_PROVING_REST)
-        m->job->state = BM_STATE_SETTLED;
+        bm_job_set_state(m->job, BM_STATE_SETTLED);
     /* the way back was shut because the new image is the newer one */
     if (m->job->state == BM_STATE_ROLLING_BACK)
-        m->job->state = BM_STATE_SWITCHING;
+        bm_job_set_state(m->job, BM_STATE_SWITCHING);
 }
 
 static int cannot_go_back(const struct bm_job *job, struct bm_error *err)
@@ -117,9 +122,9 @@ static int cannot_go_back(const struct bm_job *job, struct bm_error *err)
 static int refused(struct bm_job *job, enum bm_state found, int rc,
                    struct bm_error *err)
 {
-    job->state = found;
-    job->exit_status = BM_EXIT_REFUSED;
-    free(BM_STEAL(job->error));
+    bm_job_set_state(job, found);
+    job->result.exit_status = BM_EXIT_REFUSED;
+    free(BM_STEAL(job->result.error));
     return bm_status(err, BM_EXIT_REFUSED), rc;
 }
 
@@ -129,7 +134,7 @@ static int end_old_pause(struct bm_mover *m, struct bm_error *err)
 {
     int rc;
 
-    if (!m->job->window_paused || m->job->state == BM_STATE_SWITCHING)
+    if (!m->job->guest.window_paused || m->job->state == BM_STATE_SWITCHING)
         return 0;
     rc = bm_mover_refresh(m, err);
     return rc ? rc : bm_window_abandon(m, err);

@@ -35,7 +35,7 @@ static int begin_waiting(struct bm_mover *m, struct bm_error *err)
     return bm_mover_note(m, err,
                          "waiting for %lld s: `blockmig job undo %s` goes "
                          "back, `blockmig job accept %s` goes on",
-                         (long long)m->job->settle_ms / 1000, id, id);
+                         (long long)m->job->limits.settle_ms / 1000, id, id);
 }
 
 /* The old images, with what is written since, are the whole disk still: until
@@ -48,7 +48,7 @@ int bm_settle(struct bm_mover *m, struct bm_error *err)
 
     if (!job->settled_ms)
         job->settled_ms = bm_wall_ms();
-    if (job->settle_ms)
+    if (job->limits.settle_ms)
         rc = begin_waiting(m, err);
     for (;;) {
         enum bm_wish wanted = wish(m);
@@ -62,7 +62,7 @@ int bm_settle(struct bm_mover *m, struct bm_error *err)
             return bm_move_back(m, BM_STATE_UNDOING, err) ? -err->code
                                                           : -EAGAIN;
         }
-        left = job->settled_ms + job->settle_ms - bm_wall_ms();
+        left = job->settled_ms + job->limits.settle_ms - bm_wall_ms();
         /* who cancels does not want to wait: but the switch is done */
         if (rc || wanted == BM_WISH_ACCEPT || (left <= 0 && !job->paused) ||
             bm_mover_cancelled(m))

@@ -254,7 +254,7 @@ static enum bm_guard_word obey(struct watch *w, const char *message,
         return arm(w, message + 1, err) ? BM_GUARD_ERROR : BM_GUARD_OK;
     case BM_GUARD_SUSPENDING:
         w->suspending = true;
-        w->bound_ms = bm_now_ms() + w->job->max_pause_ms;
+        w->bound_ms = bm_now_ms() + w->job->limits.max_pause_ms;
         return BM_GUARD_OK;
     case BM_GUARD_FREEZING:
         w->freezing = true;

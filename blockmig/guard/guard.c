@@ -155,17 +155,19 @@ static int say(struct bm_guard *guard, enum bm_guard_word word,
 int bm_guard_arm(struct bm_guard *guard, const char *dir,
                  const struct bm_job *job, struct bm_error *err)
 {
-    struct bm_job lean = *job;
+    BM_FREE struct bm_job *lean = malloc(sizeof *lean);
     BM_FREE char *json = NULL;
     BM_FREE char *message = NULL;
     int n, rc;
 
+    if (!lean)
+        return bm_fail_errno(err, ENOMEM, "cannot arm the guard");
     /* of a snapshot command a pause is all that it may have to end */
-    lean.snapshot = NULL;
-    if (!bm_strategy_traits(lean.strategy)->moves)
-        lean.strategy = BM_STRATEGY_COLD;
-    json = bm_job_to_json(&lean);
-
+    memcpy(lean, job, sizeof *lean);
+    lean->snapshot = NULL;
+    if (!bm_strategy_traits(job->plan.strategy)->moves)
+        bm_job_fill_plan(lean)->strategy = BM_STRATEGY_COLD;
+    json = bm_job_to_json(lean);
     if (!json || (n = asprintf(&message, "%c%s%c%s", BM_GUARD_ARM, dir, '\0',
                                json)) < 0) {
         message = NULL;
@@ -173,7 +175,7 @@ int bm_guard_arm(struct bm_guard *guard, const char *dir,
     }
     if (n > BM_GUARD_MESSAGE)
         return failed(err, EMSGSIZE, "the job is too large");
-    guard->max_pause_ms = job->max_pause_ms;
+    guard->max_pause_ms = job->limits.max_pause_ms;
     rc = ask(guard, message, (size_t)n, ANSWER_MS, err);
     guard->armed = rc == 0;
     return rc;

@@ -75,11 +75,11 @@ int bm_switch_prepare(const struct bm_job *job, struct bm_error *err)
         const struct bm_layer *below = &plan->dest.layers[0];
         uint64_t size;
 
-        rc = bm_file_remove(plan->overlay, err);
+        rc = bm_file_remove(plan->fixed.overlay, err);
         if (!rc)
             rc = bm_overlay_below(below, &size, err);
         if (!rc)
-            rc = bm_overlay_make(plan->overlay, below, size, err);
+            rc = bm_overlay_make(plan->fixed.overlay, below, size, err);
     }
     return rc;
 }
@@ -91,7 +91,7 @@ static bool prepared(const struct bm_job *job)
     struct stat st;
 
     for (size_t i = 0; i < job->n_disks; i++)
-        if (stat(job->disks[i].overlay, &st) < 0 || st.st_size == 0)
+        if (stat(job->disks[i].fixed.overlay, &st) < 0 || st.st_size == 0)
             return false;
     return true;
 }
@@ -104,7 +104,7 @@ static int freeze(struct bm_domain *domain, const struct bm_job *job,
     if (!overlays)
         return bm_fail_errno(err, ENOMEM, "cannot freeze %s", job->domain);
     for (size_t i = 0; i < job->n_disks; i++)
-        overlays[i] = job->disks[i].overlay;
+        overlays[i] = job->disks[i].fixed.overlay;
     return bm_freeze(domain, job, overlays, prepared(job), err);
 }
 
@@ -138,7 +138,7 @@ int bm_switch_finish(struct bm_connection *conn, struct bm_domain *domain,
         if (rc)
             return rc;
         if (stand.at_overlay == job->n_disks ||
-            (!job->proof && stand.at_source == 0))
+            (!job->request.proof && stand.at_source == 0))
             return 0;
         if (stand.at_source == 0) {
             /* a freeze that failed because another one came first (the

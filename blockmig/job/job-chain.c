@@ -18,17 +18,18 @@ struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk)
 
 const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k)
 {
-    return &disk->source.layers[(size_t)disk->fronts + k];
+    return &disk->source.layers[(size_t)disk->overlays.fronts + k];
 }
 
 size_t bm_job_own(const struct bm_job_disk *disk)
 {
-    return disk->source.n - (size_t)disk->fronts - (size_t)disk->below;
+    return disk->source.n - (size_t)disk->overlays.fronts - (size_t)disk->below;
 }
 
 bool bm_job_chain_kept(const struct bm_job_disk *disk)
 {
-    return disk->source.n == (size_t)disk->fronts + (size_t)disk->below + 1;
+    return disk->source.n ==
+           (size_t)disk->overlays.fronts + (size_t)disk->below + 1;
 }
 
 bool bm_job_keeps(const struct bm_job_disk *disk)
@@ -48,8 +49,9 @@ bool bm_job_bridged(const struct bm_job_disk *disk)
 const char *bm_job_new_top(const struct bm_job *job,
                            const struct bm_job_disk *disk)
 {
-    return bm_strategy_traits(job->strategy)->freezes_new_image ? bm_job_image(disk)->path
-                                             : disk->overlay;
+    return bm_strategy_traits(job->plan.strategy)->freezes_new_image
+               ? bm_job_image(disk)->path
+               : disk->fixed.overlay;
 }
 
 #define FRONT_FIRST 11
@@ -61,7 +63,7 @@ char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
 {
     char *path;
 
-    return asprintf(&path, "%s/.blockmig-%s-%s-%d.qcow2", disk->front_dir,
+    return asprintf(&path, "%s/.blockmig-%s-%s-%d.qcow2", disk->fixed.front_dir,
                     job->id, disk->target, FRONT_FIRST - 1 + n) < 0
                ? NULL
                : path;
@@ -69,7 +71,8 @@ char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
 
 int bm_job_front_number(const struct bm_job_disk *disk)
 {
-    const char *path = disk->fronts ? disk->source.layers[0].path : NULL;
+    const char *path =
+        disk->overlays.fronts ? disk->source.layers[0].path : NULL;
     const char *dash = path ? strrchr(path, '-') : NULL;
 
     return dash ? atoi(dash + 1) - FRONT_FIRST + 1 : 0;
@@ -86,5 +89,5 @@ struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip)
 
 struct bm_chain bm_staged_view(const struct bm_job_disk *disk, int round)
 {
-    return bm_fronts_below(disk, disk->fronts - round);
+    return bm_fronts_below(disk, disk->overlays.fronts - round);
 }

@@ -75,8 +75,8 @@ static int check_layers(const struct bm_job_disk *disk, const char *where,
     if (disk->below < 0 || (size_t)disk->below >= disk->dest.n ||
         disk->n_lower > (size_t)disk->below)
         return bm_json_bad(err, where, "below", "does not fit dest and lower");
-    if (disk->fronts < 0 ||
-        (size_t)disk->fronts + disk->n_lower >= disk->source.n)
+    if (disk->overlays.fronts < 0 ||
+        (size_t)disk->overlays.fronts + disk->n_lower >= disk->source.n)
         return bm_json_bad(err, where, "fronts",
                            "does not fit source and lower");
     return 0;
@@ -219,7 +219,8 @@ static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
         rc = read_disks(root, job, err);
     if (rc == 0)
         rc = read_snapshot(root, job, err);
-    if (rc == 0 && !bm_strategy_traits(job->strategy)->moves && !job->snapshot)
+    if (rc == 0 && !bm_strategy_traits(job->plan.strategy)->moves &&
+        !job->snapshot)
         rc = bm_json_bad(err, "", "snapshot", "does not fit strategy");
     return rc;
 }

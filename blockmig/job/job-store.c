@@ -197,8 +197,8 @@ int bm_job_store_finish(struct bm_job_store *store, struct bm_job *job,
         bm_cause(err, "its state, %s, is not final", bm_state_name(job->state));
         return -EINVAL;
     }
-    if (!job->ended_ms)
-        job->ended_ms = bm_wall_ms();
+    if (!job->result.ended_ms)
+        job->result.ended_ms = bm_wall_ms();
     return store->ops->save(store, job, event, true, err);
 }
 

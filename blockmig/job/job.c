@@ -12,7 +12,7 @@
 
 const char *bm_job_noun(const struct bm_job *job)
 {
-    const char *noun = bm_strategy_traits(job->strategy)->noun;
+    const char *noun = bm_strategy_traits(job->plan.strategy)->noun;
 
     if (noun)
         return noun;
@@ -53,19 +53,39 @@ struct bm_job *bm_job_new(void)
     return job;
 }
 
+struct bm_job_request *bm_job_fill_request(struct bm_job *job)
+{
+    return (struct bm_job_request *)&job->request;
+}
+
+struct bm_job_plan *bm_job_fill_plan(struct bm_job *job)
+{
+    return (struct bm_job_plan *)&job->plan;
+}
+
+struct bm_job_disk_fixed *bm_job_fill_disk(struct bm_job_disk *disk)
+{
+    return (struct bm_job_disk_fixed *)&disk->fixed;
+}
+
+void bm_job_set_state(struct bm_job *job, enum bm_state state)
+{
+    *(enum bm_state *)&job->state = state;
+}
+
 static void disk_clear(struct bm_job_disk *disk)
 {
     free(disk->target);
-    free(disk->overlay);
-    free(disk->back);
-    free(disk->front_dir);
-    free(disk->bridge);
+    free(disk->fixed.overlay);
+    free(disk->fixed.back);
+    free(disk->fixed.front_dir);
+    free(disk->fixed.bridge);
     for (size_t k = 0; k < disk->n_lower; k++)
         free(disk->lower[k].create);
     free(disk->lower);
-    free(disk->shared);
-    free(disk->create);
-    free(disk->map);
+    free(disk->fixed.shared);
+    free(disk->fixed.create);
+    free(disk->rescue.map);
     bm_chain_clear(&disk->source);
     bm_chain_clear(&disk->dest);
 }
@@ -80,14 +100,14 @@ void bm_job_free(struct bm_job *job)
     bm_job_snapshot_free(job->snapshot);
     free(job->domain);
     free(job->uri);
-    free(job->why);
-    free(job->place_why);
+    free(job->plan.why);
+    free(job->plan.place_why);
     free(job->host);
     free(job->store);
-    free(job->format);
-    free(job->chain);
-    free(job->fill_from);
-    free(job->error);
+    free(job->request.format);
+    free(job->plan.chain);
+    free(job->request.fill_from);
+    free(job->result.error);
     free(job);
 }
 

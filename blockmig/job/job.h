@@ -36,8 +36,61 @@ struct bm_job_layer {
     bool kept, deleted; /* the old one, after release */
 };
 
+/* The disk of a job as it was planned. Filled by plan/, never changed later. */
+struct bm_job_disk_fixed {
+    uint64_t capacity;               /* bytes, guest-visible */
+    uint64_t source_dev, source_ino; /* of the top image when the job began */
+    char *shared;    /* why the layers below `lower` stay where they are, or
+                      * NULL */
+    char *create;    /* as of struct bm_job_layer, of the new image itself */
+    bool relative;   /* likewise */
+    bool dest_block; /* an existing block device: never unlinked */
+    char *overlay;   /* the tiny overlay on the new side */
+    char *back;      /* the overlay of the way back */
+    char *bridge;    /* staged: the overlay on the new image that QEMU copies
+                      * into */
+    char *front_dir; /* staged: the folder of the overlays on the old side */
+};
+
+/* The new image's file: written by the steps that make it and write to it. */
+struct bm_job_image {
+    uint64_t dev, ino;  /* of the file we made; 0: not made yet */
+    bool make_sent;     /* journal: before it is made */
+    bool copy_sent;     /* journal: before libvirt is asked to copy into it */
+    int64_t image_ns;   /* when it was last written by us (mtime) */
+    int64_t changed_ns; /* and its ctime then, which nobody can set back */
+};
+
+/* The overlays on a disk: written where they are made, seen and merged. */
+struct bm_job_overlays {
+    int fronts;        /* how many of source's uppermost layers are ours */
+    int front_seen;    /* the last one that both XMLs have shown */
+    bool top_seen;     /* both XMLs have shown bm_job_new_top since */
+    bool merge_proven; /* the bridge is in the new image: that was read back */
+    int64_t below_ns;  /* of the image below an overlay that only QEMU knows
+                        * (orphan-overlay.h): when it was last written to; 0:
+                        * unknown */
+};
+
+/* What a rescue left: bytes that could not be read, that an older copy filled,
+ * and in whose blocks nothing is proven. */
+struct bm_job_rescue {
+    char *map; /* its map, which is there once a bad sector was met */
+    uint64_t unreadable_bytes, filled_bytes, unproven_bytes;
+};
+
+/* The proof of a disk: written by the steps that compare. */
+struct bm_job_proof {
+    bool proven;
+    uint64_t bytes, read, different;
+    uint64_t repaired; /* bytes that had to be written twice */
+    char medium[16];
+    char digest_source[65], digest_dest[65];
+};
+
 struct bm_job_disk {
     char *target; /* vda */
+    const struct bm_job_disk_fixed fixed;
     /* What it was when the job began; staged: under our fronts. */
     struct bm_chain source;
     /* The new image; staged: under the bridge, until that is merged. A chain
@@ -47,106 +100,113 @@ struct bm_job_disk {
     int below;
     struct bm_job_layer *lower;
     size_t n_lower;
-    char *shared;  /* why the layers below those stay where they are, or NULL */
-    char *create;  /* as of struct bm_job_layer, of the new image itself */
-    bool relative; /* likewise */
-    uint64_t source_dev, source_ino; /* of the top image when the job began */
-    uint64_t capacity;               /* bytes, guest-visible */
-    bool dest_block;             /* an existing block device: never unlinked */
-    uint64_t dest_dev, dest_ino; /* of the file we made; 0: not made yet */
-    char *overlay;               /* the tiny overlay on the new side */
-    char *back;                  /* the overlay of the way back */
-    /* staged: overlays on the old side, the folder that they stand in and how
-     * many of source's uppermost layers they are */
-    char *front_dir;
-    int fronts;
-    int front_seen;     /* the last one that both XMLs have shown */
-    char *bridge;       /* the overlay on the new image that QEMU copies into */
-    int64_t image_ns;   /* when the new image was last written by us (mtime) */
-    int64_t changed_ns; /* and its ctime then, which nobody can set back */
-    int64_t below_ns;   /* of the image below an overlay that only QEMU knows
-                         * (orphan-overlay.h): when it was last written to; 0:
-                         * unknown */
-    int64_t source_ns;  /* cold: when the chain was last changed; 0: unknown */
-    uint64_t repaired;  /* bytes that had to be written twice */
-    bool merge_proven;  /* the bridge is in the new image: that was read back */
-    bool top_seen;      /* both XMLs have shown bm_job_new_top since */
-    bool flushed;       /* what was pulled into the new image is durable */
-    /* a rescue: its map, which is there once a bad sector was met; bytes that
-     * could not be read, that an older copy filled, and in whose blocks nothing
-     * is proven */
-    char *map;
-    uint64_t unreadable_bytes, filled_bytes, unproven_bytes;
-    /* journal: set, and written, before the side effect */
-    bool make_sent, copy_sent;
-    /* the proof */
-    bool proven;
-    uint64_t proof_bytes, proof_read, proof_different;
-    char proof_medium[16];
-    char digest_source[65], digest_dest[65];
+    struct bm_job_image image;
+    struct bm_job_overlays overlays;
+    struct bm_job_rescue rescue;
+    struct bm_job_proof proof;
+    int64_t source_ns; /* cold: when the chain was last changed; 0: unknown */
+    bool flushed;      /* pull: what was pulled into the new image is durable */
     bool kept, deleted; /* the source, after release */
+};
+
+/* What was asked for. Filled by plan/; `job resume --accept` alone withdraws
+ * the proof and the deletion. */
+struct bm_job_request {
+    bool proof;         /* --proof full */
+    bool source_delete; /* --source delete */
+    bool force;
+    bool quiesce;          /* by the guest's agent, for the first freeze */
+    bool drop_checkpoints; /* those that need a bitmap in a raw image */
+    bool rescue;           /* --on-read-error rescue */
+    uint64_t overlay_max;  /* bytes, of our overlays on one disk; 0: any */
+    char *format;          /* keep, raw, qcow2 */
+    char *fill_from;       /* an older copy, or NULL */
+};
+
+/* What may be changed while it runs, by `job set` alone (control/limits.h). */
+struct bm_job_limits {
+    uint64_t bandwidth;   /* bytes/s, 0: none */
+    double guest_latency; /* times what it was; 0: not held */
+    int max_pause_ms;
+    int64_t settle_ms;   /* how long the way back stays open */
+    uint64_t switch_max; /* bytes, staged: of the last front */
+};
+
+/* What was decided. Filled by plan/, never changed later. */
+struct bm_job_plan {
+    enum bm_strategy strategy;
+    char *why;       /* this strategy */
+    char *chain;     /* keep, flatten, all: as it was decided */
+    bool on_target;  /* the fronts stand there: the guest needs both stores */
+    char *place_why; /* why the fronts stand where they do */
+    bool was_active; /* the guest ran when the job began */
+};
+
+/* How far a staged move has come: written by its own steps. */
+struct bm_job_staged {
+    int fronts_sent;  /* how many fronts were, or are to be, made */
+    int fronts_asked; /* and the last that a freeze was asked for with */
+    int rounds;       /* views in the new images: the base, then fronts */
+    bool off;         /* the guest went off, and all it wrote is there */
+    bool carried;     /* the new images have the bitmaps of those views */
+};
+
+/* What became of the guest: written by the steps that pause it, freeze its file
+ * systems and switch it, and by the watch over the room of its overlays. */
+struct bm_job_guest {
+    bool window_paused; /* we asked for a suspend and saw no resume yet */
+    bool fs_frozen;   /* the same of a freeze of its file systems, and a thaw */
+    bool quiesced;    /* they were frozen for the whole first freeze */
+    bool pivot_asked; /* or may be: the guest may run on the new images */
+    bool top_asked;   /* a freeze was asked for with bm_job_new_top */
+    bool unclean;     /* the guest may have written to the new image before
+                       * it was frozen: old and new cannot be compared */
+    bool doubt;       /* the window was ended by recovery, unwatched before */
+    bool ballast;     /* files that hold a reserve of room are, or were, made */
+    bool room_paused; /* QEMU has paused the guest since our overlay ran out of
+                       * room, and we have not seen it run again */
+};
+
+/* What was measured, by the host's clock, and how it ended. */
+struct bm_job_result {
+    int pauses;
+    double pause_ms_total, pause_ms_longest;
+    int64_t copy_ms, prove_ms, total_ms;
+    int64_t ended_ms; /* wall clock; 0: not ended */
+    int exit_status;
+    char *error; /* one line, NULL: none */
 };
 
 struct bm_job {
     char id[BM_JOB_ID_LEN];
     char uuid[VIR_UUID_STRING_BUFLEN];
     char *domain, *uri, *host, *store;
-    enum bm_strategy strategy;
-    char *why; /* this strategy */
-    enum bm_state state;
-    int64_t created_ms, updated_ms, ended_ms; /* wall clock; 0: not ended */
-    int64_t settled_ms;                       /* wall clock; 0: not yet */
-    /* what was asked for */
-    bool proof;         /* --proof full */
-    bool source_delete; /* --source delete */
-    bool force;
-    bool quiesce;          /* by the guest's agent, for the first freeze */
-    bool drop_checkpoints; /* those that need a bitmap in a raw image */
-    uint64_t bandwidth;    /* bytes/s, 0: none */
-    double guest_latency;  /* times what it was; 0: not held */
-    int max_pause_ms;
-    int64_t settle_ms;    /* how long the way back stays open */
-    uint64_t switch_max;  /* bytes, staged: of the last front */
-    uint64_t overlay_max; /* bytes, of our overlays on one disk; 0: any */
-    char *format;         /* keep, raw, qcow2 */
-    char *chain;          /* keep, flatten, all: as it was decided */
-    bool rescue;          /* --on-read-error rescue */
-    char *fill_from;      /* an older copy, or NULL */
-    /* staged */
-    int fronts_sent;  /* how many fronts were, or are to be, made */
-    int fronts_asked; /* and the last that a freeze was asked for with */
-    int rounds;       /* views in the new images: the base, then fronts */
-    bool off;         /* the guest went off, and all it wrote is there */
-    bool carried;     /* the new images have the bitmaps of those views */
-    bool on_target;   /* the fronts stand there: the guest needs both stores */
-    char *place_why;  /* why the fronts stand where they do */
-    bool pivot_asked; /* or may be: the guest may run on the new images */
-    bool top_asked;   /* a freeze was asked for with bm_job_new_top */
-    bool ballast;     /* files that hold a reserve of room are, or were, made */
-    bool room_paused; /* QEMU has paused the guest since our overlay ran out of
-                       * room, and we have not seen it run again */
-    /* what was measured, host clock */
-    int pauses;
-    double pause_ms_total, pause_ms_longest;
-    int64_t copy_ms, prove_ms, total_ms;
-    bool window_paused; /* we asked for a suspend and saw no resume yet */
-    bool fs_frozen; /* the same of a freeze of its file systems, and a thaw */
-    bool quiesced;  /* they were frozen for the whole first freeze */
-    bool unclean;   /* the guest may have written to the new image before
-                     * it was frozen: old and new cannot be compared */
-    bool doubt;     /* the window was ended by recovery, unwatched before */
+    int64_t created_ms, updated_ms; /* wall clock */
+    const enum bm_state state;      /* changed by bm_job_set_state alone */
     enum bm_state from; /* held, needs-recovery: the state it stopped in */
-    bool was_active;    /* the guest ran when the job began */
     bool cancel;        /* a cancel was asked for */
     bool paused;        /* by the user, while the process lives */
-    /* how it ended */
-    int exit_status;
-    char *error; /* one line, NULL: none */
+    int64_t settled_ms; /* wall clock; 0: not yet */
+    const struct bm_job_request request;
+    const struct bm_job_plan plan;
+    struct bm_job_limits limits;
+    struct bm_job_staged staged;
+    struct bm_job_guest guest;
+    struct bm_job_result result;
     struct bm_job_disk *disks;
     size_t n_disks;
     struct bm_job_snapshot *snapshot; /* NULL: a move; of a strategy of moves:
                                        * one in place (flatten, pull) */
 };
+
+/* The parts that are const, for those who fill them: plan/, the reader of the
+ * journal, and where the comment of a part says so. */
+struct bm_job_request *bm_job_fill_request(struct bm_job *job);
+struct bm_job_plan *bm_job_fill_plan(struct bm_job *job);
+struct bm_job_disk_fixed *bm_job_fill_disk(struct bm_job_disk *disk);
+/* The one place that changes the state. It is in force when the journal says
+ * so: the caller writes it. */
+void bm_job_set_state(struct bm_job *job, enum bm_state state);
 
 /* "move", "merge", ...: for messages. */
 const char *bm_job_noun(const struct bm_job *job);

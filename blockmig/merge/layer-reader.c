@@ -39,7 +39,7 @@ bm_merge_reading_new(struct bm_mover *m, struct bm_job_merge *merge,
         *r = (struct bm_merge_reading){
             .m = m, .merge = merge, .work = work, .error = BM_ERROR_INIT};
         r->before = bm_merge_reading_before(m, merge);
-        r->throttle = bm_throttle_new(m->job->bandwidth);
+        r->throttle = bm_throttle_new(m->job->limits.bandwidth);
         if (r->before && r->throttle)
             return r;
     }
@@ -142,7 +142,7 @@ int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
     const struct bm_gently how = {.work = work,
                                   .look = look,
                                   .opaque = r,
-                                  .idle = r->m->job->guest_latency > 0};
+                                  .idle = r->m->job->limits.guest_latency > 0};
     int rc = bm_pacer_need(r->m, err);
 
     if (rc)
@@ -175,6 +175,6 @@ int bm_merge_reading_run(struct bm_merge_reading *r, struct bm_error *err)
 
     if (!rc)
         rc = bm_merge_reading_end(r, err);
-    r->m->job->prove_ms += bm_now_ms() - start;
+    r->m->job->result.prove_ms += bm_now_ms() - start;
     return rc;
 }

@@ -36,7 +36,7 @@ static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
         if (at < merge->layers.n - 1)
             continue;
         rc = bm_chain_add(&left, layer);
-        fronts += l < (size_t)disk->fronts;
+        fronts += l < (size_t)disk->overlays.fronts;
     }
     if (rc) {
         bm_chain_clear(&left);
@@ -45,7 +45,7 @@ static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
     left.complete = true;
     bm_chain_clear(&disk->source);
     disk->source = left;
-    disk->fronts = fronts;
+    disk->overlays.fronts = fronts;
     merge->merged = true;
     return bm_mover_save(m, NULL, err);
 }
@@ -61,7 +61,7 @@ static int commit_running(struct bm_mover *m, struct bm_job_merge *merge,
         .target = merge->target,
         .top = merge->layers.layers[0].path,
         .base = bm_merge_base(merge)->path,
-        .bandwidth = m->job->bandwidth};
+        .bandwidth = m->job->limits.bandwidth};
     int rc, kind = 0;
 
     if (!jobs)
@@ -108,7 +108,7 @@ static int commit_by_qemu(struct bm_mover *m, struct bm_job_merge *merge,
     bm_mover_progress(m, 0, merge->held);
     return bm_image_commit_at(top->path, top->format,
                               merge->layers.n > 2 ? base->path : NULL,
-                              m->job->bandwidth, on_off_tick, &off, err);
+                              m->job->limits.bandwidth, on_off_tick, &off, err);
 }
 
 /* One pass; what was merged by one that was killed is merged again. The layers
@@ -285,8 +285,7 @@ static int half_merged(struct bm_mover *m, const struct bm_job_merge *merge,
              "is",
              bm_merge_base(merge)->path, merge->layers.n - 2);
     bm_remedy(err, "`blockmig job resume %s` merges the rest", m->job->id);
-    m->job->state = BM_STATE_COPYING;
-    return rc;
+    return bm_mover_stop_at(m, BM_STATE_COPYING, rc);
 }
 
 int bm_merge_stop(struct bm_mover *m, struct bm_job_merge *merge,

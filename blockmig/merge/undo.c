@@ -33,7 +33,8 @@ static int old_chain(const struct bm_job_disk *plan,
     int rc = 0;
 
     memset(out, 0, sizeof *out);
-    for (size_t l = (size_t)plan->fronts; !rc && l < plan->source.n; l++) {
+    for (size_t l = (size_t)plan->overlays.fronts; !rc && l < plan->source.n;
+         l++) {
         const struct bm_layer *layer = &plan->source.layers[l];
 
         for (size_t k = 0;
@@ -56,12 +57,12 @@ static int next_chain(struct bm_mover *m, size_t i,
     BM_FREE char *front = NULL;
     int rc = old_chain(plan, merge, &old);
 
-    if (!rc && m->job->fronts_sent == bm_job_front_number(plan)) {
+    if (!rc && m->job->staged.fronts_sent == bm_job_front_number(plan)) {
         /* no freeze puts it there, so that bm_lost_check lets it be */
-        m->job->fronts_sent++;
+        m->job->staged.fronts_sent++;
         rc = bm_mover_save(m, NULL, err);
     }
-    front = bm_job_front(m->job, plan, m->job->fronts_sent);
+    front = bm_job_front(m->job, plan, m->job->staged.fronts_sent);
     if (!rc)
         rc = front ? bm_chain_on_top(front, &old, out) : -ENOMEM;
     bm_chain_clear(&old);
@@ -104,7 +105,7 @@ static int note_header(struct bm_mover *m, size_t i,
     while (l < chain->n &&
            strcmp(chain->layers[l].path, merge->layers.layers[0].path) != 0)
         l++;
-    if (l <= (size_t)m->job->disks[i].fronts)
+    if (l <= (size_t)m->job->disks[i].overlays.fronts)
         return 0;
     return bm_mover_note(m, err,
                          "the header of %s names %s, its XML %s, which is "
@@ -122,7 +123,7 @@ static int note_undone(struct bm_mover *m, size_t i, struct bm_job_merge *merge,
     bm_chain_clear(&plan->source);
     plan->source = *chain;
     memset(chain, 0, sizeof *chain);
-    plan->fronts = 1;
+    plan->overlays.fronts = 1;
     merge->merged = false;
     rc = bm_mover_save(m, NULL, err);
     return rc ? rc : note_header(m, i, merge, err);
@@ -136,7 +137,7 @@ static int undo_running(struct bm_mover *m, struct bm_job_merge *merge,
     struct bm_disk *disk;
     int rc = 0;
 
-    if (m->job->disks[i].fronts == 0)
+    if (m->job->disks[i].overlays.fronts == 0)
         rc = bm_fronts_freeze(m, err);
     if (!rc)
         rc = next_chain(m, i, merge, &chain, err);
@@ -164,7 +165,7 @@ int bm_merge_undo(struct bm_mover *m, struct bm_job_merge *merge,
     if (m->domain->active &&
         (at == BM_MERGE_MERGED ||
          (at == BM_MERGE_CHAIN &&
-          m->job->disks[bm_merge_disk(m->job, merge)].fronts > 0)))
+          m->job->disks[bm_merge_disk(m->job, merge)].overlays.fronts > 0)))
         return undo_running(m, merge, err);
     if (at != BM_MERGE_MERGED)
         return 0;

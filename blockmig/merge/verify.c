@@ -189,8 +189,8 @@ int bm_merge_prove_ahead(struct bm_mover *m, struct bm_job_merge *merge,
      * are read after it, when their locks are held. */
     *out = NULL;
     if (rc || !m->domain->active ||
-        m->job->snapshot->proof != BM_PROOF_TOUCHED || m->job->bandwidth ||
-        bm_pacer_spares(m->pacer))
+        m->job->snapshot->proof != BM_PROOF_TOUCHED ||
+        m->job->limits.bandwidth || bm_pacer_spares(m->pacer))
         return rc;
     r = bm_merge_reading_new(m, merge, hash_touched, err);
     if (!r)

@@ -41,11 +41,12 @@ static double reads_at(const struct bm_job_merge *merge)
 static double seconds_for(const struct bm_job *job,
                           const struct bm_job_merge *merge)
 {
-    double passes = job->proof ? 4 : 2, rate = reads_at(merge);
+    double passes = job->request.proof ? 4 : 2, rate = reads_at(merge);
     double held = (double)merge->held;
 
-    if (job->bandwidth && (rate == 0 || (double)job->bandwidth * passes < rate))
-        return held / (double)job->bandwidth;
+    if (job->limits.bandwidth &&
+        (rate == 0 || (double)job->limits.bandwidth * passes < rate))
+        return held / (double)job->limits.bandwidth;
     return rate > 0 ? held * passes / rate : 0;
 }
 
@@ -95,7 +96,7 @@ char *bm_merge_plan_text(const struct bm_job *job)
     if (!out)
         return NULL;
     fprintf(out, "snapshot %s of %s, which %s\n", snapshot->verb, job->domain,
-            job->was_active ? "runs" : "is off");
+            job->plan.was_active ? "runs" : "is off");
     for (size_t i = 0; i < snapshot->n_points; i++)
         fprintf(out, "  restore point %s goes%s\n", snapshot->points[i].name,
                 snapshot->points[i].memory ? ", with its memory" : "");

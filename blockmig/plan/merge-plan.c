@@ -141,6 +141,7 @@ static int add_disk(const struct bm_merging *m, struct bm_job *job, size_t d,
     struct bm_job_disk *disks =
         realloc(job->disks, (job->n_disks + 1) * sizeof *disks);
     int top = bm_kin_top(m->kin, m->domain, d);
+    struct bm_job_disk_fixed *fixed;
     struct bm_job_disk *disk;
 
     if (!disks)
@@ -151,14 +152,16 @@ static int add_disk(const struct bm_merging *m, struct bm_job *job, size_t d,
     disk->target = strdup(from->target);
     if (!disk->target || fill_chains(m, top, disk) < 0)
         return no_memory(err);
-    disk->source_dev = m->kin->list[top].dev;
-    disk->source_ino = m->kin->list[top].ino;
-    disk->front_dir = bm_file_folder(disk->source.layers[0].path);
-    if (!disk->front_dir)
+    fixed = bm_job_fill_disk(disk);
+    fixed->source_dev = m->kin->list[top].dev;
+    fixed->source_ino = m->kin->list[top].ino;
+    fixed->front_dir = bm_file_folder(disk->source.layers[0].path);
+    if (!fixed->front_dir)
         return no_memory(err);
-    return bm_domain_disk_size((struct bm_domain *)m->domain, from, err) == 0
-               ? (disk->capacity = from->capacity, 0)
-               : -err->code;
+    if (bm_domain_disk_size((struct bm_domain *)m->domain, from, err))
+        return -err->code;
+    fixed->capacity = from->capacity;
+    return 0;
 }
 
 /* Those whose images are merged; those of the points that go, if none is. */
@@ -192,18 +195,19 @@ static int fill_job(const struct bm_merging *m, struct bm_connection *conn,
     job->domain = strdup(m->domain->name);
     job->uri = strdup(bm_connection_uri(conn));
     job->host = strdup(host);
-    job->why = strdup("layers are merged in place");
+    bm_job_fill_plan(job)->why = strdup("layers are merged in place");
     job->snapshot = bm_job_snapshot_new(o->verb);
-    if (!job->domain || !job->uri || !job->host || !job->why || !job->snapshot)
+    if (!job->domain || !job->uri || !job->host || !job->plan.why ||
+        !job->snapshot)
         return no_memory(err);
-    job->strategy = BM_STRATEGY_MERGE;
+    bm_job_fill_plan(job)->strategy = BM_STRATEGY_MERGE;
     job->snapshot->proof = o->proof;
-    job->proof = o->proof != BM_PROOF_NONE;
-    job->bandwidth = o->bandwidth;
-    job->guest_latency = o->guest_latency;
-    job->max_pause_ms = o->max_pause_ms;
-    job->force = o->force;
-    job->was_active = m->domain->active;
+    bm_job_fill_request(job)->proof = o->proof != BM_PROOF_NONE;
+    job->limits.bandwidth = o->bandwidth;
+    job->limits.guest_latency = o->guest_latency;
+    job->limits.max_pause_ms = o->max_pause_ms;
+    bm_job_fill_request(job)->force = o->force;
+    bm_job_fill_plan(job)->was_active = m->domain->active;
     return 0;
 }
 
@@ -267,7 +271,7 @@ static int make(struct bm_merging *m, struct bm_connection *conn,
     if (!rc)
         rc = add_disks(m, job, err);
     if (!rc && job->n_disks)
-        job->store = strdup(job->disks[0].front_dir);
+        job->store = strdup(job->disks[0].fixed.front_dir);
     return rc;
 }
 

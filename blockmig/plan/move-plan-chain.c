@@ -34,8 +34,8 @@ static int cannot_keep(const struct bm_job *job, struct bm_error *err)
     bm_fail(err, EINVAL, "cannot keep the chain of the disks of %s",
             job->domain);
     bm_cause(err, "strategy %s (%s) makes one image of each disk",
-             bm_strategy_name(job->strategy), job->why);
-    return refuse(err, job->strategy == BM_STRATEGY_COLD
+             bm_strategy_name(job->plan.strategy), job->plan.why);
+    return refuse(err, job->plan.strategy == BM_STRATEGY_COLD
                            ? "start the guest and move it running, or give "
                              "--chain flatten"
                            : "use --strategy staged, or --chain flatten");
@@ -51,13 +51,14 @@ static int decide(struct bm_job *job, const struct bm_move_options *options,
         asked = "flatten";
         keeps = false;
     }
-    if (keeps && job->strategy != BM_STRATEGY_STAGED) {
+    if (keeps && job->plan.strategy != BM_STRATEGY_STAGED) {
         if (options->chain && any_chain(job))
             return cannot_keep(job, err);
         asked = "flatten";
     }
-    job->chain = strdup(asked);
-    return job->chain ? 0 : bm_fail_errno(err, ENOMEM, "cannot make a plan");
+    bm_job_fill_plan(job)->chain = strdup(asked);
+    return job->plan.chain ? 0
+                           : bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
 /* --- which layers --- */
@@ -91,7 +92,7 @@ static int no_other_format(const struct bm_job_disk *plan,
     bm_cause(err,
              "only the base of a chain that is kept can be of another format, "
              "and it stays where it is: %s",
-             plan->shared);
+             plan->fixed.shared);
     return refuse(err, "leave --format out, or give --chain all or flatten");
 }
 
@@ -105,16 +106,16 @@ static int choose_layers(struct bm_connection *conn, struct bm_domain *domain,
     size_t from = plan->source.n;
     int rc = 0;
 
-    if (strcmp(job->chain, "all") != 0)
+    if (strcmp(job->plan.chain, "all") != 0)
         rc = bm_sharing_find(conn, domain, plan->target, &plan->source,
-                             folder ? store->path : NULL, &from, &plan->shared,
-                             err);
+                             folder ? store->path : NULL, &from,
+                             &bm_job_fill_disk(plan)->shared, err);
     if (rc)
         return rc;
     if (!folder && from > 1 && options->chain)
         return one_device(plan, store, err);
     if (!folder && from > 1) {
-        free(BM_STEAL(plan->shared));
+        free(BM_STEAL(bm_job_fill_disk(plan)->shared));
         return 0;
     }
     if (from < plan->source.n && strcmp(options->format, "keep") != 0 &&
@@ -143,8 +144,10 @@ static int keep_base(struct bm_job_disk *plan, const char *base,
         return -ENOENT;
     }
     plan->below = (int)(plan->source.n - at);
-    plan->shared = strdup("as was asked for");
-    return plan->shared ? 0 : bm_fail_errno(err, ENOMEM, "cannot make a plan");
+    bm_job_fill_disk(plan)->shared = strdup("as was asked for");
+    return plan->fixed.shared
+               ? 0
+               : bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
 int bm_plan_chains(struct bm_connection *conn, struct bm_domain *domain,
@@ -158,8 +161,8 @@ int bm_plan_chains(struct bm_connection *conn, struct bm_domain *domain,
 
         if (options->base)
             rc = keep_base(plan, options->base, err);
-        else if (strcmp(job->chain, "flatten") != 0 && plan->source.n > 1 &&
-                 readable(&plan->source))
+        else if (strcmp(job->plan.chain, "flatten") != 0 &&
+                 plan->source.n > 1 && readable(&plan->source))
             rc = choose_layers(conn, domain, job, plan, store, options, err);
     }
     return rc;
@@ -195,6 +198,7 @@ static void examine(struct bm_job_disk *plan, size_t k)
 {
     const struct bm_layer *old = bm_job_old(plan, k);
     struct bm_job_layer *lower = k ? &plan->lower[k - 1] : NULL;
+    struct bm_job_disk_fixed *fixed = bm_job_fill_disk(plan);
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_image_info info;
     struct stat st;
@@ -205,11 +209,11 @@ static void examine(struct bm_job_disk *plan, size_t k)
     }
     if (bm_image_info(old->path, old->format, &info, &ignored) < 0)
         return;
-    *(lower ? &lower->create : &plan->create) =
-        how_to_make(&info, &plan->dest.layers[k], !k && plan->dest_block,
+    *(lower ? &lower->create : &fixed->create) =
+        how_to_make(&info, &plan->dest.layers[k], !k && plan->fixed.dest_block,
                     k < (size_t)plan->below);
     /* in one folder only */
-    *(lower ? &lower->relative : &plan->relative) =
+    *(lower ? &lower->relative : &fixed->relative) =
         info.relative && k < plan->n_lower;
     if (lower)
         lower->size = old->slice ? old->slice : info.virtual_size;
@@ -245,7 +249,8 @@ int bm_plan_layers(struct bm_job *job, size_t i, const struct bm_store *store,
             &plan->dest,
             &plan->source.layers[plan->source.n - 1 - (size_t)plan->below + k]);
     for (size_t k = 0;
-         !rc && (job->strategy == BM_STRATEGY_STAGED || options->in_place) &&
+         !rc &&
+         (job->plan.strategy == BM_STRATEGY_STAGED || options->in_place) &&
          readable(&plan->source) && k <= plan->n_lower;
          k++)
         examine(plan, k);

@@ -13,15 +13,15 @@ static void disk_lines(FILE *out, const struct bm_job_disk *disk)
 
     fprintf(out, "  %s: %s, %s\n", disk->target,
             bm_chain_text(&disk->source, chain, sizeof chain),
-            bm_format_size(disk->capacity, size, sizeof size));
+            bm_format_size(disk->fixed.capacity, size, sizeof size));
     fprintf(out, "    to %s (%s)\n", bm_job_image(disk)->path,
             bm_job_image(disk)->format);
     for (int k = 1; k <= disk->below; k++)
         fprintf(out, "    on %s (%s)%s\n", bm_job_image(disk)[k].path,
                 bm_job_image(disk)[k].format,
                 (size_t)k > disk->n_lower ? ", which stays where it is" : "");
-    if (disk->shared)
-        fprintf(out, "    %s\n", disk->shared);
+    if (disk->fixed.shared)
+        fprintf(out, "    %s\n", disk->fixed.shared);
     if (!bm_job_chain_kept(disk))
         fprintf(out, "    all %zu layers of the chain become that one image\n",
                 disk->source.n);
@@ -38,14 +38,14 @@ static bool carries_chain(const struct bm_job *job)
 static void blockcopy_steps(FILE *out, const struct bm_job *job)
 {
     fprintf(out, "  copy each disk by libvirt's blockcopy, the guest runs\n");
-    if (!job->proof) {
+    if (!job->request.proof) {
         fprintf(out, "  pivot each disk, without a proof\n");
         return;
     }
     fprintf(out,
             "  switch: pause the guest at most %d ms, pivot, put a tiny "
             "overlay on the new image, let it run\n",
-            job->max_pause_ms);
+            job->limits.max_pause_ms);
     fprintf(out, "  prove: compare every byte of the old image with the "
                  "frozen new one\n");
     fprintf(out, "  a difference: go back to the old image, exit 4\n");
@@ -56,16 +56,16 @@ static void staged_steps(FILE *out, const struct bm_job *job)
 {
     char small[32];
 
-    if (job->quiesce)
+    if (job->request.quiesce)
         fprintf(out, "  the guest's agent freezes its file systems for the "
                      "freeze\n");
     fprintf(out, "  freeze: an overlay on each disk, in %s",
-            job->n_disks ? job->disks[0].front_dir : "?");
+            job->n_disks ? job->disks[0].fixed.front_dir : "?");
     if (job->snapshot)
         fprintf(out, "\n");
     else
-        fprintf(out, " (%s)\n", job->place_why);
-    if (job->on_target)
+        fprintf(out, " (%s)\n", job->plan.place_why);
+    if (job->plan.on_target)
         fprintf(out, "  from then to the end the guest needs both stores, and "
                      "the way out is forward\n");
     if (carries_chain(job))
@@ -74,17 +74,17 @@ static void staged_steps(FILE *out, const struct bm_job *job)
     else
         fprintf(out, "  copy the frozen disks, and prove the copies by reading "
                      "them back\n");
-    if (job->rescue)
+    if (job->request.rescue)
         fprintf(out, "  a bad sector: rescue what can be read, list the rest, "
                      "exit 5\n");
     fprintf(out,
             "  again for what the guest writes meanwhile, until that is less "
             "than %s and shrinks no more\n",
-            bm_format_size(job->switch_max, small, sizeof small));
+            bm_format_size(job->limits.switch_max, small, sizeof small));
     fprintf(out,
             "  switch: pause the guest at most %d ms, pivot, put a tiny "
             "overlay on the new image, let it run\n",
-            job->max_pause_ms);
+            job->limits.max_pause_ms);
     fprintf(out, "  prove the rest: what both sides wrote since\n");
     fprintf(out, "  a difference: go back to the old image, exit 4\n");
     fprintf(out, "  merge the overlays into the new image, and prove that\n");
@@ -108,7 +108,8 @@ static void cold_steps(FILE *out, const struct bm_job *job)
 {
     fprintf(out, "  the domain is shut off and cannot be started meanwhile\n");
     fprintf(out, "  copy each disk%s\n",
-            job->proof ? ", and prove the copies by reading them back" : "");
+            job->request.proof ? ", and prove the copies by reading them back"
+                               : "");
     fprintf(out, "  write the new images into the saved XML\n");
 }
 
@@ -117,12 +118,13 @@ static void headline(FILE *out, const struct bm_job *job)
     if (job->snapshot) /* a flatten or pull: a move beside the old image */
         fprintf(out, "%s a disk of %s, %s in %s:\n", bm_job_noun(job),
                 job->domain,
-                job->strategy == BM_STRATEGY_COLD ? "which is off,"
-                                                  : "while it runs,",
+                job->plan.strategy == BM_STRATEGY_COLD ? "which is off,"
+                                                       : "while it runs,",
                 job->store);
     else
         fprintf(out, "move %s to %s, strategy %s (%s):\n", job->domain,
-                job->store, bm_strategy_name(job->strategy), job->why);
+                job->store, bm_strategy_name(job->plan.strategy),
+                job->plan.why);
 }
 
 static void last_line(FILE *out, const struct bm_job *job)
@@ -132,7 +134,8 @@ static void last_line(FILE *out, const struct bm_job *job)
                      "when nobody uses it; those below it stay\n");
     else
         fprintf(out, "  the source is %s\n",
-                job->source_delete ? "deleted when nobody uses it" : "kept");
+                job->request.source_delete ? "deleted when nobody uses it"
+                                           : "kept");
 }
 
 char *bm_plan_text(const struct bm_job *job)
@@ -146,15 +149,15 @@ char *bm_plan_text(const struct bm_job *job)
     headline(out, job);
     for (size_t i = 0; i < job->n_disks; i++)
         disk_lines(out, &job->disks[i]);
-    if (job->strategy == BM_STRATEGY_COLD)
+    if (job->plan.strategy == BM_STRATEGY_COLD)
         cold_steps(out, job);
-    else if (job->strategy == BM_STRATEGY_STAGED)
+    else if (job->plan.strategy == BM_STRATEGY_STAGED)
         staged_steps(out, job);
-    else if (job->strategy == BM_STRATEGY_PULL)
+    else if (job->plan.strategy == BM_STRATEGY_PULL)
         pull_steps(out, job);
     else
         blockcopy_steps(out, job);
-    if (job->drop_checkpoints)
+    if (job->request.drop_checkpoints)
         fprintf(out, "  forget the checkpoints that a raw image cannot hold, "
                      "in libvirt's metadata\n");
     last_line(out, job);

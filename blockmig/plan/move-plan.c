@@ -57,10 +57,10 @@ static int examine(struct bm_domain *domain, struct bm_disk *disk,
         rc = bm_chain_complete(&plan->source, err);
     if (!rc)
         rc = bm_domain_disk_size(domain, disk, err);
-    plan->capacity = disk->capacity;
+    bm_job_fill_disk(plan)->capacity = disk->capacity;
     if (stat(plan->source.layers[0].path, &st) == 0) {
-        plan->source_dev = st.st_dev;
-        plan->source_ino = st.st_ino;
+        bm_job_fill_disk(plan)->source_dev = st.st_dev;
+        bm_job_fill_disk(plan)->source_ino = st.st_ino;
     }
     if (rc && rc != -ETIMEDOUT && rc != -ECONNRESET && rc != -ENOMEM)
         bm_status(err, BM_EXIT_REFUSED);
@@ -177,14 +177,15 @@ static char *folder_for(const struct bm_layer *layer,
 static int set_staged(struct bm_job *job, struct bm_job_disk *plan,
                       const char *forth, const char *back)
 {
+    struct bm_job_disk_fixed *fixed = bm_job_fill_disk(plan);
     struct bm_chain bridged = {0};
     int rc;
 
-    plan->bridge = overlay_path(job, plan->target, forth, 3);
-    plan->front_dir = strdup(back);
-    if (!plan->bridge || !plan->front_dir)
+    fixed->bridge = overlay_path(job, plan->target, forth, 3);
+    fixed->front_dir = strdup(back);
+    if (!fixed->bridge || !fixed->front_dir)
         return -ENOMEM;
-    rc = bm_chain_on_top(plan->bridge, &plan->dest, &bridged);
+    rc = bm_chain_on_top(plan->fixed.bridge, &plan->dest, &bridged);
     if (rc)
         return rc;
     bm_chain_clear(&plan->dest);
@@ -198,15 +199,18 @@ static int overlays(struct bm_job *job, struct bm_job_disk *plan,
     const struct bm_layer *source = &plan->source.layers[0];
     const struct bm_layer *dest = bm_job_image(plan);
     BM_FREE char *forth = folder_for(dest, source, options);
-    BM_FREE char *back = job->on_target ? folder_for(dest, source, options)
-                                        : folder_for(source, dest, options);
+    BM_FREE char *back = job->plan.on_target
+                             ? folder_for(dest, source, options)
+                             : folder_for(source, dest, options);
 
-    if (job->strategy == BM_STRATEGY_COLD || !job->proof)
+    if (job->plan.strategy == BM_STRATEGY_COLD || !job->request.proof)
         return 0;
     /* no folder at all: preflight asks for --overlay-dir */
-    plan->overlay = forth ? overlay_path(job, plan->target, forth, 1) : NULL;
-    plan->back = back ? overlay_path(job, plan->target, back, 2) : NULL;
-    if (job->strategy != BM_STRATEGY_STAGED || !forth || !back)
+    bm_job_fill_disk(plan)->overlay =
+        forth ? overlay_path(job, plan->target, forth, 1) : NULL;
+    bm_job_fill_disk(plan)->back =
+        back ? overlay_path(job, plan->target, back, 2) : NULL;
+    if (job->plan.strategy != BM_STRATEGY_STAGED || !forth || !back)
         return 0;
     return set_staged(job, plan, forth, back);
 }
@@ -217,7 +221,7 @@ static const char *format_for(const struct bm_job *job,
 {
     const char *kept = plan->source.n ? plan->source.layers[0].format : NULL;
 
-    if (job->strategy == BM_STRATEGY_PULL)
+    if (job->plan.strategy == BM_STRATEGY_PULL)
         return "qcow2"; /* it begins as an overlay */
     /* of a chain that is kept only the base can be of another format */
     if (strcmp(options->format, "keep") != 0 && !plan->below)
@@ -238,7 +242,7 @@ static int set_target(struct bm_job *job, size_t i,
 
     path = block ? strdup(store->path)
                  : bm_plan_name(job, i, 0, store->path, options->name, format);
-    plan->dest_block = block;
+    bm_job_fill_disk(plan)->dest_block = block;
     rc = path ? bm_chain_append(&plan->dest,
                                 block ? BM_SOURCE_BLOCK : BM_SOURCE_FILE, path,
                                 format)
@@ -246,14 +250,14 @@ static int set_target(struct bm_job *job, size_t i,
     plan->dest.complete = true;
     /* of a larger device the guest must not see more than it had */
     if (!rc && block && !strcmp(format, "raw") &&
-        store->capacity > plan->capacity) {
-        plan->dest.layers[0].slice = plan->capacity;
+        store->capacity > plan->fixed.capacity) {
+        plan->dest.layers[0].slice = plan->fixed.capacity;
         plan->dest.layers[0].sliced = true;
     }
     if (!rc)
         rc = bm_plan_layers(job, i, store, options);
-    plan->map = options->mapfile ? strdup(options->mapfile) : NULL;
-    if (!rc && options->mapfile && !plan->map)
+    plan->rescue.map = options->mapfile ? strdup(options->mapfile) : NULL;
+    if (!rc && options->mapfile && !plan->rescue.map)
         rc = -ENOMEM;
     if (!rc && plan->source.n)
         rc = overlays(job, plan, options);
@@ -267,6 +271,7 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
                      const struct bm_store *store,
                      const struct bm_move_options *options)
 {
+    struct bm_job_request *request = bm_job_fill_request(job);
     char host[256] = "";
 
     (void)gethostname(host, sizeof host - 1);
@@ -275,25 +280,25 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
     job->uri = strdup(bm_connection_uri(conn));
     job->host = strdup(host);
     job->store = strdup(store->name);
-    job->format = strdup(options->format);
-    job->state = BM_STATE_PLANNED;
+    request->format = strdup(options->format);
     job->created_ms = bm_wall_ms();
-    job->proof = options->proof;
-    job->source_delete = options->source_delete;
-    job->force = options->force;
-    job->quiesce = options->quiesce;
-    job->drop_checkpoints = options->drop_checkpoints;
-    job->bandwidth = options->bandwidth;
-    job->max_pause_ms = options->max_pause_ms;
-    job->switch_max = options->switch_max;
-    job->overlay_max = options->overlay_max;
-    job->settle_ms = options->settle_ms;
-    job->guest_latency = options->guest_latency;
-    job->rescue = options->rescue;
-    job->fill_from = options->fill_from ? strdup(options->fill_from) : NULL;
-    job->was_active = domain->active;
-    return job->domain && job->uri && job->host && job->store && job->format &&
-                   (job->fill_from || !options->fill_from)
+    request->proof = options->proof;
+    request->source_delete = options->source_delete;
+    request->force = options->force;
+    request->quiesce = options->quiesce;
+    request->drop_checkpoints = options->drop_checkpoints;
+    job->limits.bandwidth = options->bandwidth;
+    job->limits.max_pause_ms = options->max_pause_ms;
+    job->limits.switch_max = options->switch_max;
+    request->overlay_max = options->overlay_max;
+    job->limits.settle_ms = options->settle_ms;
+    job->limits.guest_latency = options->guest_latency;
+    request->rescue = options->rescue;
+    request->fill_from = options->fill_from ? strdup(options->fill_from) : NULL;
+    bm_job_fill_plan(job)->was_active = domain->active;
+    return job->domain && job->uri && job->host && job->store &&
+                   request->format &&
+                   (request->fill_from || !options->fill_from)
                ? 0
                : -ENOMEM;
 }

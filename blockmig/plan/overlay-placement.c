@@ -15,7 +15,7 @@
 
 uint64_t bm_place_reserve(const struct bm_job_disk *disk)
 {
-    return disk->capacity < RESERVE ? disk->capacity : RESERVE;
+    return disk->fixed.capacity < RESERVE ? disk->fixed.capacity : RESERVE;
 }
 
 /* The folder of a disk's image. Caller frees; NULL: it stands in none. */
@@ -95,10 +95,11 @@ static void look_at_target(const struct bm_job *job,
 static int place(struct bm_job *job, bool on_target, const char *why,
                  struct bm_error *err)
 {
-    job->on_target = on_target;
-    job->place_why = strdup(why);
-    return job->place_why ? 0
-                          : bm_fail_errno(err, ENOMEM, "cannot make a plan");
+    bm_job_fill_plan(job)->on_target = on_target;
+    bm_job_fill_plan(job)->place_why = strdup(why);
+    return job->plan.place_why
+               ? 0
+               : bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
 /* failing: the source gives errors, so the guest shall write elsewhere. A

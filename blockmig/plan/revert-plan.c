@@ -226,10 +226,11 @@ int bm_snapshot_plan_revert(struct bm_connection *conn,
         bm_job_free(job);
         return rc;
     }
-    job->force = options->force;
-    job->proof = true; /* nothing that could need one is left unproven */
-    job->max_pause_ms = options->max_pause_ms;
-    job->store = bm_file_folder(job->disks[0].overlay);
+    bm_job_fill_request(job)->force = options->force;
+    bm_job_fill_request(job)->proof =
+        true; /* nothing that could need one is left unproven */
+    job->limits.max_pause_ms = options->max_pause_ms;
+    job->store = bm_file_folder(job->disks[0].fixed.overlay);
     *out = job;
     return 0;
 }

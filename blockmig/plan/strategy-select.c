@@ -16,17 +16,18 @@ static int choose(struct bm_job *job, enum bm_strategy strategy,
 static int choose(struct bm_job *job, enum bm_strategy strategy,
                   struct bm_error *err, const char *why, ...)
 {
+    struct bm_job_plan *plan = bm_job_fill_plan(job);
     va_list ap;
     int n;
 
     va_start(ap, why);
-    n = vasprintf(&job->why, why, ap);
+    n = vasprintf(&plan->why, why, ap);
     va_end(ap);
-    job->strategy = strategy;
-    job->on_target &= strategy == BM_STRATEGY_STAGED;
+    plan->strategy = strategy;
+    plan->on_target &= strategy == BM_STRATEGY_STAGED;
     if (n >= 0)
         return 0;
-    job->why = NULL;
+    plan->why = NULL;
     return bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
@@ -145,7 +146,7 @@ static int choose_pull(struct bm_job *job,
                            "the new image begins as an overlay, which only a "
                            "qcow2 can be",
                            err);
-    job->proof = false;
+    bm_job_fill_request(job)->proof = false;
     return choose(job, BM_STRATEGY_PULL, err, "it was asked for");
 }
 

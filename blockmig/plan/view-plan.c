@@ -116,8 +116,8 @@ int bm_snapshot_plan_view(struct bm_connection *conn, struct bm_domain *domain,
         bm_job_free(job);
         return rc;
     }
-    job->max_pause_ms = options->max_pause_ms;
-    job->store = bm_file_folder(job->disks[0].overlay);
+    job->limits.max_pause_ms = options->max_pause_ms;
+    job->store = bm_file_folder(job->disks[0].fixed.overlay);
     *out = job;
     return 0;
 }

@@ -47,10 +47,10 @@ static int check_kept(const struct bm_looking *look,
         rc = BM_FINE(look, "chain", plan->target, "%zu layer%s of its own",
                      plan->n_lower + 1,
                      plan->n_lower ? "s get an image, each" : " gets an image");
-    if (!rc && plan->shared)
+    if (!rc && plan->fixed.shared)
         rc = BM_FINE(look, "chain", plan->target,
                      "%zu below them stay where they are: %s", stay,
-                     plan->shared);
+                     plan->fixed.shared);
     return rc;
 }
 
@@ -60,7 +60,7 @@ static int check_options(const struct bm_looking *look,
     int rc = 0;
 
     for (size_t k = 0; !rc && k <= plan->n_lower; k++) {
-        const char *create = k ? plan->lower[k - 1].create : plan->create;
+        const char *create = k ? plan->lower[k - 1].create : plan->fixed.create;
 
         if (create)
             rc = BM_FINE(look, "options", plan->target, "%s is made with %s",
@@ -164,7 +164,7 @@ static bool carried(const struct bm_job *job)
     for (size_t i = 0; i < job->n_disks; i++)
         if (!bm_job_chain_kept(&job->disks[i]))
             return false;
-    return job->strategy == BM_STRATEGY_STAGED;
+    return job->plan.strategy == BM_STRATEGY_STAGED;
 }
 
 int bm_preflight_snapshots(const struct bm_looking *look, struct bm_error *err)
@@ -178,8 +178,9 @@ int bm_preflight_snapshots(const struct bm_looking *look, struct bm_error *err)
     if (carried(look->job))
         return check_each(look, err);
     return bm_preflight_add(
-        look->list, look->job->force ? BM_WARN : BM_REFUSE, "snapshots", "",
-        look->job->strategy == BM_STRATEGY_STAGED
+        look->list, look->job->request.force ? BM_WARN : BM_REFUSE, "snapshots",
+        "",
+        look->job->plan.strategy == BM_STRATEGY_STAGED
             ? "leave --chain flatten out, or delete the snapshots first (virsh "
               "snapshot-delete), or --force: their metadata will name the old "
               "images"

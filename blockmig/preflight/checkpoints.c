@@ -52,7 +52,7 @@ static int check_disk(const struct bm_looking *look,
     if (!disk)
         return 0;
     if (!strcmp(bm_job_image(plan)->format, "raw")) {
-        if (!look->job->drop_checkpoints)
+        if (!look->job->request.drop_checkpoints)
             return BM_REFUSED(look, NAME, plan->target,
                               "use --format qcow2, or --drop-checkpoints, "
                               "which forgets them when the move is done",

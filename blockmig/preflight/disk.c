@@ -149,7 +149,7 @@ static int check_header(const struct bm_looking *look,
         rc = BM_REFUSED(look, "data-file", plan->target, "leave the disk out",
                         "%s has an external data file", layer->path);
     /* libvirt makes the new image of the same kind; see overlay-image.h */
-    else if (look->job->strategy == BM_STRATEGY_PULL && info.options &&
+    else if (look->job->plan.strategy == BM_STRATEGY_PULL && info.options &&
              strstr(info.options, "extended_l2=on"))
         rc = BM_REFUSED(look, "extended-l2", plan->target,
                         "use --strategy staged",
@@ -216,16 +216,16 @@ static int check_link(const struct bm_looking *look,
 static int check_capacity(const struct bm_looking *look,
                           const struct bm_job_disk *plan)
 {
-    if (plan->capacity == 0)
+    if (plan->fixed.capacity == 0)
         return BM_REFUSED(look, "size", plan->target, "see virsh domblkinfo",
                           "the size of the disk is not known");
-    if (plan->capacity % 512)
+    if (plan->fixed.capacity % 512)
         return BM_REFUSED(look, "size", plan->target,
                           "round the image up with qemu-img resize",
                           "its size, %llu, is no multiple of 512",
-                          (unsigned long long)plan->capacity);
+                          (unsigned long long)plan->fixed.capacity);
     return BM_FINE(look, "size", plan->target, "%llu bytes",
-                   (unsigned long long)plan->capacity);
+                   (unsigned long long)plan->fixed.capacity);
 }
 
 int bm_preflight_disk(const struct bm_looking *look,

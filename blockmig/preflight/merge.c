@@ -122,7 +122,8 @@ static int check_room(const struct bm_looking *look, struct bm_error *err)
                           false);
     }
     for (size_t i = 0; !rc && look->domain->active && i < job->n_disks; i++)
-        rc = bm_needs_add(&needs, job->disks[i].front_dir, FRONT_ROOM, true);
+        rc = bm_needs_add(&needs, job->disks[i].fixed.front_dir, FRONT_ROOM,
+                          true);
     for (size_t i = 0; !rc && i < needs.n; i++) {
         const struct bm_need *it = &needs.all[i];
 

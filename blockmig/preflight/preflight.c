@@ -93,30 +93,30 @@ int bm_preflight_agent(const struct bm_looking *look)
 /* Of those that freeze the disk of a guest, staged alone asks its agent. */
 static int check_quiesce(const struct bm_looking *look)
 {
-    if (!look->job->quiesce)
+    if (!look->job->request.quiesce)
         return 0;
     if (!look->domain->active)
         return BM_FINE(look, "quiesce", "",
                        "the guest is off: its file systems are at rest");
-    if (look->job->strategy != BM_STRATEGY_STAGED)
+    if (look->job->plan.strategy != BM_STRATEGY_STAGED)
         return BM_REFUSED(look, "quiesce", "",
                           "use --strategy staged, or leave --quiesce out",
                           "the strategy %s has no use for frozen file systems",
-                          bm_strategy_name(look->job->strategy));
+                          bm_strategy_name(look->job->plan.strategy));
     return bm_preflight_agent(look);
 }
 
 /* A promise that nobody would keep. */
 static int check_overlay_max(const struct bm_looking *look)
 {
-    if (!look->job->overlay_max || !look->domain->active ||
-        look->job->strategy == BM_STRATEGY_STAGED)
+    if (!look->job->request.overlay_max || !look->domain->active ||
+        look->job->plan.strategy == BM_STRATEGY_STAGED)
         return 0;
     return BM_REFUSED(look, "overlay-max", "",
                       "use --strategy staged, or leave --overlay-max out",
                       "the strategy %s does not watch how large its overlay "
                       "becomes",
-                      bm_strategy_name(look->job->strategy));
+                      bm_strategy_name(look->job->plan.strategy));
 }
 
 static int check_labels(const struct bm_looking *look)
@@ -193,7 +193,7 @@ int bm_preflight_run(struct bm_connection *conn, struct bm_domain *domain,
         if (!rc)
             rc = bm_preflight_chain(&look, &job->disks[i]);
     }
-    if (!rc && job->rescue)
+    if (!rc && job->request.rescue)
         rc = bm_preflight_rescue(&look);
     if (!rc)
         rc = bm_preflight_target(&look, err);

@@ -12,28 +12,30 @@
 static int check_map(const struct bm_looking *look,
                      const struct bm_job_disk *disk)
 {
-    BM_FREE char *folder = disk->map ? bm_file_folder(disk->map) : NULL;
+    BM_FREE char *folder =
+        disk->rescue.map ? bm_file_folder(disk->rescue.map) : NULL;
 
-    if (!disk->map)
+    if (!disk->rescue.map)
         return 0;
     if (!folder)
         return -ENOMEM;
-    if (access(disk->map, F_OK) == 0)
+    if (access(disk->rescue.map, F_OK) == 0)
         return BM_REFUSED(look, "mapfile", disk->target,
                           "give another name: a job goes on by its map with "
                           "'blockmig job resume'",
-                          "%s exists", disk->map);
+                          "%s exists", disk->rescue.map);
     if (access(folder, W_OK | X_OK) != 0)
         return BM_REFUSED(
             look, "mapfile", disk->target, "give a folder that can be written",
             "no file can be made in %s: %s", folder, strerror(errno));
-    return BM_FINE(look, "mapfile", disk->target, "%s can be made", disk->map);
+    return BM_FINE(look, "mapfile", disk->target, "%s can be made",
+                   disk->rescue.map);
 }
 
 static int check_fill(const struct bm_looking *look,
                       const struct bm_job_disk *disk)
 {
-    const char *from = look->job->fill_from;
+    const char *from = look->job->request.fill_from;
     struct bm_error why = BM_ERROR_INIT;
     const struct bm_open how = {0};
     struct bm_device *other = NULL;
@@ -44,11 +46,11 @@ static int check_fill(const struct bm_looking *look,
                           why.what, why.cause);
     size = other->size;
     bm_device_close(other);
-    if (size != disk->capacity)
+    if (size != disk->fixed.capacity)
         return BM_REFUSED(
             look, "fill-from", disk->target, "give a copy of this disk",
             "%s has %llu bytes, the disk %llu", from, (unsigned long long)size,
-            (unsigned long long)disk->capacity);
+            (unsigned long long)disk->fixed.capacity);
     return BM_FINE(look, "fill-from", disk->target, "%s is as large", from);
 }
 
@@ -71,7 +73,7 @@ int bm_preflight_rescue(const struct bm_looking *look)
         rc = check_chain(look, &look->job->disks[i]);
         if (!rc)
             rc = check_map(look, &look->job->disks[i]);
-        if (!rc && look->job->fill_from)
+        if (!rc && look->job->request.fill_from)
             rc = check_fill(look, &look->job->disks[i]);
     }
     return rc;

@@ -39,21 +39,22 @@ static int check_depth(const struct bm_looking *look,
 static int check_folder(const struct bm_looking *look,
                         const struct bm_job_disk *plan)
 {
-    BM_FREE char *folder = bm_file_folder(plan->overlay);
+    BM_FREE char *folder = bm_file_folder(plan->fixed.overlay);
 
     if (!folder)
         return -ENOMEM;
-    if (strlen(plan->overlay) - strlen(folder) - 1 > NAME_MAX)
+    if (strlen(plan->fixed.overlay) - strlen(folder) - 1 > NAME_MAX)
         return BM_REFUSED(look, "overlay-name", plan->target,
                           "give the restore point a shorter one",
                           "no file can have so long a name: %.100s...",
-                          plan->overlay + strlen(folder) + 1);
+                          plan->fixed.overlay + strlen(folder) + 1);
     if (access(folder, W_OK | X_OK) != 0)
         return BM_REFUSED(look, "overlay-folder", plan->target,
                           "make it writable, or give --overlay-dir",
                           "no file can be made in %s: %s", folder,
                           strerror(errno));
-    return BM_FINE(look, "overlay-folder", plan->target, "%s", plan->overlay);
+    return BM_FINE(look, "overlay-folder", plan->target, "%s",
+                   plan->fixed.overlay);
 }
 
 /* What a guest will write is not known: at least the reserve must be there, and
@@ -65,9 +66,9 @@ static int check_room(const struct bm_looking *look)
 
     for (size_t i = 0; !rc && i < look->job->n_disks; i++) {
         const struct bm_job_disk *plan = &look->job->disks[i];
-        BM_FREE char *folder = bm_file_folder(plan->overlay);
+        BM_FREE char *folder = bm_file_folder(plan->fixed.overlay);
 
-        rc = folder ? bm_needs_add(&needs, folder, plan->capacity, true)
+        rc = folder ? bm_needs_add(&needs, folder, plan->fixed.capacity, true)
                     : -ENOMEM;
     }
     for (size_t i = 0; !rc && i < needs.n; i++) {
@@ -98,7 +99,7 @@ static int check_memory(const struct bm_looking *look)
 {
     const char *memory = look->job->snapshot->memory;
 
-    if (look->job->strategy != BM_STRATEGY_REVERT || !memory)
+    if (look->job->plan.strategy != BM_STRATEGY_REVERT || !memory)
         return 0;
     if (access(memory, R_OK) != 0)
         return BM_REFUSED(look, "memory", "", "bring that file back",
@@ -130,7 +131,7 @@ int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
     if (!rc)
         rc = check_room(&look);
     if (!rc)
-        rc = job->quiesce ? bm_preflight_agent(&look) : 0;
+        rc = job->request.quiesce ? bm_preflight_agent(&look) : 0;
     if (!rc)
         rc = check_memory(&look);
     return rc == -ENOMEM ? bm_fail_errno(err, ENOMEM, "cannot check") : rc;

@@ -35,10 +35,10 @@ static uint64_t lower_room(const struct bm_job_disk *plan, size_t k)
  * tables (8 bytes of L2 and 2 of refcounts a cluster of 64 KiB). */
 static uint64_t image_room(const struct bm_job_disk *plan)
 {
-    uint64_t bytes = plan->capacity;
+    uint64_t bytes = plan->fixed.capacity;
 
     if (!strcmp(bm_job_image(plan)->format, "qcow2"))
-        bytes += plan->capacity / 6553 + (1 << 20);
+        bytes += plan->fixed.capacity / 6553 + (1 << 20);
     for (size_t k = 1; k <= plan->n_lower; k++)
         bytes += lower_room(plan, k);
     return bytes;
@@ -47,8 +47,9 @@ static uint64_t image_room(const struct bm_job_disk *plan)
 static uint64_t bridge_room(const struct bm_looking *look,
                             const struct bm_job_disk *plan)
 {
-    return look->job->switch_max < plan->capacity ? look->job->switch_max
-                                                  : plan->capacity;
+    return look->job->limits.switch_max < plan->fixed.capacity
+               ? look->job->limits.switch_max
+               : plan->fixed.capacity;
 }
 
 static int add_in(struct bm_needs *needs, const char *overlay, uint64_t bytes,
@@ -67,14 +68,14 @@ static int add_disk(const struct bm_looking *look,
 
     if (look->store->kind != BM_STORE_BLOCK)
         rc = bm_needs_add(needs, look->store->path, image_room(plan), false);
-    if (!rc && job->proof && job->strategy != BM_STRATEGY_COLD)
-        rc = add_in(needs, plan->overlay, OVERLAY_ROOM, true);
-    if (rc || job->strategy != BM_STRATEGY_STAGED)
+    if (!rc && job->request.proof && job->plan.strategy != BM_STRATEGY_COLD)
+        rc = add_in(needs, plan->fixed.overlay, OVERLAY_ROOM, true);
+    if (rc || job->plan.strategy != BM_STRATEGY_STAGED)
         return rc;
-    rc = add_in(needs, plan->bridge, bridge_room(look, plan), false);
+    rc = add_in(needs, plan->fixed.bridge, bridge_room(look, plan), false);
     return rc ? rc
-              : bm_needs_add(needs, plan->front_dir, bm_place_reserve(plan),
-                             true);
+              : bm_needs_add(needs, plan->fixed.front_dir,
+                             bm_place_reserve(plan), true);
 }
 
 /* The ballast, and what is left when it is let go. */
@@ -83,7 +84,7 @@ static uint64_t reserve(const struct bm_job *job, const struct bm_need *need)
     if (!need->written)
         return 0;
     return bm_ballast_size(need->path) *
-           (job->strategy == BM_STRATEGY_STAGED ? 2 : 1);
+           (job->plan.strategy == BM_STRATEGY_STAGED ? 2 : 1);
 }
 
 int bm_preflight_need(const struct bm_looking *look, const struct bm_need *it,
@@ -104,7 +105,8 @@ int bm_preflight_need(const struct bm_looking *look, const struct bm_need *it,
 
 static int check_place(const struct bm_looking *look)
 {
-    if (look->job->strategy != BM_STRATEGY_STAGED || !look->job->on_target)
+    if (look->job->plan.strategy != BM_STRATEGY_STAGED ||
+        !look->job->plan.on_target)
         return 0;
     if (look->store->kind == BM_STORE_BLOCK)
         return BM_REFUSED(look, "overlay-place", "",
@@ -117,7 +119,7 @@ static int check_place(const struct bm_looking *look)
                      "that takes writes, else the way out is forward",
                      "from the freeze to the end the guest needs both stores: "
                      "the overlays stand on the target (%s)",
-                     look->job->place_why);
+                     look->job->plan.place_why);
 }
 
 int bm_preflight_room(const struct bm_looking *look, struct bm_error *err)

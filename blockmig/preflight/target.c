@@ -109,18 +109,18 @@ static int check_device_size(const struct bm_looking *look,
 {
     uint64_t size = look->store->capacity;
 
-    if (size < plan->capacity)
+    if (size < plan->fixed.capacity)
         return BM_REFUSED(look, "size", plan->target, "choose a larger device",
                           "%s has %llu bytes, the disk %llu", look->store->path,
                           (unsigned long long)size,
-                          (unsigned long long)plan->capacity);
+                          (unsigned long long)plan->fixed.capacity);
     if (!bm_job_image(plan)->slice)
         return 0;
     return BM_FINE(look, "size", plan->target,
                    "%s has %llu bytes, of which the guest will see the first "
                    "%llu (a slice)",
                    look->store->path, (unsigned long long)size,
-                   (unsigned long long)plan->capacity);
+                   (unsigned long long)plan->fixed.capacity);
 }
 
 static int check_signature(const struct bm_looking *look,
@@ -131,7 +131,7 @@ static int check_signature(const struct bm_looking *look,
                        "nothing that libblkid knows is on %s",
                        look->store->path);
     return bm_preflight_add(
-        look->list, look->job->force ? BM_WARN : BM_REFUSE, "signature",
+        look->list, look->job->request.force ? BM_WARN : BM_REFUSE, "signature",
         plan->target, "see wipefs; --force overwrites it",
         "%s bears a signature: %s", look->store->path, look->store->signature);
 }
@@ -172,8 +172,8 @@ static int bad_name(const struct bm_looking *look,
 static int check_names(const struct bm_looking *look,
                        const struct bm_job_disk *plan)
 {
-    const char *const paths[] = {bm_job_image(plan)->path, plan->overlay,
-                                 plan->back};
+    const char *const paths[] = {bm_job_image(plan)->path, plan->fixed.overlay,
+                                 plan->fixed.back};
 
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         if (paths[i] && !fits_xml(paths[i]))
@@ -207,10 +207,11 @@ static int check_overlays(const struct bm_looking *look,
 {
     int rc;
 
-    if (!look->job->proof || look->job->strategy == BM_STRATEGY_COLD)
+    if (!look->job->request.proof ||
+        look->job->plan.strategy == BM_STRATEGY_COLD)
         return 0;
-    rc = check_overlay_folder(look, plan, plan->overlay);
-    return rc ? rc : check_overlay_folder(look, plan, plan->back);
+    rc = check_overlay_folder(look, plan, plan->fixed.overlay);
+    return rc ? rc : check_overlay_folder(look, plan, plan->fixed.back);
 }
 
 /* What is true of every pull is said before it. */
@@ -218,7 +219,7 @@ static int check_pull(const struct bm_looking *look)
 {
     int rc;
 
-    if (look->job->strategy != BM_STRATEGY_PULL)
+    if (look->job->plan.strategy != BM_STRATEGY_PULL)
         return 0;
     if (look->store->kind == BM_STORE_BLOCK)
         return BM_REFUSED(look, "pull", "", "use --strategy staged",
@@ -244,7 +245,7 @@ static int check_way_back(const struct bm_looking *look,
 {
     const char *path = plan->source.n ? plan->source.layers[0].path : NULL;
 
-    if (look->job->strategy != BM_STRATEGY_PULL || !path ||
+    if (look->job->plan.strategy != BM_STRATEGY_PULL || !path ||
         access(path, W_OK) == 0)
         return 0;
     return BM_WARNED(look, "way-back", plan->target, NULL,

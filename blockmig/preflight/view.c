@@ -37,7 +37,7 @@ static int check_iothread(const struct bm_looking *look,
 static int check_room(const struct bm_looking *look,
                       const struct bm_job_disk *plan)
 {
-    BM_FREE char *folder = bm_file_folder(plan->overlay);
+    BM_FREE char *folder = bm_file_folder(plan->fixed.overlay);
     char wants[32], has[32];
     uint64_t available = 0;
 
@@ -48,13 +48,13 @@ static int check_room(const struct bm_looking *look,
         return BM_REFUSED(look, "scratch", plan->target,
                           "give another folder with --overlay-dir",
                           "no file can be made in %s", folder);
-    bm_format_size(plan->capacity, wants, sizeof wants);
+    bm_format_size(plan->fixed.capacity, wants, sizeof wants);
     bm_format_size(available, has, sizeof has);
     if (available < 2 * bm_ballast_size(folder))
         return BM_REFUSED(look, "scratch", plan->target,
                           "give another folder with --overlay-dir",
                           "%s has %s free only", folder, has);
-    if (available < plan->capacity)
+    if (available < plan->fixed.capacity)
         return BM_WARNED(look, "scratch", plan->target, NULL,
                          "%s has %s free: the view ends when the guest has "
                          "overwritten so much of %s",

@@ -21,8 +21,8 @@ static char *folder_of(const struct bm_job *job, size_t n)
     const struct bm_job_disk *disk = &job->disks[n / 2];
 
     if (n % 2)
-        return disk->overlay ? bm_file_folder(disk->overlay) : NULL;
-    return disk->front_dir ? strdup(disk->front_dir) : NULL;
+        return disk->fixed.overlay ? bm_file_folder(disk->fixed.overlay) : NULL;
+    return disk->fixed.front_dir ? strdup(disk->fixed.front_dir) : NULL;
 }
 
 /* Whether a folder before number n is on the same file system. */
@@ -79,7 +79,7 @@ int bm_ballast_make(struct bm_mover *m, struct bm_error *err)
 {
     int rc;
 
-    m->job->ballast = true;
+    m->job->guest.ballast = true;
     rc = bm_mover_save(m, NULL, err);
     for (size_t n = 0; !rc && n < 2 * m->job->n_disks; n++) {
         BM_FREE char *folder = folder_of(m->job, n);
@@ -95,7 +95,8 @@ int bm_ballast_remove(struct bm_mover *m, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t n = 0; !rc && m->job->ballast && n < 2 * m->job->n_disks; n++) {
+    for (size_t n = 0; !rc && m->job->guest.ballast && n < 2 * m->job->n_disks;
+         n++) {
         BM_FREE char *folder = folder_of(m->job, n);
         BM_FREE char *path = folder ? name_in(m->job, folder) : NULL;
 

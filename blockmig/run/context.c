@@ -33,7 +33,15 @@ bool bm_mover_asked_to_cancel(struct bm_mover *m)
 bool bm_mover_cancelled(struct bm_mover *m)
 {
     return bm_mover_asked_to_cancel(m) || m->room == BM_ROOM_STOP ||
-           (m->room == BM_ROOM_FORWARD && bm_state_traits(m->job->state)->past_switch);
+           (m->room == BM_ROOM_FORWARD &&
+            bm_state_traits(m->job->state)->past_switch);
+}
+
+int bm_mover_stop_at(struct bm_mover *m, enum bm_state state, int rc)
+{
+    m->stops_elsewhere = true;
+    m->stop_at = state;
+    return rc;
 }
 
 void bm_mover_blame(struct bm_mover *m, const struct bm_error *err)

@@ -35,6 +35,8 @@ struct bm_mover {
     struct bm_error reason;   /* why we go back; code 0: no reason */
     int *locks;               /* owned; what a cold move holds */
     size_t n_locks;
+    bool stops_elsewhere; /* bm_mover_stop_at: not in job->state */
+    enum bm_state stop_at;
     bool ran;          /* the guest ran in the window, resumed by someone */
     int retries;       /* of steps that met a change of the world */
     int64_t phase_ms;  /* bm_now_ms when the state was entered, and later by as
@@ -56,6 +58,9 @@ int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
 bool bm_mover_asked_to_cancel(struct bm_mover *m);
 /* The move shall stop: for that, or since room is short. */
 bool bm_mover_cancelled(struct bm_mover *m);
+/* rc. When the job stops for it (held, needs-recovery), `job resume` goes on in
+ * that state, not in the one that the job is in. */
+int bm_mover_stop_at(struct bm_mover *m, enum bm_state state, int rc);
 /* Keeps the first reason for going back. */
 void bm_mover_blame(struct bm_mover *m, const struct bm_error *err);
 /* Lets go of the images that a cold move holds. */

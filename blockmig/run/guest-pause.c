@@ -47,10 +47,10 @@ static void measure(struct bm_mover *m, struct bm_pause *pause)
     }
     if (!pause->resumes)
         return;
-    m->job->pauses++;
-    m->job->pause_ms_total += longest;
-    if (longest > m->job->pause_ms_longest)
-        m->job->pause_ms_longest = longest;
+    m->job->result.pauses++;
+    m->job->result.pause_ms_total += longest;
+    if (longest > m->job->result.pause_ms_longest)
+        m->job->result.pause_ms_longest = longest;
 }
 
 static bool is_over(struct bm_mover *m)
@@ -72,7 +72,7 @@ int bm_pause_end(struct bm_mover *m, struct bm_pause *pause,
 
     if (!is_over(m))
         return bm_fail(err, EIO, "%s is still paused", m->job->domain);
-    m->job->window_paused = false;
+    m->job->guest.window_paused = false;
     rc = bm_guard_disarm(m->guard, err);
     pause->acted = rc == -ETIME;
     measure(m, pause);
@@ -103,7 +103,7 @@ int bm_pause_begin(struct bm_mover *m, struct bm_pause *pause,
 
     if (rc)
         return rc;
-    m->job->window_paused = true;
+    m->job->guest.window_paused = true;
     rc = bm_mover_save(m, NULL, err);
     pause->resumes = 0;
     pause->acted = false;

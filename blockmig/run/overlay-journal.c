@@ -11,15 +11,16 @@ int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
     struct bm_job *job = m->job;
 
     if (which == BM_FREEZE_NEW)
-        job->top_asked = false;
+        job->guest.top_asked = false;
     else
-        job->fronts_asked = bm_job_front_number(&job->disks[0]);
+        job->staged.fronts_asked = bm_job_front_number(&job->disks[0]);
     for (size_t i = 0; i < job->n_disks; i++) {
-        job->disks[i].below_ns = 0;
+        job->disks[i].overlays.below_ns = 0;
         if (which == BM_FREEZE_NEW)
-            job->disks[i].top_seen = false;
+            job->disks[i].overlays.top_seen = false;
         else
-            job->disks[i].front_seen = bm_job_front_number(&job->disks[i]);
+            job->disks[i].overlays.front_seen =
+                bm_job_front_number(&job->disks[i]);
     }
     return bm_mover_save(m, NULL, err);
 }
@@ -28,9 +29,9 @@ int bm_lost_expect(struct bm_mover *m, enum bm_freeze which,
                    struct bm_error *err)
 {
     if (which == BM_FREEZE_NEW)
-        m->job->top_asked = true;
+        m->job->guest.top_asked = true;
     else
-        m->job->fronts_asked = m->job->fronts_sent;
+        m->job->staged.fronts_asked = m->job->staged.fronts_sent;
     return bm_mover_save(m, NULL, err);
 }
 
@@ -38,8 +39,9 @@ bool bm_lost_is_seen(const struct bm_job *job, size_t i, enum bm_freeze which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
 
-    return which == BM_FREEZE_NEW ? !job->top_asked || plan->top_seen
-                                  : plan->front_seen >= job->fronts_asked;
+    return which == BM_FREEZE_NEW
+               ? !job->guest.top_asked || plan->overlays.top_seen
+               : plan->overlays.front_seen >= job->staged.fronts_asked;
 }
 
 size_t bm_lost_count_unseen(const struct bm_job *job, enum bm_freeze which)
@@ -51,12 +53,14 @@ size_t bm_lost_count_unseen(const struct bm_job *job, enum bm_freeze which)
     return n;
 }
 
-char *bm_lost_asked_for(const struct bm_job *job, size_t i, enum bm_freeze which)
+char *bm_lost_asked_for(const struct bm_job *job, size_t i,
+                        enum bm_freeze which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
 
-    return which == BM_FREEZE_NEW ? strdup(bm_job_new_top(job, plan))
-                                  : bm_job_front(job, plan, job->fronts_asked);
+    return which == BM_FREEZE_NEW
+               ? strdup(bm_job_new_top(job, plan))
+               : bm_job_front(job, plan, job->staged.fronts_asked);
 }
 
 static void see(struct bm_mover *m, enum bm_freeze which)
@@ -70,9 +74,9 @@ static void see(struct bm_mover *m, enum bm_freeze which)
         if (!path || !bm_disk_names(disk, path))
             continue;
         if (which == BM_FREEZE_NEW)
-            m->job->disks[i].top_seen = true;
+            m->job->disks[i].overlays.top_seen = true;
         else
-            m->job->disks[i].front_seen = m->job->fronts_asked;
+            m->job->disks[i].overlays.front_seen = m->job->staged.fronts_asked;
     }
 }
 

@@ -101,7 +101,7 @@ static void measure(struct bm_pacer *pacer, struct bm_mover *m)
 /* One that is to be spared. */
 static bool has_guest(const struct bm_mover *m)
 {
-    return m->job->guest_latency > 0 && m->domain && m->domain->active;
+    return m->job->limits.guest_latency > 0 && m->domain && m->domain->active;
 }
 
 static struct bm_pacer *pacer_new(struct bm_mover *m)
@@ -111,7 +111,8 @@ static struct bm_pacer *pacer_new(struct bm_mover *m)
 
     if (!pacer)
         return NULL;
-    pacer->pace = bm_pace_new(m->job->guest_latency, m->job->bandwidth);
+    pacer->pace =
+        bm_pace_new(m->job->limits.guest_latency, m->job->limits.bandwidth);
     if (!pacer->pace) {
         free(pacer);
         return NULL;
@@ -185,7 +186,7 @@ static size_t flushed(struct bm_mover *m, char **paths)
 
     for (size_t i = 0; i < m->job->n_disks; i++) {
         const struct bm_job_disk *plan = &m->job->disks[i];
-        const char *all[] = {active(m, i), plan->bridge,
+        const char *all[] = {active(m, i), plan->fixed.bridge,
                              bm_job_image(plan)->path};
 
         for (size_t k = 0; k < WRITTEN; k++)
@@ -306,7 +307,7 @@ void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved)
 
     if ((!pacer->throttle && !pacer->jobs) || pacer->held || ms < TICK_MS)
         return;
-    known = m->job->guest_latency > 0 && sample(pacer, m, &it);
+    known = m->job->limits.guest_latency > 0 && sample(pacer, m, &it);
     (void)bm_pace_tick(pacer->pace, ms, moved - pacer->moved,
                        known ? &it : NULL);
     if (known && it.requests >= AT_WORK)

@@ -45,7 +45,7 @@ static int over(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_guard_disarm(m->guard, err);
 
-    m->job->fs_frozen = false;
+    m->job->guest.fs_frozen = false;
     return rc;
 }
 
@@ -75,7 +75,7 @@ int bm_quiesce_begin(struct bm_mover *m, struct bm_quiesce *quiesce,
 
     if (rc)
         return rc;
-    m->job->fs_frozen = true;
+    m->job->guest.fs_frozen = true;
     rc = bm_mover_save(m, NULL, err);
     quiesce->from_ms = bm_now_ms();
     if (!rc)
@@ -116,7 +116,7 @@ int bm_quiesce_end(struct bm_mover *m, const struct bm_quiesce *quiesce,
         return rc;
     if (acted || (quiesce->count && !count))
         return thawed_before(m, acted, err);
-    m->job->quiesced = true;
+    m->job->guest.quiesced = true;
     return bm_mover_note(m, err,
                          "%d file system%s of the guest frozen for %lld ms",
                          quiesce->count, quiesce->count == 1 ? "" : "s",
@@ -127,10 +127,10 @@ int bm_quiesce_recover(struct bm_mover *m, struct bm_error *err)
 {
     int count, rc;
 
-    if (!m->job->fs_frozen)
+    if (!m->job->guest.fs_frozen)
         return 0;
     rc = thaw(m, &count, err);
     if (!rc)
-        m->job->fs_frozen = false;
+        m->job->guest.fs_frozen = false;
     return rc;
 }

@@ -11,11 +11,11 @@ static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
 {
     struct bm_job *job = m->job;
     const struct bm_steer before = {.parts = asked->parts,
-                                    .bandwidth = job->bandwidth,
-                                    .guest_latency = job->guest_latency,
-                                    .switch_max = job->switch_max,
-                                    .settle_ms = job->settle_ms,
-                                    .max_pause_ms = job->max_pause_ms};
+                                    .bandwidth = job->limits.bandwidth,
+                                    .guest_latency = job->limits.guest_latency,
+                                    .switch_max = job->limits.switch_max,
+                                    .settle_ms = job->limits.settle_ms,
+                                    .max_pause_ms = job->limits.max_pause_ms};
     struct bm_error err = BM_ERROR_INIT;
     char now[200], old[200];
 
@@ -29,7 +29,8 @@ static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
         return;
     }
     if (m->pacer)
-        bm_pacer_set(m->pacer, job->guest_latency, job->bandwidth);
+        bm_pacer_set(m->pacer, job->limits.guest_latency,
+                     job->limits.bandwidth);
 }
 
 /* --- the pause --- */

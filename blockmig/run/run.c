@@ -22,13 +22,14 @@ int bm_mover_enter(struct bm_mover *m, enum bm_state state,
     enum bm_state before = m->job->state;
     int rc;
 
-    m->job->state = state;
+    bm_job_set_state(m->job, state);
     if (!bm_state_traits(state)->may_pause)
         bm_heed_pause_over(m);
     m->phase_ms = bm_now_ms();
     rc = bm_mover_save(m, bm_state_name(state), err);
     if (rc) {
-        m->job->state = before; /* not entered until it is written down */
+        bm_job_set_state(m->job,
+                         before); /* not entered until it is written down */
         return rc;
     }
     m->hooks->event(m->hooks->opaque, m->job, NULL);
@@ -93,10 +94,10 @@ static int read_anyhow(struct bm_mover *m, struct bm_error *err)
 /* Or may: from the first freeze; where libvirt copies, from the switch. */
 static bool stands_on_ours(const struct bm_job *job)
 {
-    return job->strategy == BM_STRATEGY_PULL || job->fronts_sent > 0 ||
-           (job->strategy == BM_STRATEGY_BLOCKCOPY &&
-            !bm_move_before_switch(job) &&
-            job->state != BM_STATE_ROLLING_BACK);
+    return job->plan.strategy == BM_STRATEGY_PULL ||
+           job->staged.fronts_sent > 0 ||
+           (job->plan.strategy == BM_STRATEGY_BLOCKCOPY &&
+            !bm_move_before_switch(job) && job->state != BM_STATE_ROLLING_BACK);
 }
 
 static void tell_away(const char *where, struct bm_error *err)
@@ -113,8 +114,9 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
     enum bm_state state = m->job->state;
     int rc;
 
-    if (!where || bm_state_traits(state)->untouched || state == BM_STATE_RELEASING ||
-        bm_state_final(state) || !stands_on_ours(m->job))
+    if (!where || bm_state_traits(state)->untouched ||
+        state == BM_STATE_RELEASING || bm_state_final(state) ||
+        !stands_on_ours(m->job))
         return 0;
     rc = bm_stuck(m->job, err);
     return tell_away(where, err), rc;

@@ -62,14 +62,14 @@ static int check_overlays(const struct bm_job *job, struct bm_error *err)
 {
     char text[32];
 
-    for (size_t i = 0; job->overlay_max && i < job->n_disks; i++) {
-        if (bm_needs_overlays(job, &job->disks[i]) <= job->overlay_max)
+    for (size_t i = 0; job->request.overlay_max && i < job->n_disks; i++) {
+        if (bm_needs_overlays(job, &job->disks[i]) <= job->request.overlay_max)
             continue;
         bm_fail(err, EDQUOT, "the %s of %s stops", bm_job_noun(job),
                 job->domain);
         bm_cause(err, "the overlays of disk %s hold more than --overlay-max %s",
                  job->disks[i].target,
-                 bm_format_size(job->overlay_max, text, sizeof text));
+                 bm_format_size(job->request.overlay_max, text, sizeof text));
         return bm_remedy(err, "allow more, or move when the guest writes less"),
                -EDQUOT;
     }
@@ -79,7 +79,7 @@ static int check_overlays(const struct bm_job *job, struct bm_error *err)
 static int check_back(const struct bm_job *job, const struct bm_job_disk *disk,
                       struct bm_error *err)
 {
-    const char *path = disk->source.layers[disk->fronts].path;
+    const char *path = disk->source.layers[disk->overlays.fronts].path;
     uint64_t available;
     int rc = 0;
 
@@ -102,8 +102,8 @@ int bm_room_way_back(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && job->on_target && i < job->n_disks; i++)
-        if (job->disks[i].fronts > 0)
+    for (size_t i = 0; !rc && job->plan.on_target && i < job->n_disks; i++)
+        if (job->disks[i].overlays.fronts > 0)
             rc = check_back(job, &job->disks[i], err);
     return rc;
 }
@@ -132,7 +132,8 @@ static void give_way(struct bm_mover *m, const struct bm_error *why)
     const char *then;
 
     (void)bm_ballast_remove(m, &ignored);
-    if (m->room != BM_ROOM_WATCHED || !bm_state_traits(m->job->state)->needs_space)
+    if (m->room != BM_ROOM_WATCHED ||
+        !bm_state_traits(m->job->state)->needs_space)
         return;
     then = consequence(m);
     m->room_why = *why;
@@ -144,8 +145,10 @@ static void watch(struct bm_mover *m)
 {
     struct bm_error why = BM_ERROR_INIT;
 
-    if (m->room == BM_ROOM_WATCHED && bm_state_traits(m->job->state)->needs_space &&
-        (check_overlays(m->job, &why) || bm_room_check(m->job, 0, false, &why)) &&
+    if (m->room == BM_ROOM_WATCHED &&
+        bm_state_traits(m->job->state)->needs_space &&
+        (check_overlays(m->job, &why) ||
+         bm_room_check(m->job, 0, false, &why)) &&
         why.code != ENOMEM)
         give_way(m, &why);
 }
@@ -173,7 +176,7 @@ static bool for_our_room(const struct bm_job *job, struct bm_domain *now,
 
         if (!pause->faults[i].no_space || !disk || !disk->chain.n ||
             !disk->chain.layers[0].path ||
-            !(is_ours(job, disk) || job->room_paused))
+            !(is_ours(job, disk) || job->guest.room_paused))
             return false;
         snprintf(path, size, "%s", disk->chain.layers[0].path);
     }
@@ -197,9 +200,9 @@ static bool whose_pause(struct bm_mover *m, const struct bm_io_pause *pause,
 static int note_pause(struct bm_mover *m, bool paused, const char *path,
                       struct bm_error *err)
 {
-    if (m->job->room_paused == paused)
+    if (m->job->guest.room_paused == paused)
         return 0;
-    m->job->room_paused = paused;
+    m->job->guest.room_paused = paused;
     return paused ? bm_mover_note(m, err,
                                   "QEMU has paused the guest: no room left "
                                   "for %s",
@@ -256,7 +259,7 @@ int bm_room_let_run(struct bm_mover *m, struct bm_error *err)
 static int answers(const struct bm_job *job, struct bm_error *err)
 {
     return bm_state_traits(job->state)->past_switch ? bm_answers_new(job, err)
-                                           : bm_answers_old(job, err);
+                                                    : bm_answers_old(job, err);
 }
 
 void bm_room_tick(struct bm_mover *m)
@@ -265,7 +268,7 @@ void bm_room_tick(struct bm_mover *m)
     int64_t now = bm_now_ms();
 
     /* the pause of the switch is short, and a QEMU that hangs answers not */
-    if (now - m->room_ms < LOOK_MS || m->job->window_paused ||
+    if (now - m->room_ms < LOOK_MS || m->job->guest.window_paused ||
         bm_calls_abandoned() > m->abandoned)
         return;
     m->room_ms = now;

@@ -41,7 +41,7 @@ static void hold_speed(struct bm_mover *m, struct bm_blockjob *job,
                        bool on_its_way)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    uint64_t speed = m->job->bandwidth;
+    uint64_t speed = m->job->limits.bandwidth;
 
     if (m->pacer)
         bm_pacer_share(m->pacer, m->job->n_disks, &speed);

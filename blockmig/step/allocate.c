@@ -45,8 +45,8 @@ struct made {
 
 static struct made made_for(struct bm_job_disk *disk, size_t layer)
 {
-    struct made made = {bm_job_image(disk)[layer].path, &disk->dest_dev,
-                        &disk->dest_ino, &disk->make_sent};
+    struct made made = {bm_job_image(disk)[layer].path, &disk->image.dev,
+                        &disk->image.ino, &disk->image.make_sent};
 
     if (layer) {
         struct bm_job_layer *lower = &disk->lower[layer - 1];
@@ -92,7 +92,7 @@ static int not_ours_any_more(const struct bm_job_disk *disk, const char *path,
 
 int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err)
 {
-    for (size_t k = disk->dest_block; k <= disk->n_lower; k++) {
+    for (size_t k = disk->fixed.dest_block; k <= disk->n_lower; k++) {
         struct made made = made_for((struct bm_job_disk *)disk, k);
         int rc = bm_file_look(made.path, err);
 
@@ -134,7 +134,7 @@ static int make_targets(struct bm_mover *m, struct bm_job_disk *disk,
 {
     int rc = 0;
 
-    for (size_t k = disk->dest_block; !rc && k <= disk->n_lower; k++) {
+    for (size_t k = disk->fixed.dest_block; !rc && k <= disk->n_lower; k++) {
         struct made made = made_for(disk, k);
 
         rc = make_target(m, &made, err);

@@ -229,7 +229,7 @@ int bm_bitmaps_move(struct bm_mover *m, size_t i, int skip,
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain view = bm_fronts_below(plan, skip);
-    size_t top = (size_t)(plan->fronts - skip) + bm_job_own(plan);
+    size_t top = (size_t)(plan->overlays.fronts - skip) + bm_job_own(plan);
     int rc = move_layer(m, i, 0, &view, 0, top, err);
 
     for (size_t k = 1; !rc && k <= plan->n_lower; k++)

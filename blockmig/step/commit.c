@@ -38,7 +38,7 @@ int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,
         if (rc || (job->state != BM_JOB_READY && job->state != BM_JOB_RUNNING))
             break; /* an end, which asks nothing more of a store */
         /* a paused guest does not wait for a store */
-        if (!m->job->window_paused)
+        if (!m->job->guest.window_paused)
             rc = bm_patience(&patience, m->job, job->cur, bm_call_ms(), err);
     }
     return rc;
@@ -55,7 +55,7 @@ static int complete_paused(struct bm_mover *m, struct bm_blockjob *job,
 
     if (rc)
         return rc;
-    rc = bm_commit_wait(m, job, m->job->max_pause_ms, err);
+    rc = bm_commit_wait(m, job, m->job->limits.max_pause_ms, err);
     if (rc == -ETIMEDOUT)
         return rc;
     end = bm_pause_resume(m, err);
@@ -209,7 +209,7 @@ static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     if (at != BM_AT_DEST)
         return at < 0 ? at : misplaced(m, i, at, err);
     bm_point("consolidating.committed");
-    return plan->overlay ? bm_file_remove(plan->overlay, err) : 0;
+    return plan->fixed.overlay ? bm_file_remove(plan->fixed.overlay, err) : 0;
 }
 
 int bm_commit_overlays(struct bm_mover *m, struct bm_error *err)
@@ -234,12 +234,12 @@ static int start_back(struct bm_mover *m, size_t i, struct bm_blockjob *job,
 
     if (disk->mirror) {
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
-        return bm_disk_copies_to(disk, plan->back)
+        return bm_disk_copies_to(disk, plan->fixed.back)
                    ? 0
                    : bm_commit_foreign(m, plan->target, err);
     }
     /* what a dead run of ours left there; the name bears our job */
-    rc = bm_file_remove(plan->back, err);
+    rc = bm_file_remove(plan->fixed.back, err);
     if (!rc && bm_chain_back(plan, &chain) < 0)
         rc = bm_fail_errno(err, ENOMEM, "cannot go back");
     if (rc)
@@ -277,7 +277,7 @@ static int back_off(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
 
-    return bm_commit_rebase(plan->overlay, &plan->source.layers[0], err);
+    return bm_commit_rebase(plan->fixed.overlay, &plan->source.layers[0], err);
 }
 
 static int undo_disk(struct bm_mover *m, size_t i, struct bm_error *err)
@@ -298,8 +298,8 @@ static int undo_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
     if (at != BM_AT_SOURCE)
         return at < 0 ? at : misplaced(m, i, at, err);
-    rc = plan->overlay ? bm_file_remove(plan->overlay, err) : 0;
-    return rc || !plan->back ? rc : bm_file_remove(plan->back, err);
+    rc = plan->fixed.overlay ? bm_file_remove(plan->fixed.overlay, err) : 0;
+    return rc || !plan->fixed.back ? rc : bm_file_remove(plan->fixed.back, err);
 }
 
 int bm_undo(struct bm_mover *m, struct bm_error *err)

@@ -41,7 +41,7 @@ int bm_step_forget(struct bm_mover *m, struct bm_error *err)
     struct bm_checkpoints all;
     int rc;
 
-    if (!m->job->drop_checkpoints || m->domain->checkpoints == 0)
+    if (!m->job->request.drop_checkpoints || m->domain->checkpoints == 0)
         return 0;
     rc = bm_checkpoints_read(m->domain, &all, err);
     for (size_t i = all.n; !rc && i-- > 0;)

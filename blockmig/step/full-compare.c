@@ -36,14 +36,16 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
 static void record(struct bm_job_disk *disk,
                    const struct bm_compare_result *result)
 {
-    disk->proven = result->equal;
-    disk->proof_bytes = result->size;
-    disk->proof_read = result->data_read;
-    disk->proof_different = result->different;
-    snprintf(disk->proof_medium, sizeof disk->proof_medium, "%s",
+    disk->proof.proven = result->equal;
+    disk->proof.bytes = result->size;
+    disk->proof.read = result->data_read;
+    disk->proof.different = result->different;
+    snprintf(disk->proof.medium, sizeof disk->proof.medium, "%s",
              result->medium);
-    memcpy(disk->digest_source, result->root_a, sizeof disk->digest_source);
-    memcpy(disk->digest_dest, result->root_b, sizeof disk->digest_dest);
+    memcpy(disk->proof.digest_source, result->root_a,
+           sizeof disk->proof.digest_source);
+    memcpy(disk->proof.digest_dest, result->root_b,
+           sizeof disk->proof.digest_dest);
 }
 
 static int mismatch(const struct bm_job_disk *disk,
@@ -70,8 +72,8 @@ static int prove_read(struct sum *sum, struct bm_job_disk *disk,
                                      .id = sum->m->job->id,
                                      .disk = disk->target,
                                      .image = bm_job_image(disk),
-                                     .size = disk->capacity,
-                                     .map = disk->map,
+                                     .size = disk->fixed.capacity,
+                                     .map = disk->rescue.map,
                                      .progress = on_progress,
                                      .opaque = sum};
     struct bm_stage_proof proof = {0};
@@ -83,7 +85,7 @@ static int prove_read(struct sum *sum, struct bm_job_disk *disk,
     if (!rc)
         rc = bm_stage_equal(stage, &disk->source, &disk->dest, &proof, err);
     bm_stage_close(stage);
-    disk->proof_read += proof.bytes;
+    disk->proof.read += proof.bytes;
     return rc;
 }
 
@@ -96,7 +98,7 @@ static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
     BM_VIEW old = {0}, new = {0};
     int rc;
 
-    if (disk->unproven_bytes)
+    if (disk->rescue.unproven_bytes)
         return prove_read(sum, disk, err);
     rc = bm_view_open(&disk->source, 0, &old, err);
     if (!rc)
@@ -119,7 +121,7 @@ static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
 int bm_prove_disk(struct bm_mover *m, struct bm_job_disk *disk,
                   struct bm_error *err)
 {
-    struct sum sum = {.m = m, .total = disk->capacity};
+    struct sum sum = {.m = m, .total = disk->fixed.capacity};
 
     return prove_disk(&sum, disk, err);
 }
@@ -131,9 +133,9 @@ int bm_step_prove(struct bm_mover *m, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; i < m->job->n_disks; i++)
-        sum.total += m->job->disks[i].capacity;
+        sum.total += m->job->disks[i].fixed.capacity;
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = prove_disk(&sum, &m->job->disks[i], err);
-    m->job->prove_ms = bm_now_ms() - start;
+    m->job->result.prove_ms = bm_now_ms() - start;
     return rc;
 }

@@ -47,7 +47,7 @@ int bm_inner_top(const struct bm_job *job, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
-        if (job->disks[i].fronts)
+        if (job->disks[i].overlays.fronts)
             rc = check(job, job->disks[i].source.layers[0].path, err);
     return rc;
 }
@@ -57,7 +57,7 @@ static int all_fronts(const struct bm_job *job, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
-        for (int k = 0; !rc && k < job->disks[i].fronts; k++)
+        for (int k = 0; !rc && k < job->disks[i].overlays.fronts; k++)
             rc = check(job, job->disks[i].source.layers[k].path, err);
     return rc;
 }
@@ -65,7 +65,8 @@ static int all_fronts(const struct bm_job *job, struct bm_error *err)
 int bm_inner_new(const struct bm_job *job, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &job->disks[i];
-    const char *paths[] = {disk->bridge, disk->overlay, disk->back};
+    const char *paths[] = {disk->fixed.bridge, disk->fixed.overlay,
+                           disk->fixed.back};
     int rc = 0;
 
     for (size_t k = 0; !rc && k < sizeof paths / sizeof *paths; k++)
@@ -88,7 +89,7 @@ static int pulled(const struct bm_job *job, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
-        if (job->disks[i].dest_ino)
+        if (job->disks[i].image.ino)
             rc = check(job, bm_job_image(&job->disks[i])->path, err);
     return rc;
 }
@@ -97,12 +98,12 @@ int bm_inner_check(const struct bm_job *job, struct bm_error *err)
 {
     switch (job->state) {
     case BM_STATE_SWITCHING: /* of a guest that is off nothing converges */
-        return job->off ? all_fronts(job, err) : 0;
+        return job->staged.off ? all_fronts(job, err) : 0;
     case BM_STATE_CONVERGING:
         return all_fronts(job, err);
     case BM_STATE_ROLLING_BACK:
-        return job->strategy == BM_STRATEGY_PULL ? pulled(job, err)
-                                                        : all_fronts(job, err);
+        return job->plan.strategy == BM_STRATEGY_PULL ? pulled(job, err)
+                                                      : all_fronts(job, err);
     case BM_STATE_CONSOLIDATING:
     case BM_STATE_UNDOING:
         return new_side(job, err);

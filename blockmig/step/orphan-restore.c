@@ -26,7 +26,8 @@ void bm_lost_note_below(struct bm_mover *m, const struct suspect *all)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
         if (all[i].look == LOOK_OPEN)
-            m->job->disks[i].below_ns = written_ns(all[i].below.layers[0].path);
+            m->job->disks[i].overlays.below_ns =
+                written_ns(all[i].below.layers[0].path);
 }
 
 /* As far as can be told: by what was noted while QEMU had it open, or by the
@@ -59,7 +60,7 @@ static int can_give_back(struct bm_mover *m, const struct suspect *s, bool *can,
     rc = bm_situation_chain(m->domain, disk, &found, err);
     *can = !rc && bm_chain_equal(&found, &s->below) &&
            (s->look == LOOK_EMPTY ||
-            written_last(s, m->job->disks[s->disk].below_ns));
+            written_last(s, m->job->disks[s->disk].overlays.below_ns));
     bm_chain_clear(&found);
     return rc;
 }
@@ -99,8 +100,8 @@ static int name_off(struct bm_mover *m, const struct suspect *s,
 /* The instant of the freeze was the window's, or the proof will tell. */
 static int window_ended(struct bm_mover *m, struct bm_error *err)
 {
-    m->job->unclean = false;
-    m->job->doubt = true;
+    m->job->guest.unclean = false;
+    m->job->guest.doubt = true;
     bm_mark_forget(bm_job_store_dir(m->store), m->job->id);
     return bm_mover_save(m, NULL, err);
 }

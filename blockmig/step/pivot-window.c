@@ -49,7 +49,8 @@ static int check_before(struct bm_mover *m, struct bm_error *err)
         struct bm_disk *disk = bm_mover_disk(m, i);
 
         /* without a proof a disk may have pivoted while the guest ran */
-        if (disk && !m->job->proof && bm_chain_equal(&disk->chain, &plan->dest))
+        if (disk && !m->job->request.proof &&
+            bm_chain_equal(&disk->chain, &plan->dest))
             continue;
         if (!disk || !bm_chain_equal(&disk->chain, &plan->source))
             return not_as_left(m, plan, "the disk is not as we left it", err);
@@ -86,7 +87,7 @@ static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
     int rc;
 
     if (!clean) {
-        m->job->unclean = true;
+        m->job->guest.unclean = true;
         (void)bm_mark_leave(bm_job_store_dir(m->store), m->job->id, NULL);
     }
     rc = bm_pause_resume(m, &second);
@@ -158,7 +159,7 @@ static int soon_enough(struct bm_mover *m, const struct bm_pause *pause,
     int rc;
 
     bm_point("switching.suspended");
-    if (bm_now_ms() - pause->asked_ms <= m->job->max_pause_ms / 2 &&
+    if (bm_now_ms() - pause->asked_ms <= m->job->limits.max_pause_ms / 2 &&
         bm_guard_pivoting(m->guard, err) == 0)
         return 0;
     rc = bm_pause_resume(m, err);
@@ -168,10 +169,11 @@ static int soon_enough(struct bm_mover *m, const struct bm_pause *pause,
 static void judge(struct bm_mover *m, const struct bm_pause *pause)
 {
     /* someone else resumed the guest in the window: not one instant */
-    if (m->job->proof && (pause->resumes > 1 || m->ran) && !pause->acted)
-        m->job->unclean = true;
+    if (m->job->request.proof && (pause->resumes > 1 || m->ran) &&
+        !pause->acted)
+        m->job->guest.unclean = true;
     if (bm_mark_set(bm_job_store_dir(m->store), m->job->id))
-        m->job->unclean = true;
+        m->job->guest.unclean = true;
 }
 
 static int attempt(struct bm_mover *m, struct bm_error *err)
@@ -209,7 +211,7 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
 
     for (int i = 0; i < TRIES; i++) {
         /* without a proof the pivots were requested before the pause */
-        if (m->job->proof && bm_mover_cancelled(m))
+        if (m->job->request.proof && bm_mover_cancelled(m))
             return bm_fail_errno(err, ECANCELED, "the move of %s stops",
                                  m->job->domain);
         rc = attempt(m, err);
@@ -230,7 +232,7 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
                -EBUSY;
     }
     bm_fail(err, EBUSY, "cannot pause %s within --max-pause %d ms",
-            m->job->domain, m->job->max_pause_ms);
+            m->job->domain, m->job->limits.max_pause_ms);
     bm_cause(err, "%d tries were too slow", TRIES);
     bm_remedy(err, "try when the storage is less busy, or allow more");
     return -EBUSY;
@@ -252,11 +254,12 @@ int bm_window_abandon(struct bm_mover *m, struct bm_error *err)
                      m->job->state == BM_STATE_ROLLING_BACK;
     int rc = 0;
 
-    if (!m->job->window_paused)
+    if (!m->job->guest.window_paused)
         return 0;
     if (m->domain && bm_domain_paused(m->domain))
-        rc = resume(m, !switching || !m->job->pivot_asked || !any_switched(m),
-                    err);
-    m->job->window_paused &= rc != 0;
+        rc = resume(
+            m, !switching || !m->job->guest.pivot_asked || !any_switched(m),
+            err);
+    m->job->guest.window_paused &= rc != 0;
     return rc;
 }

@@ -55,9 +55,9 @@ static int start_copy(struct bm_mover *m, size_t i, bool shallow,
         .target = plan->target,
         .dest = &plan->dest,
         .shallow = shallow,
-        .reuse = !shallow && plan->dest_block &&
+        .reuse = !shallow && plan->fixed.dest_block &&
                  !strcmp(plan->dest.layers[0].format, "raw"),
-        .bandwidth = m->job->bandwidth,
+        .bandwidth = m->job->limits.bandwidth,
     };
     int rc;
 
@@ -70,17 +70,17 @@ static int start_copy(struct bm_mover *m, size_t i, bool shallow,
     if (bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
         /* the process that died may have been paused */
-        job->speed = m->job->bandwidth;
+        job->speed = m->job->limits.bandwidth;
         return bm_blockjob_speed(m->domain, plan->target, job->speed, err);
     }
-    if (plan->copy_sent && !shallow)
+    if (plan->image.copy_sent && !shallow)
         return vanished(m, plan, err);
     rc = bm_target_check(plan, err);
     if (!rc && shallow) /* what a dead run left there: ours, by its name */
-        rc = bm_file_remove(plan->bridge, err);
+        rc = bm_file_remove(plan->fixed.bridge, err);
     if (rc)
         return rc;
-    plan->copy_sent = true;
+    plan->image.copy_sent = true;
     rc = bm_mover_save(m, NULL, err);
     if (!rc)
         rc = bm_blockjob_copy(m->conn, m->domain, &request, job, err);
@@ -95,7 +95,7 @@ static void say_if_full(const struct bm_job *job, struct bm_error *err)
         const char *path = bm_job_image(&job->disks[i])->path;
         struct statvfs fs;
 
-        if (job->disks[i].dest_block || statvfs(path, &fs) < 0 ||
+        if (job->disks[i].fixed.dest_block || statvfs(path, &fs) < 0 ||
             (uint64_t)fs.f_bavail * fs.f_frsize > FULL_BYTES)
             continue;
         bm_cause(err, "the file system of %s is full", path);

@@ -72,12 +72,12 @@ static int check_capacity(struct bm_mover *m, size_t i, struct bm_error *err)
     struct bm_disk *disk = bm_mover_disk(m, i);
     int rc = bm_domain_disk_size(m->domain, disk, err);
 
-    if (rc || disk->capacity == plan->capacity)
+    if (rc || disk->capacity == plan->fixed.capacity)
         return rc;
     return bm_mover_note(m, err,
                          "disk %s had %llu bytes when the move began and has "
                          "%llu now: it was resized meanwhile",
-                         plan->target, (unsigned long long)plan->capacity,
+                         plan->target, (unsigned long long)plan->fixed.capacity,
                          (unsigned long long)disk->capacity);
 }
 
@@ -126,8 +126,8 @@ static struct old old_of(struct bm_job_disk *disk, size_t k)
 
     return (struct old){
         .layer = bm_job_old(disk, k),
-        .dev = lower ? lower->source_dev : disk->source_dev,
-        .ino = lower ? lower->source_ino : disk->source_ino,
+        .dev = lower ? lower->source_dev : disk->fixed.source_dev,
+        .ino = lower ? lower->source_ino : disk->fixed.source_ino,
         .kept = lower ? &lower->kept : &disk->kept,
         .deleted = lower ? &lower->deleted : &disk->deleted,
     };
@@ -209,12 +209,12 @@ static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
     int rc;
 
     keep_what_is_there(disk);
-    if (m->job->source_delete && disk->unproven_bytes)
+    if (m->job->request.source_delete && disk->rescue.unproven_bytes)
         return bm_mover_note(m, err,
                              "source of disk %s is kept: not all of it could "
                              "be read, and proven",
                              disk->target);
-    if (!m->job->source_delete || !disk->proven)
+    if (!m->job->request.source_delete || !disk->proof.proven)
         return 0;
     rc = bm_step_delete_source(m, disk, &why);
     if (!rc)

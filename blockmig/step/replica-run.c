@@ -59,7 +59,7 @@ struct bm_chain bm_staged_new(const struct bm_job_disk *disk, size_t layer)
 
 struct bm_chain bm_staged_old(const struct bm_job_disk *disk, size_t layer)
 {
-    return bm_fronts_below(disk, disk->fronts + (int)layer);
+    return bm_fronts_below(disk, disk->overlays.fronts + (int)layer);
 }
 
 /* Of its stage: vda, and vda.1, vda.2 below it. */
@@ -87,7 +87,7 @@ int bm_staged_forget(struct bm_mover *m, const struct bm_job_disk *disk,
 
 static uint64_t layer_size(const struct bm_job_disk *disk, size_t layer)
 {
-    return layer ? disk->lower[layer - 1].size : disk->capacity;
+    return layer ? disk->lower[layer - 1].size : disk->fixed.capacity;
 }
 
 int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
@@ -108,12 +108,12 @@ int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
         .disk = how->name,
         .image = &image.layers[0],
         .size = layer_size(disk, layer),
-        .create = lower ? lower->create : disk->create,
+        .create = lower ? lower->create : disk->fixed.create,
         .below = image.n > 1 ? &image.layers[1] : NULL,
-        .relative = lower ? lower->relative : disk->relative,
+        .relative = lower ? lower->relative : disk->fixed.relative,
         .own = layer ? 1 : (unsigned)bm_job_own(disk),
-        .map = lower ? NULL : disk->map,
-        .fill_from = s->m->job->fill_from,
+        .map = lower ? NULL : disk->rescue.map,
+        .fill_from = s->m->job->request.fill_from,
         .throttle = s->throttle,
         .progress = on_progress,
         .opaque = s};
@@ -128,12 +128,12 @@ static int work_on_all(void *opaque)
     int rc = 0;
 
     for (size_t i = 0; i < n; i++)
-        s->total += s->m->job->disks[i].capacity;
+        s->total += s->m->job->disks[i].fixed.capacity;
     for (size_t i = 0; !rc && i < n; i++)
         rc = bm_staged_open(s, i, 0, &s->hows[i], &s->stages[i], &s->error);
     for (size_t i = 0; !rc && i < n; i++) {
         rc = s->work(s, i, &s->error);
-        s->before += s->m->job->disks[i].capacity;
+        s->before += s->m->job->disks[i].fixed.capacity;
     }
     for (size_t i = 0; i < n; i++)
         bm_stage_close(s->stages[i]);
@@ -196,7 +196,7 @@ static struct bm_staged *staged_new(struct bm_mover *m, bm_staged_work work)
     s->error = (struct bm_error)BM_ERROR_INIT;
     s->hows = calloc(m->job->n_disks, sizeof *s->hows);
     s->stages = calloc(m->job->n_disks, sizeof *s->stages);
-    s->throttle = bm_throttle_new(m->job->bandwidth);
+    s->throttle = bm_throttle_new(m->job->limits.bandwidth);
     if (s->hows && s->stages && s->throttle)
         return s;
     staged_free(s);
@@ -210,7 +210,7 @@ static int at_work(struct bm_mover *m, bm_staged_work work,
     struct bm_gently how = {.work = on,
                             .look = look,
                             .opaque = s,
-                            .idle = m->job->guest_latency > 0};
+                            .idle = m->job->limits.guest_latency > 0};
     int rc;
 
     if (bm_move_before_switch(m->job))
@@ -251,28 +251,28 @@ int bm_staged_maps(struct bm_mover *m, struct bm_error *err)
 {
     const char *dir = bm_job_store_dir(m->store);
 
-    for (size_t i = 0; m->job->rescue && i < m->job->n_disks; i++) {
+    for (size_t i = 0; m->job->request.rescue && i < m->job->n_disks; i++) {
         struct bm_job_disk *disk = &m->job->disks[i];
 
-        if (disk->map)
+        if (disk->rescue.map)
             continue;
-        disk->map = bm_stage_map_name(dir, m->job->id, disk->target);
-        if (!disk->map)
+        disk->rescue.map = bm_stage_map_name(dir, m->job->id, disk->target);
+        if (!disk->rescue.map)
             return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
     }
-    return m->job->rescue ? bm_mover_save(m, NULL, err) : 0;
+    return m->job->request.rescue ? bm_mover_save(m, NULL, err) : 0;
 }
 
 int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
     struct bm_stage_gaps gaps;
-    int rc = disk->map ? bm_stage_gaps(s->stages[i], &gaps, err) : 0;
+    int rc = disk->rescue.map ? bm_stage_gaps(s->stages[i], &gaps, err) : 0;
 
-    if (rc || !disk->map)
+    if (rc || !disk->rescue.map)
         return rc;
-    disk->unreadable_bytes = gaps.unreadable;
-    disk->filled_bytes = gaps.filled;
-    disk->unproven_bytes = gaps.unproven;
+    disk->rescue.unreadable_bytes = gaps.unreadable;
+    disk->rescue.filled_bytes = gaps.filled;
+    disk->rescue.unproven_bytes = gaps.unproven;
     return 0;
 }

@@ -46,7 +46,7 @@ static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
 /* Or may have, on the new image. */
 static bool ran_unfrozen(const struct bm_mover *m)
 {
-    return m->job->unclean ||
+    return m->job->guest.unclean ||
            bm_mark_set(bm_job_store_dir(m->store), m->job->id);
 }
 
@@ -89,9 +89,10 @@ static bool names_ours(const struct bm_domain *domain,
     for (size_t k = 0; k <= plan->n_lower; k++)
         if (bm_domain_names(domain, bm_job_image(plan)[k].path))
             return true;
-    return (plan->overlay && bm_domain_names(domain, plan->overlay)) ||
-           (plan->back && bm_domain_names(domain, plan->back)) ||
-           (plan->bridge && bm_domain_names(domain, plan->bridge));
+    return (plan->fixed.overlay &&
+            bm_domain_names(domain, plan->fixed.overlay)) ||
+           (plan->fixed.back && bm_domain_names(domain, plan->fixed.back)) ||
+           (plan->fixed.bridge && bm_domain_names(domain, plan->fixed.bridge));
 }
 
 static int still_named(struct bm_mover *m, size_t i, int at,
@@ -111,19 +112,20 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
 
     if (!rc)
         rc = bm_file_look(bm_job_image(disk)->path, err);
-    for (size_t k = disk->dest_block; !rc && k <= disk->n_lower; k++)
+    for (size_t k = disk->fixed.dest_block; !rc && k <= disk->n_lower; k++)
         if (bm_target_is_ours(m->job, disk, k))
             rc = bm_file_remove(bm_job_image(disk)[k].path, err);
-    if (!rc && disk->overlay)
-        rc = bm_file_remove(disk->overlay, err);
-    if (!rc && disk->back)
-        rc = bm_file_remove(disk->back, err);
-    if (!rc && disk->bridge)
-        rc = bm_file_remove(disk->bridge, err);
+    if (!rc && disk->fixed.overlay)
+        rc = bm_file_remove(disk->fixed.overlay, err);
+    if (!rc && disk->fixed.back)
+        rc = bm_file_remove(disk->fixed.back, err);
+    if (!rc && disk->fixed.bridge)
+        rc = bm_file_remove(disk->fixed.bridge, err);
     if (!rc)
         rc = bm_staged_forget(m, disk, err);
-    if (!rc && disk->map)
-        rc = bm_stage_forget_map(disk->map, m->job->id, disk->capacity, err);
+    if (!rc && disk->rescue.map)
+        rc = bm_stage_forget_map(disk->rescue.map, m->job->id,
+                                 disk->fixed.capacity, err);
     return rc;
 }
 
@@ -145,7 +147,7 @@ static int nobody_there(struct bm_mover *m, size_t i, const char *path,
  * freeze that the journal does not know the end of. */
 static int check_fronts(struct bm_mover *m, size_t i, struct bm_error *err)
 {
-    for (int n = m->job->fronts_sent; n > 0; n--) {
+    for (int n = m->job->staged.fronts_sent; n > 0; n--) {
         BM_FREE char *front = bm_job_front(m->job, &m->job->disks[i], n);
 
         if (!front)
@@ -163,14 +165,14 @@ static int check_new_side(struct bm_mover *m, size_t i, struct bm_error *err)
     bool any = false;
     int rc;
 
-    if (!m->job->pivot_asked)
+    if (!m->job->guest.pivot_asked)
         return 0;
-    if (!m->job->proof || ran_unfrozen(m))
+    if (!m->job->request.proof || ran_unfrozen(m))
         return nobody_there(m, i, bm_job_image(plan)->path, err);
-    if (access(plan->overlay, F_OK) != 0)
+    if (access(plan->fixed.overlay, F_OK) != 0)
         return 0;
-    rc = bm_lost_holds(plan->overlay, &any, err);
-    return any ? nobody_there(m, i, plan->overlay, err) : rc;
+    rc = bm_lost_holds(plan->fixed.overlay, &any, err);
+    return any ? nobody_there(m, i, plan->fixed.overlay, err) : rc;
 }
 
 /* Before anything is removed: disks that are gone, or their domain. */
@@ -194,7 +196,7 @@ static int check_switched(struct bm_mover *m, struct bm_error *err)
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_stand stand;
 
-    if (!m->job->proof || ran_unfrozen(m) || !m->domain ||
+    if (!m->job->request.proof || ran_unfrozen(m) || !m->domain ||
         bm_stand_look(m->domain, m->job, &stand, &ignored) ||
         stand.at_overlay < m->job->n_disks)
         return 0;
@@ -206,8 +208,7 @@ static int check_switched(struct bm_mover *m, struct bm_error *err)
               "undo %s` goes back",
               m->job->id, m->job->id);
     bm_status(err, BM_EXIT_HELD);
-    m->job->state = BM_STATE_SWITCHING;
-    return -BM_STUCK;
+    return bm_mover_stop_at(m, BM_STATE_SWITCHING, -BM_STUCK);
 }
 
 static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
@@ -228,7 +229,7 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         return newer(m, plan, err);
     if (!rc && names_ours(m->domain, plan))
         return still_named(m, i, at, err);
-    if (!rc && m->job->fronts_sent && at != BM_AT_NOWHERE)
+    if (!rc && m->job->staged.fronts_sent && at != BM_AT_NOWHERE)
         rc = bm_fronts_commit(m, i, err);
     return rc ? rc : remove_made(m, i, err);
 }

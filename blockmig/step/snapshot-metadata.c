@@ -32,7 +32,7 @@ static void all_moved_clear(struct all_moved *all)
 
 static int make_room(const struct bm_job *job, struct all_moved *all)
 {
-    size_t fronts = (size_t)job->fronts_sent * job->n_disks;
+    size_t fronts = (size_t)job->staged.fronts_sent * job->n_disks;
     size_t max = fronts;
 
     for (size_t i = 0; i < job->n_disks; i++)
@@ -68,7 +68,7 @@ static void add_layer(struct all_moved *all, const struct bm_job_disk *disk,
 static int add_fronts(struct all_moved *all, const struct bm_job *job,
                       const struct bm_job_disk *disk)
 {
-    for (int n = 1; n <= job->fronts_sent; n++) {
+    for (int n = 1; n <= job->staged.fronts_sent; n++) {
         char *front = bm_job_front(job, disk, n);
 
         if (!front)
@@ -87,9 +87,9 @@ static int add_disk(struct all_moved *all, const struct bm_job *job,
         add_layer(all, disk, k);
     if (all->back && !bm_job_chain_kept(disk) && disk->source.n == 1)
         add_layer(all, disk, 0);
-    add_overlay(all, disk, disk->overlay);
-    add_overlay(all, disk, disk->bridge);
-    add_overlay(all, disk, disk->back);
+    add_overlay(all, disk, disk->fixed.overlay);
+    add_overlay(all, disk, disk->fixed.bridge);
+    add_overlay(all, disk, disk->fixed.back);
     return add_fronts(all, job, disk);
 }
 

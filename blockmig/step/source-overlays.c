@@ -23,7 +23,7 @@
 static uint64_t written(const struct bm_job_disk *disk, const struct stat *st)
 {
     uint64_t all = (uint64_t)st->st_blocks * 512;
-    uint64_t tables = bm_overlay_tables(disk->capacity);
+    uint64_t tables = bm_overlay_tables(disk->fixed.capacity);
 
     return all > tables ? all - tables : 0;
 }
@@ -34,7 +34,7 @@ uint64_t bm_fronts_bytes(const struct bm_job *job)
     struct stat st;
 
     for (size_t i = 0; i < job->n_disks; i++)
-        if (job->disks[i].fronts > 0 &&
+        if (job->disks[i].overlays.fronts > 0 &&
             stat(job->disks[i].source.layers[0].path, &st) == 0)
             bytes += written(&job->disks[i], &st);
     return bytes;
@@ -74,7 +74,8 @@ static int adopt_disk(struct bm_mover *m, size_t i, bool *moved,
                       struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
-    BM_FREE char *front = bm_job_front(m->job, plan, m->job->fronts_sent);
+    BM_FREE char *front =
+        bm_job_front(m->job, plan, m->job->staged.fronts_sent);
     struct bm_chain wanted = {0}, found = {0};
     int rc = front ? bm_chain_on_top(front, &plan->source, &wanted) : -ENOMEM;
 
@@ -84,7 +85,7 @@ static int adopt_disk(struct bm_mover *m, size_t i, bool *moved,
     *moved = !rc && bm_chain_equal(&found, &wanted);
     if (*moved) {
         stand_on(plan, &wanted);
-        plan->fronts++;
+        plan->overlays.fronts++;
     }
     bm_chain_clear(&wanted);
     bm_chain_clear(&found);
@@ -99,7 +100,8 @@ int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err)
     for (size_t i = 0; !rc && m->domain && i < m->job->n_disks; i++) {
         bool it = false;
 
-        if (bm_job_front_number(&m->job->disks[i]) >= m->job->fronts_sent ||
+        if (bm_job_front_number(&m->job->disks[i]) >=
+                m->job->staged.fronts_sent ||
             !bm_mover_disk(m, i))
             continue;
         asked++;
@@ -203,11 +205,11 @@ static int ask(struct bm_mover *m, struct bm_error *err)
 
     if (!fronts)
         return no_memory(m, err);
-    m->job->fronts_sent = bm_job_front_number(&m->job->disks[0]) + 1;
+    m->job->staged.fronts_sent = bm_job_front_number(&m->job->disks[0]) + 1;
     rc = bm_lost_begin(m, BM_FREEZE_OLD, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         fronts[i].path =
-            bm_job_front(m->job, &m->job->disks[i], m->job->fronts_sent);
+            bm_job_front(m->job, &m->job->disks[i], m->job->staged.fronts_sent);
         if (!fronts[i].path)
             rc = no_memory(m, err);
     }
@@ -245,10 +247,11 @@ int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
 static int drop(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_chain origin = {0}, below = bm_fronts_below(plan, plan->fronts);
+    struct bm_chain origin = {0},
+                    below = bm_fronts_below(plan, plan->overlays.fronts);
     int rc = 0;
 
-    for (int n = m->job->fronts_sent; !rc && n > 0; n--) {
+    for (int n = m->job->staged.fronts_sent; !rc && n > 0; n--) {
         BM_FREE char *path = bm_job_front(m->job, plan, n);
 
         if (!path)
@@ -261,36 +264,38 @@ static int drop(struct bm_mover *m, size_t i, struct bm_error *err)
         else
             rc = bm_file_remove(path, err);
     }
-    if (rc || !plan->fronts)
+    if (rc || !plan->overlays.fronts)
         return rc;
     if (bm_chain_copy(&below, &origin) < 0)
         return no_memory(m, err);
     stand_on(plan, &origin);
-    plan->fronts = 0;
+    plan->overlays.fronts = 0;
     return bm_mover_save(m, NULL, err);
 }
 
 static int commit(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_chain origin = bm_fronts_below(plan, plan->fronts);
+    struct bm_chain origin = bm_fronts_below(plan, plan->overlays.fronts);
     int rc;
 
     if (!m->domain->active)
         return bm_commit_off(m, i, &origin, err);
     rc = check_busy(m, "merge", err);
-    return rc ? rc : bm_commit_running(m, i, (size_t)plan->fronts, err);
+    return rc ? rc
+              : bm_commit_running(m, i, (size_t)plan->overlays.fronts, err);
 }
 
 int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_chain origin = bm_fronts_below(plan, plan->fronts), found = {0};
+    struct bm_chain origin = bm_fronts_below(plan, plan->overlays.fronts),
+                    found = {0};
     int rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
 
     /* A dead process may have come so far. And what somebody has put on our
      * overlays is not ours to commit. */
-    if (!rc && plan->fronts && bm_chain_equal(&found, &plan->source)) {
+    if (!rc && plan->overlays.fronts && bm_chain_equal(&found, &plan->source)) {
         bm_chain_clear(&found);
         rc = commit(m, i, err);
         if (!rc)
@@ -310,7 +315,7 @@ int bm_fronts_remove(struct bm_mover *m, size_t i, struct bm_error *err)
     const struct bm_job_disk *plan = &m->job->disks[i];
     int rc = 0;
 
-    for (int n = m->job->fronts_sent; !rc && n > 0; n--) {
+    for (int n = m->job->staged.fronts_sent; !rc && n > 0; n--) {
         BM_FREE char *path = bm_job_front(m->job, plan, n);
 
         rc = path ? bm_users_other_domains(m->conn, m->job->uuid, path, err)

@@ -85,9 +85,9 @@ static int switch_off(struct bm_mover *m, const struct count *c,
 {
     if (c->overlay == m->job->n_disks)
         return 0;
-    if (!m->job->proof && c->dest == m->job->n_disks)
+    if (!m->job->request.proof && c->dest == m->job->n_disks)
         return 0;
-    if (m->job->proof) {
+    if (m->job->request.proof) {
         bm_fail(err, ESRCH, "the guest %s went off in the switch",
                 m->job->domain);
         return -ESRCH;
@@ -109,7 +109,7 @@ static int prepare(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_switch_prepare(m->job, err);
-    m->job->pivot_asked |= !rc;
+    m->job->guest.pivot_asked |= !rc;
     return rc ? rc : bm_lost_expect(m, BM_FREEZE_NEW, err);
 }
 
@@ -117,7 +117,7 @@ static int pivot_running(struct bm_mover *m, struct bm_error *err)
 {
     int rc;
 
-    m->job->pivot_asked = true;
+    m->job->guest.pivot_asked = true;
     rc = bm_mover_save(m, NULL, err);
     if (!rc)
         rc =
@@ -132,14 +132,14 @@ static int end_window(struct bm_mover *m, struct bm_error *err)
     int rc, end = 0;
 
     /* nobody watched since: a proof that fails may be the guest's own writes */
-    m->job->doubt = true;
+    m->job->guest.doubt = true;
     rc = bm_window_end(m, err);      /* without a guard too: the guest waits */
     if (guarded && rc != -ETIMEDOUT) /* else the guard stays armed after us */
         end = bm_guard_disarm(m->guard, rc ? NULL : err);
     if (!rc && end != -ETIME) /* that it acted is as good */
         rc = end;
     if (m->ran || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
-        m->job->unclean = true;
+        m->job->guest.unclean = true;
     return rc;
 }
 
@@ -149,13 +149,13 @@ static int switch_running(struct bm_mover *m, const struct count *c,
     size_t n = m->job->n_disks;
     int rc;
 
-    if (m->job->window_paused && bm_domain_paused(m->domain))
+    if (m->job->guest.window_paused && bm_domain_paused(m->domain))
         return end_window(m, err);
     if (c->overlay == n)
         return 0;
-    if (m->job->proof && c->dest)
+    if (m->job->request.proof && c->dest)
         return bm_switch_unclean(m, err);
-    if (m->job->proof) {
+    if (m->job->request.proof) {
         rc = c->overlay ? 0 : prepare(m, err);
         return rc ? rc : bm_window_switch(m, err);
     }
@@ -168,17 +168,18 @@ int bm_step_switch(struct bm_mover *m, struct bm_error *err)
     int rc = bm_mover_refresh(m, err);
 
     if (!rc && bm_mark_set(bm_job_store_dir(m->store), m->job->id))
-        m->job->unclean = true;
+        m->job->guest.unclean = true;
     if (!rc)
         rc = count_disks(m, &c, err);
     if (rc)
         return rc;
     if (c.other)
         return strange(m, err);
-    if (m->job->unclean && m->job->proof)
+    if (m->job->guest.unclean && m->job->request.proof)
         return bm_switch_unclean(m, err);
     rc =
         m->domain->active ? switch_running(m, &c, err) : switch_off(m, &c, err);
-    return !rc && m->job->unclean && m->job->proof ? bm_switch_unclean(m, err)
-                                                   : rc;
+    return !rc && m->job->guest.unclean && m->job->request.proof
+               ? bm_switch_unclean(m, err)
+               : rc;
 }

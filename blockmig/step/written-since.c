@@ -25,8 +25,8 @@ void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer)
     struct bm_job_layer *lower = layer ? &disk->lower[layer - 1] : NULL;
 
     read_times(&bm_job_image(disk)[layer],
-               lower ? &lower->image_ns : &disk->image_ns,
-               lower ? &lower->changed_ns : &disk->changed_ns);
+               lower ? &lower->image_ns : &disk->image.image_ns,
+               lower ? &lower->changed_ns : &disk->image.changed_ns);
 }
 
 bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer, bool ours)
@@ -35,8 +35,9 @@ bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer, bool ours)
     int64_t written, changed;
 
     read_times(&bm_job_image(disk)[layer], &written, &changed);
-    return written != (lower ? lower->image_ns : disk->image_ns) ||
-           (ours && changed != (lower ? lower->changed_ns : disk->changed_ns));
+    return written != (lower ? lower->image_ns : disk->image.image_ns) ||
+           (ours &&
+            changed != (lower ? lower->changed_ns : disk->image.changed_ns));
 }
 
 bool bm_staged_any_touched(const struct bm_job_disk *disk, bool ours)

@@ -16,7 +16,7 @@ static const enum bm_state states[] = {
 
 static bool skips(const struct bm_job *job, enum bm_state state)
 {
-    return !job->proof &&
+    return !job->request.proof &&
            (state == BM_STATE_PROVING_REST || state == BM_STATE_SETTLED);
 }
 
@@ -25,7 +25,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
     int64_t start = bm_now_ms();
     int rc = bm_step_mirror(m, false, err);
 
-    m->job->copy_ms += bm_now_ms() - start;
+    m->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 

@@ -23,7 +23,7 @@ static const enum bm_state states[] = {
 
 static bool skips(const struct bm_job *job, enum bm_state state)
 {
-    return !job->proof && state == BM_STATE_PROVING;
+    return !job->request.proof && state == BM_STATE_PROVING;
 }
 
 /* Off, and each disk where the job found it. */
@@ -121,7 +121,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
         bm_point("copying.started");
         rc = bm_staged_each(m, copy_disk, err);
     }
-    m->job->copy_ms += bm_now_ms() - start;
+    m->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 
@@ -143,7 +143,7 @@ static int prove(struct bm_mover *m, struct bm_error *err)
     int64_t start = bm_now_ms();
     int rc = bm_staged_each(m, prove_disk, err);
 
-    m->job->prove_ms += bm_now_ms() - start;
+    m->job->result.prove_ms += bm_now_ms() - start;
     return rc;
 }
 
@@ -166,7 +166,7 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
         return rc ? rc : -EAGAIN;
     }
     /* held: no guest has run on the new images */
-    if (!rc && m->locks && m->job->proof)
+    if (!rc && m->locks && m->job->request.proof)
         rc = bm_staged_each(m, doubt_disk, err);
     return rc ? rc : bm_off_switch(m, err);
 }

@@ -69,7 +69,8 @@ static int make_overlays(struct bm_mover *m, struct bm_error *err)
 
         rc = bm_target_check(disk, err);
         if (!rc)
-            rc = bm_overlay_format(disk->overlay, &disk->source.layers[0], err);
+            rc = bm_overlay_format(disk->fixed.overlay, &disk->source.layers[0],
+                                   err);
         if (!rc)
             bm_file_calm(disk->source.layers[0].path);
     }
@@ -82,7 +83,8 @@ static const char **overlays_of(struct bm_mover *m)
     const char **all = calloc(m->domain->n_disks + 1, sizeof *all);
 
     for (size_t i = 0; all && i < m->job->n_disks; i++)
-        all[bm_mover_disk(m, i) - m->domain->disks] = m->job->disks[i].overlay;
+        all[bm_mover_disk(m, i) - m->domain->disks] =
+            m->job->disks[i].fixed.overlay;
     return all;
 }
 
@@ -178,7 +180,8 @@ static int make(struct bm_mover *m, struct bm_error *err)
     rc = bm_create_prepare(m, err);
     if (rc)
         return rc;
-    return m->job->quiesce ? ask_quiesced(m, err) : bm_create_ask(m, err);
+    return m->job->request.quiesce ? ask_quiesced(m, err)
+                                   : bm_create_ask(m, err);
 }
 
 /* --- metadata --- */
@@ -253,7 +256,7 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_mover_arrived(m, &there, err);
-    if (!m->job->top_asked)
+    if (!m->job->guest.top_asked)
         rc = bm_mover_changed(m, rc, err);
     if (!rc && there == 0) {
         rc = make(m, err);
@@ -279,7 +282,7 @@ static int release(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_mover_arrived(m, &there, err);
-    if (!rc && m->job->quiesce && !m->job->quiesced)
+    if (!rc && m->job->request.quiesce && !m->job->guest.quiesced)
         rc = bm_mover_note(m, err,
                            "whether the file systems were frozen when it was "
                            "made is not known");
@@ -293,7 +296,7 @@ static int remove_made(struct bm_mover *m, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
-            rc = bm_file_remove(m->job->disks[i].overlay, err);
+            rc = bm_file_remove(m->job->disks[i].fixed.overlay, err);
     return rc || !memory || !m->job->snapshot->xml
                ? rc
                : bm_file_remove(memory, err);

@@ -43,7 +43,7 @@ static int allocate(struct bm_mover *m, struct bm_error *err)
 
 static bool fronted(const struct bm_job *job)
 {
-    return job->n_disks && job->disks[0].fronts > 0;
+    return job->n_disks && job->disks[0].overlays.fronts > 0;
 }
 
 /* The uppermost layer is the one that the guest writes to. */
@@ -121,7 +121,8 @@ static int add_front_merges(struct bm_mover *m, struct bm_error *err)
             bm_job_snapshot_add_merge(m->job->snapshot);
 
         rc = merge && (merge->target = strdup(disk->target)) ? 0 : -ENOMEM;
-        for (int l = disk->fronts - 1; !rc && l <= disk->fronts; l++)
+        for (int l = disk->overlays.fronts - 1;
+             !rc && l <= disk->overlays.fronts; l++)
             rc = bm_chain_add(&merge->layers, &disk->source.layers[l]);
     }
     return rc ? bm_fail_errno(err, ENOMEM, "cannot merge")
@@ -136,7 +137,7 @@ static int another_round(struct bm_mover *m, int round, uint64_t *before,
     int rc;
 
     *again = m->domain && m->domain->active && fronted(m->job) &&
-             m->job->proof && round < ROUNDS && bytes > TINY &&
+             m->job->request.proof && round < ROUNDS && bytes > TINY &&
              bytes < *before / 10 * 9;
     *before = bytes;
     if (!*again)
@@ -152,7 +153,7 @@ static int take_up(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_fronts_adopt(m, err);
-    return rc || !fronted(m->job) || m->job->disks[0].fronts < 2 ||
+    return rc || !fronted(m->job) || m->job->disks[0].overlays.fronts < 2 ||
                    next_merge(m->job)
                ? rc
                : add_front_merges(m, err);
@@ -175,7 +176,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
         if (!rc)
             rc = another_round(m, round, &before, &again, err);
     }
-    m->job->copy_ms += bm_now_ms() - start;
+    m->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 
@@ -188,7 +189,8 @@ static int commit_fronts(struct bm_mover *m, struct bm_error *err)
     int rc = 0;
 
     /* also those of a freeze that was asked for, and did not happen */
-    for (size_t i = 0; !rc && m->job->fronts_sent && i < m->job->n_disks; i++)
+    for (size_t i = 0; !rc && m->job->staged.fronts_sent && i < m->job->n_disks;
+         i++)
         rc = bm_fronts_commit(m, i, err);
     return rc || !any
                ? rc
@@ -295,7 +297,7 @@ static int end_without_domain(struct bm_mover *m, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        for (int k = m->job->fronts_sent; !rc && k > 0; k--) {
+        for (int k = m->job->staged.fronts_sent; !rc && k > 0; k--) {
             BM_FREE char *front = bm_job_front(m->job, &m->job->disks[i], k);
 
             rc = front ? check_front(m, front, err)

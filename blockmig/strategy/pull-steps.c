@@ -164,7 +164,7 @@ static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
     int at = at_of(m, i, err);
     int rc = at < 0 ? at : 0;
 
-    ear->capacity = plan->capacity;
+    ear->capacity = plan->fixed.capacity;
     if (at == BM_AT_DEST && !plan->flushed) {
         rc = bm_commit_rebase(bm_job_image(plan)->path, &plan->source.layers[0],
                               err);
@@ -172,7 +172,7 @@ static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
     }
     if (!rc && at == BM_AT_PULL)
         rc = flatten(ear, &m->job->disks[i], err);
-    ear->before += plan->capacity;
+    ear->before += plan->fixed.capacity;
     return rc;
 }
 
@@ -182,7 +182,7 @@ static int pull_off(struct bm_mover *m, bool to_end, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; i < m->job->n_disks; i++)
-        ear.total += m->job->disks[i].capacity;
+        ear.total += m->job->disks[i].fixed.capacity;
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         rc = pull_off_disk(&ear, i, err);
         ear.can_cancel = false;
@@ -215,7 +215,7 @@ int bm_pull_run(struct bm_mover *m, bool to_end, struct bm_error *err)
     } else if (!rc) {
         rc = pull_off(m, to_end, err);
     }
-    m->job->copy_ms += bm_now_ms() - start;
+    m->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 
@@ -246,7 +246,7 @@ static int flush_running(struct bm_mover *m, struct bm_error *err)
     int rc = 0, end;
 
     /* of a process that died in here */
-    if (m->job->window_paused)
+    if (m->job->guest.window_paused)
         rc = bm_pause_resume(m, err);
     if (!rc)
         rc = bm_mover_refresh(m, err);

@@ -45,8 +45,7 @@ static int stuck(struct bm_mover *m, size_t i, struct bm_error *err)
               "when that can be written to",
               m->job->id);
     bm_status(err, BM_EXIT_HELD);
-    m->job->state = BM_STATE_COPYING;
-    return -BM_STUCK;
+    return bm_mover_stop_at(m, BM_STATE_COPYING, -BM_STUCK);
 }
 
 static int go_down(struct bm_mover *m, size_t i, struct bm_error *err)

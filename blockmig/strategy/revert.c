@@ -46,7 +46,7 @@ static int allocate(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_step_allocate(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = bm_overlay_format(m->job->disks[i].overlay,
+        rc = bm_overlay_format(m->job->disks[i].fixed.overlay,
                                &m->job->disks[i].dest.layers[1], err);
     return rc;
 }
@@ -263,7 +263,7 @@ static int stop_guest(struct bm_mover *m, struct bm_error *err)
 
     if (!m->domain->active)
         return 0;
-    if (!m->job->force) {
+    if (!m->job->request.force) {
         bm_fail(err, EBUSY, "cannot revert %s", m->job->domain);
         return bm_cause(err, "the guest was started meanwhile"), -EBUSY;
     }
@@ -339,8 +339,7 @@ static int too_late(struct bm_mover *m, struct bm_error *err)
               m->job->id,
               m->job->snapshot->branch ? m->job->snapshot->branch
                                        : "another restore point");
-    m->job->state = BM_STATE_SWITCHING;
-    return rc;
+    return bm_mover_stop_at(m, BM_STATE_SWITCHING, rc);
 }
 
 static int xml_back(struct bm_mover *m, struct bm_error *err)
@@ -353,10 +352,9 @@ static int xml_back(struct bm_mover *m, struct bm_error *err)
     if (m->domain->active)
         return too_late(m, err);
     rc = bm_lost_unwritten(m, err);
-    if (rc)
-        m->job->state = BM_STATE_SWITCHING; /* the way on is open */
-    if (!rc)
-        rc = bm_domain_define(m->conn, m->job->snapshot->xml, err);
+    if (rc) /* the way on is open */
+        return bm_mover_stop_at(m, BM_STATE_SWITCHING, rc);
+    rc = bm_domain_define(m->conn, m->job->snapshot->xml, err);
     return rc ? rc : bm_mover_refresh_domain(m, err);
 }
 
@@ -374,8 +372,8 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
         rc = bm_lost_unwritten(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
-            rc = bm_file_remove(m->job->disks[i].overlay, err);
-    if (!rc && m->domain && m->job->was_active && !m->domain->active)
+            rc = bm_file_remove(m->job->disks[i].fixed.overlay, err);
+    if (!rc && m->domain && m->job->plan.was_active && !m->domain->active)
         rc = bm_domain_start(m->domain, err);
     if (!rc && m->domain)
         rc = bm_mover_refresh_domain(m, err);

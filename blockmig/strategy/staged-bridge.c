@@ -25,7 +25,7 @@ int bm_staged_bridge(struct bm_mover *m, bool there, struct bm_error *err)
 
         if (there == bm_job_bridged(disk))
             continue;
-        rc = there ? bm_chain_on_top(disk->bridge, &image, &wanted)
+        rc = there ? bm_chain_on_top(disk->fixed.bridge, &image, &wanted)
                    : bm_chain_copy(&image, &wanted);
         if (rc)
             return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
@@ -39,7 +39,7 @@ int bm_staged_again(struct bm_mover *m, struct bm_error *err)
 {
     int rc;
 
-    m->job->off = false;
+    m->job->staged.off = false;
     bm_mover_unlock(m);
     rc = bm_staged_bridge(m, true, err);
     if (!rc)

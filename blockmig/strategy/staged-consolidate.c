@@ -36,7 +36,7 @@ static int rest_of_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 
     if (rc)
         return rc;
-    disk->proof_read += proof.bytes;
+    disk->proof.read += proof.bytes;
     return bm_staged_record(s, i, err);
 }
 
@@ -68,7 +68,7 @@ int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = compare_touched(m, err);
-    m->job->prove_ms += bm_now_ms() - start;
+    m->job->result.prove_ms += bm_now_ms() - start;
     return rc ? rc : bm_mover_save(m, NULL, err);
 }
 
@@ -95,7 +95,7 @@ static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
     *out = BRIDGE_FOREIGN;
     if (!disk)
         return 0;
-    rc = bm_chain_on_top(plan->overlay, &image, &merged);
+    rc = bm_chain_on_top(plan->fixed.overlay, &image, &merged);
     if (rc)
         return bm_fail_errno(err, ENOMEM, "cannot merge");
     rc = bm_situation_chain(m->domain, disk, &found, err);
@@ -118,7 +118,7 @@ static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     const struct bm_commit_request request = {.target = plan->target,
-                                              .top = plan->bridge,
+                                              .top = plan->fixed.bridge,
                                               .base = bm_job_image(plan)->path};
     struct bm_blockjob job;
     int rc;
@@ -139,13 +139,13 @@ static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
     const struct bm_job_disk *plan = &m->job->disks[i];
     const struct bm_layer *image = bm_job_image(plan);
     struct bm_chain merged = {0}, below = bm_job_new_chain(plan);
-    int rc = bm_image_commit(plan->bridge, "qcow2", NULL, err);
+    int rc = bm_image_commit(plan->fixed.bridge, "qcow2", NULL, err);
 
     if (!rc)
         rc = bm_bitmaps_add(&plan->dest, 1, image, err);
     if (!rc)
-        rc = bm_commit_rebase(plan->overlay, image, err);
-    if (!rc && bm_chain_on_top(plan->overlay, &below, &merged) < 0)
+        rc = bm_commit_rebase(plan->fixed.overlay, image, err);
+    if (!rc && bm_chain_on_top(plan->fixed.overlay, &below, &merged) < 0)
         rc = bm_fail_errno(err, ENOMEM, "cannot merge");
     if (!rc)
         rc = bm_domain_set_config(m->domain, plan->target, &merged, err);
@@ -208,12 +208,12 @@ static int again(struct bm_staged *s, size_t i, struct bm_error *err)
     struct bm_chain image = bm_job_new_chain(plan);
     int at = bm_situation(s->m->domain, disk, plan, err);
 
-    if (plan->merge_proven || at != BM_AT_OVERLAY)
+    if (plan->overlays.merge_proven || at != BM_AT_OVERLAY)
         return at < 0 ? at : 0;
     if (disk->mirror)
         return bm_commit_foreign(s->m, plan->target, err);
     at = bm_stage_again(s->stages[i], &image, err);
-    plan->merge_proven = !at;
+    plan->overlays.merge_proven = !at;
     return at;
 }
 
@@ -237,20 +237,22 @@ static int remove_map(struct bm_mover *m, struct bm_job_disk *disk,
 {
     int rc;
 
-    if (!disk->map || disk->unreadable_bytes || disk->filled_bytes)
+    if (!disk->rescue.map || disk->rescue.unreadable_bytes ||
+        disk->rescue.filled_bytes)
         return 0;
-    rc = bm_stage_forget_map(disk->map, m->job->id, disk->capacity, err);
+    rc = bm_stage_forget_map(disk->rescue.map, m->job->id, disk->fixed.capacity,
+                             err);
     if (rc)
         return rc;
-    free(disk->map);
-    disk->map = NULL;
+    free(disk->rescue.map);
+    disk->rescue.map = NULL;
     return 0;
 }
 
 static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
-    int rc = bm_file_remove(plan->bridge, err);
+    int rc = bm_file_remove(plan->fixed.bridge, err);
 
     if (!rc)
         rc = bm_fronts_remove(m, i, err);
@@ -264,7 +266,7 @@ int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)
 
     if (!rc && bridged)
         rc = merge_bridges(m, err);
-    if (!rc && m->job->proof && !m->job->off)
+    if (!rc && m->job->request.proof && !m->job->staged.off)
         rc = bm_staged_each(m, again, err);
     if (!rc)
         rc = bm_mover_save(m, NULL, err);

@@ -22,20 +22,20 @@
 static int note_gaps(struct bm_mover *m, const struct bm_job_disk *disk,
                      struct bm_error *err)
 {
-    if (!disk->unreadable_bytes && !disk->filled_bytes)
+    if (!disk->rescue.unreadable_bytes && !disk->rescue.filled_bytes)
         return 0;
-    return bm_mover_note(m, err,
-                         "disk %s: %llu bytes cannot be read, %llu were filled "
-                         "from another copy; %s lists them",
-                         disk->target,
-                         (unsigned long long)disk->unreadable_bytes,
-                         (unsigned long long)disk->filled_bytes, disk->map);
+    return bm_mover_note(
+        m, err,
+        "disk %s: %llu bytes cannot be read, %llu were filled "
+        "from another copy; %s lists them",
+        disk->target, (unsigned long long)disk->rescue.unreadable_bytes,
+        (unsigned long long)disk->rescue.filled_bytes, disk->rescue.map);
 }
 
 static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &s->m->job->disks[i];
-    int rounds = s->m->job->rounds, rc;
+    int rounds = s->m->job->staged.rounds, rc;
     struct bm_chain view = bm_staged_view(disk, rounds);
     enum bm_stage_part part = disk->below ? BM_STAGE_OWN : BM_STAGE_ALL;
 
@@ -50,7 +50,7 @@ static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_chain view =
-        bm_staged_view(&s->m->job->disks[i], s->m->job->rounds);
+        bm_staged_view(&s->m->job->disks[i], s->m->job->staged.rounds);
 
     return bm_staged_prove(s, i, &view, err);
 }
@@ -64,7 +64,7 @@ int bm_staged_copy(struct bm_mover *m, struct bm_error *err)
         rc = bm_staged_lower(m, bm_staged_copy_layer, err);
     if (!rc)
         rc = bm_staged_each(m, copy_disk, err);
-    m->job->copy_ms += bm_now_ms() - start;
+    m->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 
@@ -93,10 +93,10 @@ int bm_staged_prove_views(struct bm_mover *m, struct bm_error *err)
 
     if (!rc)
         rc = bm_staged_each(m, prove_base, err);
-    m->job->prove_ms += bm_now_ms() - start;
+    m->job->result.prove_ms += bm_now_ms() - start;
     if (rc)
         return rc;
-    m->job->rounds = 1;
+    m->job->staged.rounds = 1;
     return bm_mover_save(m, NULL, err);
 }
 
@@ -114,9 +114,9 @@ static int catch_up(struct bm_mover *m, int upto, struct bm_error *err)
 {
     int rc = 0;
 
-    while (!rc && m->job->rounds < upto) {
+    while (!rc && m->job->staged.rounds < upto) {
         rc = bm_staged_each(m, copy_and_prove, err);
-        m->job->rounds += rc == 0;
+        m->job->staged.rounds += rc == 0;
         if (!rc)
             rc = bm_mover_save(m, NULL, err);
     }
@@ -126,16 +126,16 @@ static int catch_up(struct bm_mover *m, int upto, struct bm_error *err)
 /* The guest is off: what it wrote last is frozen too, as long as we hold it. */
 static int finish_off(struct bm_mover *m, struct bm_error *err)
 {
-    int fronts = m->job->disks[0].fronts;
+    int fronts = m->job->disks[0].overlays.fronts;
     int rc = bm_off_hold(m, err);
 
     /* it may have run since that front was copied */
-    if (!rc && m->job->rounds > fronts)
-        m->job->rounds = fronts;
+    if (!rc && m->job->staged.rounds > fronts)
+        m->job->staged.rounds = fronts;
     if (!rc)
         rc = catch_up(m, fronts + 1, err);
     if (!rc)
-        m->job->off = true;
+        m->job->staged.off = true;
     if (rc == -EBUSY && bm_mover_refresh(m, err) == 0 && m->domain &&
         m->domain->active)
         return -EAGAIN; /* it was started: once more, as of a guest that runs */
@@ -145,7 +145,7 @@ static int finish_off(struct bm_mover *m, struct bm_error *err)
 /* Below --switch-max a round must halve a front to be worth another one. */
 static bool is_small(const struct bm_job *job, uint64_t before, uint64_t bytes)
 {
-    if (bytes > job->switch_max)
+    if (bytes > job->limits.switch_max)
         return bytes > before / 10 * 9;
     return bytes <= TINY || bytes > before / 2;
 }
@@ -157,7 +157,7 @@ static int shrink(struct bm_mover *m, struct bm_error *err)
     int rc = 0;
 
     for (;;) {
-        int fronts = m->job->disks[0].fronts;
+        int fronts = m->job->disks[0].overlays.fronts;
         uint64_t bytes;
 
         if (!rc)
@@ -179,16 +179,17 @@ int bm_staged_iterate(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_mover_refresh_domain(m, err);
 
-    m->job->off = false;
-    if (!rc && m->job->carried) {
-        m->job->carried = false; /* more is written into the images now */
+    m->job->staged.off = false;
+    if (!rc && m->job->staged.carried) {
+        m->job->staged.carried =
+            false; /* more is written into the images now */
         rc = bm_mover_save(m, NULL, err);
     }
     if (!rc)
         rc = bm_fronts_adopt(m, err);
     if (!rc && m->domain->active) {
-        if (m->job->rounds > m->job->disks[0].fronts)
-            m->job->rounds = m->job->disks[0].fronts;
+        if (m->job->staged.rounds > m->job->disks[0].overlays.fronts)
+            m->job->staged.rounds = m->job->disks[0].overlays.fronts;
         rc = shrink(m, err);
         if (bm_staged_went_off(m, rc))
             rc = 0;

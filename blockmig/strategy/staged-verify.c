@@ -29,10 +29,10 @@ int bm_staged_prove(struct bm_staged *s, size_t i, const struct bm_chain *view,
     struct bm_stage_proof proof = {0};
     int rc = bm_stage_prove(s->stages[i], view, &proof, err);
 
-    disk->proof_read += proof.bytes;
-    disk->repaired += proof.repaired;
+    disk->proof.read += proof.bytes;
+    disk->proof.repaired += proof.repaired;
     if (proof.medium)
-        snprintf(disk->proof_medium, sizeof disk->proof_medium, "%s",
+        snprintf(disk->proof.medium, sizeof disk->proof.medium, "%s",
                  proof.medium);
     bm_staged_keep_time(disk, s->layer);
     return rc ? rc
@@ -50,11 +50,12 @@ int bm_staged_record(struct bm_staged *s, size_t i, struct bm_error *err)
     if (rc)
         return rc;
     /* of a disk that cannot be read whole nobody knows the digest */
-    snprintf(disk->digest_source, sizeof disk->digest_source, "%.64s",
-             disk->unproven_bytes ? "" : root);
-    snprintf(disk->digest_dest, sizeof disk->digest_dest, "%.64s", root);
-    disk->proof_bytes = disk->capacity - disk->unproven_bytes;
-    disk->proven = true;
+    snprintf(disk->proof.digest_source, sizeof disk->proof.digest_source,
+             "%.64s", disk->rescue.unproven_bytes ? "" : root);
+    snprintf(disk->proof.digest_dest, sizeof disk->proof.digest_dest, "%.64s",
+             root);
+    disk->proof.bytes = disk->fixed.capacity - disk->rescue.unproven_bytes;
+    disk->proof.proven = true;
     return 0;
 }
 

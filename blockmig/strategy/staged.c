@@ -35,7 +35,7 @@ static bool skips(const struct bm_job *job, enum bm_state state)
     bool live = state == BM_STATE_CONVERGING || state == BM_STATE_READY;
     bool rest = state == BM_STATE_PROVING_REST || state == BM_STATE_SETTLED;
 
-    return (job->off && (live || rest)) || (!job->proof && rest);
+    return (job->staged.off && (live || rest)) || (!job->request.proof && rest);
 }
 
 /* --- the guest goes off --- */
@@ -61,7 +61,7 @@ static int freeze_quiesced(struct bm_mover *m, struct bm_error *err)
 /* A process that died in between cannot say any more how it was. */
 static int check_quiesced(struct bm_mover *m, struct bm_error *err)
 {
-    if (!m->job->quiesce || m->job->quiesced)
+    if (!m->job->request.quiesce || m->job->guest.quiesced)
         return 0;
     bm_fail(err, ESTALE, "cannot go on with the move of %s", m->job->domain);
     bm_cause(err, "whether its file systems were frozen when its disks were is "
@@ -76,7 +76,7 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
     if (!rc && m->domain)
         rc = bm_fronts_adopt(m, err);
     /* if it went off since: what is frozen is moved */
-    if (!rc && m->domain && m->job->disks[0].fronts)
+    if (!rc && m->domain && m->job->disks[0].overlays.fronts)
         return check_quiesced(m, err);
     if (!rc && (!m->domain || !m->domain->active))
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
@@ -87,7 +87,8 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
         rc = bm_ballast_make(m, err);
     if (rc)
         return rc;
-    return m->job->quiesce ? freeze_quiesced(m, err) : bm_fronts_freeze(m, err);
+    return m->job->request.quiesce ? freeze_quiesced(m, err)
+                                   : bm_fronts_freeze(m, err);
 }
 
 /* --- converging --- */
@@ -103,7 +104,7 @@ static int doubt_lower(struct bm_staged *s, size_t i, struct bm_error *err)
 static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_chain view =
-        bm_staged_view(&s->m->job->disks[i], s->m->job->rounds - 1);
+        bm_staged_view(&s->m->job->disks[i], s->m->job->staged.rounds - 1);
 
     return bm_staged_doubt(s, i, &view, err);
 }
@@ -127,15 +128,15 @@ static int carry(struct bm_mover *m, struct bm_error *err)
 {
     int rc = 0;
 
-    if (m->job->carried)
+    if (m->job->staged.carried)
         return 0;
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        int fronts = m->job->disks[i].fronts;
+        int fronts = m->job->disks[i].overlays.fronts;
 
-        rc = bm_bitmaps_move(m, i, fronts - m->job->rounds + 1, err);
+        rc = bm_bitmaps_move(m, i, fronts - m->job->staged.rounds + 1, err);
     }
     bm_point("converging.carried");
-    m->job->carried = rc == 0;
+    m->job->staged.carried = rc == 0;
     return rc ? rc : bm_mover_save(m, NULL, err);
 }
 
@@ -149,7 +150,7 @@ static int check_size(const struct bm_job *job, struct bm_error *err)
         uint64_t size;
 
         rc = bm_overlay_below(&disk->source.layers[0], &size, err);
-        if (rc || size == disk->capacity)
+        if (rc || size == disk->fixed.capacity)
             continue;
         bm_fail(err, ESTALE, "cannot move disk %s of %s", disk->target,
                 job->domain);
@@ -213,9 +214,9 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
 
     if (rc)
         return rc;
-    if (m->job->off && m->locks)
+    if (m->job->staged.off && m->locks)
         rc = prove_off(m, err);
-    if (m->job->off)
+    if (m->job->staged.off)
         return rc ? rc : bm_staged_switch_off(m, err);
     if (all_merged(m))
         rc = bm_staged_bridge(m, false, err);
@@ -249,10 +250,10 @@ static int check_merged(struct bm_mover *m, struct bm_error *err)
 
     if (rc || !m->domain || !any_merged(m))
         return rc;
-    if (!m->job->proof)
+    if (!m->job->request.proof)
         return bm_mover_too_late(m, err);
-    m->job->state = BM_STATE_PROVING_REST; /* from where --accept goes on */
-    rc = bm_switch_unclean(m, err);
+    /* from where --accept goes on */
+    rc = bm_mover_stop_at(m, BM_STATE_PROVING_REST, bm_switch_unclean(m, err));
     if (m->reason.status == BM_EXIT_PROOF)
         bm_cause(err,
                  "the proof has failed (%.300s), and someone has merged "

@@ -17,7 +17,7 @@ const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job)
         [BM_STRATEGY_VIEW] = &bm_strategy_view,
     };
 
-    return all[job->strategy];
+    return all[job->plan.strategy];
 }
 
 enum bm_state bm_strategy_next(const struct bm_job *job)

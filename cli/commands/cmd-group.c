@@ -192,8 +192,8 @@ static int run(struct group *g, struct bm_error *err)
 
         (void)cli_session_report(&g->all[i].session, members[i].rc,
                                  &members[i].err);
-        if (job->pause_ms_longest > longest)
-            longest = job->pause_ms_longest;
+        if (job->result.pause_ms_longest > longest)
+            longest = job->result.pause_ms_longest;
     }
     if (!rc)
         cli_say("%zu domains at one instant; the longest pause was %.0f ms\n",

@@ -117,9 +117,11 @@ static void say_live(const struct cli *cli, const struct bm_job *view)
 static int ended(const struct bm_job *job, struct bm_error *err)
 {
     bm_fail(err, EIO, "there is no view of %s", job->domain);
-    bm_cause(err, "%s", job->error ? job->error : "its job has ended");
-    bm_status(err, job->exit_status ? (enum bm_exit)job->exit_status
-                                    : BM_EXIT_FAILED);
+    bm_cause(err, "%s",
+             job->result.error ? job->result.error : "its job has ended");
+    bm_status(err, job->result.exit_status
+                       ? (enum bm_exit)job->result.exit_status
+                       : BM_EXIT_FAILED);
     return -EIO;
 }
 

@@ -65,8 +65,8 @@ static int dead(struct bm_job *job, struct bm_error *err)
 {
     cli_result(job);
     bm_fail(err, EOWNERDEAD, "job %s", job->id);
-    if (job->error)
-        bm_cause(err, "%s", job->error);
+    if (job->result.error)
+        bm_cause(err, "%s", job->result.error);
     else
         bm_cause(err, "nobody runs it; it stopped in state %s",
                  bm_state_name(job->state));
@@ -78,11 +78,12 @@ static int dead(struct bm_job *job, struct bm_error *err)
 static int ended(const struct bm_job *job, struct bm_error *err)
 {
     cli_result(job);
-    if (job->exit_status == BM_EXIT_DONE)
+    if (job->result.exit_status == BM_EXIT_DONE)
         return BM_EXIT_DONE;
     bm_fail(err, ECANCELED, "job %s", job->id);
-    bm_cause(err, "%s", job->error ? job->error : bm_state_name(job->state));
-    bm_status(err, (enum bm_exit)job->exit_status);
+    bm_cause(err, "%s",
+             job->result.error ? job->result.error : bm_state_name(job->state));
+    bm_status(err, (enum bm_exit)job->result.exit_status);
     return -ECANCELED;
 }
 
@@ -121,7 +122,7 @@ static int look(struct bm_job_store *jobs, const char *id, struct seen *seen,
     if (bm_state_final(job->state)) {
         rc = ended(job, err);
     } else if (!running) {
-        job->exit_status = BM_EXIT_HELD;
+        job->result.exit_status = BM_EXIT_HELD;
         rc = dead(job, err);
     } else {
         show_status(jobs, job);

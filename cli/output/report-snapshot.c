@@ -9,7 +9,7 @@
 
 bool cli_is_no_move(const struct bm_job *job)
 {
-    return !bm_strategy_traits(job->strategy)->moves;
+    return !bm_strategy_traits(job->plan.strategy)->moves;
 }
 
 static json_object *paths_json(const struct bm_chain *chain, size_t n)
@@ -59,12 +59,12 @@ static void add_disks(json_object *o, const struct bm_job *job)
         if (!one)
             break;
         cli_add_text(one, "target", disk->target);
-        if (job->strategy == BM_STRATEGY_VIEW) {
+        if (job->plan.strategy == BM_STRATEGY_VIEW) {
             BM_FREE char *uri = cli_view_uri(job, disk->target);
 
             cli_add_text(one, "uri", uri);
         } else {
-            cli_add_text(one, "overlay", disk->overlay);
+            cli_add_text(one, "overlay", disk->fixed.overlay);
             cli_add_text(one, "image", disk->dest.layers[1].path);
         }
         json_object_array_add(disks, one);
@@ -76,12 +76,13 @@ static void disks_text(const struct bm_job *job)
 {
     const struct bm_job_snapshot *snapshot = job->snapshot;
 
-    if (job->state != BM_STATE_DONE || job->strategy == BM_STRATEGY_VIEW)
+    if (job->state != BM_STATE_DONE || job->plan.strategy == BM_STRATEGY_VIEW)
         return;
     for (size_t i = 0; i < job->n_disks; i++)
         cli_print("%s: %s, on %s\n", job->disks[i].target,
-                  job->disks[i].overlay, job->disks[i].dest.layers[1].path);
-    if (snapshot->memory && job->strategy == BM_STRATEGY_CREATE)
+                  job->disks[i].fixed.overlay,
+                  job->disks[i].dest.layers[1].path);
+    if (snapshot->memory && job->plan.strategy == BM_STRATEGY_CREATE)
         cli_print("memory: %s\n", snapshot->memory);
     if (snapshot->branch)
         cli_print("what it stood on is kept, as restore point %s\n",
@@ -94,7 +95,7 @@ void cli_add_snapshot(json_object *o, const struct bm_job *job)
     json_object *merges = json_object_new_array();
     json_object *points = json_object_new_array();
 
-    if (job->strategy != BM_STRATEGY_MERGE) {
+    if (job->plan.strategy != BM_STRATEGY_MERGE) {
         json_object_put(merges);
         json_object_put(points);
         add_disks(o, job);
@@ -141,7 +142,7 @@ void cli_snapshot_text(const struct bm_job *job)
 {
     const struct bm_job_snapshot *snapshot = job->snapshot;
 
-    if (job->strategy != BM_STRATEGY_MERGE)
+    if (job->plan.strategy != BM_STRATEGY_MERGE)
         disks_text(job);
     for (size_t i = 0; i < snapshot->n_points; i++)
         cli_print("restore point %s %s\n", snapshot->points[i].name,

@@ -39,46 +39,46 @@ static void gaps_text(const struct bm_job *job, const struct bm_job_disk *d)
 
     if (!cli_has_gaps(d))
         return;
-    if (bm_bad_load(d->map, d->capacity, &bad, &err) != 0) {
+    if (bm_bad_load(d->rescue.map, d->fixed.capacity, &bad, &err) != 0) {
         bm_error_line(&err, line, sizeof line);
         cli_print("  the list of what is unreadable is lost: %s\n", line);
     }
-    if (d->unreadable_bytes)
+    if (d->rescue.unreadable_bytes)
         cli_print("  UNREADABLE: %" PRIu64 " bytes, zeroes on the new image; "
                   "offset and length:\n",
-                  d->unreadable_bytes);
+                  d->rescue.unreadable_bytes);
     range_text(&bad, false);
-    if (d->filled_bytes)
+    if (d->rescue.filled_bytes)
         cli_print("  filled from %s: %" PRIu64 " bytes; offset and length:\n",
-                  job->fill_from, d->filled_bytes);
+                  job->request.fill_from, d->rescue.filled_bytes);
     range_text(&bad, true);
-    cli_print("  map: %s\n", d->map);
+    cli_print("  map: %s\n", d->rescue.map);
 }
 
 static void proof_text(const struct bm_job *job, const struct bm_job_disk *d)
 {
     char bytes[32], different[32];
 
-    if (d->proven && d->unproven_bytes)
-        cli_print(
-            "  proven: all but %s, in whose blocks something is "
-            "unreadable (read from %s); sha256 of the new image %s\n",
-            bm_format_size(d->unproven_bytes, different, sizeof different),
-            d->proof_medium, d->digest_dest);
-    else if (d->proven)
+    if (d->proof.proven && d->rescue.unproven_bytes)
+        cli_print("  proven: all but %s, in whose blocks something is "
+                  "unreadable (read from %s); sha256 of the new image %s\n",
+                  bm_format_size(d->rescue.unproven_bytes, different,
+                                 sizeof different),
+                  d->proof.medium, d->proof.digest_dest);
+    else if (d->proof.proven)
         cli_print("  proven: %s compared, 0 different (read from %s), "
                   "sha256 %s\n",
-                  bm_format_size(d->proof_bytes, bytes, sizeof bytes),
-                  d->proof_medium, d->digest_dest);
-    else if (d->proof_different)
+                  bm_format_size(d->proof.bytes, bytes, sizeof bytes),
+                  d->proof.medium, d->proof.digest_dest);
+    else if (d->proof.different)
         cli_print(
             "  NOT proven: %s of %s differ\n",
-            bm_format_size(d->proof_different, different, sizeof different),
-            bm_format_size(d->proof_bytes, bytes, sizeof bytes));
-    else if (job->strategy == BM_STRATEGY_PULL)
+            bm_format_size(d->proof.different, different, sizeof different),
+            bm_format_size(d->proof.bytes, bytes, sizeof bytes));
+    else if (job->plan.strategy == BM_STRATEGY_PULL)
         cli_print("  NOT proven: a pull cannot be; until its end the guest "
                   "needed both stores\n");
-    else if (!job->proof)
+    else if (!job->request.proof)
         cli_print("  not proven: --proof none was given\n");
 }
 
@@ -105,19 +105,20 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
     cli_print("%s of %s: %s%s%s (%s)\n", d->target, job->domain,
               cli_source_name(d), back ? ", where it was" : " -> ",
               back ? "" : cli_dest_name(d),
-              bm_format_size(d->capacity, size, sizeof size));
+              bm_format_size(d->fixed.capacity, size, sizeof size));
     /* of a new image that is gone only what was wrong with it is news */
-    if (!back || (!d->proven && d->proof_different))
+    if (!back || (!d->proof.proven && d->proof.different))
         proof_text(job, d);
     gaps_text(job, d);
-    if (d->repaired)
+    if (d->proof.repaired)
         cli_print("  %s did not read back as written, and had to be written "
                   "again: see 'blockmig job events %s'\n",
-                  bm_format_size(d->repaired, size, sizeof size), job->id);
-    if (d->kept && !d->deleted && d->unproven_bytes)
+                  bm_format_size(d->proof.repaired, size, sizeof size),
+                  job->id);
+    if (d->kept && !d->deleted && d->rescue.unproven_bytes)
         cli_print("  kept %s, of which not all could be read\n",
                   cli_source_name(d));
-    else if (d->kept && !d->deleted && !d->proven)
+    else if (d->kept && !d->deleted && !d->proof.proven)
         cli_print("  kept %s; the move was not proven: delete it by hand\n",
                   cli_source_name(d));
     else if (d->kept && !d->deleted)
@@ -133,13 +134,13 @@ void cli_result_text(const struct bm_job *job)
 {
     if (bm_state_final(job->state))
         cli_print("%s: %s after %.1f s", job->id, bm_state_name(job->state),
-                  (double)job->total_ms / 1000);
+                  (double)job->result.total_ms / 1000);
     else
         cli_print("%s: stopped in state %s", job->id,
                   bm_state_name(job->state));
-    if (job->pauses)
-        cli_print("; guest paused %.0f ms%s", job->pause_ms_longest,
-                  job->pauses > 1 ? " at the longest" : "");
+    if (job->result.pauses)
+        cli_print("; guest paused %.0f ms%s", job->result.pause_ms_longest,
+                  job->result.pauses > 1 ? " at the longest" : "");
     cli_print("\n");
     if (cli_is_no_move(job)) {
         cli_snapshot_text(job);
@@ -190,17 +191,17 @@ void cli_job_text(const struct bm_job *job, bool running)
     line_text("uri", job->uri);
     line_text("host", job->host);
     line_text("store", job->store);
-    line_text("strategy", bm_strategy_name(job->strategy));
+    line_text("strategy", bm_strategy_name(job->plan.strategy));
     line_text("proof", cli_is_no_move(job)
                            ? bm_merge_proof_name(job->snapshot->proof)
-                       : job->proof ? "full"
-                                    : "none");
+                       : job->request.proof ? "full"
+                                            : "none");
     if (!cli_is_no_move(job))
-        line_text("source", job->source_delete ? "delete" : "keep");
+        line_text("source", job->request.source_delete ? "delete" : "keep");
     line_text("created", cli_time(job->created_ms, created, sizeof created));
-    if (job->ended_ms)
-        line_text("ended", cli_time(job->ended_ms, ended, sizeof ended));
-    line_text("error", job->error);
+    if (job->result.ended_ms)
+        line_text("ended", cli_time(job->result.ended_ms, ended, sizeof ended));
+    line_text("error", job->result.error);
     if (cli_is_no_move(job))
         cli_snapshot_text(job);
     for (size_t i = 0; !cli_is_no_move(job) && i < job->n_disks; i++)

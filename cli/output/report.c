@@ -18,7 +18,7 @@ static const char *path_of(const struct bm_chain *chain, size_t i)
 
 const char *cli_source_name(const struct bm_job_disk *disk)
 {
-    return path_of(&disk->source, (size_t)disk->fronts);
+    return path_of(&disk->source, (size_t)disk->overlays.fronts);
 }
 
 const char *cli_dest_name(const struct bm_job_disk *disk)
@@ -30,7 +30,7 @@ const char *cli_dest_name(const struct bm_job_disk *disk)
 
 const char *cli_layer_name(const struct bm_job_disk *disk, size_t k)
 {
-    return path_of(&disk->source, (size_t)disk->fronts + k);
+    return path_of(&disk->source, (size_t)disk->overlays.fronts + k);
 }
 
 bool cli_job_keeps(const struct bm_job *job)
@@ -69,7 +69,8 @@ json_object *cli_error_json(const struct bm_error *err)
 
 bool cli_has_gaps(const struct bm_job_disk *disk)
 {
-    return disk->map && (disk->unreadable_bytes || disk->filled_bytes);
+    return disk->rescue.map &&
+           (disk->rescue.unreadable_bytes || disk->rescue.filled_bytes);
 }
 
 static void add_bytes(json_object *o, const char *name, uint64_t bytes)
@@ -112,7 +113,7 @@ static void add_gaps(json_object *o, const struct bm_job_disk *disk)
     BM_BAD bad = {0};
 
     if (cli_has_gaps(disk))
-        (void)bm_bad_load(disk->map, disk->capacity, &bad, NULL);
+        (void)bm_bad_load(disk->rescue.map, disk->fixed.capacity, &bad, NULL);
     for (size_t i = 0; i < bad.n; i++)
         cli_append_range(bad.filled[i] ? filled : unreadable, &bad.ranges[i]);
     json_object_object_add(o, "unreadable", unreadable);
@@ -128,20 +129,20 @@ static json_object *disk_json(const struct bm_job_disk *disk)
     cli_add_text(o, "target", disk->target);
     cli_add_text(o, "source", cli_source_name(disk));
     cli_add_text(o, "dest", cli_dest_name(disk));
-    add_bytes(o, "capacity", disk->capacity);
-    cli_add_bool(o, "proven", disk->proven);
-    add_bytes(o, "proof_bytes", disk->proof_bytes);
-    add_bytes(o, "proof_read", disk->proof_read);
-    add_bytes(o, "proof_different", disk->proof_different);
-    add_bytes(o, "repaired", disk->repaired);
-    cli_add_text(o, "map", cli_has_gaps(disk) ? disk->map : NULL);
-    add_bytes(o, "unreadable_bytes", disk->unreadable_bytes);
-    add_bytes(o, "filled_bytes", disk->filled_bytes);
-    add_bytes(o, "unproven_bytes", disk->unproven_bytes);
+    add_bytes(o, "capacity", disk->fixed.capacity);
+    cli_add_bool(o, "proven", disk->proof.proven);
+    add_bytes(o, "proof_bytes", disk->proof.bytes);
+    add_bytes(o, "proof_read", disk->proof.read);
+    add_bytes(o, "proof_different", disk->proof.different);
+    add_bytes(o, "repaired", disk->proof.repaired);
+    cli_add_text(o, "map", cli_has_gaps(disk) ? disk->rescue.map : NULL);
+    add_bytes(o, "unreadable_bytes", disk->rescue.unreadable_bytes);
+    add_bytes(o, "filled_bytes", disk->rescue.filled_bytes);
+    add_bytes(o, "unproven_bytes", disk->rescue.unproven_bytes);
     add_gaps(o, disk);
-    cli_add_text(o, "proof_medium", disk->proof_medium);
-    cli_add_text(o, "digest_source", disk->digest_source);
-    cli_add_text(o, "digest_dest", disk->digest_dest);
+    cli_add_text(o, "proof_medium", disk->proof.medium);
+    cli_add_text(o, "digest_source", disk->proof.digest_source);
+    cli_add_text(o, "digest_dest", disk->proof.digest_dest);
     cli_add_text(o, "kept",
                  disk->kept && !disk->deleted ? cli_source_name(disk) : NULL);
     cli_add_bool(o, "deleted", disk->deleted);
@@ -154,13 +155,13 @@ static void add_measures(json_object *o, const struct bm_job *job)
     json_object *timings = json_object_new_object();
     json_object *pauses = json_object_new_object();
 
-    cli_add_number(timings, "copy_ms", job->copy_ms);
-    cli_add_number(timings, "prove_ms", job->prove_ms);
-    cli_add_number(timings, "total_ms", job->total_ms);
+    cli_add_number(timings, "copy_ms", job->result.copy_ms);
+    cli_add_number(timings, "prove_ms", job->result.prove_ms);
+    cli_add_number(timings, "total_ms", job->result.total_ms);
     json_object_object_add(o, "timings", timings);
-    cli_add_number(pauses, "count", job->pauses);
-    add_ms(pauses, "total_ms", job->pause_ms_total);
-    add_ms(pauses, "longest_ms", job->pause_ms_longest);
+    cli_add_number(pauses, "count", job->result.pauses);
+    add_ms(pauses, "total_ms", job->result.pause_ms_total);
+    add_ms(pauses, "longest_ms", job->result.pause_ms_longest);
     json_object_object_add(o, "pauses", pauses);
 }
 
@@ -193,19 +194,19 @@ json_object *cli_result_json(const struct bm_job *job)
         json_object_put(disks);
         return NULL;
     }
-    cli_add_number(o, "exit_status", job->exit_status);
+    cli_add_number(o, "exit_status", job->result.exit_status);
     cli_add_text(o, "state", bm_state_name(job->state));
     cli_add_text(o, "domain", job->domain);
     cli_add_text(o, "uuid", job->uuid);
-    cli_add_text(o, "strategy", bm_strategy_name(job->strategy));
+    cli_add_text(o, "strategy", bm_strategy_name(job->plan.strategy));
     cli_add_text(o, "store", job->store);
     if (cli_is_no_move(job))
         cli_add_snapshot(o, job);
-    cli_add_text(o, "error", job->error);
+    cli_add_text(o, "error", job->result.error);
     if (job->state == BM_STATE_DONE && job->cancel)
         cli_add_bool(o, "too_late_to_cancel", true);
-    if (job->quiesce)
-        cli_add_bool(o, "quiesced", job->quiesced);
+    if (job->request.quiesce)
+        cli_add_bool(o, "quiesced", job->guest.quiesced);
     for (size_t i = 0; i < job->n_disks; i++)
         json_object_array_add(disks, disk_json(&job->disks[i]));
     if (cli_is_no_move(job))

@@ -178,7 +178,7 @@ int cli_check(struct cli_session *s, const struct cli_task *task, void *opaque,
     struct bm_preflight list = {0};
     int rc;
 
-    s->job->state = BM_STATE_PREFLIGHT;
+    bm_job_set_state(s->job, BM_STATE_PREFLIGHT);
     rc = bm_job_store_save(s->jobs, s->job, NULL, err);
     if (rc == 0)
         rc = check_plan(s, err);

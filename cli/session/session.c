@@ -164,18 +164,18 @@ int cli_session_report(struct cli_session *s, int rc, struct bm_error *err)
     struct bm_job *job = s->job;
 
     /* a run that failed must not say 0, whatever the journal says */
-    if (rc < 0 && job->exit_status == BM_EXIT_DONE)
-        job->exit_status = (int)err->status;
-    if (rc < 0 && !job->error) {
+    if (rc < 0 && job->result.exit_status == BM_EXIT_DONE)
+        job->result.exit_status = (int)err->status;
+    if (rc < 0 && !job->result.error) {
         char line[2100];
 
         bm_error_line(err, line, sizeof line);
-        job->error = strdup(line);
+        job->result.error = strdup(line);
     }
     cli_result(job);
     if (rc < 0)
-        err->status = (enum bm_exit)job->exit_status;
-    return rc < 0 ? rc : job->exit_status;
+        err->status = (enum bm_exit)job->result.exit_status;
+    return rc < 0 ? rc : job->result.exit_status;
 }
 
 void cli_session_end(struct cli_session *s)

@@ -22,7 +22,8 @@ static int on_job(void *opaque, const struct bm_job *job)
 {
     struct search *search = opaque;
 
-    if (!bm_strategy_traits(job->strategy)->ends_with_process || bm_state_final(job->state) ||
+    if (!bm_strategy_traits(job->plan.strategy)->ends_with_process ||
+        bm_state_final(job->state) ||
         (search->uuid && strcmp(job->uuid, search->uuid) != 0) ||
         (search->name && strcmp(job->snapshot->name, search->name) != 0))
         return 0;

@@ -18,7 +18,7 @@ Test(job_store, save_and_load)
     char event[64] = "";
 
     cr_assert_eq(claim(store, job, NULL), 0);
-    job->state = BM_STATE_COPYING;
+    bm_job_set_state(job, BM_STATE_COPYING);
     cr_assert_eq(bm_job_store_save(store, job, "begun", NULL), 0);
     cr_assert_eq(bm_job_store_load(store, job->id, &back, NULL), 0);
     cr_assert_eq(back->state, BM_STATE_COPYING);
@@ -115,9 +115,9 @@ Test(job_store, claims_end_with_finish)
     cr_assert_eq(claim(store, job, NULL), 0);
     cr_assert_eq(bm_job_store_finish(store, job, "x", &err), -EINVAL);
     cr_assert_eq(claim(store, next, NULL), -EBUSY);
-    job->state = BM_STATE_DONE;
+    bm_job_set_state(job, BM_STATE_DONE);
     cr_assert_eq(bm_job_store_finish(store, job, "done", &err), 0);
-    cr_assert_gt(job->ended_ms, 0);
+    cr_assert_gt(job->result.ended_ms, 0);
     cr_assert_eq(claim(store, next, NULL), 0);
     bm_job_free(job);
     bm_job_free(next);
@@ -132,10 +132,10 @@ Test(job_store, forget)
     struct bm_error err = BM_ERROR_INIT;
 
     cr_assert_eq(claim(store, job, NULL), 0);
-    job->state = BM_STATE_HELD;
+    bm_job_set_state(job, BM_STATE_HELD);
     cr_assert_eq(bm_job_store_save(store, job, NULL, NULL), 0);
     cr_assert_eq(bm_job_store_forget(store, job->id, &err), -EBUSY);
-    job->state = BM_STATE_PREFLIGHT;
+    bm_job_set_state(job, BM_STATE_PREFLIGHT);
     cr_assert_eq(bm_job_store_save(store, job, NULL, NULL), 0);
     cr_assert_eq(bm_job_store_forget(store, job->id, &err), 0);
     cr_assert_eq(count_jobs(store), 0);
@@ -168,7 +168,7 @@ static void writer(int ready, const char *id)
     if (bm_job_store_open(in_dir("state"), false, &store, NULL) != 0 ||
         claim(store, job, NULL) != 0)
         _exit(1);
-    job->state = BM_STATE_SWITCHING;
+    bm_job_set_state(job, BM_STATE_SWITCHING);
     if (bm_job_store_save(store, job, "before the pivot", NULL) != 0 ||
         bm_job_run_lock(store, id, NULL) < 0 || write(ready, "x", 1) != 1)
         _exit(1);

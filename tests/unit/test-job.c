@@ -31,9 +31,9 @@ static void fill_disk(struct bm_job_disk *disk)
     add_layer(&disk->dest, "/b/top.qcow2", 0);
     add_layer(&disk->dest, "/b/base.qcow2", 0);
     disk->below = 1;
-    disk->shared = strdup("somebody");
-    disk->create = strdup("cluster_size=512");
-    disk->relative = true;
+    bm_job_fill_disk(disk)->shared = strdup("somebody");
+    bm_job_fill_disk(disk)->create = strdup("cluster_size=512");
+    bm_job_fill_disk(disk)->relative = true;
     disk->n_lower = 1;
     disk->lower = calloc(1, sizeof *disk->lower);
     disk->lower[0] = (struct bm_job_layer){.size = 1,
@@ -47,26 +47,27 @@ static void fill_disk(struct bm_job_disk *disk)
                                            .image_ns = INT64_MIN,
                                            .kept = true,
                                            .deleted = true};
-    disk->capacity = 1ULL << 40;
-    disk->dest_block = disk->copy_sent = disk->proven = true;
-    disk->kept = disk->deleted = disk->flushed = disk->top_seen = true;
-    disk->front_seen = 2;
-    disk->below_ns = INT64_MIN;
-    disk->source_ino = UINT64_MAX - 2;
-    disk->dest_dev = 1ULL << 63;
-    disk->dest_ino = UINT64_MAX - 1;
-    disk->overlay = strdup("/b/o");
-    disk->back = strdup("/a/o");
-    disk->map = strdup("/s/1-vda.map");
-    disk->unreadable_bytes = 7;
-    disk->filled_bytes = 8;
-    disk->unproven_bytes = 9;
-    disk->proof_bytes = 4;
-    disk->proof_read = 5;
-    disk->proof_different = 6;
-    strcpy(disk->proof_medium, "medium");
-    memset(disk->digest_source, 'a', 64);
-    memset(disk->digest_dest, 'b', 64);
+    bm_job_fill_disk(disk)->capacity = 1ULL << 40;
+    bm_job_fill_disk(disk)->dest_block = disk->image.copy_sent =
+        disk->proof.proven = true;
+    disk->kept = disk->deleted = disk->flushed = disk->overlays.top_seen = true;
+    disk->overlays.front_seen = 2;
+    disk->overlays.below_ns = INT64_MIN;
+    bm_job_fill_disk(disk)->source_ino = UINT64_MAX - 2;
+    disk->image.dev = 1ULL << 63;
+    disk->image.ino = UINT64_MAX - 1;
+    bm_job_fill_disk(disk)->overlay = strdup("/b/o");
+    bm_job_fill_disk(disk)->back = strdup("/a/o");
+    disk->rescue.map = strdup("/s/1-vda.map");
+    disk->rescue.unreadable_bytes = 7;
+    disk->rescue.filled_bytes = 8;
+    disk->rescue.unproven_bytes = 9;
+    disk->proof.bytes = 4;
+    disk->proof.read = 5;
+    disk->proof.different = 6;
+    strcpy(disk->proof.medium, "medium");
+    memset(disk->proof.digest_source, 'a', 64);
+    memset(disk->proof.digest_dest, 'b', 64);
 }
 
 static struct bm_job_snapshot *full_snapshot(void)
@@ -108,32 +109,36 @@ static struct bm_job *full_job(void)
     job->uri = strdup("qemu:///session");
     job->host = strdup("host");
     job->store = strdup("/a/b");
-    job->strategy = BM_STRATEGY_COLD;
-    job->state = BM_STATE_NEEDS_RECOVERY;
+    bm_job_fill_plan(job)->strategy = BM_STRATEGY_COLD;
+    bm_job_set_state(job, BM_STATE_NEEDS_RECOVERY);
     job->from = BM_STATE_PROVING_REST;
-    job->ended_ms = 3;
-    job->proof = job->source_delete = job->force = true;
-    job->drop_checkpoints = job->carried = true;
-    job->bandwidth = UINT64_MAX;
-    job->max_pause_ms = 60000;
-    job->format = strdup("keep");
-    job->chain = strdup("all");
-    job->rescue = true;
-    job->fill_from = strdup("/c/copy.raw");
-    job->overlay_max = 1ULL << 41;
-    job->fronts_asked = 3;
-    job->on_target = job->ballast = job->room_paused = job->top_asked = true;
-    job->pivot_asked = true;
-    job->place_why = strdup("the source is full");
-    job->pauses = 2;
-    job->pause_ms_total = 0.1 + 0.2;
-    job->pause_ms_longest = 1e300;
-    job->copy_ms = INT64_MAX;
-    job->prove_ms = INT64_MIN;
-    job->total_ms = 7;
-    job->window_paused = job->unclean = job->was_active = job->cancel = true;
-    job->paused = job->quiesce = job->fs_frozen = job->quiesced = true;
-    job->exit_status = 6;
+    job->result.ended_ms = 3;
+    bm_job_fill_request(job)->proof = bm_job_fill_request(job)->source_delete =
+        bm_job_fill_request(job)->force = true;
+    bm_job_fill_request(job)->drop_checkpoints = job->staged.carried = true;
+    job->limits.bandwidth = UINT64_MAX;
+    job->limits.max_pause_ms = 60000;
+    bm_job_fill_request(job)->format = strdup("keep");
+    bm_job_fill_plan(job)->chain = strdup("all");
+    bm_job_fill_request(job)->rescue = true;
+    bm_job_fill_request(job)->fill_from = strdup("/c/copy.raw");
+    bm_job_fill_request(job)->overlay_max = 1ULL << 41;
+    job->staged.fronts_asked = 3;
+    bm_job_fill_plan(job)->on_target = job->guest.ballast =
+        job->guest.room_paused = job->guest.top_asked = true;
+    job->guest.pivot_asked = true;
+    bm_job_fill_plan(job)->place_why = strdup("the source is full");
+    job->result.pauses = 2;
+    job->result.pause_ms_total = 0.1 + 0.2;
+    job->result.pause_ms_longest = 1e300;
+    job->result.copy_ms = INT64_MAX;
+    job->result.prove_ms = INT64_MIN;
+    job->result.total_ms = 7;
+    job->guest.window_paused = job->guest.unclean =
+        bm_job_fill_plan(job)->was_active = job->cancel = true;
+    job->paused = bm_job_fill_request(job)->quiesce = job->guest.fs_frozen =
+        job->guest.quiesced = true;
+    job->result.exit_status = 6;
     job->n_disks = 2;
     job->disks = calloc(2, sizeof *job->disks);
     fill_disk(&job->disks[0]);
@@ -166,7 +171,7 @@ Test(job, a_merge_without_its_snapshot_is_refused)
     struct bm_error err = BM_ERROR_INIT;
     BM_FREE char *text = NULL;
 
-    job->strategy = BM_STRATEGY_MERGE;
+    bm_job_fill_plan(job)->strategy = BM_STRATEGY_MERGE;
     text = bm_job_to_json(job);
     cr_assert_eq(bm_job_from_json(text, &back, &err), -EBADMSG);
     bm_job_free(job);
@@ -200,14 +205,15 @@ Test(job, round_trip)
     again = bm_job_to_json(back);
     cr_assert_str_eq(text, again);
     cr_assert_str_eq(back->domain, job->domain);
-    cr_assert_eq(back->bandwidth, UINT64_MAX);
-    cr_assert_eq(back->prove_ms, INT64_MIN);
-    cr_assert_eq(back->pause_ms_total, job->pause_ms_total);
+    cr_assert_eq(back->limits.bandwidth, UINT64_MAX);
+    cr_assert_eq(back->result.prove_ms, INT64_MIN);
+    cr_assert_eq(back->result.pause_ms_total, job->result.pause_ms_total);
     cr_assert_eq(back->from, BM_STATE_PROVING_REST);
-    cr_assert_eq(back->overlay_max, 1ULL << 41);
-    cr_assert(back->on_target && back->ballast && back->room_paused);
-    cr_assert_str_eq(back->place_why, "the source is full");
-    cr_assert_null(back->error);
+    cr_assert_eq(back->request.overlay_max, 1ULL << 41);
+    cr_assert(back->plan.on_target && back->guest.ballast &&
+              back->guest.room_paused);
+    cr_assert_str_eq(back->plan.place_why, "the source is full");
+    cr_assert_null(back->result.error);
     cr_assert_eq(back->n_disks, 2);
     disk = &back->disks[0];
     cr_assert(bm_chain_equal(&disk->source, &job->disks[0].source));
@@ -217,8 +223,8 @@ Test(job, round_trip)
     cr_assert(disk->source.layers[1].sliced);
     cr_assert_eq(disk->source.layers[1].slice, 512);
     cr_assert_not(disk->source.layers[0].encrypted);
-    cr_assert_eq(disk->source_ino, UINT64_MAX - 2);
-    cr_assert_eq(disk->dest_ino, UINT64_MAX - 1);
+    cr_assert_eq(disk->fixed.source_ino, UINT64_MAX - 2);
+    cr_assert_eq(disk->image.ino, UINT64_MAX - 1);
     cr_assert_eq(disk->n_lower, 1);
     cr_assert_eq(disk->lower[0].dest_ino, UINT64_MAX - 3);
     cr_assert_str_eq(disk->lower[0].create, "compat=1.1");
@@ -227,7 +233,7 @@ Test(job, round_trip)
     cr_assert(bm_job_chain_kept(disk));
     cr_assert_not(bm_job_bridged(disk));
     cr_assert_not(bm_job_keeps(disk));
-    cr_assert_null(back->disks[1].overlay);
+    cr_assert_null(back->disks[1].fixed.overlay);
     bm_job_free(job);
     bm_job_free(back);
 }
@@ -239,7 +245,7 @@ Test(job, a_snapshot_command_is_read_as_written)
     BM_FREE char *text = NULL;
     BM_FREE char *again = NULL;
 
-    job->strategy = BM_STRATEGY_MERGE;
+    bm_job_fill_plan(job)->strategy = BM_STRATEGY_MERGE;
     job->snapshot = full_snapshot();
     text = bm_job_to_json(job);
     cr_assert_eq(bm_job_from_json(text, &back, &err), 0, "%s", err.cause);

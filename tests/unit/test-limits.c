@@ -71,12 +71,14 @@ Test(steer, what_is_no_such_line)
 Test(steer, a_job_takes_what_was_given_only)
 {
     const struct bm_steer rate = {.parts = BM_STEER_BANDWIDTH, .bandwidth = 7};
-    struct bm_job job = {.bandwidth = 1, .settle_ms = 2, .guest_latency = 3};
+    struct bm_job job = {.limits.bandwidth = 1,
+                         .limits.settle_ms = 2,
+                         .limits.guest_latency = 3};
 
     bm_steer_job(&rate, &job);
-    cr_expect_eq(job.bandwidth, 7);
-    cr_expect_eq(job.settle_ms, 2);
-    cr_expect_eq(job.guest_latency, 3);
+    cr_expect_eq(job.limits.bandwidth, 7);
+    cr_expect_eq(job.limits.settle_ms, 2);
+    cr_expect_eq(job.limits.guest_latency, 3);
 }
 
 Test(steer, what_was_asked_later_counts)

@@ -68,13 +68,13 @@ static struct bm_job *fronted(uint64_t held)
     job->n_disks = 1;
     job->disks = disk = calloc(1, sizeof *disk);
     disk->target = strdup("vda");
-    disk->capacity = 8 * MIB;
-    disk->fronts = 2;
+    bm_job_fill_disk(disk)->capacity = 8 * MIB;
+    disk->overlays.fronts = 2;
     layer(&disk->source, "two", 2 * MIB, 2 * MIB);
     layer(&disk->source, "one", MIB, MIB);
     layer(&disk->source, "source", 8 * MIB, held);
     layer(&disk->dest, "image", 8 * MIB, 7 * MIB);
-    disk->overlay = file("overlay", 3 * MIB, 3 * MIB);
+    bm_job_fill_disk(disk)->overlay = file("overlay", 3 * MIB, 3 * MIB);
     return job;
 }
 
@@ -104,7 +104,7 @@ static struct bm_need needed(struct bm_job *job, enum bm_state state)
     struct bm_needs needs;
     struct bm_need first = {0};
 
-    job->state = state;
+    bm_job_set_state(job, state);
     cr_assert_eq(bm_needs_find(job, &needs, &err), 0);
     cr_assert_leq(needs.n, 1); /* all on one file system */
     if (needs.n)
@@ -128,7 +128,7 @@ Test(needs, by_state)
     is_about(it.bytes + MIB / 4, MIB);
     it = needed(job, BM_STATE_RELEASING);
     cr_assert_not(it.written);
-    job->off = true;
+    job->staged.off = true;
     it = needed(job, BM_STATE_COPYING);
     cr_assert_not(it.written);
     bm_job_free(job);
@@ -140,7 +140,7 @@ Test(needs, on_target)
     struct bm_job *job = fronted(MIB);
     struct bm_need it;
 
-    job->on_target = true;
+    bm_job_fill_plan(job)->on_target = true;
     it = needed(job, BM_STATE_COPYING);
     cr_assert(it.written);
     cr_assert_eq(it.bytes, 0);
