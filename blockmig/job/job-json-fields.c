@@ -5,6 +5,8 @@
  */
 #include "blockmig/job/job-json.h"
 
+#include "nbd/base/cleanup.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -23,6 +25,41 @@ int bm_json_bad(struct bm_error *err, const char *where, const char *name,
 int bm_json_no_memory(struct bm_error *err)
 {
     return bm_fail_errno(err, ENOMEM, "cannot read a job's journal");
+}
+
+/* The one value of the text; STRICT refuses what follows it. */
+static json_object *parse(const char *text)
+{
+    struct json_tokener *tokener = json_tokener_new();
+    size_t len = strlen(text) + 1;
+    json_object *root;
+
+    if (!tokener || len > INT_MAX) {
+        if (tokener)
+            json_tokener_free(tokener);
+        return NULL;
+    }
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+    root = json_tokener_parse_ex(tokener, text, (int)len);
+    if (json_tokener_get_error(tokener) != json_tokener_success) {
+        json_object_put(root);
+        root = NULL;
+    }
+    json_tokener_free(tokener);
+    return root;
+}
+
+int bm_json_parse(const char *text, json_object **out, struct bm_error *err)
+{
+    BM_JSON json_object *root = parse(text);
+
+    if (!json_object_is_type(root, json_type_object)) {
+        bm_fail(err, EBADMSG, "cannot read a job's journal");
+        bm_cause(err, "it is not a JSON object");
+        return -EBADMSG;
+    }
+    *out = BM_STEAL(root);
+    return 0;
 }
 
 int bm_json_member(json_object *object, const char *where, const char *name,

@@ -3,7 +3,6 @@
 #include "blockmig/job/job-json.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,17 +201,8 @@ static int read_snapshot(json_object *root, struct bm_job *job,
 
 static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
 {
-    json_object *version;
-    int rc = bm_json_member(root, "", "version", json_type_int, &version, err);
+    int rc = bm_json_read(root, bm_job_fields, job, "", err);
 
-    if (rc < 0)
-        return rc;
-    if (json_object_get_int64(version) != BM_JOURNAL_VERSION) {
-        bm_json_bad(err, "", "version", "is not one this blockmig knows");
-        bm_remedy(err, "use the blockmig that wrote it, or a newer one");
-        return -EBADMSG;
-    }
-    rc = bm_json_read(root, bm_job_fields, job, "", err);
     if (rc == 0 && !bm_job_id_valid(job->id))
         rc = bm_json_bad(err, "", "id", "is not eight hex digits");
     if (rc == 0)
@@ -225,40 +215,15 @@ static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
-/* The one value of the text; STRICT refuses what follows it. */
-static json_object *parse(const char *text)
-{
-    struct json_tokener *tokener = json_tokener_new();
-    size_t len = strlen(text) + 1;
-    json_object *root;
-
-    if (!tokener || len > INT_MAX) {
-        if (tokener)
-            json_tokener_free(tokener);
-        return NULL;
-    }
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    root = json_tokener_parse_ex(tokener, text, (int)len);
-    if (json_tokener_get_error(tokener) != json_tokener_success) {
-        json_object_put(root);
-        root = NULL;
-    }
-    json_tokener_free(tokener);
-    return root;
-}
-
 int bm_job_from_json(const char *text, struct bm_job **out,
                      struct bm_error *err)
 {
-    BM_JSON json_object *root = parse(text);
+    BM_JSON json_object *root = NULL;
     struct bm_job *job;
-    int rc;
+    int rc = bm_json_parse(text, &root, err);
 
-    if (!json_object_is_type(root, json_type_object)) {
-        bm_fail(err, EBADMSG, "cannot read a job's journal");
-        bm_cause(err, "it is not a JSON object");
-        return -EBADMSG;
-    }
+    if (rc < 0)
+        return rc;
     job = calloc(1, sizeof *job);
     if (!job)
         return bm_json_no_memory(err);

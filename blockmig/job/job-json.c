@@ -8,12 +8,12 @@
 #include <string.h>
 
 // clang-format off
-#define FIELD(type, kind_, member) FIELD_AS(type, kind_, member, #member)
-/* The journal's name of a member that the program calls otherwise. */
+/* The name is a word of the format (job-format.h); the member's may change. */
 #define FIELD_AS(type, kind_, member, name_)                                   \
     {.name = name_, .kind = BM_FIELD_##kind_,                                  \
      .offset = offsetof(struct type, member),                                  \
      .size = sizeof((struct type *)NULL)->member}
+#define FIELD(type, kind, member) FIELD_AS(type, kind, member, #member)
 // clang-format on
 #define END                                                                    \
     {                                                                          \
@@ -364,24 +364,27 @@ static int write_snapshot(json_object *root,
     return 0;
 }
 
+char *bm_json_text(json_object *root)
+{
+    const char *text = json_object_to_json_string_ext(
+        root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+    return text ? strdup(text) : NULL;
+}
+
 char *bm_job_to_json(const struct bm_job *job)
 {
     BM_JSON json_object *root = json_object_new_object();
     json_object *disks = json_object_new_array();
-    const char *text;
 
     if (!root) {
         json_object_put(disks);
         return NULL;
     }
     if (add(root, "disks", disks, false) < 0 ||
-        add(root, "version", json_object_new_int(BM_JOURNAL_VERSION), false) <
-            0 ||
         write_fields(root, bm_job_fields, job) < 0 ||
         write_disks(disks, job) < 0 ||
         (job->snapshot && write_snapshot(root, job->snapshot) < 0))
         return NULL;
-    text = json_object_to_json_string_ext(
-        root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-    return text ? strdup(text) : NULL;
+    return bm_json_text(root);
 }

@@ -3,7 +3,8 @@
 /*
  * The journal's fields. One table serves both ways (job-json.c writes,
  * job-json-read.c reads), so that what is written is what is read; a new
- * field of struct bm_job is one line in job-json.c.
+ * field of struct bm_job is one line in job-json.c, and a new format
+ * (job-format.h).
  */
 #ifndef BM_JOB_JOB_JSON_H
 #define BM_JOB_JOB_JSON_H
@@ -11,8 +12,6 @@
 #include "blockmig/job/job.h"
 
 #include <json-c/json.h>
-
-#define BM_JOURNAL_VERSION 3
 
 enum bm_field_kind {
     BM_FIELD_TEXT,  /* char *, may be null */
@@ -47,6 +46,11 @@ extern const struct bm_field bm_point_fields[];
 int bm_json_bad(struct bm_error *err, const char *where, const char *name,
                 const char *problem);
 int bm_json_no_memory(struct bm_error *err);
+/* The document that is the whole text, an object. Caller puts it. */
+int bm_json_parse(const char *text, json_object **out, struct bm_error *err);
+/* The document as it stands in the journal. Caller frees; NULL: out of
+ * memory. */
+char *bm_json_text(json_object *root);
 /* The member of that name and type; null has type null. */
 int bm_json_member(json_object *object, const char *where, const char *name,
                    json_type type, json_object **out, struct bm_error *err);

@@ -20,7 +20,7 @@ static char *lock_path(const struct bm_job_store *store, const char *id)
     char *path = NULL;
 
     if (!bm_job_id_valid(id) ||
-        asprintf(&path, "%s/%s.lock", bm_job_store_dir(store), id) < 0)
+        asprintf(&path, "%s/%s.lock", store->dir, id) < 0)
         return NULL;
     return path;
 }

@@ -128,6 +128,24 @@ int bm_sqlite_run(struct bm_sqlite *s, struct bm_error *err, const char *sql,
     return rc < 0 ? rc : 0;
 }
 
+int bm_sqlite_number(struct bm_sqlite *s, const char *sql, int64_t *out,
+                     struct bm_error *err)
+{
+    BM_STMT sqlite3_stmt *stmt = NULL;
+    int rc = bm_sqlite_query(s, &stmt, err, sql, "");
+
+    if (rc == 0)
+        rc = bm_sqlite_step(s, stmt, err);
+    if (rc >= 0)
+        *out = rc == 1 ? sqlite3_column_int64(stmt, 0) : 0;
+    return rc < 0 ? rc : 0;
+}
+
+int bm_sqlite_format(struct bm_sqlite *s, int64_t *out, struct bm_error *err)
+{
+    return bm_sqlite_number(s, "SELECT * FROM pragma_user_version", out, err);
+}
+
 int bm_sqlite_begin(struct bm_sqlite *s, struct bm_error *err)
 {
     return bm_sqlite_run(s, err, "BEGIN IMMEDIATE", "");

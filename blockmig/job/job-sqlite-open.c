@@ -3,6 +3,7 @@
 /* Opening the job store's database: all checks come before all writes. */
 #include "blockmig/job/job-sqlite.h"
 
+#include "blockmig/job/job-format.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
@@ -11,7 +12,6 @@
 #include <string.h>
 
 #define BUSY_MS 10000
-#define SCHEMA_VERSION 1
 #define APPLICATION_ID 0x626d6967 /* "bmig" */
 #define STRING(x) #x
 #define VALUE(x) STRING(x)
@@ -37,21 +37,7 @@ static const char schema[] =
     "CREATE INDEX event_job ON event (job);"
     "PRAGMA application_id = " VALUE(
         APPLICATION_ID) ";"
-                        "PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
-
-/* The first value of the first row; missing is an error. */
-static int get_number(struct bm_sqlite *s, const char *sql, int64_t *out,
-                      struct bm_error *err)
-{
-    BM_STMT sqlite3_stmt *stmt = NULL;
-    int rc = bm_sqlite_query(s, &stmt, err, sql, "");
-
-    if (rc == 0)
-        rc = bm_sqlite_step(s, stmt, err);
-    if (rc == 1)
-        *out = sqlite3_column_int64(stmt, 0);
-    return rc < 0 ? rc : 0;
-}
+                        "PRAGMA user_version = " VALUE(BM_JOB_FORMAT) ";";
 
 static int quick_check(struct bm_sqlite *s, struct bm_error *err)
 {
@@ -69,41 +55,36 @@ static int quick_check(struct bm_sqlite *s, struct bm_error *err)
     return bm_sqlite_damaged(s, err, text ? text : "the check said nothing");
 }
 
-static int check_version(struct bm_sqlite *s, int64_t version,
-                         struct bm_error *err)
+static int check_application(struct bm_sqlite *s, struct bm_error *err)
 {
     int64_t application = 0;
-    int rc =
-        get_number(s, "SELECT * FROM pragma_application_id", &application, err);
+    int rc = bm_sqlite_number(s, "SELECT * FROM pragma_application_id",
+                              &application, err);
 
-    if (rc < 0)
+    if (rc < 0 || application == APPLICATION_ID)
         return rc;
-    if (application == APPLICATION_ID && version == SCHEMA_VERSION)
-        return 0;
     bm_fail(err, EPROTO, "cannot use the job store %s", s->path);
-    if (application != APPLICATION_ID)
-        bm_cause(err, "it is a database of something else");
-    else
-        bm_cause(err, "its schema has version %lld, this blockmig knows %d",
-                 (long long)version, SCHEMA_VERSION);
-    bm_remedy(err, "use the blockmig that made it, or give another directory "
-                   "with --state PATH");
+    bm_cause(err, "it is a database of something else");
+    bm_remedy(err, "give another directory with --state PATH");
     return -EPROTO;
 }
 
 /* 1: ours, 0: an empty one, to be filled. */
 static int check_schema(struct bm_sqlite *s, struct bm_error *err)
 {
-    int64_t tables = 0, version = 0;
-    int rc = get_number(s, "SELECT count(*) FROM sqlite_master", &tables, err);
+    int64_t tables = 0, format = 0;
+    int rc =
+        bm_sqlite_number(s, "SELECT count(*) FROM sqlite_master", &tables, err);
 
     if (rc == 0)
-        rc = get_number(s, "SELECT * FROM pragma_user_version", &version, err);
+        rc = bm_sqlite_format(s, &format, err);
     if (rc < 0)
         return rc;
-    if (tables == 0 && version == 0)
+    if (tables == 0 && format == 0)
         return 0;
-    rc = check_version(s, version, err);
+    rc = check_application(s, err);
+    if (rc == 0)
+        rc = bm_job_format_check(format, s->path, err);
     return rc < 0 ? rc : 1;
 }
 

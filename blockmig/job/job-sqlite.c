@@ -7,6 +7,7 @@
 #include "blockmig/job/job-sqlite.h"
 
 #include "blockmig/job/job-claim.h"
+#include "blockmig/job/job-format.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 
@@ -25,6 +26,21 @@ static int no_such_job(struct bm_error *err, const char *id)
 static int no_memory(struct bm_error *err)
 {
     return bm_fail_errno(err, ENOMEM, "cannot write the job store");
+}
+
+/* A blockmig of a newer format may have upgraded the store since it was opened
+ * here. What we write would then be of the wrong format. */
+static int begin(struct bm_sqlite *s, struct bm_error *err)
+{
+    int64_t format = 0;
+    int rc = bm_sqlite_begin(s, err);
+
+    if (rc < 0)
+        return rc;
+    rc = bm_sqlite_format(s, &format, err);
+    if (rc == 0)
+        rc = bm_job_format_check(format, s->path, err);
+    return rc < 0 ? bm_sqlite_end(s, rc, err) : 0;
 }
 
 /* --- claiming ----------------------------------------------------------- */
@@ -109,7 +125,7 @@ static int sqlite_claim(struct bm_job_store *store, struct bm_job *job,
 
     if (bm_job_claims(job, &claims) < 0)
         return no_memory(err);
-    rc = bm_sqlite_begin(s, err);
+    rc = begin(s, err);
     if (rc == 0)
         rc = bm_sqlite_end(s, claim_all(s, job, &claims, err), err);
     bm_claims_clear(&claims);
@@ -153,7 +169,7 @@ static int sqlite_save(struct bm_job_store *store, struct bm_job *job,
                        const char *event, bool finish, struct bm_error *err)
 {
     struct bm_sqlite *s = (struct bm_sqlite *)store;
-    int rc = bm_sqlite_begin(s, err);
+    int rc = begin(s, err);
 
     if (rc < 0)
         return rc;
@@ -200,21 +216,37 @@ static int sqlite_forget(struct bm_job_store *store, const char *id,
                          struct bm_error *err)
 {
     struct bm_sqlite *s = (struct bm_sqlite *)store;
-    int rc = bm_sqlite_begin(s, err);
+    int rc = begin(s, err);
 
     return rc < 0 ? rc : bm_sqlite_end(s, forget_all(s, id, err), err);
 }
 
 /* --- reading ------------------------------------------------------------ */
 
+/* A row's document with the format that it has, since somebody else may upgrade
+ * the store while we read it. */
+#define JOURNAL "journal, id, (SELECT user_version FROM pragma_user_version)"
+
+static int read_document(struct bm_sqlite *s, const char *text, int64_t format,
+                         struct bm_job **out, struct bm_error *err)
+{
+    BM_FREE char *upgraded = NULL;
+    int rc = bm_job_format_check(format, s->path, err);
+
+    if (rc == 0 && format < BM_JOB_FORMAT)
+        rc = bm_job_format_upgrade(text, format, &upgraded, err);
+    return rc < 0 ? rc : bm_job_from_json(upgraded ? upgraded : text, out, err);
+}
+
 static int read_journal(struct bm_sqlite *s, sqlite3_stmt *stmt,
                         struct bm_job **out, struct bm_error *err)
 {
     const char *text = (const char *)sqlite3_column_text(stmt, 0);
     const char *id = (const char *)sqlite3_column_text(stmt, 1);
-    int rc = bm_job_from_json(text ? text : "", out, err);
+    int rc = read_document(s, text ? text : "", sqlite3_column_int64(stmt, 2),
+                           out, err);
 
-    if (rc < 0 && err)
+    if (rc == -EBADMSG && err)
         snprintf(err->what, sizeof err->what,
                  "cannot read the journal of job %s from %s", id, s->path);
     return rc;
@@ -230,7 +262,7 @@ static int sqlite_load(struct bm_job_store *store, const char *id,
     if (!s->db || !bm_job_id_valid(id))
         return no_such_job(err, id);
     rc = bm_sqlite_query(s, &stmt, err,
-                         "SELECT journal, id FROM job WHERE id = ?", "s", id);
+                         "SELECT " JOURNAL " FROM job WHERE id = ?", "s", id);
     if (rc == 0)
         rc = bm_sqlite_step(s, stmt, err);
     if (rc == 0)
@@ -248,7 +280,7 @@ static int sqlite_list(struct bm_job_store *store, bm_job_each fn, void *opaque,
     if (!s->db)
         return 0;
     rc = bm_sqlite_query(s, &stmt, err,
-                         "SELECT journal, id FROM job"
+                         "SELECT " JOURNAL " FROM job"
                          " ORDER BY created_ms, rowid",
                          "");
     while (rc == 0 && (rc = bm_sqlite_step(s, stmt, err)) == 1) {
@@ -290,6 +322,7 @@ static int sqlite_events(struct bm_job_store *store, const char *id,
 
 const struct bm_job_store_ops bm_job_sqlite_ops = {
     .close = bm_sqlite_close,
+    .upgrade = bm_sqlite_upgrade,
     .claim = sqlite_claim,
     .save = sqlite_save,
     .forget = sqlite_forget,

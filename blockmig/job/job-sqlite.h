@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Between job-sqlite-open.c (opening and its checks), job-sqlite-db.c (errors
- * and statements) and job-sqlite.c (the operations). Nobody else includes it.
+ * Between job-sqlite-open.c (opening and its checks), job-sqlite-upgrade.c (an
+ * older format), job-sqlite-db.c (errors and statements) and job-sqlite.c (the
+ * operations). Nobody else includes it.
  */
 #ifndef BM_JOB_JOB_SQLITE_H
 #define BM_JOB_JOB_SQLITE_H
@@ -19,6 +20,7 @@ struct bm_sqlite {
 
 extern const struct bm_job_store_ops bm_job_sqlite_ops;
 void bm_sqlite_close(struct bm_job_store *store);
+int bm_sqlite_upgrade(struct bm_job_store *store, struct bm_error *err);
 
 static inline void bm_cleanup_stmt(sqlite3_stmt **stmt)
 {
@@ -42,6 +44,12 @@ int bm_sqlite_step(struct bm_sqlite *s, sqlite3_stmt *stmt,
 /* Query and step of what returns no rows. */
 int bm_sqlite_run(struct bm_sqlite *s, struct bm_error *err, const char *sql,
                   const char *types, ...);
+
+/* The first value of the first row; 0 where there is none. */
+int bm_sqlite_number(struct bm_sqlite *s, const char *sql, int64_t *out,
+                     struct bm_error *err);
+/* The number of job-format.h, as the file has it now. */
+int bm_sqlite_format(struct bm_sqlite *s, int64_t *out, struct bm_error *err);
 
 /* One transaction, with the write lock from its beginning. */
 int bm_sqlite_begin(struct bm_sqlite *s, struct bm_error *err);

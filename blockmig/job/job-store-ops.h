@@ -11,6 +11,9 @@
 
 struct bm_job_store_ops {
     void (*close)(struct bm_job_store *store); /* not store->dir */
+    /* Brings an older format to ours (job-format.h), or changes nothing. Not
+     * when readonly: there each document is upgraded as it is read. */
+    int (*upgrade)(struct bm_job_store *store, struct bm_error *err);
     int (*claim)(struct bm_job_store *store, struct bm_job *job,
                  struct bm_error *err);
     /* finish: end the claims too */

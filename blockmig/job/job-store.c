@@ -141,8 +141,12 @@ int bm_job_store_open(const char *dir, bool readonly, struct bm_job_store **out,
         return rc;
     store->dir = BM_STEAL(real);
     store->readonly = readonly;
-    *out = store;
-    return 0;
+    rc = readonly ? 0 : store->ops->upgrade(store, err);
+    if (rc < 0)
+        bm_job_store_close(store);
+    else
+        *out = store;
+    return rc;
 }
 
 void bm_job_store_close(struct bm_job_store *store)

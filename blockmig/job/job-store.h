@@ -23,8 +23,11 @@ int bm_state_dir_make(const char *dir, struct bm_error *err);
 
 /* path: the state directory, made (0700) when missing; the database is
  * jobs.sqlite in it. A broken database is an error that says so (quick_check)
- * and is never repaired or replaced. readonly: nothing is made or changed;
- * a missing store reads as an empty one. */
+ * and is never repaired or replaced. One of an older format (job-format.h) is
+ * upgraded; -EBUSY with status BM_EXIT_REFUSED while a process of an older
+ * blockmig runs a job of it. One of a newer format is refused: -EPROTO.
+ * readonly: nothing is made or changed; a missing store reads as an empty
+ * one, an older one as if it had been upgraded. */
 int bm_job_store_open(const char *dir, bool readonly, struct bm_job_store **out,
                       struct bm_error *err);
 void bm_job_store_close(struct bm_job_store *store); /* accepts NULL */

@@ -109,4 +109,48 @@ static inline int count_jobs(struct bm_job_store *store)
     return n;
 }
 
+/* 50 jobs, of domains u0 to u49. */
+static inline void filled_store(void)
+{
+    struct bm_job_store *store = open_store();
+
+    for (int i = 0; i < 50; i++) {
+        char uuid[16], source[16], dest[16];
+        struct bm_job *job;
+
+        snprintf(uuid, sizeof uuid, "u%d", i);
+        snprintf(source, sizeof source, "/s%d", i);
+        snprintf(dest, sizeof dest, "/d%d", i);
+        job = new_job(uuid, source, dest);
+        cr_assert_eq(claim(store, job, NULL), 0);
+        bm_job_free(job);
+    }
+    bm_job_store_close(store);
+}
+
+/* By somebody else. */
+static inline void change(const char *sql)
+{
+    sqlite3 *db = NULL;
+
+    cr_assert_eq(sqlite3_open(in_dir("state/jobs.sqlite"), &db), SQLITE_OK);
+    cr_assert_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static inline char *read_all(const char *path, size_t *size)
+{
+    struct stat st;
+    char *data;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(fstat(fd, &st), 0);
+    *size = (size_t)st.st_size;
+    data = malloc(*size + 1);
+    cr_assert_eq(read(fd, data, *size), st.st_size);
+    close(fd);
+    return data;
+}
+
 #endif

@@ -4,39 +4,6 @@
 
 /* --- damage ------------------------------------------------------------- */
 
-static char *read_all(const char *path, size_t *size)
-{
-    struct stat st;
-    char *data;
-    int fd = open(path, O_RDONLY);
-
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(fstat(fd, &st), 0);
-    *size = (size_t)st.st_size;
-    data = malloc(*size + 1);
-    cr_assert_eq(read(fd, data, *size), st.st_size);
-    close(fd);
-    return data;
-}
-
-static void filled_store(void)
-{
-    struct bm_job_store *store = open_store();
-
-    for (int i = 0; i < 50; i++) {
-        char uuid[16], source[16], dest[16];
-        struct bm_job *job;
-
-        snprintf(uuid, sizeof uuid, "u%d", i);
-        snprintf(source, sizeof source, "/s%d", i);
-        snprintf(dest, sizeof dest, "/d%d", i);
-        job = new_job(uuid, source, dest);
-        cr_assert_eq(claim(store, job, NULL), 0);
-        bm_job_free(job);
-    }
-    bm_job_store_close(store);
-}
-
 /* It is refused both ways, with that cause, and not a byte changes. */
 static void refuses(const char *cause)
 {
@@ -90,22 +57,6 @@ Test(job_store, truncated)
     filled_store();
     cr_assert_eq(truncate(in_dir("state/jobs.sqlite"), 8192), 0);
     refuses("damaged");
-}
-
-static void change(const char *sql)
-{
-    sqlite3 *db = NULL;
-
-    cr_assert_eq(sqlite3_open(in_dir("state/jobs.sqlite"), &db), SQLITE_OK);
-    cr_assert_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
-Test(job_store, newer_schema)
-{
-    filled_store();
-    change("PRAGMA user_version = 2");
-    refuses("version 2");
 }
 
 Test(job_store, foreign_database)
