@@ -72,13 +72,14 @@ int bm_doctor_disks(struct bm_doctor *d, struct bm_error *err)
 /* --- restore points --- */
 
 static size_t missing_images(const struct bm_doctor *d,
-                             const struct bm_point *point, size_t *external)
+                             const struct bm_restore_point *point,
+                             size_t *external)
 {
     size_t missing = 0;
 
     *external = 0;
     for (size_t k = 0; k < point->n_disks; k++) {
-        const struct bm_point_disk *disk = &point->disks[k];
+        const struct bm_restore_point_disk *disk = &point->disks[k];
 
         if (!disk->external)
             continue;
@@ -106,10 +107,11 @@ static bool store_is_there(const struct bm_doctor *d, const char *path)
     return false;
 }
 
-static bool is_gone(const struct bm_doctor *d, const struct bm_point *point)
+static bool is_gone(const struct bm_doctor *d,
+                    const struct bm_restore_point *point)
 {
     for (size_t k = 0; k < point->n_disks; k++) {
-        const struct bm_point_disk *disk = &point->disks[k];
+        const struct bm_restore_point_disk *disk = &point->disks[k];
 
         if (disk->external && disk->image.n && disk->image.layers[0].path &&
             !store_is_there(d, disk->image.layers[0].path))
@@ -119,7 +121,8 @@ static bool is_gone(const struct bm_doctor *d, const struct bm_point *point)
 }
 
 /* Nothing of it is left: its name only deceives. */
-static int check_missing(struct bm_doctor *d, const struct bm_point *point,
+static int check_missing(struct bm_doctor *d,
+                         const struct bm_restore_point *point,
                          struct bm_error *err)
 {
     size_t external, missing = missing_images(d, point, &external);
@@ -143,7 +146,8 @@ static int check_missing(struct bm_doctor *d, const struct bm_point *point,
                            point->name);
 }
 
-static int check_memory(struct bm_doctor *d, const struct bm_point *point)
+static int check_memory(struct bm_doctor *d,
+                        const struct bm_restore_point *point)
 {
     if (!point->memory || access(point->memory, R_OK) == 0)
         return 0;
@@ -152,14 +156,15 @@ static int check_memory(struct bm_doctor *d, const struct bm_point *point)
                            point->memory, strerror(errno));
 }
 
-static int check_internal(struct bm_doctor *d, const struct bm_point *point)
+static int check_internal(struct bm_doctor *d,
+                          const struct bm_restore_point *point)
 {
     bool external = false;
 
-    if (!bm_point_internal(point))
+    if (!bm_restore_point_internal(point))
         return 0;
     for (size_t p = 0; p < d->points->n; p++)
-        external |= !bm_point_internal(&d->points->list[p]);
+        external |= !bm_restore_point_internal(&d->points->list[p]);
     if (!external)
         return 0;
     return bm_doctor_found(d, false, "mixed", "",
@@ -170,12 +175,13 @@ static int check_internal(struct bm_doctor *d, const struct bm_point *point)
 }
 
 /* A point whose state is a layer that guests write to is none. */
-static int check_frozen(struct bm_doctor *d, const struct bm_point *point)
+static int check_frozen(struct bm_doctor *d,
+                        const struct bm_restore_point *point)
 {
     int rc = 0;
 
     for (size_t k = 0; !rc && k < point->n_disks; k++) {
-        const struct bm_point_disk *disk = &point->disks[k];
+        const struct bm_restore_point_disk *disk = &point->disks[k];
         int i = disk->external && disk->image.n
                     ? bm_kin_index(d->kin, disk->image.layers[0].path)
                     : -1;
@@ -195,7 +201,7 @@ int bm_doctor_points(struct bm_doctor *d, struct bm_error *err)
     int rc = 0;
 
     for (size_t p = 0; !rc && p < d->points->n; p++) {
-        const struct bm_point *point = &d->points->list[p];
+        const struct bm_restore_point *point = &d->points->list[p];
 
         rc = check_missing(d, point, err);
         if (!rc)

@@ -13,7 +13,7 @@
 struct bm_doctor {
     struct bm_connection *conn;
     struct bm_domain *domain;
-    const struct bm_points *points;
+    const struct bm_restore_points *points;
     const struct bm_kin *kin; /* with others */
     struct bm_job_store *jobs;
     bool fix; /* what is safe */

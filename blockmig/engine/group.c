@@ -72,7 +72,7 @@ static int take(struct taking *all, size_t n, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < n; i++)
         rc = pause_one(&all[i], err);
-    bm_point("freezing.paused");
+    bm_failpoint("freezing.paused");
     for (size_t i = 0; !rc && i < n; i++) {
         rc = bm_create_ask(&all[i].m, err);
         all[i].asked = !rc;

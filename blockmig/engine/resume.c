@@ -193,6 +193,6 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
                                                  : "");
     if (rc)
         return rc;
-    bm_point(bm_state_name(job->state));
+    bm_failpoint(bm_state_name(job->state));
     return bm_move_machine(&m, err);
 }

@@ -147,7 +147,7 @@ int bm_switch_finish(struct bm_connection *conn, struct bm_domain *domain,
                 return frozen_rc ? frozen_rc
                                  : bm_fail(err, EIO, "%s was not frozen",
                                            job->domain);
-            bm_point("switching.pivoted");
+            bm_failpoint("switching.pivoted");
             frozen = true;
             frozen_rc = freeze(domain, job, err);
             if (frozen_rc == -ETIMEDOUT)
@@ -157,7 +157,7 @@ int bm_switch_finish(struct bm_connection *conn, struct bm_domain *domain,
         rc = pivot_ready(conn, domain, job, sent, err);
         if (rc)
             return rc;
-        bm_point("switching.pivot-sent");
+        bm_failpoint("switching.pivot-sent");
         if (bm_now_ms() > until) {
             bm_fail(err, ETIME, "the pivot of %s takes too long", job->domain);
             return bm_cause(err, "not done after %d ms", timeout_ms), -ETIME;

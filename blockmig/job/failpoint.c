@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-void bm_point(const char *name)
+void bm_failpoint(const char *name)
 {
     /* at each once: a point in a loop must not stop again */
     static const char *wanted;

@@ -10,6 +10,6 @@
 #define BM_JOB_FAILPOINT_H
 
 /* name: "STATE" or "STATE.STEP". */
-void bm_point(const char *name);
+void bm_failpoint(const char *name);
 
 #endif

@@ -172,8 +172,9 @@ static int read_points(json_object *object, struct bm_job_snapshot *into,
     while (rc == 0 && into->n_points < n) {
         size_t i = into->n_points++;
 
-        rc = bm_json_read(json_object_array_get_idx(array, i), bm_point_fields,
-                          &into->points[i], "snapshot.points.", err);
+        rc = bm_json_read(json_object_array_get_idx(array, i),
+                          bm_job_point_fields, &into->points[i],
+                          "snapshot.points.", err);
     }
     return rc;
 }

@@ -188,7 +188,7 @@ const struct bm_field bm_merge_fields[] = {
     END,
 };
 
-const struct bm_field bm_point_fields[] = {
+const struct bm_field bm_job_point_fields[] = {
     FIELD(bm_job_point, NAME, name),
     FIELD(bm_job_point, TEXT, memory),
     FIELD(bm_job_point, BOOL, gone),
@@ -359,7 +359,7 @@ static int write_snapshot(json_object *root,
             return -ENOMEM;
     }
     for (size_t i = 0; i < snapshot->n_points; i++)
-        if (!append_fields(points, bm_point_fields, &snapshot->points[i]))
+        if (!append_fields(points, bm_job_point_fields, &snapshot->points[i]))
             return -ENOMEM;
     return 0;
 }

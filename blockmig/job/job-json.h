@@ -39,7 +39,7 @@ extern const struct bm_field bm_job_fields[], bm_disk_fields[];
 extern const struct bm_field bm_chain_fields[], bm_layer_fields[];
 extern const struct bm_field bm_lower_fields[];
 extern const struct bm_field bm_snapshot_fields[], bm_merge_fields[];
-extern const struct bm_field bm_point_fields[];
+extern const struct bm_field bm_job_point_fields[];
 
 /* job-json-fields.c: all return 0, -EBADMSG or -ENOMEM. where: the path of the
  * object, for errors. */

@@ -26,10 +26,11 @@
 
 /* Whether the state of it is a layer that loses its view: all but the uppermost
  * do; one that goes as it is does too. */
-static bool is_hit(const struct bm_point *point,
+static bool is_hit(const struct bm_restore_point *point,
                    const struct bm_job_merge *merge)
 {
-    const struct bm_point_disk *disk = bm_point_disk(point, merge->target);
+    const struct bm_restore_point_disk *disk =
+        bm_restore_point_disk(point, merge->target);
     size_t from = merge->layers.n > 1 ? 1 : 0;
 
     for (size_t l = from; disk && disk->image.n && l < merge->layers.n; l++)
@@ -50,7 +51,7 @@ int bm_merge_forget(struct bm_mover *m, struct bm_job_point *point,
     if (rc)
         return rc;
     point->gone = true;
-    bm_point("copying.forgotten");
+    bm_failpoint("copying.forgotten");
     return bm_mover_note(m, err, "restore point %s is gone", point->name);
 }
 
@@ -76,8 +77,8 @@ static struct bm_job_point *planned(const struct bm_mover *m, const char *name)
 int bm_merge_forget_points(struct bm_mover *m, const struct bm_job_merge *merge,
                            struct bm_error *err)
 {
-    BM_POINTS points = {0};
-    int rc = bm_points_read(m->domain, &points, err);
+    BM_RESTORE_POINTS points = {0};
+    int rc = bm_restore_points_read(m->domain, &points, err);
 
     for (size_t i = 0; !rc && i < points.n; i++) {
         struct bm_job_point *point = planned(m, points.list[i].name);
@@ -108,7 +109,7 @@ static int rewrite_snapshot(struct bm_mover *m,
                                            bm_merge_base(merge), true};
     rc = bm_snapshot_replace(m->domain, snapshot, moved, n, err);
     if (rc > 0)
-        bm_point("copying.redefined");
+        bm_failpoint("copying.redefined");
     return rc < 0 ? rc : 0;
 }
 
@@ -214,7 +215,7 @@ int bm_merge_rename(struct bm_mover *m, const struct bm_job_merge *merge,
 
     for (size_t i = 0; !rc && i < merge->children.n; i++)
         rc = rebase_child(&merge->children.layers[i], merge, err);
-    bm_point("copying.rebased");
+    bm_failpoint("copying.rebased");
     if (!rc)
         rc = rewrite_saved(m, merge, err);
     if (!rc)
@@ -235,7 +236,7 @@ static int delete_layer(struct bm_mover *m, const struct bm_layer *layer,
     if (!rc)
         rc = bm_pacer_spares(m->pacer) ? bm_file_remove_slowly(layer->path, err)
                                        : bm_file_remove(layer->path, err);
-    bm_point("copying.deleted");
+    bm_failpoint("copying.deleted");
     return rc ? rc : bm_mover_note(m, err, "%s deleted", layer->path);
 }
 

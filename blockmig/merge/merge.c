@@ -75,7 +75,7 @@ static int commit_running(struct bm_mover *m, struct bm_job_merge *merge,
         bm_blockjob_adopt(m->conn, m->domain, merge->target, &jobs[i]);
     else if (!rc)
         rc = bm_blockjob_commit(m->conn, m->domain, &request, &jobs[i], err);
-    bm_point("copying.merging");
+    bm_failpoint("copying.merging");
     if (!rc)
         rc = bm_mover_wait_jobs(m, jobs, BM_JOB_COMPLETED, true, err);
     return rc;
@@ -126,7 +126,7 @@ static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
         *held = -1;
         rc = commit_by_qemu(m, merge, err);
     }
-    bm_point("copying.merging");
+    bm_failpoint("copying.merging");
     return rc ? rc
               : bm_bitmaps_add(&merge->layers, merge->layers.n - 1,
                                bm_merge_base(merge), err);
@@ -172,7 +172,7 @@ static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
         return rc;
     merge->begun = true;
     rc = bm_mover_save(m, NULL, err);
-    bm_point("copying.begun");
+    bm_failpoint("copying.begun");
     if (rc || !live)
         return rc ? rc : commit_off(m, merge, ahead, held, err);
     rc = bm_merge_prove_ahead(m, merge, ahead, err);
@@ -207,7 +207,7 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
         rc = bm_merge_stamp(merge, err);
     if (rc)
         return rc;
-    bm_point("copying.merged");
+    bm_failpoint("copying.merged");
     return note_merged(m, merge, err);
 }
 

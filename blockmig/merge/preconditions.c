@@ -75,9 +75,9 @@ static int check_layer(const struct bm_mover *m,
 int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
                          bool live, struct bm_error *err)
 {
-    BM_POINTS points = {0};
+    BM_RESTORE_POINTS points = {0};
     BM_KIN kin = {0};
-    int rc = bm_points_read(m->domain, &points, err);
+    int rc = bm_restore_points_read(m->domain, &points, err);
 
     if (!rc)
         rc = bm_kin_find(m->conn, m->domain, &points, true, &kin, err);

@@ -88,7 +88,7 @@ static int copy_back(struct bm_mover *m, size_t i, const struct bm_chain *chain,
         rc = bm_blockjob_copy(m->conn, m->domain, &request, &jobs[i], err);
     if (!rc)
         rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
-    bm_point("rolling-back.ready");
+    bm_failpoint("rolling-back.ready");
     if (!rc && jobs[i].state != BM_JOB_COMPLETED)
         rc = bm_commit_pivot(m, &jobs[i], err);
     return rc ? rc : bm_mover_refresh(m, err);

@@ -250,7 +250,7 @@ int bm_merge_prove(struct bm_mover *m, struct bm_job_merge *merge,
     if (rc)
         return rc;
     merge->proven = true;
-    bm_point("copying.proven");
+    bm_failpoint("copying.proven");
     return bm_mover_save(m, NULL, err);
 }
 

@@ -10,7 +10,7 @@
 
 struct bm_merging {
     const struct bm_domain *domain;
-    const struct bm_points *points;
+    const struct bm_restore_points *points;
     const struct bm_kin *kin;
     const struct bm_merge_options *options;
     bool *points_go; /* by number of the point */
@@ -24,7 +24,8 @@ int bm_merging_choose(struct bm_merging *m, struct bm_error *err);
 int bm_merging_choose_commit(struct bm_merging *m, struct bm_error *err);
 
 /* The restore point that stays, and whose state the image is; or NULL. */
-const struct bm_point *bm_merging_point(const struct bm_merging *m, int i);
+const struct bm_restore_point *bm_merging_point(const struct bm_merging *m,
+                                                int i);
 /* Whether somebody other than the layers above needs the view of the image. */
 bool bm_merging_is_needed(const struct bm_merging *m, int i, const char **why);
 /* Whether the image is to keep its view: it is a restore point that stays, a

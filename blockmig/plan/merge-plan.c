@@ -276,7 +276,8 @@ static int make(struct bm_merging *m, struct bm_connection *conn,
 }
 
 int bm_merge_plan(struct bm_connection *conn, struct bm_domain *domain,
-                  const struct bm_points *points, const struct bm_kin *kin,
+                  const struct bm_restore_points *points,
+                  const struct bm_kin *kin,
                   const struct bm_merge_options *options, struct bm_job **out,
                   struct bm_error *err)
 {

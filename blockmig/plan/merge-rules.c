@@ -17,7 +17,8 @@ size_t bm_merging_over(const struct bm_merging *m, int i, int *one)
     return n;
 }
 
-const struct bm_point *bm_merging_point(const struct bm_merging *m, int i)
+const struct bm_restore_point *bm_merging_point(const struct bm_merging *m,
+                                                int i)
 {
     for (size_t p = 0; p < m->points->n; p++)
         if (!m->points_go[p] && bm_kin_is_point(m->kin, i, &m->points->list[p]))
@@ -29,7 +30,7 @@ const struct bm_point *bm_merging_point(const struct bm_merging *m, int i)
 bool bm_merging_is_needed(const struct bm_merging *m, int i, const char **why)
 {
     const struct bm_kin_image *image = &m->kin->list[i];
-    const struct bm_point *point = bm_merging_point(m, i);
+    const struct bm_restore_point *point = bm_merging_point(m, i);
 
     *why = NULL;
     if (image->top)

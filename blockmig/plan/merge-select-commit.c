@@ -40,7 +40,7 @@ static int find_layer(const struct bm_merging *m, const struct bm_disk *disk,
 static int in_the_way(const struct bm_merging *m, int i, const char *why,
                       struct bm_error *err)
 {
-    const struct bm_point *point = bm_merging_point(m, i);
+    const struct bm_restore_point *point = bm_merging_point(m, i);
 
     bm_fail(err, EBUSY, "cannot merge into or over %s",
             m->kin->list[i].layer.path);

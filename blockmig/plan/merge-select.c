@@ -81,7 +81,8 @@ static void choose_images(struct bm_merging *m, bool unnamed)
 
 static int choose_delete(struct bm_merging *m, struct bm_error *err)
 {
-    const struct bm_point *point = bm_points_find(m->points, m->options->name);
+    const struct bm_restore_point *point =
+        bm_restore_points_find(m->points, m->options->name);
 
     if (!point) {
         bm_fail(err, ENOENT, "domain %s has no snapshot %s", m->domain->name,
@@ -92,8 +93,8 @@ static int choose_delete(struct bm_merging *m, struct bm_error *err)
     for (size_t p = 0; p < m->points->n; p++)
         m->points_go[p] =
             m->options->children
-                ? bm_points_descends(m->points, m->points->list[p].name,
-                                     m->options->name)
+                ? bm_restore_points_descends(m->points, m->points->list[p].name,
+                                             m->options->name)
                 : &m->points->list[p] == point;
     choose_images(m, false);
     return 0;
@@ -102,10 +103,11 @@ static int choose_delete(struct bm_merging *m, struct bm_error *err)
 /* --- consolidate --- */
 
 static bool parent_stays(const struct bm_merging *m,
-                         const struct bm_point *point)
+                         const struct bm_restore_point *point)
 {
     for (size_t p = 0; point->parent && p < m->points->n; p++)
-        if (!m->points_go[p] && !bm_point_internal(&m->points->list[p]) &&
+        if (!m->points_go[p] &&
+            !bm_restore_point_internal(&m->points->list[p]) &&
             !strcmp(m->points->list[p].name, point->parent))
             return true;
     return false;
@@ -113,14 +115,14 @@ static bool parent_stays(const struct bm_merging *m,
 
 /* The oldest of those that stay; NULL: none. Internal ones are not ours. A
  * clock may have been set back: none is older than what it descends from. */
-static const struct bm_point *oldest(const struct bm_merging *m)
+static const struct bm_restore_point *oldest(const struct bm_merging *m)
 {
-    const struct bm_point *found = NULL;
+    const struct bm_restore_point *found = NULL;
 
     for (size_t p = 0; p < m->points->n; p++) {
-        const struct bm_point *point = &m->points->list[p];
+        const struct bm_restore_point *point = &m->points->list[p];
 
-        if (!m->points_go[p] && !bm_point_internal(point) &&
+        if (!m->points_go[p] && !bm_restore_point_internal(point) &&
             !parent_stays(m, point) &&
             (!found || point->created_s < found->created_s))
             found = point;
@@ -133,11 +135,12 @@ static size_t staying(const struct bm_merging *m)
     size_t n = 0;
 
     for (size_t p = 0; p < m->points->n; p++)
-        n += !m->points_go[p] && !bm_point_internal(&m->points->list[p]);
+        n +=
+            !m->points_go[p] && !bm_restore_point_internal(&m->points->list[p]);
     return n;
 }
 
-static void let_go(struct bm_merging *m, const struct bm_point *point)
+static void let_go(struct bm_merging *m, const struct bm_restore_point *point)
 {
     m->points_go[point - m->points->list] = true;
 }
@@ -207,13 +210,13 @@ static int choose_consolidate(struct bm_merging *m, struct bm_error *err)
     const char *target = NULL;
 
     for (size_t p = 0; o->older_than_ms && p < m->points->n; p++)
-        m->points_go[p] = !bm_point_internal(&m->points->list[p]) &&
+        m->points_go[p] = !bm_restore_point_internal(&m->points->list[p]) &&
                           m->points->list[p].created_s < before_s;
     while (o->keep >= 0 && staying(m) > (size_t)o->keep)
         let_go(m, oldest(m));
     choose_images(m, true);
     while (o->depth && deepest(m, &target) > o->depth) {
-        const struct bm_point *point = oldest(m);
+        const struct bm_restore_point *point = oldest(m);
 
         if (!point)
             return too_deep(m, target, deepest(m, &target), err);

@@ -22,8 +22,9 @@ static int refuse(int code, struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED), -code;
 }
 
-static int cannot(const struct bm_domain *domain, const struct bm_point *point,
-                  const char *why, const char *remedy, struct bm_error *err)
+static int cannot(const struct bm_domain *domain,
+                  const struct bm_restore_point *point, const char *why,
+                  const char *remedy, struct bm_error *err)
 {
     bm_fail(err, ENOTSUP, "cannot revert %s to %s", domain->name, point->name);
     bm_cause(err, "%s", why);
@@ -32,11 +33,12 @@ static int cannot(const struct bm_domain *domain, const struct bm_point *point,
     return refuse(ENOTSUP, err);
 }
 
-static int check(const struct bm_domain *domain, const struct bm_point *point,
+static int check(const struct bm_domain *domain,
+                 const struct bm_restore_point *point,
                  const struct bm_snapshot_options *options,
                  struct bm_error *err)
 {
-    if (bm_point_internal(point))
+    if (bm_restore_point_internal(point))
         return cannot(domain, point, "it is an internal snapshot",
                       "virsh snapshot-revert can", err);
     if (!domain->persistent)
@@ -70,9 +72,11 @@ static int is_empty(const struct bm_domain *domain, const struct bm_kin *kin,
     return rc;
 }
 
-static int add_disk(struct bm_domain *domain, const struct bm_points *points,
-                    const struct bm_kin *kin, const struct bm_point *point,
-                    const struct bm_point_disk *from,
+static int add_disk(struct bm_domain *domain,
+                    const struct bm_restore_points *points,
+                    const struct bm_kin *kin,
+                    const struct bm_restore_point *point,
+                    const struct bm_restore_point_disk *from,
                     const struct bm_snapshot_options *options,
                     struct bm_job *job, struct bm_error *err)
 {
@@ -112,7 +116,8 @@ static int add_disk(struct bm_domain *domain, const struct bm_points *points,
 
 /* --- what is left behind --- */
 
-static char *branch_name(const struct bm_points *points, const char *name)
+static char *branch_name(const struct bm_restore_points *points,
+                         const char *name)
 {
     char number[16] = "";
 
@@ -123,14 +128,15 @@ static char *branch_name(const struct bm_points *points, const char *name)
             snprintf(number, sizeof number, "-%d", n);
         if (asprintf(&branch, "before-%s%s", name, number) < 0)
             return NULL;
-        if (!bm_points_find(points, branch))
+        if (!bm_restore_points_find(points, branch))
             return branch;
         free(branch);
     }
     return NULL;
 }
 
-static int add_branch(struct bm_domain *domain, const struct bm_points *points,
+static int add_branch(struct bm_domain *domain,
+                      const struct bm_restore_points *points,
                       const struct bm_kin *kin, struct bm_job *job,
                       struct bm_error *err)
 {
@@ -152,7 +158,8 @@ static int add_branch(struct bm_domain *domain, const struct bm_points *points,
 }
 
 /* The guest that goes on from its memory would have it, or lack it. */
-static int check_disks(struct bm_domain *domain, const struct bm_point *point,
+static int check_disks(struct bm_domain *domain,
+                       const struct bm_restore_point *point,
                        struct bm_error *err)
 {
     BM_FREE char *now = NULL, *target = NULL;
@@ -176,8 +183,9 @@ static int check_disks(struct bm_domain *domain, const struct bm_point *point,
                   err);
 }
 
-static int fill(struct bm_domain *domain, const struct bm_points *points,
-                const struct bm_kin *kin, const struct bm_point *point,
+static int fill(struct bm_domain *domain,
+                const struct bm_restore_points *points,
+                const struct bm_kin *kin, const struct bm_restore_point *point,
                 const struct bm_snapshot_options *options, struct bm_job *job,
                 struct bm_error *err)
 {
@@ -201,12 +209,13 @@ static int fill(struct bm_domain *domain, const struct bm_points *points,
 
 int bm_snapshot_plan_revert(struct bm_connection *conn,
                             struct bm_domain *domain,
-                            const struct bm_points *points,
+                            const struct bm_restore_points *points,
                             const struct bm_kin *kin,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err)
 {
-    const struct bm_point *point = bm_points_find(points, options->name);
+    const struct bm_restore_point *point =
+        bm_restore_points_find(points, options->name);
     struct bm_job *job = NULL;
     int rc;
 

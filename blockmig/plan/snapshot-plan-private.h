@@ -13,7 +13,7 @@ int bm_snapshot_new_job(struct bm_connection *conn,
                         struct bm_error *err);
 /* The name that is asked for, or the time; and the description. */
 int bm_snapshot_set_name(const struct bm_domain *domain,
-                         const struct bm_points *points,
+                         const struct bm_restore_points *points,
                          const struct bm_snapshot_options *options,
                          struct bm_job *job, struct bm_error *err);
 /* list: "vda,vdb", or NULL: each must be a disk of the domain. */

@@ -36,7 +36,7 @@ static bool ends_with(const char *text, size_t len, const char *end)
 
 /* The image's name without its ending, and without what we have added before:
  * disk.qcow2, disk.s1.qcow2 and disk.flatten.qcow2 are all "disk". */
-static size_t stem_of(const char *base, const struct bm_points *points)
+static size_t stem_of(const char *base, const struct bm_restore_points *points)
 {
     static const char *const verbs[] = {"pull", "flatten"};
     const char *dot = strrchr(base, '.');
@@ -62,7 +62,7 @@ static bool is_overlay(const struct bm_job *job, const char *path)
 }
 
 char *bm_snapshot_overlay_name(const char *image, const char *folder,
-                               const struct bm_points *points,
+                               const struct bm_restore_points *points,
                                const struct bm_job *job, const char *name)
 {
     const char *slash = strrchr(image, '/');
@@ -192,7 +192,7 @@ static int check_description(const char *text, struct bm_error *err)
 }
 
 int bm_snapshot_set_name(const struct bm_domain *domain,
-                         const struct bm_points *points,
+                         const struct bm_restore_points *points,
                          const struct bm_snapshot_options *options,
                          struct bm_job *job, struct bm_error *err)
 {
@@ -206,7 +206,7 @@ int bm_snapshot_set_name(const struct bm_domain *domain,
     if (!job->snapshot->name ||
         (options->description && !job->snapshot->description))
         return bm_snapshot_no_memory(err);
-    if (bm_points_find(points, job->snapshot->name))
+    if (bm_restore_points_find(points, job->snapshot->name))
         return taken(domain, job->snapshot->name, err);
     rc = check_description(options->description, err);
     return rc ? rc : check_name(job->snapshot->name, err);
@@ -264,7 +264,8 @@ static int no_image(const struct bm_domain *domain, const struct bm_disk *disk,
 }
 
 static int create_disk(struct bm_domain *domain, size_t d,
-                       const struct bm_points *points, const struct bm_kin *kin,
+                       const struct bm_restore_points *points,
+                       const struct bm_kin *kin,
                        const struct bm_snapshot_options *options,
                        struct bm_job *job, struct bm_error *err)
 {
@@ -293,7 +294,7 @@ static int create_disk(struct bm_domain *domain, size_t d,
 }
 
 static int create_disks(struct bm_domain *domain,
-                        const struct bm_points *points,
+                        const struct bm_restore_points *points,
                         const struct bm_kin *kin,
                         const struct bm_snapshot_options *options,
                         struct bm_job *job, struct bm_error *err)
@@ -336,7 +337,7 @@ static int set_memory(const struct bm_domain *domain, struct bm_job *job,
 
 int bm_snapshot_plan_create(struct bm_connection *conn,
                             struct bm_domain *domain,
-                            const struct bm_points *points,
+                            const struct bm_restore_points *points,
                             const struct bm_kin *kin,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err)

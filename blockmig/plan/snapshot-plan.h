@@ -25,18 +25,18 @@ struct bm_snapshot_options {
  * a disk that is no file or device. */
 int bm_snapshot_plan_create(struct bm_connection *conn,
                             struct bm_domain *domain,
-                            const struct bm_points *points,
+                            const struct bm_restore_points *points,
                             const struct bm_kin *kin,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err);
 /* A fleeting view (copy on write). */
 int bm_snapshot_plan_view(struct bm_connection *conn, struct bm_domain *domain,
-                          const struct bm_points *points,
+                          const struct bm_restore_points *points,
                           const struct bm_snapshot_options *options,
                           struct bm_job **out, struct bm_error *err);
 int bm_snapshot_plan_revert(struct bm_connection *conn,
                             struct bm_domain *domain,
-                            const struct bm_points *points,
+                            const struct bm_restore_points *points,
                             const struct bm_kin *kin,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err);
@@ -44,7 +44,7 @@ int bm_snapshot_plan_revert(struct bm_connection *conn,
 /* A name that no file has, nor an overlay of the job (or NULL), for an overlay
  * on that image. Caller frees; NULL: out of memory, or of names. */
 char *bm_snapshot_overlay_name(const char *image, const char *folder,
-                               const struct bm_points *points,
+                               const struct bm_restore_points *points,
                                const struct bm_job *job, const char *name);
 
 /* The plan as lines of text for people. Caller frees. */

@@ -91,7 +91,7 @@ static int add_disk(struct bm_domain *domain, struct bm_disk *disk,
 }
 
 int bm_snapshot_plan_view(struct bm_connection *conn, struct bm_domain *domain,
-                          const struct bm_points *points,
+                          const struct bm_restore_points *points,
                           const struct bm_snapshot_options *options,
                           struct bm_job **out, struct bm_error *err)
 {

@@ -87,7 +87,7 @@ int bm_ballast_make(struct bm_mover *m, struct bm_error *err)
         if (folder && !has_one(m->job, n, folder))
             rc = make_in(m->job, folder, err);
     }
-    bm_point("freezing.ballast");
+    bm_failpoint("freezing.ballast");
     return rc;
 }
 

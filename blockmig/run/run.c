@@ -35,7 +35,7 @@ int bm_mover_enter(struct bm_mover *m, enum bm_state state,
     m->hooks->event(m->hooks->opaque, m->job, NULL);
     m->room_ms = 0; /* a quick move has no second */
     bm_mover_progress(m, 0, 0);
-    bm_point(bm_state_name(state));
+    bm_failpoint(bm_state_name(state));
     return 0;
 }
 

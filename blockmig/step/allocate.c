@@ -125,7 +125,7 @@ static int make_target(struct bm_mover *m, const struct made *made,
         *made->sent = false; /* somebody else's */
     if (rc)
         return rc;
-    bm_point("allocating.created");
+    bm_failpoint("allocating.created");
     return bm_mover_save(m, NULL, err);
 }
 

@@ -72,7 +72,7 @@ int bm_commit_pivot(struct bm_mover *m, struct bm_blockjob *job,
     /* a dead mover may have asked already */
     if (rc && rc != -EINVAL && rc != -EBUSY)
         return rc;
-    bm_point("consolidating.pivot-sent");
+    bm_failpoint("consolidating.pivot-sent");
     rc = bm_commit_wait(m, job, PIVOT_MS, err);
     for (int i = 0; !rc && job->state == BM_JOB_READY && i < 5; i++)
         rc = complete_paused(m, job, err);
@@ -128,7 +128,7 @@ int bm_commit_running(struct bm_mover *m, size_t i, size_t down,
     if (!jobs)
         return bm_fail_errno(err, ENOMEM, "cannot commit");
     rc = start_commit(m, i, down, &jobs[i], err);
-    bm_point("consolidating.started");
+    bm_failpoint("consolidating.started");
     if (!rc)
         rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
     if (!rc && jobs[i].state != BM_JOB_COMPLETED)
@@ -208,7 +208,7 @@ static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
     if (at != BM_AT_DEST)
         return at < 0 ? at : misplaced(m, i, at, err);
-    bm_point("consolidating.committed");
+    bm_failpoint("consolidating.committed");
     return plan->fixed.overlay ? bm_file_remove(plan->fixed.overlay, err) : 0;
 }
 
@@ -266,7 +266,7 @@ static int all_back(struct bm_mover *m, struct bm_error *err)
     }
     if (!rc)
         rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
-    bm_point("undoing.ready");
+    bm_failpoint("undoing.ready");
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (jobs[i].target[0] && jobs[i].state != BM_JOB_COMPLETED)
             rc = bm_commit_pivot(m, &jobs[i], err);

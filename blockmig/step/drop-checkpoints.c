@@ -28,7 +28,7 @@ static int forget_one(struct bm_mover *m, const struct bm_checkpoint *one,
 {
     int rc = bm_checkpoint_forget(m->domain, one->name, err);
 
-    bm_point("releasing.forgotten");
+    bm_failpoint("releasing.forgotten");
     return rc ? rc
               : bm_mover_note(m, err,
                               "checkpoint %s is forgotten: the next backup of "

@@ -146,7 +146,7 @@ int bm_window_end(struct bm_mover *m, struct bm_error *err)
     /* as the last look found it: after a freeze it may run */
     m->ran |= !rc && m->domain->active && !bm_domain_paused(m->domain);
     if (!rc)
-        bm_point("switching.frozen");
+        bm_failpoint("switching.frozen");
     back = resume(m, clean, err);
     return rc ? rc : back;
 }
@@ -158,7 +158,7 @@ static int soon_enough(struct bm_mover *m, const struct bm_pause *pause,
 {
     int rc;
 
-    bm_point("switching.suspended");
+    bm_failpoint("switching.suspended");
     if (bm_now_ms() - pause->asked_ms <= m->job->limits.max_pause_ms / 2 &&
         bm_guard_pivoting(m->guard, err) == 0)
         return 0;
@@ -200,7 +200,7 @@ static int attempt(struct bm_mover *m, struct bm_error *err)
     if (rc == -ETIMEDOUT)
         return rc; /* abandoned: the guard stays armed after us */
     end = bm_pause_end(m, &pause, rc ? NULL : err);
-    bm_point("switching.resumed");
+    bm_failpoint("switching.resumed");
     judge(m, &pause);
     return rc ? rc : end;
 }

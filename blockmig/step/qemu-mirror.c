@@ -116,9 +116,9 @@ int bm_step_mirror(struct bm_mover *m, bool shallow, struct bm_error *err)
         rc = start_copy(m, i, shallow, &jobs[i], err);
     if (!rc) {
         if (shallow)
-            bm_point("converging.started");
+            bm_failpoint("converging.started");
         else
-            bm_point("copying.started");
+            bm_failpoint("copying.started");
         rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, true, err);
     }
     if (rc == -EIO)

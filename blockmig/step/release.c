@@ -163,7 +163,7 @@ static int delete_old(struct bm_mover *m, const struct old *old,
     if (rc)
         return rc;
     if (there)
-        bm_point("releasing.deleted");
+        bm_failpoint("releasing.deleted");
     *old->deleted = true;
     *old->kept = false;
     return there ? bm_mover_note(m, err, "source image %s deleted%s", path,

@@ -24,7 +24,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
         pthread_cond_wait(&s->never, &s->lock);
     s->moved = s->before + done;
     if (s->m->job->state == BM_STATE_COPYING)
-        bm_point("copying.started");
+        bm_failpoint("copying.started");
     bm_heed(s->m);
     if (s->m->pacer)
         bm_pacer_tick(s->m->pacer, s->m, s->moved);

@@ -256,7 +256,7 @@ int bm_step_roll_back_after(struct bm_mover *m,
         rc = roll_back_disk(m, i, err);
     if (!rc)
         rc = bm_ballast_remove(m, err);
-    bm_point("rolling-back.removed");
+    bm_failpoint("rolling-back.removed");
     if (!rc)
         rc = bm_room_let_run(m, err);
     if (!rc)

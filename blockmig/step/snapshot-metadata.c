@@ -115,7 +115,7 @@ static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
         bm_remedy(err,
                   "the guest is well; mend that snapshot's metadata, or delete "
                   "it (virsh snapshot-delete --metadata)");
-    bm_point("releasing.redefined");
+    bm_failpoint("releasing.redefined");
     return rc < 0 ? rc
                   : bm_mover_note(m, err, "snapshot %s names the %s images",
                                   snapshot->name, all->back ? "old" : "new");

@@ -191,7 +191,7 @@ static int put_on(struct bm_mover *m, const struct front *fronts,
         rc = bm_lost_expect(m, BM_FREEZE_OLD, err);
     if (rc)
         return rc;
-    bm_point("freezing.sent");
+    bm_failpoint("freezing.sent");
     for (size_t i = 0; i < m->job->n_disks; i++)
         bm_file_calm(m->job->disks[i].source.layers[0].path);
     rc = bm_freeze(m->domain, m->job, paths, true, err);
@@ -234,7 +234,7 @@ int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
         rc = ask(m, err);
     if (rc)
         return rc;
-    bm_point("freezing.frozen");
+    bm_failpoint("freezing.frozen");
     rc = bm_mover_refresh(m, err);
     if (!rc)
         rc = bm_fronts_adopt(m, err);
@@ -306,7 +306,7 @@ int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
         rc = bm_mover_misplaced(m, i, "on a chain that is not ours", &found,
                                 err);
     bm_chain_clear(&found);
-    bm_point("rolling-back.committed");
+    bm_failpoint("rolling-back.committed");
     return rc ? rc : drop(m, i, err);
 }
 

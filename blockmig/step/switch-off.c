@@ -94,7 +94,7 @@ int bm_off_switch(struct bm_mover *m, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         rc = switch_disk(m, i, err);
-        bm_point("switching.redefined");
+        bm_failpoint("switching.redefined");
     }
     bm_mover_unlock(m);
     return rc ? rc : bm_mover_refresh(m, err);

@@ -118,7 +118,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_off_hold(m, err);
     if (!rc) {
-        bm_point("copying.started");
+        bm_failpoint("copying.started");
         rc = bm_staged_each(m, copy_disk, err);
     }
     m->job->result.copy_ms += bm_now_ms() - start;

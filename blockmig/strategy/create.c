@@ -34,7 +34,8 @@ static const enum bm_state states[] = {
 
 /* --- making it --- */
 
-static const struct bm_point *current(const struct bm_points *points)
+static const struct bm_restore_point *
+current(const struct bm_restore_points *points)
 {
     for (size_t i = 0; i < points->n; i++)
         if (points->list[i].current)
@@ -47,9 +48,9 @@ static int keep_metadata(struct bm_mover *m,
                          const struct bm_snapshot_spec *spec,
                          struct bm_error *err)
 {
-    const struct bm_point *parent;
-    BM_POINTS points = {0};
-    int rc = bm_points_read(m->domain, &points, err);
+    const struct bm_restore_point *parent;
+    BM_RESTORE_POINTS points = {0};
+    int rc = bm_restore_points_read(m->domain, &points, err);
 
     if (rc)
         return rc;
@@ -135,7 +136,7 @@ int bm_create_ask(struct bm_mover *m, struct bm_error *err)
 {
     int rc;
 
-    bm_point("freezing.sent");
+    bm_failpoint("freezing.sent");
     rc = bm_mover_refresh_domain(m, err);
     if (!rc)
         rc = bm_mover_check_away(m, err);
@@ -144,7 +145,7 @@ int bm_create_ask(struct bm_mover *m, struct bm_error *err)
             rc = detached(m->job, i, err);
     if (!rc)
         rc = ask(m, err);
-    bm_point("freezing.frozen");
+    bm_failpoint("freezing.frozen");
     return rc;
 }
 
@@ -207,7 +208,8 @@ static int write_metadata(struct bm_mover *m, struct bm_error *err)
 
 /* What libvirt noted has our stamp in it: whoever reverts to it would have a
  * guest that seems to be at work. */
-static int take_stamp_off(struct bm_mover *m, const struct bm_point *point,
+static int take_stamp_off(struct bm_mover *m,
+                          const struct bm_restore_point *point,
                           struct bm_error *err)
 {
     const struct bm_snapshot it = {point->name, point->xml, point->current};
@@ -237,13 +239,13 @@ static int take_stamp_off(struct bm_mover *m, const struct bm_point *point,
 
 static int check_metadata(struct bm_mover *m, struct bm_error *err)
 {
-    const struct bm_point *point;
-    BM_POINTS points = {0};
-    int rc = bm_points_read(m->domain, &points, err);
+    const struct bm_restore_point *point;
+    BM_RESTORE_POINTS points = {0};
+    int rc = bm_restore_points_read(m->domain, &points, err);
 
     if (rc)
         return rc;
-    point = bm_points_find(&points, m->job->snapshot->name);
+    point = bm_restore_points_find(&points, m->job->snapshot->name);
     return point ? take_stamp_off(m, point, err) : write_metadata(m, err);
 }
 

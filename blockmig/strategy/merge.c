@@ -320,7 +320,7 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
         rc = bm_merge_stop(m, merge, err);
     if (!rc && merge && merge->merged)
         rc = end_or_undo(m, merge, err);
-    bm_point("rolling-back.stopped");
+    bm_failpoint("rolling-back.stopped");
     if (!rc)
         rc = bm_mover_refresh(m, err);
     if (!rc)

@@ -116,7 +116,7 @@ static int pull_running(struct bm_mover *m, bool to_end, struct bm_error *err)
     if (!rc)
         rc = start_all(m, jobs, to_end, &more, err);
     if (!rc && more) {
-        bm_point("copying.started");
+        bm_failpoint("copying.started");
         rc = to_end ? bm_mover_wait_jobs(m, jobs, BM_JOB_COMPLETED, false, err)
                     : bm_mover_wait_first(m, jobs, err);
     }
@@ -258,7 +258,7 @@ static int flush_running(struct bm_mover *m, struct bm_error *err)
         rc = bm_pause_begin(m, &pause, err);
     if (rc)
         return rc;
-    bm_point("consolidating.flushed");
+    bm_failpoint("consolidating.flushed");
     end = bm_pause_resume(m, err);
     return end ? end : bm_pause_end(m, &pause, err);
 }

@@ -134,7 +134,7 @@ int bm_pull_back(struct bm_mover *m, struct bm_error *err)
     }
     if (!rc)
         rc = bm_pull_look(m, &stand, err);
-    bm_point("rolling-back.committed");
+    bm_failpoint("rolling-back.committed");
     if (!rc)
         rc = let_run(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

@@ -63,9 +63,9 @@ static int put_on(struct bm_mover *m, struct bm_error *err)
         rc = bm_lost_expect(m, BM_FREEZE_NEW, err);
     if (rc)
         return rc;
-    bm_point("freezing.sent");
+    bm_failpoint("freezing.sent");
     rc = bm_freeze(m->domain, m->job, paths, false, err);
-    bm_point("freezing.frozen");
+    bm_failpoint("freezing.frozen");
     return rc;
 }
 
@@ -92,7 +92,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
 {
     int rc = bm_pull_run(m, false, err);
 
-    bm_point("copying.pulled");
+    bm_failpoint("copying.pulled");
     return rc;
 }
 

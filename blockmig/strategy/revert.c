@@ -89,7 +89,7 @@ static int define_branch(struct bm_mover *m, const char *const *overlays,
         return rc;
     it.xml = xml;
     rc = bm_snapshot_redefine(m->domain, &it, xml, err);
-    bm_point("switching.branched");
+    bm_failpoint("switching.branched");
     return rc;
 }
 
@@ -99,12 +99,12 @@ static int keep_branch(struct bm_mover *m, struct bm_error *err)
     BM_FREE char **names = calloc(m->job->n_disks + 1, sizeof *names);
     BM_FREE const char **all = calloc(m->domain->n_disks + 1, sizeof *all);
     const char *parent = NULL;
-    BM_POINTS points = {0};
-    int rc = names && all ? bm_points_read(m->domain, &points, err)
+    BM_RESTORE_POINTS points = {0};
+    int rc = names && all ? bm_restore_points_read(m->domain, &points, err)
                           : no_memory(m, err);
 
     if (!rc && (!m->job->snapshot->branch ||
-                bm_points_find(&points, m->job->snapshot->branch)))
+                bm_restore_points_find(&points, m->job->snapshot->branch)))
         return 0;
     for (size_t i = 0; !rc && i < points.n; i++)
         if (points.list[i].current)
@@ -120,7 +120,7 @@ static int keep_branch(struct bm_mover *m, struct bm_error *err)
 
 /* --- the XML --- */
 
-static int make_xml(struct bm_mover *m, const struct bm_point *point,
+static int make_xml(struct bm_mover *m, const struct bm_restore_point *point,
                     const char *now, struct bm_error *err)
 {
     BM_FREE struct bm_new_disk *disks = calloc(m->job->n_disks, sizeof *disks);
@@ -144,13 +144,13 @@ static int make_xml(struct bm_mover *m, const struct bm_point *point,
 static int keep_xml(struct bm_mover *m, struct bm_error *err)
 {
     struct bm_job_snapshot *snapshot = m->job->snapshot;
-    const struct bm_point *point;
-    BM_POINTS points = {0};
-    int rc = bm_points_read(m->domain, &points, err);
+    const struct bm_restore_point *point;
+    BM_RESTORE_POINTS points = {0};
+    int rc = bm_restore_points_read(m->domain, &points, err);
 
     if (rc)
         return rc;
-    point = bm_points_find(&points, snapshot->name);
+    point = bm_restore_points_find(&points, snapshot->name);
     if (!point)
         return bm_fail_errno(err, ENOENT, "snapshot %s of %s is gone",
                              snapshot->name, m->job->domain);
@@ -169,15 +169,16 @@ static int put_on(struct bm_mover *m, struct bm_error *err)
         rc = keep_branch(m, err);
     if (!rc)
         rc = bm_domain_define(m->conn, m->job->snapshot->xml_after, err);
-    bm_point("switching.defined");
+    bm_failpoint("switching.defined");
     return rc ? rc : bm_mover_refresh_domain(m, err);
 }
 
 /* --- the metadata of the point --- */
 
 /* An overlay that held nothing is gone: the new one has its place. */
-static int replace_overlays(struct bm_mover *m, const struct bm_point *point,
-                            char **xml, struct bm_error *err)
+static int replace_overlays(struct bm_mover *m,
+                            const struct bm_restore_point *point, char **xml,
+                            struct bm_error *err)
 {
     BM_FREE struct bm_image_moved *moved =
         calloc(m->job->n_disks, sizeof *moved);
@@ -197,15 +198,15 @@ static int replace_overlays(struct bm_mover *m, const struct bm_point *point,
 
 static int make_current(struct bm_mover *m, struct bm_error *err)
 {
-    const struct bm_point *point;
+    const struct bm_restore_point *point;
     BM_FREE char *xml = NULL;
-    BM_POINTS points = {0};
+    BM_RESTORE_POINTS points = {0};
     struct bm_snapshot it;
-    int rc = bm_points_read(m->domain, &points, err);
+    int rc = bm_restore_points_read(m->domain, &points, err);
 
     if (rc)
         return rc;
-    point = bm_points_find(&points, m->job->snapshot->name);
+    point = bm_restore_points_find(&points, m->job->snapshot->name);
     if (!point)
         return 0; /* somebody has deleted its metadata: the disks are right */
     it = (struct bm_snapshot){point->name, point->xml, true};
@@ -220,13 +221,13 @@ static int make_current(struct bm_mover *m, struct bm_error *err)
 static int restore(struct bm_mover *m, struct bm_error *err)
 {
     BM_FREE struct bm_new_disk *disks = calloc(m->job->n_disks, sizeof *disks);
-    const struct bm_point *point;
+    const struct bm_restore_point *point;
     BM_FREE char *xml = NULL;
-    BM_POINTS points = {0};
-    int rc =
-        disks ? bm_points_read(m->domain, &points, err) : no_memory(m, err);
+    BM_RESTORE_POINTS points = {0};
+    int rc = disks ? bm_restore_points_read(m->domain, &points, err)
+                   : no_memory(m, err);
 
-    point = rc ? NULL : bm_points_find(&points, m->job->snapshot->name);
+    point = rc ? NULL : bm_restore_points_find(&points, m->job->snapshot->name);
     if (rc || !point)
         return rc ? rc
                   : bm_fail_errno(err, ENOENT, "snapshot %s of %s is gone",
@@ -251,7 +252,7 @@ static int let_run(struct bm_mover *m, struct bm_error *err)
         return 0;
     rc = m->job->snapshot->memory ? restore(m, err)
                                   : bm_domain_start(m->domain, err);
-    bm_point("switching.started");
+    bm_failpoint("switching.started");
     return rc ? rc : bm_mover_refresh_domain(m, err);
 }
 

@@ -128,7 +128,7 @@ static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
     rc = bm_blockjob_commit(m->conn, m->domain, &request, &job, err);
     if (rc && rc != -EBUSY && rc != -EINVAL)
         return rc;
-    bm_point("consolidating.merging");
+    bm_failpoint("consolidating.merging");
     rc = bm_commit_wait(m, &job, MERGE_MS, err);
     return rc;
 }
@@ -225,7 +225,7 @@ static int merge_bridges(struct bm_mover *m, struct bm_error *err)
         rc = merge_disk(m, i, err);
     if (!rc)
         rc = bm_staged_bridge(m, false, err);
-    bm_point("consolidating.merged");
+    bm_failpoint("consolidating.merged");
     return rc;
 }
 

@@ -13,7 +13,7 @@ int bm_staged_copy_layer(struct bm_staged *s, size_t i, struct bm_error *err)
                            view.n > 1 ? BM_STAGE_OWN : BM_STAGE_ALL, err);
 
     if (!rc)
-        bm_point("copying.layer");
+        bm_failpoint("copying.layer");
     return rc;
 }
 

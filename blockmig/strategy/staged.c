@@ -135,7 +135,7 @@ static int carry(struct bm_mover *m, struct bm_error *err)
 
         rc = bm_bitmaps_move(m, i, fronts - m->job->staged.rounds + 1, err);
     }
-    bm_point("converging.carried");
+    bm_failpoint("converging.carried");
     m->job->staged.carried = rc == 0;
     return rc ? rc : bm_mover_save(m, NULL, err);
 }

@@ -52,7 +52,7 @@ static int begin(struct bm_mover *m, struct bm_error *err)
     for (size_t i = 0; i < m->job->n_disks; i++)
         disks[i] = (struct bm_backup_disk){m->job->disks[i].target,
                                            m->job->disks[i].fixed.overlay};
-    bm_point("freezing.sent");
+    bm_failpoint("freezing.sent");
     return bm_backup_begin(m->domain, m->job->snapshot->socket, disks,
                            m->job->n_disks, err);
 }
@@ -83,7 +83,7 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
         rc = foreign(m, err);
     if (!rc && is == BM_BACKUP_NONE)
         rc = begin(m, err);
-    bm_point("freezing.frozen");
+    bm_failpoint("freezing.frozen");
     return rc;
 }
 

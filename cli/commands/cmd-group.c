@@ -96,7 +96,7 @@ static int plan(struct group *g, size_t i, struct bm_error *err)
         .max_pause_ms = (int)o->max_pause * (int)g->n,
     };
     struct member *it = &g->all[i];
-    BM_POINTS points = {0};
+    BM_RESTORE_POINTS points = {0};
     BM_KIN kin = {0};
     int rc =
         bm_domain_open(it->session.conn, g->cli->args[i + 1], &it->domain, err);
@@ -104,7 +104,7 @@ static int plan(struct group *g, size_t i, struct bm_error *err)
     if (!rc)
         rc = twice(g, i, err);
     if (!rc)
-        rc = bm_points_read(it->domain, &points, err);
+        rc = bm_restore_points_read(it->domain, &points, err);
     if (!rc)
         rc = bm_kin_find(it->session.conn, it->domain, &points, false, &kin,
                          err);

@@ -89,7 +89,7 @@ static int make_now(struct cli *cli, char **name, struct bm_error *err)
 /* The digests of the layers that do not change any more. */
 static int note_now(struct cli *cli, const char *name, struct bm_error *err)
 {
-    const struct bm_point *point;
+    const struct bm_restore_point *point;
     struct bm_job_store *jobs = NULL;
     CLI_PEDIGREE pedigree = {0};
     int rc = cli_pedigree_read(cli, CLI_KIN_OWN, &pedigree, err);

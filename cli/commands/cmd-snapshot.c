@@ -16,7 +16,7 @@
 #include <string.h>
 
 /* "vda,vdb"; NULL: out of memory. */
-static char *disk_names(const struct bm_point *point)
+static char *disk_names(const struct bm_restore_point *point)
 {
     size_t size = 1;
     char *names;
@@ -33,7 +33,7 @@ static char *disk_names(const struct bm_point *point)
     return names;
 }
 
-static json_object *disk_json(const struct bm_point_disk *disk)
+static json_object *disk_json(const struct bm_restore_point_disk *disk)
 {
     json_object *o = json_object_new_object();
 
@@ -49,7 +49,7 @@ static json_object *disk_json(const struct bm_point_disk *disk)
     return o;
 }
 
-static json_object *point_json(const struct bm_point *point)
+static json_object *point_json(const struct bm_restore_point *point)
 {
     json_object *o = json_object_new_object();
     json_object *disks = json_object_new_array();
@@ -75,7 +75,8 @@ static json_object *point_json(const struct bm_point *point)
     return o;
 }
 
-static int add_row(struct cli_table *table, const struct bm_point *point)
+static int add_row(struct cli_table *table,
+                   const struct bm_restore_point *point)
 {
     BM_FREE char *disks = disk_names(point);
     char created[40];
@@ -159,8 +160,8 @@ static int find_view(const struct cli *cli, const struct bm_domain *domain,
     return rc;
 }
 
-static int print_table(const struct bm_points *points, const struct view *view,
-                       struct bm_error *err)
+static int print_table(const struct bm_restore_points *points,
+                       const struct view *view, struct bm_error *err)
 {
     static const char *const head[] = {
         "NAME", "CREATED", "KIND", "DISKS", "PARENT", "CURRENT", "DESCRIPTION"};
@@ -177,7 +178,8 @@ static int print_table(const struct bm_points *points, const struct view *view,
     return 0;
 }
 
-static int print_list(const struct cli *cli, const struct bm_points *points,
+static int print_list(const struct cli *cli,
+                      const struct bm_restore_points *points,
                       const struct view *view, struct bm_error *err)
 {
     json_object *array;
@@ -213,7 +215,7 @@ static void line(const char *name, const char *value)
         cli_print("%-12s %s\n", name, value);
 }
 
-static void print_point(const struct bm_point *point)
+static void print_point(const struct bm_restore_point *point)
 {
     char created[40];
 
@@ -226,7 +228,7 @@ static void print_point(const struct bm_point *point)
     line("description", point->description);
     line("memory", point->memory);
     for (size_t i = 0; i < point->n_disks; i++) {
-        const struct bm_point_disk *disk = &point->disks[i];
+        const struct bm_restore_point_disk *disk = &point->disks[i];
 
         if (disk->external && disk->image.n)
             cli_print("%-12s %s, under %s\n", disk->target,
@@ -256,7 +258,8 @@ static void print_view(const struct view *it)
     }
 }
 
-static void show_point(const struct cli *cli, const struct bm_point *point)
+static void show_point(const struct cli *cli,
+                       const struct bm_restore_point *point)
 {
     if (cli->options.json)
         cli_json(point_json(point));
@@ -276,13 +279,13 @@ int cli_snapshot_show(struct cli *cli, struct bm_error *err)
 {
     CLI_PEDIGREE pedigree = {0};
     const char *name = cli->args[1];
-    const struct bm_point *point;
+    const struct bm_restore_point *point;
     struct view view = {0};
     int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
 
     if (rc)
         return rc;
-    point = bm_points_find(&pedigree.points, name);
+    point = bm_restore_points_find(&pedigree.points, name);
     if (!point)
         rc = find_view(cli, pedigree.domain, name, &view, err);
     if (!rc && view.job)

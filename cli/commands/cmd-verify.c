@@ -123,7 +123,7 @@ struct all {
     struct cli_pedigree *pedigree;
     const struct cli_options *options;
     const char *dir;
-    const struct bm_point *point;
+    const struct bm_restore_point *point;
     json_object *array;
     bool differs;
     const char *unread; /* an image that could not be; borrowed */
@@ -150,7 +150,7 @@ static void tell_unread(struct all *all, const struct bm_kin_image *image)
 /* What nobody writes to: of a running guest all but the active layers; of one
  * that is off these are at rest, but for how long? */
 static bool wanted(const struct cli_pedigree *p, int i,
-                   const struct bm_point *point, const char *disk)
+                   const struct bm_restore_point *point, const char *disk)
 {
     const struct bm_kin_image *image = &p->kin.list[i];
 
@@ -221,7 +221,7 @@ static int unread(const struct cli_pedigree *p, const char *image,
 }
 
 int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
-               const char *dir, const struct bm_point *point,
+               const char *dir, const struct bm_restore_point *point,
                struct bm_error *err)
 {
     struct all all = {.pedigree = pedigree,
@@ -249,7 +249,7 @@ int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
 
 int cli_snapshot_verify(struct cli *cli, struct bm_error *err)
 {
-    const struct bm_point *point = NULL;
+    const struct bm_restore_point *point = NULL;
     struct bm_job_store *jobs = NULL;
     struct bm_disk *disk = NULL;
     CLI_PEDIGREE pedigree = {0};

@@ -199,14 +199,14 @@ static int view_source(const struct cli_options *o, const struct bm_job *view,
 }
 
 static int point_source(const struct cli_options *o,
-                        const struct bm_point *point,
+                        const struct bm_restore_point *point,
                         const struct bm_domain *domain, char **out,
                         const char **format, struct bm_error *err)
 {
-    const struct bm_point_disk *found = NULL;
+    const struct bm_restore_point_disk *found = NULL;
 
     for (size_t k = 0; k < point->n_disks; k++) {
-        const struct bm_point_disk *disk = &point->disks[k];
+        const struct bm_restore_point_disk *disk = &point->disks[k];
 
         if (!disk->external || !disk->image.n ||
             (o->disk && strcmp(o->disk, disk->target) != 0))
@@ -249,7 +249,7 @@ int cli_snapshot_save(struct cli *cli, struct bm_error *err)
 {
     const char *format = NULL, *name = cli->args[1];
     struct bm_job_store *jobs = NULL;
-    const struct bm_point *point;
+    const struct bm_restore_point *point;
     CLI_PEDIGREE pedigree = {0};
     struct bm_job *view = NULL;
     BM_FREE char *source = NULL;

@@ -11,7 +11,7 @@
 /* Of the domain's frozen layers, or of a point's (NULL: all); dir is the state
  * directory. Prints what it finds. -EBADMSG with BM_EXIT_PROOF: one differs. */
 int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
-               const char *dir, const struct bm_point *point,
+               const char *dir, const struct bm_restore_point *point,
                struct bm_error *err);
 
 #endif

@@ -219,7 +219,7 @@ int cli_launch(struct cli *cli, struct cli_session *s,
     struct bm_move_hooks hooks;
     int rc;
 
-    bm_point("planned");
+    bm_failpoint("planned");
     rc = claim(s, err);
 
     if (rc == 0)

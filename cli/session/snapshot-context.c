@@ -15,7 +15,7 @@ int cli_pedigree_look(const struct cli *cli, struct bm_connection *conn,
 
     out->conn = conn;
     if (!rc)
-        rc = bm_points_read(out->domain, &out->points, err);
+        rc = bm_restore_points_read(out->domain, &out->points, err);
     if (!rc && which != CLI_KIN_NONE)
         rc = bm_kin_find(conn, out->domain, &out->points, which == CLI_KIN_ALL,
                          &out->kin, err);
@@ -33,15 +33,16 @@ int cli_pedigree_read(const struct cli *cli, enum cli_kin which,
 void cli_pedigree_end(struct cli_pedigree *pedigree)
 {
     bm_kin_clear(&pedigree->kin);
-    bm_points_clear(&pedigree->points);
+    bm_restore_points_clear(&pedigree->points);
     bm_domain_free(pedigree->domain);
     bm_connection_close(pedigree->own);
 }
 
 int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
-                       const struct bm_point **out, struct bm_error *err)
+                       const struct bm_restore_point **out,
+                       struct bm_error *err)
 {
-    *out = bm_points_find(&pedigree->points, name);
+    *out = bm_restore_points_find(&pedigree->points, name);
     if (*out)
         return 0;
     bm_fail(err, ENOENT, "domain %s has no snapshot %s", pedigree->domain->name,
@@ -80,9 +81,9 @@ int cli_disk(struct bm_domain *domain, const char *name, struct bm_disk **out,
                 : cli_which_disk(domain, "it has none that is written to", err);
 }
 
-const char *cli_point_kind(const struct bm_point *point)
+const char *cli_point_kind(const struct bm_restore_point *point)
 {
-    if (bm_point_internal(point))
+    if (bm_restore_point_internal(point))
         return "internal";
     return point->memory ? "disk+memory" : "disk";
 }

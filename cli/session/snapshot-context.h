@@ -13,7 +13,7 @@ struct cli_pedigree {
     struct bm_connection *conn; /* borrowed */
     struct bm_connection *own;  /* the same, if it is its own */
     struct bm_domain *domain;
-    struct bm_points points;
+    struct bm_restore_points points;
     struct bm_kin kin;
 };
 
@@ -32,7 +32,8 @@ void cli_pedigree_end(struct cli_pedigree *pedigree);
 
 /* -ENOENT with BM_EXIT_REFUSED: there is none of that name. Borrowed. */
 int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
-                       const struct bm_point **out, struct bm_error *err);
+                       const struct bm_restore_point **out,
+                       struct bm_error *err);
 /* The disk of that name, or the only one that is written to; borrowed. */
 int cli_disk(struct bm_domain *domain, const char *name, struct bm_disk **out,
              struct bm_error *err);
@@ -40,6 +41,6 @@ int cli_disk(struct bm_domain *domain, const char *name, struct bm_disk **out,
 int cli_which_disk(const struct bm_domain *domain, const char *why,
                    struct bm_error *err);
 /* "disk", "disk+memory", "internal", ... */
-const char *cli_point_kind(const struct bm_point *point);
+const char *cli_point_kind(const struct bm_restore_point *point);
 
 #endif

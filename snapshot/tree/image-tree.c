@@ -73,7 +73,7 @@ int bm_kin_chain(const struct bm_kin *kin, int i, struct bm_chain *out)
 }
 
 bool bm_kin_is_point(const struct bm_kin *kin, int i,
-                     const struct bm_point *point)
+                     const struct bm_restore_point *point)
 {
     for (size_t d = 0; d < point->n_disks; d++)
         if (point->disks[d].external && point->disks[d].image.n &&
@@ -194,12 +194,12 @@ static int add_overlay(struct bm_kin *kin, const char *path, int d)
 }
 
 static int add_point(struct bm_kin *kin, const struct bm_domain *domain,
-                     const struct bm_point *point)
+                     const struct bm_restore_point *point)
 {
     int rc = 0;
 
     for (size_t k = 0; !rc && k < point->n_disks; k++) {
-        const struct bm_point_disk *disk = &point->disks[k];
+        const struct bm_restore_point_disk *disk = &point->disks[k];
         int d = disk_number(domain, disk->target), i;
 
         if (!disk->external || !disk->image.n)
@@ -215,8 +215,8 @@ static int add_point(struct bm_kin *kin, const struct bm_domain *domain,
 }
 
 int bm_kin_find(struct bm_connection *conn, struct bm_domain *domain,
-                const struct bm_points *points, bool others, struct bm_kin *out,
-                struct bm_error *err)
+                const struct bm_restore_points *points, bool others,
+                struct bm_kin *out, struct bm_error *err)
 {
     int rc = 0;
 

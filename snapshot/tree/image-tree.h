@@ -36,8 +36,8 @@ struct bm_kin {
 /* others: look for those who are not of this domain, too: every domain, and
  * every image in the folders of ours. Clear with bm_kin_clear. */
 int bm_kin_find(struct bm_connection *conn, struct bm_domain *domain,
-                const struct bm_points *points, bool others, struct bm_kin *out,
-                struct bm_error *err);
+                const struct bm_restore_points *points, bool others,
+                struct bm_kin *out, struct bm_error *err);
 void bm_kin_clear(struct bm_kin *kin);
 #define BM_KIN __attribute__((cleanup(bm_kin_clear))) struct bm_kin
 
@@ -53,6 +53,6 @@ size_t bm_kin_depth(const struct bm_kin *kin, int i);
 int bm_kin_chain(const struct bm_kin *kin, int i, struct bm_chain *out);
 /* Whether that point's state of a disk is this image. */
 bool bm_kin_is_point(const struct bm_kin *kin, int i,
-                     const struct bm_point *point);
+                     const struct bm_restore_point *point);
 
 #endif

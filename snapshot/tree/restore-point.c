@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void point_clear(struct bm_point *point)
+static void point_clear(struct bm_restore_point *point)
 {
     for (size_t i = 0; i < point->n_disks; i++) {
         free(point->disks[i].target);
@@ -26,7 +26,7 @@ static void point_clear(struct bm_point *point)
     memset(point, 0, sizeof *point);
 }
 
-void bm_points_clear(struct bm_points *points)
+void bm_restore_points_clear(struct bm_restore_points *points)
 {
     for (size_t i = 0; i < points->n; i++)
         point_clear(&points->list[i]);
@@ -47,7 +47,7 @@ static xmlNodePtr domain_disk(xmlNodePtr domain, const char *target)
 }
 
 static int read_disk(xmlNodePtr node, xmlNodePtr domain,
-                     struct bm_point_disk *out)
+                     struct bm_restore_point_disk *out)
 {
     xmlNodePtr source = bm_xml_child(node, "source"), disk;
 
@@ -65,14 +65,14 @@ static int read_disk(xmlNodePtr node, xmlNodePtr domain,
     return disk ? bm_chain_from_xml(disk, &out->image) : 0;
 }
 
-static int read_disks(xmlNodePtr root, struct bm_point *out)
+static int read_disks(xmlNodePtr root, struct bm_restore_point *out)
 {
     xmlNodePtr domain = bm_xml_child(root, "domain");
     xmlNodePtr node = bm_xml_child(bm_xml_child(root, "disks"), "disk");
     int rc = 0;
 
     for (; node && !rc; node = bm_xml_next(node, "disk")) {
-        struct bm_point_disk *disks =
+        struct bm_restore_point_disk *disks =
             realloc(out->disks, (out->n_disks + 1) * sizeof *disks);
 
         if (!disks)
@@ -84,7 +84,7 @@ static int read_disks(xmlNodePtr root, struct bm_point *out)
     return rc;
 }
 
-int bm_point_from_xml(const char *xml, struct bm_point *out)
+int bm_restore_point_from_xml(const char *xml, struct bm_restore_point *out)
 {
     BM_XMLDOC xmlDocPtr doc = bm_xml_parse(xml);
     xmlNodePtr root = doc ? xmlDocGetRootElement(doc) : NULL, memory;
@@ -113,8 +113,8 @@ int bm_point_from_xml(const char *xml, struct bm_point *out)
     return rc;
 }
 
-int bm_points_read(struct bm_domain *domain, struct bm_points *out,
-                   struct bm_error *err)
+int bm_restore_points_read(struct bm_domain *domain,
+                           struct bm_restore_points *out, struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
     int rc = bm_snapshots_read(domain, &snapshots, err);
@@ -126,9 +126,9 @@ int bm_points_read(struct bm_domain *domain, struct bm_points *out,
     if (!out->list)
         rc = bm_fail_errno(err, ENOMEM, "cannot read snapshots");
     for (size_t i = 0; !rc && i < snapshots.n; i++) {
-        struct bm_point *point = &out->list[i];
+        struct bm_restore_point *point = &out->list[i];
 
-        rc = bm_point_from_xml(snapshots.list[i].xml, point);
+        rc = bm_restore_point_from_xml(snapshots.list[i].xml, point);
         if (rc)
             bm_fail_errno(err, -rc, "cannot read snapshot %s of %s",
                           snapshots.list[i].name, domain->name);
@@ -138,14 +138,14 @@ int bm_points_read(struct bm_domain *domain, struct bm_points *out,
     }
     bm_snapshots_clear(&snapshots);
     if (rc)
-        bm_points_clear(out);
+        bm_restore_points_clear(out);
     return rc;
 }
 
 /* --- looking --- */
 
-const struct bm_point *bm_points_find(const struct bm_points *points,
-                                      const char *name)
+const struct bm_restore_point *
+bm_restore_points_find(const struct bm_restore_points *points, const char *name)
 {
     for (size_t i = 0; i < points->n; i++)
         if (!strcmp(points->list[i].name, name))
@@ -153,8 +153,8 @@ const struct bm_point *bm_points_find(const struct bm_points *points,
     return NULL;
 }
 
-const struct bm_point_disk *bm_point_disk(const struct bm_point *point,
-                                          const char *target)
+const struct bm_restore_point_disk *
+bm_restore_point_disk(const struct bm_restore_point *point, const char *target)
 {
     for (size_t i = 0; i < point->n_disks; i++)
         if (point->disks[i].external && !strcmp(point->disks[i].target, target))
@@ -162,7 +162,7 @@ const struct bm_point_disk *bm_point_disk(const struct bm_point *point,
     return NULL;
 }
 
-bool bm_point_internal(const struct bm_point *point)
+bool bm_restore_point_internal(const struct bm_restore_point *point)
 {
     for (size_t i = 0; i < point->n_disks; i++)
         if (point->disks[i].internal)
@@ -170,15 +170,16 @@ bool bm_point_internal(const struct bm_point *point)
     return point->memory_internal;
 }
 
-bool bm_points_descends(const struct bm_points *points, const char *name,
-                        const char *ancestor)
+bool bm_restore_points_descends(const struct bm_restore_points *points,
+                                const char *name, const char *ancestor)
 {
-    const struct bm_point *point = bm_points_find(points, name);
+    const struct bm_restore_point *point = bm_restore_points_find(points, name);
 
     for (size_t i = 0; point && i <= points->n; i++) {
         if (!strcmp(point->name, ancestor))
             return true;
-        point = point->parent ? bm_points_find(points, point->parent) : NULL;
+        point = point->parent ? bm_restore_points_find(points, point->parent)
+                              : NULL;
     }
     return false;
 }

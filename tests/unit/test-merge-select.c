@@ -16,9 +16,9 @@
 /* 0 is the base, and the last one is what the disk stands on. */
 static struct bm_kin_image images[MAX];
 static struct bm_kin kin = {.list = images};
-static struct bm_point points_list[MAX];
-static struct bm_point_disk point_disks[MAX];
-static struct bm_points points = {points_list, 0};
+static struct bm_restore_point points_list[MAX];
+static struct bm_restore_point_disk point_disks[MAX];
+static struct bm_restore_points points = {points_list, 0};
 static struct bm_disk disk;
 static struct bm_domain domain = {.disks = &disk, .n_disks = 1};
 static bool points_go[MAX], may_go[MAX], dropped[MAX];
@@ -50,8 +50,8 @@ static void draw(size_t n, const int *below)
 /* A restore point whose state is that image; older than those after it. */
 static void add_point(const char *name, size_t image)
 {
-    struct bm_point *point = &points_list[points.n];
-    struct bm_point_disk *d = &point_disks[points.n++];
+    struct bm_restore_point *point = &points_list[points.n];
+    struct bm_restore_point_disk *d = &point_disks[points.n++];
 
     memset(d, 0, sizeof *d);
     d->external = true;

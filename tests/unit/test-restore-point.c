@@ -27,19 +27,19 @@ static const char s2[] =
     "<source file='/a/b.raw'/><target dev='vdb' bus='virtio'/></disk>"
     "</devices></domain></domainsnapshot>";
 
-static struct bm_point point;
+static struct bm_restore_point point;
 
 static void read_s2(void)
 {
-    cr_assert_eq(bm_point_from_xml(s2, &point), 0);
+    cr_assert_eq(bm_restore_point_from_xml(s2, &point), 0);
 }
 
 static void forget_s2(void)
 {
-    struct bm_points points = {calloc(1, sizeof point), 1};
+    struct bm_restore_points points = {calloc(1, sizeof point), 1};
 
     points.list[0] = point;
-    bm_points_clear(&points);
+    bm_restore_points_clear(&points);
 }
 
 TestSuite(restore_point, .init = read_s2, .fini = forget_s2);
@@ -51,12 +51,13 @@ Test(restore_point, has_what_libvirt_says_of_it)
     cr_assert_str_eq(point.description, "<two>");
     cr_assert_str_eq(point.memory, "/a/mem");
     cr_assert_eq(point.created_s, 1700000000);
-    cr_assert_not(bm_point_internal(&point));
+    cr_assert_not(bm_restore_point_internal(&point));
 }
 
 Test(restore_point, its_state_is_the_image_that_the_disk_stood_on)
 {
-    const struct bm_point_disk *disk = bm_point_disk(&point, "vda");
+    const struct bm_restore_point_disk *disk =
+        bm_restore_point_disk(&point, "vda");
 
     cr_assert_not_null(disk);
     cr_assert_str_eq(disk->image.layers[0].path, "/a/s1.qcow2");
@@ -65,15 +66,16 @@ Test(restore_point, its_state_is_the_image_that_the_disk_stood_on)
 
 Test(restore_point, a_disk_that_is_not_in_it_is_none_of_it)
 {
-    cr_assert_null(bm_point_disk(&point, "vdb"));
+    cr_assert_null(bm_restore_point_disk(&point, "vdb"));
 }
 
 Test(restore_point, text_that_is_no_snapshot_is_an_error)
 {
-    struct bm_point none;
+    struct bm_restore_point none;
 
-    cr_assert_eq(bm_point_from_xml("<domainsnapshot/>", &none), -EBADMSG);
-    cr_assert_eq(bm_point_from_xml("no", &none), -EBADMSG);
+    cr_assert_eq(bm_restore_point_from_xml("<domainsnapshot/>", &none),
+                 -EBADMSG);
+    cr_assert_eq(bm_restore_point_from_xml("no", &none), -EBADMSG);
 }
 
 Test(restore_point, its_overlays_can_be_hidden_and_nothing_else)
