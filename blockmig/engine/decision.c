@@ -17,15 +17,15 @@
 
 /* A running guest that stands on its old images altogether can go back. What
  * a shut-off one needs, the way back finds out itself. */
-static bool nothing_switched(struct bm_mover *m)
+static bool nothing_switched(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
-    if (bm_mover_refresh(m, &ignored))
+    if (bm_run_refresh(m, &ignored))
         return false;
     for (size_t i = 0; m->domain && m->domain->active && i < m->job->n_disks;
          i++)
-        if (bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+        if (bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i],
                          &ignored) != BM_AT_SOURCE)
             return false;
     return true;
@@ -33,7 +33,7 @@ static bool nothing_switched(struct bm_mover *m)
 
 /* What QEMU had not written yet when it let go of the old images is missing
  * there if nothing could be written: the new ones are right then. For good. */
-static bool old_side_fails(struct bm_mover *m, struct bm_error *err)
+static bool old_side_fails(struct bm_run *m, struct bm_error *err)
 {
     for (size_t i = 0; !m->job->guest.doubt && i < m->job->n_disks; i++) {
         const char *path = m->job->disks[i].source.layers[0].path;
@@ -56,13 +56,13 @@ static bool old_side_fails(struct bm_mover *m, struct bm_error *err)
 }
 
 /* A guest that is saved or migrated makes steps fail in many ways. */
-static int was_taken_away(struct bm_mover *m, int rc, struct bm_error *err)
+static int was_taken_away(struct bm_run *m, int rc, struct bm_error *err)
 {
     struct bm_error away = BM_ERROR_INIT;
 
     if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -ECANCELED ||
         rc == -ECONNRESET || rc == -BM_STUCK ||
-        bm_mover_refresh(m, &away) != -BM_STUCK)
+        bm_run_refresh(m, &away) != -BM_STUCK)
         return rc;
     *err = away;
     return -BM_STUCK;
@@ -70,7 +70,7 @@ static int was_taken_away(struct bm_mover *m, int rc, struct bm_error *err)
 
 /* A step that has failed, for the questions of the rules. */
 struct failed {
-    struct bm_mover *m;
+    struct bm_run *m;
     struct bm_error *err;
     bool waited; /* for space */
     int space;   /* of bm_room_wait, once waited */
@@ -96,7 +96,7 @@ static bool answer(void *opaque, enum bm_question question)
     case BM_IF_RETRIES_LEFT:
         return step->m->retries < RETRIES;
     case BM_IF_CANCEL_ASKED:
-        return bm_mover_asked_to_cancel(step->m);
+        return bm_run_asked_to_cancel(step->m);
     case BM_IF_NOTHING_SWITCHED:
         return nothing_switched(step->m);
     case BM_IF_OLD_SIDE_FAILS:
@@ -109,33 +109,33 @@ static bool answer(void *opaque, enum bm_question question)
     return false;
 }
 
-static int act(struct bm_mover *m, enum bm_action action, struct bm_error *err)
+static int act(struct bm_run *m, enum bm_action action, struct bm_error *err)
 {
     switch (action) {
     case BM_ACTION_GO_ON:
         return 0;
     case BM_ACTION_RETRY:
         m->retries++;
-        return bm_mover_note(m, err, "trying again: %s", err->what);
+        return bm_run_note(m, err, "trying again: %s", err->what);
     case BM_ACTION_RETRY_QUIETLY:
         m->retries++;
         return 0;
     case BM_ACTION_ROLL_BACK:
-        return bm_move_back(m, BM_STATE_ROLLING_BACK, err);
+        return bm_engine_back(m, BM_STATE_ROLLING_BACK, err);
     case BM_ACTION_UNDO:
-        return bm_move_back(m, BM_STATE_UNDOING, err);
+        return bm_engine_back(m, BM_STATE_UNDOING, err);
     case BM_ACTION_HOLD:
-        return bm_move_stop(m, BM_STATE_HELD, err);
+        return bm_engine_stop(m, BM_STATE_HELD, err);
     case BM_ACTION_RECOVER_BACK:
-        (void)bm_mover_stop_at(m, BM_STATE_ROLLING_BACK, 0);
+        (void)bm_run_stop_at(m, BM_STATE_ROLLING_BACK, 0);
         break;
     case BM_ACTION_RECOVER:
         break;
     }
-    return bm_move_stop(m, BM_STATE_NEEDS_RECOVERY, err);
+    return bm_engine_stop(m, BM_STATE_NEEDS_RECOVERY, err);
 }
 
-int bm_move_decide(struct bm_mover *m, int rc, struct bm_error *err)
+int bm_engine_decide(struct bm_run *m, int rc, struct bm_error *err)
 {
     struct failed step = {.m = m, .err = err};
     enum bm_outcome outcome;

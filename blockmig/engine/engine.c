@@ -23,15 +23,15 @@
 
 /* --- the work of a state --- */
 
-static int work(struct bm_mover *m, struct bm_error *err)
+static int work(struct bm_run *m, struct bm_error *err)
 {
     const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
 
-    if (bm_move_before_switch(m->job))
+    if (bm_job_before_switch(m->job))
         bm_heed_pause(m);
     else
         bm_heed(m);
-    if (bm_move_before_switch(m->job) && bm_mover_cancelled(m))
+    if (bm_job_before_switch(m->job) && bm_run_cancelled(m))
         return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
                              bm_job_noun(m->job), m->job->domain);
     switch (m->job->state) {
@@ -52,7 +52,7 @@ static int work(struct bm_mover *m, struct bm_error *err)
     case BM_STATE_PROVING_REST:
         return ops->prove_rest(m, err);
     case BM_STATE_SETTLED:
-        return ops->settle ? ops->settle(m, err) : bm_settle(m, err);
+        return ops->settle ? ops->settle(m, err) : bm_engine_settle(m, err);
     case BM_STATE_CONSOLIDATING:
         return ops->consolidate(m, err);
     case BM_STATE_UNDOING:
@@ -64,38 +64,38 @@ static int work(struct bm_mover *m, struct bm_error *err)
 
 /* --- the machine --- */
 
-static int step(struct bm_mover *m, struct bm_error *err)
+static int step(struct bm_run *m, struct bm_error *err)
 {
     enum bm_state state = m->job->state;
     int rc = bm_state_traits(state)->planning ? 0 : bm_answers_all(m->job, err);
 
     if (!rc && state == BM_STATE_RELEASING)
-        return bm_move_released(m, err);
+        return bm_engine_released(m, err);
     if (!rc)
         rc = bm_inner_check(m->job, err);
     if (!rc)
         rc = bm_lost_check(m, err);
     if (!rc && state == BM_STATE_ROLLING_BACK)
-        return bm_move_rolled_back(m, err);
+        return bm_engine_rolled_back(m, err);
     if (!rc)
         rc = work(m, err);
-    return rc ? rc : bm_mover_enter(m, bm_strategy_next(m->job), err);
+    return rc ? rc : bm_run_enter(m, bm_strategy_next(m->job), err);
 }
 
 /* A pivot cannot be withdrawn: whoever asked to stop is told, once. */
-static int hear_too_late(struct bm_mover *m, struct bm_error *err)
+static int hear_too_late(struct bm_run *m, struct bm_error *err)
 {
     enum bm_state state = m->job->state;
 
     if (!bm_state_traits(state)->on_new_image || m->job->cancel ||
         bm_strategy_traits(m->job->plan.strategy)->ends_with_process ||
-        !bm_mover_asked_to_cancel(m))
+        !bm_run_asked_to_cancel(m))
         return 0;
-    return bm_mover_note(m, err,
-                         "too late to cancel: the guest is on its new image");
+    return bm_run_note(m, err,
+                       "too late to cancel: the guest is on its new image");
 }
 
-int bm_move_machine(struct bm_mover *m, struct bm_error *err)
+int bm_engine_machine(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -106,13 +106,13 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err)
         if (!rc)
             rc = step(m, err);
         if (rc)
-            rc = bm_move_decide(m, rc, err);
+            rc = bm_engine_decide(m, rc, err);
     }
-    bm_mover_unlock(m);
+    bm_run_unlock(m);
     bm_pacer_free(m->pacer);
     bm_domain_free(m->domain);
     if (rc) { /* it has not ended, whatever the reason to go back was */
-        bm_move_name_the_way(m->job, err);
+        bm_engine_name_the_way(m->job, err);
         bm_status(err, BM_EXIT_HELD);
         m->job->result.exit_status = BM_EXIT_HELD;
         return rc;
@@ -123,17 +123,17 @@ int bm_move_machine(struct bm_mover *m, struct bm_error *err)
     return -err->code;
 }
 
-int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
-                struct bm_job *job, struct bm_guard *guard,
-                const struct bm_move_hooks *hooks, struct bm_error *err)
+int bm_engine_run(struct bm_connection *conn, struct bm_job_store *store,
+                  struct bm_job *job, struct bm_guard *guard,
+                  const struct bm_run_hooks *hooks, struct bm_error *err)
 {
-    struct bm_mover m = {.conn = conn,
-                         .store = store,
-                         .job = job,
-                         .guard = guard,
-                         .hooks = hooks,
-                         .phase_ms = bm_now_ms(),
-                         .abandoned = bm_calls_abandoned()};
+    struct bm_run m = {.conn = conn,
+                       .store = store,
+                       .job = job,
+                       .guard = guard,
+                       .hooks = hooks,
+                       .phase_ms = bm_now_ms(),
+                       .abandoned = bm_calls_abandoned()};
 
-    return bm_move_machine(&m, err);
+    return bm_engine_machine(&m, err);
 }

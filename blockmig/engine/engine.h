@@ -22,21 +22,21 @@ struct bm_guard;
  * Returns 0 when done; -EIO with BM_EXIT_UNREADABLE: done, but for the bad
  * sectors of a rescue; rolled back, also on request, returns the reason.
  */
-int bm_move_run(struct bm_connection *conn, struct bm_job_store *store,
-                struct bm_job *job, struct bm_guard *guard,
-                const struct bm_move_hooks *hooks, struct bm_error *err);
+int bm_engine_run(struct bm_connection *conn, struct bm_job_store *store,
+                  struct bm_job *job, struct bm_guard *guard,
+                  const struct bm_run_hooks *hooks, struct bm_error *err);
 
 /* `job resume`: looks at what is there, then goes on; or goes back; or goes
  * on without a proof that cannot be made any more (only a held job, or one
  * that could not read its old image; the source is then kept). */
 enum bm_resume { BM_RESUME_ON, BM_RESUME_BACK, BM_RESUME_ACCEPT };
-int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
-                   struct bm_job *job, struct bm_guard *guard,
-                   enum bm_resume how, const struct bm_move_hooks *hooks,
-                   struct bm_error *err);
+int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
+                     struct bm_job *job, struct bm_guard *guard,
+                     enum bm_resume how, const struct bm_run_hooks *hooks,
+                     struct bm_error *err);
 
 /* `job release`: deletes a kept source after a fresh check of its users. */
-int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
-                    struct bm_job *job, struct bm_error *err);
+int bm_engine_release(struct bm_connection *conn, struct bm_job_store *store,
+                      struct bm_job *job, struct bm_error *err);
 
 #endif

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
+static int finish(struct bm_run *m, enum bm_state state, int exit_status,
                   struct bm_error *err)
 {
     struct bm_job *job = m->job;
@@ -37,7 +37,7 @@ static int finish(struct bm_mover *m, enum bm_state state, int exit_status,
     return 0;
 }
 
-int bm_move_rolled_back(struct bm_mover *m, struct bm_error *err)
+int bm_engine_rolled_back(struct bm_run *m, struct bm_error *err)
 {
     const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
     int rc =
@@ -52,7 +52,7 @@ int bm_move_rolled_back(struct bm_mover *m, struct bm_error *err)
 }
 
 /* What could not be read is the reason for another exit status. */
-static void say_unreadable(struct bm_mover *m)
+static void say_unreadable(struct bm_run *m)
 {
     const struct bm_job *job = m->job;
     unsigned long long bytes = 0;
@@ -69,7 +69,7 @@ static void say_unreadable(struct bm_mover *m)
     bm_status(&m->reason, BM_EXIT_UNREADABLE);
 }
 
-int bm_move_released(struct bm_mover *m, struct bm_error *err)
+int bm_engine_released(struct bm_run *m, struct bm_error *err)
 {
     const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
     int rc = ops->release ? ops->release(m, err) : bm_step_release(m, err);

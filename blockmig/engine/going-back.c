@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-void bm_move_name_the_way(const struct bm_job *job, struct bm_error *err)
+void bm_engine_name_the_way(const struct bm_job *job, struct bm_error *err)
 {
     char first[sizeof err->remedy];
 
@@ -22,13 +22,13 @@ void bm_move_name_the_way(const struct bm_job *job, struct bm_error *err)
                   job->id);
 }
 
-int bm_move_stop(struct bm_mover *m, enum bm_state state, struct bm_error *err)
+int bm_engine_stop(struct bm_run *m, enum bm_state state, struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
     struct bm_job *job = m->job;
     char line[2048];
 
-    bm_move_name_the_way(job, err);
+    bm_engine_name_the_way(job, err);
     bm_status(err, BM_EXIT_HELD);
     job->from = m->stops_elsewhere ? m->stop_at : job->state;
     bm_job_set_state(job, state);
@@ -37,14 +37,14 @@ int bm_move_stop(struct bm_mover *m, enum bm_state state, struct bm_error *err)
     free(job->result.error);
     bm_error_line(err, line, sizeof line);
     job->result.error = strdup(line);
-    if (bm_mover_save(m, bm_state_name(state), &second) == 0)
+    if (bm_run_save(m, bm_state_name(state), &second) == 0)
         m->hooks->event(m->hooks->opaque, job, NULL);
     return -err->code;
 }
 
 /* In the journal too: a process that resumes must end with the same words and
  * exit status. */
-static void keep_reason(struct bm_mover *m)
+static void keep_reason(struct bm_run *m)
 {
     char line[2048];
 
@@ -54,7 +54,7 @@ static void keep_reason(struct bm_mover *m)
     m->job->result.exit_status = m->reason.status;
 }
 
-int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
+int bm_engine_back(struct bm_run *m, enum bm_state state, struct bm_error *err)
 {
     struct bm_error shut = BM_ERROR_INIT;
 
@@ -69,13 +69,13 @@ int bm_move_back(struct bm_mover *m, enum bm_state state, struct bm_error *err)
     if (bm_room_way_back(m->job, &shut)) {
         bm_cause(err, "%.500s: %.200s", shut.what, shut.cause);
         bm_remedy(err, "%s", shut.remedy);
-        return bm_move_stop(m, BM_STATE_HELD, err);
+        return bm_engine_stop(m, BM_STATE_HELD, err);
     }
-    bm_mover_blame(m, err);
+    bm_run_keep_reason(m, err);
     /* on the way back nothing waits for a person any more */
     if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
         m->reason.status = BM_EXIT_FAILED;
-    bm_mover_unlock(m);
+    bm_run_unlock(m);
     keep_reason(m);
-    return bm_mover_enter(m, state, err);
+    return bm_run_enter(m, state, err);
 }

@@ -17,19 +17,19 @@
 
 /* One of them at work. */
 struct taking {
-    struct bm_mover m;
+    struct bm_run m;
     struct bm_pause pause;
     bool paused, asked;
 };
 
-static int prepare(struct bm_mover *m, struct bm_error *err)
+static int prepare(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_enter(m, BM_STATE_ALLOCATING, err);
+    int rc = bm_run_enter(m, BM_STATE_ALLOCATING, err);
 
     if (!rc)
         rc = bm_step_allocate(m, err);
     if (!rc)
-        rc = bm_mover_enter(m, BM_STATE_FREEZING, err);
+        rc = bm_run_enter(m, BM_STATE_FREEZING, err);
     return rc ? rc : bm_create_prepare(m, err);
 }
 
@@ -95,7 +95,7 @@ static void finish(struct taking *t, struct bm_group_member *member,
         t->m.reason = *why;
     if (failed && !t->asked)
         bm_job_set_state(t->m.job, BM_STATE_ROLLING_BACK);
-    member->rc = bm_move_machine(&t->m, &member->err);
+    member->rc = bm_engine_machine(&t->m, &member->err);
 }
 
 int bm_group_run(struct bm_connection *conn, struct bm_job_store *store,
@@ -106,13 +106,13 @@ int bm_group_run(struct bm_connection *conn, struct bm_job_store *store,
     int rc = all ? 0 : bm_fail_errno(err, ENOMEM, "cannot make a group");
 
     for (size_t i = 0; all && i < n; i++)
-        all[i].m = (struct bm_mover){.conn = conn,
-                                     .store = store,
-                                     .job = members[i].job,
-                                     .guard = members[i].guard,
-                                     .hooks = members[i].hooks,
-                                     .phase_ms = bm_now_ms(),
-                                     .abandoned = bm_calls_abandoned()};
+        all[i].m = (struct bm_run){.conn = conn,
+                                   .store = store,
+                                   .job = members[i].job,
+                                   .guard = members[i].guard,
+                                   .hooks = members[i].hooks,
+                                   .phase_ms = bm_now_ms(),
+                                   .abandoned = bm_calls_abandoned()};
     for (size_t i = 0; !rc && i < n; i++)
         rc = prepare(&all[i].m, err);
     if (!rc)

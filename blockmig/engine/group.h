@@ -13,8 +13,8 @@
 struct bm_group_member {
     struct bm_job *job;     /* planned, checked, claimed; the caller's */
     struct bm_guard *guard; /* the caller's */
-    const struct bm_move_hooks *hooks;
-    int rc; /* out: how its job ended, as of bm_move_run */
+    const struct bm_run_hooks *hooks;
+    int rc; /* out: how its job ended, as of bm_engine_run */
     struct bm_error err;
 };
 

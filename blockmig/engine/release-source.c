@@ -33,12 +33,12 @@ static bool not_cancelled(void *opaque)
     return false;
 }
 
-int bm_move_release(struct bm_connection *conn, struct bm_job_store *store,
-                    struct bm_job *job, struct bm_error *err)
+int bm_engine_release(struct bm_connection *conn, struct bm_job_store *store,
+                      struct bm_job *job, struct bm_error *err)
 {
-    static const struct bm_move_hooks quiet = {
+    static const struct bm_run_hooks quiet = {
         .progress = no_progress, .event = no_event, .cancelled = not_cancelled};
-    struct bm_mover m = {
+    struct bm_run m = {
         .conn = conn, .store = store, .job = job, .hooks = &quiet};
     int rc = 0;
 

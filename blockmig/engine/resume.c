@@ -22,7 +22,7 @@
 #define GUARD_WAIT_MS 20000
 
 /* The process that went back before wrote down why. */
-static void recall_reason(struct bm_mover *m)
+static void recall_reason(struct bm_run *m)
 {
     if ((m->job->state != BM_STATE_UNDOING &&
          m->job->state != BM_STATE_ROLLING_BACK) ||
@@ -68,7 +68,7 @@ static void choose_start(struct bm_job *job, bool back)
         bm_job_set_state(job, BM_STATE_ROLLING_BACK);
         return;
     }
-    if (bm_move_before_switch(job) || job->state == BM_STATE_SWITCHING)
+    if (bm_job_before_switch(job) || job->state == BM_STATE_SWITCHING)
         bm_job_set_state(job, BM_STATE_ROLLING_BACK);
     else if (job->state == BM_STATE_PROVING_REST ||
              job->state == BM_STATE_SETTLED)
@@ -94,7 +94,7 @@ static int cannot_accept(const struct bm_job *job, struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
 }
 
-static void accept_unproven(struct bm_mover *m)
+static void accept_unproven(struct bm_run *m)
 {
     struct bm_job_request *request = bm_job_fill_request(m->job);
 
@@ -128,29 +128,29 @@ static int refused(struct bm_job *job, enum bm_state found, int rc,
     return bm_status(err, BM_EXIT_REFUSED), rc;
 }
 
-/* A pause that a dead mover and a dead guard left: in the switch its window
+/* A pause that a dead run and a dead guard left: in the switch its window
  * can still be brought to its end, elsewhere the guest just runs again. */
-static int end_old_pause(struct bm_mover *m, struct bm_error *err)
+static int end_old_pause(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
     if (!m->job->guest.window_paused || m->job->state == BM_STATE_SWITCHING)
         return 0;
-    rc = bm_mover_refresh(m, err);
+    rc = bm_run_refresh(m, err);
     return rc ? rc : bm_window_abandon(m, err);
 }
 
-int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
-                   struct bm_job *job, struct bm_guard *guard,
-                   enum bm_resume how, const struct bm_move_hooks *hooks,
-                   struct bm_error *err)
+int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
+                     struct bm_job *job, struct bm_guard *guard,
+                     enum bm_resume how, const struct bm_run_hooks *hooks,
+                     struct bm_error *err)
 {
-    struct bm_mover m = {.conn = conn,
-                         .store = store,
-                         .job = job,
-                         .guard = guard,
-                         .hooks = hooks,
-                         .phase_ms = bm_now_ms()};
+    struct bm_run m = {.conn = conn,
+                       .store = store,
+                       .job = job,
+                       .guard = guard,
+                       .hooks = hooks,
+                       .phase_ms = bm_now_ms()};
     enum bm_state found = job->state;
     int rc;
 
@@ -186,13 +186,13 @@ int bm_move_resume(struct bm_connection *conn, struct bm_job_store *store,
     if (rc)
         return rc;
     job->cancel = job->paused = false;
-    rc = bm_mover_note(&m, err, "resumed in state %s%s",
-                       bm_state_name(job->state),
-                       how == BM_RESUME_BACK     ? ", going back"
-                       : how == BM_RESUME_ACCEPT ? ", without a proof"
-                                                 : "");
+    rc =
+        bm_run_note(&m, err, "resumed in state %s%s", bm_state_name(job->state),
+                    how == BM_RESUME_BACK     ? ", going back"
+                    : how == BM_RESUME_ACCEPT ? ", without a proof"
+                                              : "");
     if (rc)
         return rc;
     bm_failpoint(bm_state_name(job->state));
-    return bm_move_machine(&m, err);
+    return bm_engine_machine(&m, err);
 }

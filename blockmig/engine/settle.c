@@ -12,7 +12,7 @@
 
 #define SETTLE_LOOK_MS 100
 
-static enum bm_wish wish(struct bm_mover *m)
+static enum bm_wish wish(struct bm_run *m)
 {
     return m->hooks->wish ? m->hooks->wish(m->hooks->opaque) : BM_WISH_NONE;
 }
@@ -27,20 +27,20 @@ static int check_targets(const struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
-static int begin_waiting(struct bm_mover *m, struct bm_error *err)
+static int begin_waiting(struct bm_run *m, struct bm_error *err)
 {
     const char *id = m->job->id;
 
     bm_pacer_rest(m->pacer);
-    return bm_mover_note(m, err,
-                         "waiting for %lld s: `blockmig job undo %s` goes "
-                         "back, `blockmig job accept %s` goes on",
-                         (long long)m->job->limits.settle_ms / 1000, id, id);
+    return bm_run_note(m, err,
+                       "waiting for %lld s: `blockmig job undo %s` goes "
+                       "back, `blockmig job accept %s` goes on",
+                       (long long)m->job->limits.settle_ms / 1000, id, id);
 }
 
 /* The old images, with what is written since, are the whole disk still: until
  * the time is over, or the user has decided. */
-int bm_settle(struct bm_mover *m, struct bm_error *err)
+int bm_engine_settle(struct bm_run *m, struct bm_error *err)
 {
     struct bm_job *job = m->job;
     int64_t left;
@@ -59,15 +59,15 @@ int bm_settle(struct bm_mover *m, struct bm_error *err)
         if (wanted == BM_WISH_UNDO) {
             bm_fail(err, EINTR, "the move of %s was undone, as was asked",
                     job->domain);
-            return bm_move_back(m, BM_STATE_UNDOING, err) ? -err->code
-                                                          : -EAGAIN;
+            return bm_engine_back(m, BM_STATE_UNDOING, err) ? -err->code
+                                                            : -EAGAIN;
         }
         left = job->settled_ms + job->limits.settle_ms - bm_wall_ms();
         /* who cancels does not want to wait: but the switch is done */
         if (rc || wanted == BM_WISH_ACCEPT || (left <= 0 && !job->paused) ||
-            bm_mover_cancelled(m))
+            bm_run_cancelled(m))
             return rc ? rc : check_targets(job, err);
-        bm_mover_progress(m, 0, 0);
+        bm_run_progress(m, 0, 0);
         bm_sleep_ms(left > 0 && left < SETTLE_LOOK_MS ? (int)left
                                                       : SETTLE_LOOK_MS);
     }

@@ -20,9 +20,9 @@
 
 /* How often an armed guard whose bound has passed looks at the domain. */
 #define LOOK_MS 20
-/* The same when there is no mover any more. */
+/* The same when there is no run any more. */
 #define AGAIN_MS 1000
-/* How long a suspend that was under way when the mover died may still land. */
+/* How long a suspend that was under way when the run died may still land. */
 #define LINGER_MS 10000
 /* How long a QEMU may hang, with the suspend or the resume in it. */
 #define HANG_MS 900000
@@ -40,7 +40,7 @@ struct watch {
     bool suspending, pivoting, acted;
     bool freezing;    /* the file systems */
     char *view;       /* the socket that it is served on, or NULL */
-    bool alone;       /* the mover is gone */
+    bool alone;       /* the run is gone */
     int64_t bound_ms; /* bm_now_ms at which we act; 0: not yet */
 };
 
@@ -122,7 +122,7 @@ static bool end_or_mark(struct watch *w)
     }
     /* Without a connection nobody can resume it either: look again. A mark
      * that cannot be left (a full store) must not keep the guest paused once
-     * there is no mover that could freeze it later. */
+     * there is no run that could freeze it later. */
     return !bm_connection_lost(w->conn) &&
            (bm_mark_leave(w->dir, w->job->id, &err) == 0 || w->alone);
 }
@@ -183,7 +183,7 @@ static bool is_over(struct watch *w)
     return rc != -ETIMEDOUT && rc != -EBUSY && rc != -ECONNRESET;
 }
 
-/* The mover is gone, and may have asked for a freeze that lands only now: when
+/* The run is gone, and may have asked for a freeze that lands only now: when
  * nothing was frozen, there is a second look. */
 static void end_freeze(struct watch *w)
 {
@@ -213,7 +213,7 @@ static void end_view(struct watch *w)
     }
 }
 
-/* The mover is gone: ends its window, or sees that there was none. */
+/* The run is gone: ends its window, or sees that there was none. */
 static void mover_died(struct watch *w)
 {
     int64_t until = bm_now_ms() + LINGER_MS;
@@ -241,7 +241,7 @@ static void answer(int pipe, enum bm_guard_word word, const char *text)
     char buf[600];
     int n = snprintf(buf, sizeof buf, "%c%s", word, text ? text : "");
 
-    /* a mover that is gone shows at the next read */
+    /* a run that is gone shows at the next read */
     if (n > 0)
         (void)send(pipe, buf, (size_t)n + 1, MSG_NOSIGNAL);
 }
@@ -291,7 +291,7 @@ static int patience(const struct watch *w)
     return left > LOOK_MS ? (int)left : LOOK_MS;
 }
 
-/* A message, or 0 when the mover is gone, or -EAGAIN at the bound. */
+/* A message, or 0 when the run is gone, or -EAGAIN at the bound. */
 static ssize_t wait_message(int pipe, const struct watch *w, char *message)
 {
     struct pollfd fd = {.fd = pipe, .events = POLLIN};

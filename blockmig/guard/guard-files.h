@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-/* Waits until no guard of a dead mover is at work on this job. */
+/* Waits until no guard of a dead run is at work on this job. */
 int bm_mark_wait(const char *dir, const char *id, int timeout_ms,
                  struct bm_error *err);
 bool bm_mark_set(const char *dir, const char *id);

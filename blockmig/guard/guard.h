@@ -11,7 +11,7 @@
  * be compared any more.
  *
  * It resumes only a pause that came after bm_guard_suspending. A kill -9 of
- * the mover in the window leaves a running guest. In the same way it thaws
+ * the run in the window leaves a running guest. In the same way it thaws
  * file systems, after bm_guard_freezing.
  */
 #ifndef BM_GUARD_GUARD_H

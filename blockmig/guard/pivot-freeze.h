@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The middle of the switch window, between the suspend and the resume: pivot
- * all disks, then freeze the new side. Used by the mover, by the guard when
- * the mover died, and by recovery; it knows only what the domain shows.
+ * all disks, then freeze the new side. Used by the run, by the guard when
+ * the run died, and by recovery; it knows only what the domain shows.
  */
 #ifndef BM_GUARD_PIVOT_FREEZE_H
 #define BM_GUARD_PIVOT_FREEZE_H

@@ -111,7 +111,7 @@ void bm_job_free(struct bm_job *job)
     free(job);
 }
 
-bool bm_move_before_switch(const struct bm_job *job)
+bool bm_job_before_switch(const struct bm_job *job)
 {
     return bm_state_traits(job->state)->before_switch;
 }

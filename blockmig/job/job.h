@@ -224,7 +224,7 @@ int bm_job_from_json(const char *text, struct bm_job **out,
                      struct bm_error *err);
 
 /* Nothing was switched yet: going back is ending our copies. */
-bool bm_move_before_switch(const struct bm_job *job);
+bool bm_job_before_switch(const struct bm_job *job);
 
 /* HELD, see the error: the switch left the two sides of different instants; or
  * there is no way back for now, and job->state is where to go on; or somebody,

@@ -81,7 +81,7 @@ static int check_noted(const struct bm_merge_reading *r,
     return rc;
 }
 
-int bm_merge_check_kept(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_check_kept(struct bm_run *m, struct bm_job_merge *merge,
                         struct bm_error *err)
 {
     const char *top = merge->layers.layers[0].path;

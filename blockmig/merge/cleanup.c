@@ -40,23 +40,23 @@ static bool is_hit(const struct bm_restore_point *point,
     return false;
 }
 
-int bm_merge_forget(struct bm_mover *m, struct bm_job_point *point,
+int bm_merge_forget(struct bm_run *m, struct bm_job_point *point,
                     struct bm_error *err)
 {
     struct bm_error why = BM_ERROR_INIT;
     int rc = bm_snapshot_forget(m->domain, point->name, err);
 
     if (!rc && point->memory && bm_file_remove(point->memory, &why) != 0)
-        rc = bm_mover_note(m, err, "%s is kept: %s", point->memory, why.cause);
+        rc = bm_run_note(m, err, "%s is kept: %s", point->memory, why.cause);
     if (rc)
         return rc;
     point->gone = true;
     bm_failpoint("copying.forgotten");
-    return bm_mover_note(m, err, "restore point %s is gone", point->name);
+    return bm_run_note(m, err, "restore point %s is gone", point->name);
 }
 
 /* Somebody has made one meanwhile, or it was planned to stay. */
-static int unplanned(struct bm_mover *m, const char *name, struct bm_error *err)
+static int unplanned(struct bm_run *m, const char *name, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot merge layers of %s", m->job->domain);
     bm_cause(err, "restore point %s needs one of them", name);
@@ -64,7 +64,7 @@ static int unplanned(struct bm_mover *m, const char *name, struct bm_error *err)
     return -ESTALE;
 }
 
-static struct bm_job_point *planned(const struct bm_mover *m, const char *name)
+static struct bm_job_point *planned(const struct bm_run *m, const char *name)
 {
     struct bm_job_snapshot *snapshot = m->job->snapshot;
 
@@ -74,7 +74,7 @@ static struct bm_job_point *planned(const struct bm_mover *m, const char *name)
     return NULL;
 }
 
-int bm_merge_forget_points(struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_forget_points(struct bm_run *m, const struct bm_job_merge *merge,
                            struct bm_error *err)
 {
     BM_RESTORE_POINTS points = {0};
@@ -93,7 +93,7 @@ int bm_merge_forget_points(struct bm_mover *m, const struct bm_job_merge *merge,
 
 /* --- names --- */
 
-static int rewrite_snapshot(struct bm_mover *m,
+static int rewrite_snapshot(struct bm_run *m,
                             const struct bm_snapshot *snapshot,
                             const struct bm_job_merge *merge,
                             struct bm_error *err)
@@ -113,8 +113,7 @@ static int rewrite_snapshot(struct bm_mover *m,
     return rc < 0 ? rc : 0;
 }
 
-static int rewrite_snapshots(struct bm_mover *m,
-                             const struct bm_job_merge *merge,
+static int rewrite_snapshots(struct bm_run *m, const struct bm_job_merge *merge,
                              struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
@@ -147,10 +146,10 @@ static int rebase_child(const struct bm_layer *child,
 }
 
 /* Of a guest that is off: what its saved XML names, and what that is on. */
-static int rewrite_saved(struct bm_mover *m, const struct bm_job_merge *merge,
+static int rewrite_saved(struct bm_run *m, const struct bm_job_merge *merge,
                          struct bm_error *err)
 {
-    struct bm_disk *disk = bm_mover_disk(m, bm_merge_disk(m->job, merge));
+    struct bm_disk *disk = bm_run_disk(m, bm_merge_disk(m->job, merge));
     struct bm_chain left = {0};
     bool named = false;
     int rc = 0;
@@ -175,12 +174,12 @@ static int rewrite_saved(struct bm_mover *m, const struct bm_job_merge *merge,
     if (!rc && named)
         rc = bm_domain_set_config(m->domain, merge->target, &left, err);
     bm_chain_clear(&left);
-    return rc || !named ? rc : bm_mover_refresh(m, err);
+    return rc || !named ? rc : bm_run_refresh(m, err);
 }
 
 /* --- manifests --- */
 
-int bm_merge_forget_kept(struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_forget_kept(struct bm_run *m, const struct bm_job_merge *merge,
                          struct bm_error *err)
 {
     const struct bm_vault vault = {bm_job_store_dir(m->store), m->job->uuid};
@@ -194,7 +193,7 @@ int bm_merge_forget_kept(struct bm_mover *m, const struct bm_job_merge *merge,
 /* The base is what the uppermost was. Of what stands on it the header has been
  * written, by QEMU or by us: before that it was as noted (bm_merge_check_kept).
  */
-static int hand_on(struct bm_mover *m, const struct bm_job_merge *merge,
+static int hand_on(struct bm_run *m, const struct bm_job_merge *merge,
                    struct bm_error *err)
 {
     const struct bm_vault vault = {bm_job_store_dir(m->store), m->job->uuid};
@@ -208,7 +207,7 @@ static int hand_on(struct bm_mover *m, const struct bm_job_merge *merge,
     return rc;
 }
 
-int bm_merge_rename(struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_rename(struct bm_run *m, const struct bm_job_merge *merge,
                     struct bm_error *err)
 {
     int rc = 0;
@@ -225,7 +224,7 @@ int bm_merge_rename(struct bm_mover *m, const struct bm_job_merge *merge,
 
 /* --- the end of a layer --- */
 
-static int delete_layer(struct bm_mover *m, const struct bm_layer *layer,
+static int delete_layer(struct bm_run *m, const struct bm_layer *layer,
                         struct bm_error *err)
 {
     int rc;
@@ -237,11 +236,11 @@ static int delete_layer(struct bm_mover *m, const struct bm_layer *layer,
         rc = bm_pacer_spares(m->pacer) ? bm_file_remove_slowly(layer->path, err)
                                        : bm_file_remove(layer->path, err);
     bm_failpoint("copying.deleted");
-    return rc ? rc : bm_mover_note(m, err, "%s deleted", layer->path);
+    return rc ? rc : bm_run_note(m, err, "%s deleted", layer->path);
 }
 
 /* One that cannot be deleted stays, and that is said: the merge is done. */
-int bm_merge_delete(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_delete(struct bm_run *m, struct bm_job_merge *merge,
                     struct bm_error *err)
 {
     struct bm_error why = BM_ERROR_INIT;
@@ -249,10 +248,10 @@ int bm_merge_delete(struct bm_mover *m, struct bm_job_merge *merge,
     int rc;
 
     if (merge->layers.n > 1 && !merge->proven)
-        return bm_mover_note(m, err,
-                             "%s and what is below it are kept, as nothing is "
-                             "proven: delete them by hand",
-                             merge->layers.layers[0].path);
+        return bm_run_note(m, err,
+                           "%s and what is below it are kept, as nothing is "
+                           "proven: delete them by hand",
+                           merge->layers.layers[0].path);
     if (merge->layers.n > 1 && (rc = bm_merge_check_base(m, merge, err)))
         return rc;
     for (size_t l = 0; l < bm_merge_goes(merge); l++) {
@@ -264,7 +263,7 @@ int bm_merge_delete(struct bm_mover *m, struct bm_job_merge *merge,
         if (!rc)
             continue;
         bm_error_line(&why, line, sizeof line);
-        rc = bm_mover_note(m, err, "%s is kept: %s", layer->path, line);
+        rc = bm_run_note(m, err, "%s is kept: %s", layer->path, line);
         if (rc)
             return rc;
     }

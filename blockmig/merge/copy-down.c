@@ -27,7 +27,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     const struct bm_merge_reading *r = opaque;
 
     return bm_merge_reading_progress(opaque, done, total) ||
-           bm_mover_cancelled(r->m);
+           bm_run_cancelled(r->m);
 }
 
 static int open_base(const struct bm_merge_reading *r, struct bm_device **out,
@@ -147,7 +147,7 @@ static int run(struct bm_merge_reading *r, struct bm_error *err)
     return rc;
 }
 
-int bm_merge_copy(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_copy(struct bm_run *m, struct bm_job_merge *merge,
                   struct bm_merge_reading **out, struct bm_error *err)
 {
     struct bm_merge_reading *r;

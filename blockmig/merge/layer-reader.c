@@ -17,7 +17,7 @@ int bm_merge_reading_no_memory(const struct bm_merge_reading *r,
                          r->merge->target);
 }
 
-char *bm_merge_reading_before(const struct bm_mover *m,
+char *bm_merge_reading_before(const struct bm_run *m,
                               const struct bm_job_merge *merge)
 {
     char *name;
@@ -29,7 +29,7 @@ char *bm_merge_reading_before(const struct bm_mover *m,
 }
 
 struct bm_merge_reading *
-bm_merge_reading_new(struct bm_mover *m, struct bm_job_merge *merge,
+bm_merge_reading_new(struct bm_run *m, struct bm_job_merge *merge,
                      int (*work)(struct bm_merge_reading *r),
                      struct bm_error *err)
 {
@@ -71,7 +71,7 @@ int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total)
         return atomic_load(&r->stop);
     bm_heed(r->m);
     bm_pacer_tick(r->m->pacer, r->m, done);
-    bm_mover_progress(r->m, done, total);
+    bm_run_progress(r->m, done, total);
     return 0;
 }
 

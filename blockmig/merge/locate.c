@@ -29,7 +29,8 @@ static enum bm_merge_at place(const struct bm_chain *chain,
                               const struct bm_job_merge *merge, bool *foreign)
 {
     const char *base = bm_merge_base(merge)->path;
-    size_t goes = merge->layers.n - 1, at = bm_merge_position(chain, base), seen = 0;
+    size_t goes = merge->layers.n - 1, at = bm_merge_position(chain, base),
+           seen = 0;
 
     for (size_t l = 0; l < goes; l++)
         seen += bm_chain_names(chain, merge->layers.layers[l].path);
@@ -47,17 +48,17 @@ static enum bm_merge_at place(const struct bm_chain *chain,
     return BM_MERGE_CHAIN;
 }
 
-int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_look(struct bm_run *m, const struct bm_job_merge *merge,
                   enum bm_merge_at *at, struct bm_error *err)
 {
     size_t i = bm_merge_disk(m->job, merge);
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     struct bm_chain chain = {0};
     bool foreign = false;
     int rc;
 
     if (!disk)
-        return bm_mover_misplaced(m, i, "gone", NULL, err);
+        return bm_run_misplaced(m, i, "gone", NULL, err);
     rc = bm_situation_chain(m->domain, disk, &chain, err);
     if (rc)
         return rc;
@@ -65,8 +66,8 @@ int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
     /* nobody but us merges them, and only when that is in the journal */
     foreign |= *at == BM_MERGE_MERGED && !merge->begun;
     if (foreign)
-        rc = bm_mover_misplaced(m, i, "on a chain that is not as planned",
-                                &chain, err);
+        rc = bm_run_misplaced(m, i, "on a chain that is not as planned", &chain,
+                              err);
     bm_chain_clear(&chain);
     return rc;
 }

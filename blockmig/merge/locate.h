@@ -16,9 +16,9 @@ enum bm_merge_at {
     BM_MERGE_BRANCH, /* in none that a disk stands on */
     BM_MERGE_MERGED, /* the disk's chain has what took them, not them */
 };
-/* After bm_mover_refresh. -ESTALE with BM_EXIT_HELD: somebody has changed the
+/* After bm_run_refresh. -ESTALE with BM_EXIT_HELD: somebody has changed the
  * chain. */
-int bm_merge_look(struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_look(struct bm_run *m, const struct bm_job_merge *merge,
                   enum bm_merge_at *at, struct bm_error *err);
 /* Where that path stands in the chain; chain->n: nowhere. */
 size_t bm_merge_position(const struct bm_chain *chain, const char *path);

@@ -22,7 +22,7 @@
 /* --- down --- */
 
 /* In the journal the disk stands on what is left. */
-static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
+static int note_merged(struct bm_run *m, struct bm_job_merge *merge,
                        struct bm_error *err)
 {
     struct bm_job_disk *disk = &m->job->disks[bm_merge_disk(m->job, merge)];
@@ -47,12 +47,12 @@ static int note_merged(struct bm_mover *m, struct bm_job_merge *merge,
     disk->source = left;
     disk->overlays.fronts = fronts;
     merge->merged = true;
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
 /* libvirt's, under a guest that runs. One that a dead process asked for may
  * still be there: it is waited for. */
-static int commit_running(struct bm_mover *m, struct bm_job_merge *merge,
+static int commit_running(struct bm_run *m, struct bm_job_merge *merge,
                           struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
@@ -66,7 +66,7 @@ static int commit_running(struct bm_mover *m, struct bm_job_merge *merge,
 
     if (!jobs)
         return bm_fail_errno(err, ENOMEM, "cannot merge");
-    if (bm_mover_disk(m, i)->mirror)
+    if (bm_run_disk(m, i)->mirror)
         return bm_commit_foreign(m, merge->target, err);
     rc = bm_blockjob_kind(m->domain, merge->target, &kind, err);
     if (!rc && kind && kind != VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT)
@@ -77,12 +77,12 @@ static int commit_running(struct bm_mover *m, struct bm_job_merge *merge,
         rc = bm_blockjob_commit(m->conn, m->domain, &request, &jobs[i], err);
     bm_failpoint("copying.merging");
     if (!rc)
-        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_COMPLETED, true, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_JOB_COMPLETED, true, err);
     return rc;
 }
 
 struct off {
-    struct bm_mover *m;
+    struct bm_run *m;
     uint64_t held;
 };
 
@@ -91,21 +91,21 @@ static int on_off_tick(void *opaque, unsigned thousandths)
     struct off *off = opaque;
 
     bm_heed(off->m);
-    bm_mover_progress(off->m, off->held / 1000 * thousandths, off->held);
-    if (bm_mover_cancelled(off->m))
+    bm_run_progress(off->m, off->held / 1000 * thousandths, off->held);
+    if (bm_run_cancelled(off->m))
         return 1;
     return off->m->job->paused ? BM_CHILD_STILL : 0;
 }
 
 /* What qemu-img opens for writing cannot be held. */
-static int commit_by_qemu(struct bm_mover *m, struct bm_job_merge *merge,
+static int commit_by_qemu(struct bm_run *m, struct bm_job_merge *merge,
                           struct bm_error *err)
 {
     const struct bm_layer *top = &merge->layers.layers[0];
     const struct bm_layer *base = bm_merge_base(merge);
     struct off off = {m, merge->held};
 
-    bm_mover_progress(m, 0, merge->held);
+    bm_run_progress(m, 0, merge->held);
     return bm_image_commit_at(top->path, top->format,
                               merge->layers.n > 2 ? base->path : NULL,
                               m->job->limits.bandwidth, on_off_tick, &off, err);
@@ -113,7 +113,7 @@ static int commit_by_qemu(struct bm_mover *m, struct bm_job_merge *merge,
 
 /* One pass; what was merged by one that was killed is merged again. The layers
  * that go are not changed. */
-static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
+static int commit_off(struct bm_run *m, struct bm_job_merge *merge,
                       struct bm_merge_reading **ahead, int *held,
                       struct bm_error *err)
 {
@@ -132,18 +132,17 @@ static int commit_off(struct bm_mover *m, struct bm_job_merge *merge,
                                bm_merge_base(merge), err);
 }
 
-static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
+static int check_stand(struct bm_run *m, const struct bm_job_merge *merge,
                        enum bm_merge_at at, struct bm_error *err)
 {
     size_t i = bm_merge_disk(m->job, merge);
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
 
     bool live = at == BM_MERGE_CHAIN && m->domain->active;
     int rc, kind = 0;
 
     if (live && !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
-        return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
-                                  err);
+        return bm_run_misplaced(m, i, "on a chain that is not ours", NULL, err);
     rc = live && merge->begun
              ? bm_blockjob_kind(m->domain, merge->target, &kind, err)
              : 0;
@@ -153,7 +152,7 @@ static int check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
     return bm_merge_held(m, merge, rc, err);
 }
 
-static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
+static int write_down(struct bm_run *m, struct bm_job_merge *merge,
                       enum bm_merge_at at, struct bm_merge_reading **ahead,
                       int *held, struct bm_error *err)
 {
@@ -171,7 +170,7 @@ static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
     if (rc)
         return rc;
     merge->begun = true;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     bm_failpoint("copying.begun");
     if (rc || !live)
         return rc ? rc : commit_off(m, merge, ahead, held, err);
@@ -180,7 +179,7 @@ static int write_down(struct bm_mover *m, struct bm_job_merge *merge,
 }
 
 /* Until the base holds all of it. held: as of bm_merge_hold. */
-static int down(struct bm_mover *m, struct bm_job_merge *merge,
+static int down(struct bm_run *m, struct bm_job_merge *merge,
                 struct bm_merge_reading **ahead, int *held,
                 struct bm_error *err)
 {
@@ -194,7 +193,7 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
     if (at != BM_MERGE_MERGED)
         rc = write_down(m, merge, at, ahead, held, err);
     if (!rc && live)
-        rc = bm_mover_refresh(m, err);
+        rc = bm_run_refresh(m, err);
     if (!rc && live)
         rc = bm_merge_look(m, merge, &at, err);
     if (!rc && live && at != BM_MERGE_MERGED) {
@@ -213,7 +212,7 @@ static int down(struct bm_mover *m, struct bm_job_merge *merge,
 
 /* By a process that is dead: a guest may have been started on the layers since,
  * and have written to them. */
-static int look_again(struct bm_mover *m, struct bm_job_merge *merge, int *held,
+static int look_again(struct bm_run *m, struct bm_job_merge *merge, int *held,
                       struct bm_error *err)
 {
     int rc = bm_merge_hold(m, merge, held, err);
@@ -227,13 +226,13 @@ static int look_again(struct bm_mover *m, struct bm_job_merge *merge, int *held,
     merge->merged = merge->proven = false;
     rc = bm_merge_prove_over(m, merge, err);
     return rc ? rc
-              : bm_mover_note(m, err,
-                              "%s was written to since it was merged: it is "
-                              "merged again",
-                              merge->layers.layers[0].path);
+              : bm_run_note(m, err,
+                            "%s was written to since it was merged: it is "
+                            "merged again",
+                            merge->layers.layers[0].path);
 }
 
-static int down_with_proof(struct bm_mover *m, struct bm_job_merge *merge,
+static int down_with_proof(struct bm_run *m, struct bm_job_merge *merge,
                            int *held, struct bm_error *err)
 {
     struct bm_merge_reading *ahead = NULL;
@@ -247,7 +246,7 @@ static int down_with_proof(struct bm_mover *m, struct bm_job_merge *merge,
     return rc ? rc : bm_merge_prove_over(m, merge, err);
 }
 
-int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_run(struct bm_run *m, struct bm_job_merge *merge,
                  struct bm_error *err)
 {
     bool several = merge->layers.n > 1;
@@ -269,12 +268,12 @@ int bm_merge_run(struct bm_mover *m, struct bm_job_merge *merge,
     if (rc)
         return rc;
     merge->done = true;
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
 /* --- a cancel --- */
 
-static int half_merged(struct bm_mover *m, const struct bm_job_merge *merge,
+static int half_merged(struct bm_run *m, const struct bm_job_merge *merge,
                        struct bm_error *err)
 {
     int rc = bm_stuck(m->job, err);
@@ -285,10 +284,10 @@ static int half_merged(struct bm_mover *m, const struct bm_job_merge *merge,
              "is",
              bm_merge_base(merge)->path, merge->layers.n - 2);
     bm_remedy(err, "`blockmig job resume %s` merges the rest", m->job->id);
-    return bm_mover_stop_at(m, BM_STATE_COPYING, rc);
+    return bm_run_stop_at(m, BM_STATE_COPYING, rc);
 }
 
-int bm_merge_stop(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_stop(struct bm_run *m, struct bm_job_merge *merge,
                   struct bm_error *err)
 {
     struct bm_blockjob job;
@@ -306,7 +305,7 @@ int bm_merge_stop(struct bm_mover *m, struct bm_job_merge *merge,
         bm_blockjob_adopt(m->conn, m->domain, merge->target, &job);
         rc = bm_blockjob_abort(&job, ABORT_MS, err);
         if (!rc)
-            rc = bm_mover_refresh(m, err);
+            rc = bm_run_refresh(m, err);
         if (!rc)
             rc = bm_merge_look(m, merge, &at, err);
         if (!rc && at == BM_MERGE_MERGED)

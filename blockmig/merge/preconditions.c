@@ -22,7 +22,7 @@
 
 /* --- others --- */
 
-static int stranger(const struct bm_mover *m, const struct bm_layer *layer,
+static int stranger(const struct bm_run *m, const struct bm_layer *layer,
                     const char *who, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot merge layers of %s", m->job->domain);
@@ -52,8 +52,7 @@ static int check_header(const struct bm_layer *above,
                                                      : moved(above, layer, err);
 }
 
-static int check_layer(const struct bm_mover *m,
-                       const struct bm_job_merge *merge,
+static int check_layer(const struct bm_run *m, const struct bm_job_merge *merge,
                        const struct bm_kin *kin, size_t l, struct bm_error *err)
 {
     const struct bm_layer *layer = &merge->layers.layers[l];
@@ -72,7 +71,7 @@ static int check_layer(const struct bm_mover *m,
     return 0;
 }
 
-int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_check_stand(struct bm_run *m, const struct bm_job_merge *merge,
                          bool live, struct bm_error *err)
 {
     BM_RESTORE_POINTS points = {0};
@@ -91,7 +90,7 @@ int bm_merge_check_stand(struct bm_mover *m, const struct bm_job_merge *merge,
     return rc;
 }
 
-static int replaced(const struct bm_mover *m, const char *path,
+static int replaced(const struct bm_run *m, const char *path,
                     struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot merge layers of %s", m->job->domain);
@@ -101,7 +100,7 @@ static int replaced(const struct bm_mover *m, const char *path,
     return -ESTALE;
 }
 
-int bm_merge_check_files(struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_check_files(struct bm_run *m, const struct bm_job_merge *merge,
                          struct bm_error *err)
 {
     enum bm_merge_at at;
@@ -114,10 +113,10 @@ int bm_merge_check_files(struct bm_mover *m, const struct bm_job_merge *merge,
         if (layer->id && id && id != layer->id)
             rc = replaced(m, layer->path, err);
     }
-    return rc || at != BM_MERGE_CHAIN ? rc : bm_mover_check_away(m, err);
+    return rc || at != BM_MERGE_CHAIN ? rc : bm_run_check_away(m, err);
 }
 
-int bm_merge_held(const struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_held(const struct bm_run *m, const struct bm_job_merge *merge,
                   int rc, struct bm_error *err)
 {
     const struct bm_error why = *err;
@@ -133,18 +132,18 @@ int bm_merge_held(const struct bm_mover *m, const struct bm_job_merge *merge,
 
 /* --- no guest --- */
 
-static int started(struct bm_mover *m, const struct bm_job_merge *merge,
+static int started(struct bm_run *m, const struct bm_job_merge *merge,
                    struct bm_error *err)
 {
-    return bm_mover_misplaced(m, bm_merge_disk(m->job, merge),
-                              "on layers that were merged", NULL, err);
+    return bm_run_misplaced(m, bm_merge_disk(m->job, merge),
+                            "on layers that were merged", NULL, err);
 }
 
-int bm_merge_check_off(struct bm_mover *m, const struct bm_job_merge *merge,
+int bm_merge_check_off(struct bm_run *m, const struct bm_job_merge *merge,
                        struct bm_error *err)
 {
     enum bm_merge_at at;
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
         rc = bm_merge_look(m, merge, &at, err);
@@ -152,13 +151,13 @@ int bm_merge_check_off(struct bm_mover *m, const struct bm_job_merge *merge,
         return rc;
     if (m->domain->active)
         return started(m, merge, err);
-    return bm_merge_held(m, merge, bm_mover_check_away(m, err), err);
+    return bm_merge_held(m, merge, bm_run_check_away(m, err), err);
 }
 
 /* First the lock, then the look: a QEMU that comes later cannot open it. One
  * that is gone was deleted by a dead process of ours. */
-int bm_merge_hold(struct bm_mover *m, const struct bm_job_merge *merge,
-                  int *held, struct bm_error *err)
+int bm_merge_hold(struct bm_run *m, const struct bm_job_merge *merge, int *held,
+                  struct bm_error *err)
 {
     enum bm_merge_at at;
     int rc = bm_merge_look(m, merge, &at, err);
@@ -211,7 +210,7 @@ int bm_merge_mark_base(struct bm_job_merge *merge, struct bm_error *err)
     return 0;
 }
 
-int bm_merge_check_base(const struct bm_mover *m,
+int bm_merge_check_base(const struct bm_run *m,
                         const struct bm_job_merge *merge, struct bm_error *err)
 {
     const char *path = bm_merge_base(merge)->path;

@@ -48,7 +48,7 @@ static int old_chain(const struct bm_job_disk *plan,
 }
 
 /* The next front, on the old chain, in the journal before it is made. */
-static int next_chain(struct bm_mover *m, size_t i,
+static int next_chain(struct bm_run *m, size_t i,
                       const struct bm_job_merge *merge, struct bm_chain *out,
                       struct bm_error *err)
 {
@@ -60,7 +60,7 @@ static int next_chain(struct bm_mover *m, size_t i,
     if (!rc && m->job->staged.fronts_sent == bm_job_front_number(plan)) {
         /* no freeze puts it there, so that bm_lost_check lets it be */
         m->job->staged.fronts_sent++;
-        rc = bm_mover_save(m, NULL, err);
+        rc = bm_run_save(m, NULL, err);
     }
     front = bm_job_front(m->job, plan, m->job->staged.fronts_sent);
     if (!rc)
@@ -69,11 +69,11 @@ static int next_chain(struct bm_mover *m, size_t i,
     return rc == -ENOMEM ? no_memory(err) : rc;
 }
 
-static int copy_back(struct bm_mover *m, size_t i, const struct bm_chain *chain,
+static int copy_back(struct bm_run *m, size_t i, const struct bm_chain *chain,
                      struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     const struct bm_copy_request request = {
         .target = disk->target, .dest = chain, .shallow = true};
     int rc = 0;
@@ -87,16 +87,16 @@ static int copy_back(struct bm_mover *m, size_t i, const struct bm_chain *chain,
     else
         rc = bm_blockjob_copy(m->conn, m->domain, &request, &jobs[i], err);
     if (!rc)
-        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_JOB_READY, false, err);
     bm_failpoint("rolling-back.ready");
     if (!rc && jobs[i].state != BM_JOB_COMPLETED)
         rc = bm_commit_pivot(m, &jobs[i], err);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_run_refresh(m, err);
 }
 
 /* Of an image between the front and them QEMU has written the header anew, and
  * has it open: the XML is right, and what it says holds. */
-static int note_header(struct bm_mover *m, size_t i,
+static int note_header(struct bm_run *m, size_t i,
                        const struct bm_job_merge *merge, struct bm_error *err)
 {
     const struct bm_chain *chain = &m->job->disks[i].source;
@@ -107,14 +107,14 @@ static int note_header(struct bm_mover *m, size_t i,
         l++;
     if (l <= (size_t)m->job->disks[i].overlays.fronts)
         return 0;
-    return bm_mover_note(m, err,
-                         "the header of %s names %s, its XML %s, which is "
-                         "right: when the guest is off, qemu-img rebase -u",
-                         chain->layers[l - 1].path, bm_merge_base(merge)->path,
-                         merge->layers.layers[0].path);
+    return bm_run_note(m, err,
+                       "the header of %s names %s, its XML %s, which is "
+                       "right: when the guest is off, qemu-img rebase -u",
+                       chain->layers[l - 1].path, bm_merge_base(merge)->path,
+                       merge->layers.layers[0].path);
 }
 
-static int note_undone(struct bm_mover *m, size_t i, struct bm_job_merge *merge,
+static int note_undone(struct bm_run *m, size_t i, struct bm_job_merge *merge,
                        struct bm_chain *chain, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
@@ -125,11 +125,11 @@ static int note_undone(struct bm_mover *m, size_t i, struct bm_job_merge *merge,
     memset(chain, 0, sizeof *chain);
     plan->overlays.fronts = 1;
     merge->merged = false;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     return rc ? rc : note_header(m, i, merge, err);
 }
 
-static int undo_running(struct bm_mover *m, struct bm_job_merge *merge,
+static int undo_running(struct bm_run *m, struct bm_job_merge *merge,
                         struct bm_error *err)
 {
     size_t i = bm_merge_disk(m->job, merge);
@@ -141,18 +141,18 @@ static int undo_running(struct bm_mover *m, struct bm_job_merge *merge,
         rc = bm_fronts_freeze(m, err);
     if (!rc)
         rc = next_chain(m, i, merge, &chain, err);
-    if (!rc && !bm_chain_equal(&bm_mover_disk(m, i)->chain, &chain))
+    if (!rc && !bm_chain_equal(&bm_run_disk(m, i)->chain, &chain))
         rc = copy_back(m, i, &chain, err);
-    disk = rc ? NULL : bm_mover_disk(m, i);
+    disk = rc ? NULL : bm_run_disk(m, i);
     if (!rc && !(disk && bm_chain_equal(&disk->chain, &chain)))
-        rc = bm_mover_misplaced(m, i, "not on its old layers", NULL, err);
+        rc = bm_run_misplaced(m, i, "not on its old layers", NULL, err);
     if (!rc)
         rc = note_undone(m, i, merge, &chain, err);
     bm_chain_clear(&chain);
     return rc;
 }
 
-int bm_merge_undo(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_undo(struct bm_run *m, struct bm_job_merge *merge,
                   struct bm_error *err)
 {
     enum bm_merge_at at;

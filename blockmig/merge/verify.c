@@ -151,7 +151,7 @@ static int prove_full(struct bm_merge_reading *r)
     return rc;
 }
 
-static int run(struct bm_mover *m, struct bm_job_merge *merge,
+static int run(struct bm_run *m, struct bm_job_merge *merge,
                int (*work)(struct bm_merge_reading *r), struct bm_error *err)
 {
     struct bm_merge_reading *r = bm_merge_reading_new(m, merge, work, err);
@@ -162,7 +162,7 @@ static int run(struct bm_mover *m, struct bm_job_merge *merge,
     return rc;
 }
 
-int bm_merge_prove_before(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_prove_before(struct bm_run *m, struct bm_job_merge *merge,
                           struct bm_error *err)
 {
     BM_FREE char *before = bm_merge_reading_before(m, merge);
@@ -179,7 +179,7 @@ int bm_merge_prove_before(struct bm_mover *m, struct bm_job_merge *merge,
 
 /* Beside a guest at work two that read and write would be too much, and of a
  * limit the merge would have one half. */
-int bm_merge_prove_ahead(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_prove_ahead(struct bm_run *m, struct bm_job_merge *merge,
                          struct bm_merge_reading **out, struct bm_error *err)
 {
     struct bm_merge_reading *r;
@@ -217,7 +217,7 @@ void bm_merge_prove_drop(struct bm_merge_reading *r)
         bm_merge_reading_free(r);
 }
 
-static int prove(struct bm_mover *m, struct bm_job_merge *merge,
+static int prove(struct bm_run *m, struct bm_job_merge *merge,
                  struct bm_merge_reading *ahead, struct bm_error *err)
 {
     int rc;
@@ -240,7 +240,7 @@ static int prove(struct bm_mover *m, struct bm_job_merge *merge,
     return run(m, merge, prove_touched, err);
 }
 
-int bm_merge_prove(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_prove(struct bm_run *m, struct bm_job_merge *merge,
                    struct bm_merge_reading *ahead, struct bm_error *err)
 {
     int rc = prove(m, merge, ahead, err);
@@ -251,10 +251,10 @@ int bm_merge_prove(struct bm_mover *m, struct bm_job_merge *merge,
         return rc;
     merge->proven = true;
     bm_failpoint("copying.proven");
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
-int bm_merge_prove_over(struct bm_mover *m, struct bm_job_merge *merge,
+int bm_merge_prove_over(struct bm_run *m, struct bm_job_merge *merge,
                         struct bm_error *err)
 {
     BM_FREE char *before = bm_merge_reading_before(m, merge);

@@ -75,12 +75,12 @@ static int make_in(const struct bm_job *job, const char *folder,
     return bm_remedy(err, "make room there, or give --overlay-dir"), -rc;
 }
 
-int bm_ballast_make(struct bm_mover *m, struct bm_error *err)
+int bm_ballast_make(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
     m->job->guest.ballast = true;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     for (size_t n = 0; !rc && n < 2 * m->job->n_disks; n++) {
         BM_FREE char *folder = folder_of(m->job, n);
 
@@ -91,7 +91,7 @@ int bm_ballast_make(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-int bm_ballast_remove(struct bm_mover *m, struct bm_error *err)
+int bm_ballast_remove(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 

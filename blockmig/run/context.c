@@ -5,13 +5,12 @@
 
 #include <errno.h>
 
-int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err)
+int bm_run_save(struct bm_run *m, const char *text, struct bm_error *err)
 {
     return bm_job_store_save(m->store, m->job, text, err);
 }
 
-int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
-                  ...)
+int bm_run_note(struct bm_run *m, struct bm_error *err, const char *fmt, ...)
 {
     char text[1024];
     va_list ap;
@@ -20,37 +19,37 @@ int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     m->hooks->event(m->hooks->opaque, m->job, text);
-    return bm_mover_save(m, text, err);
+    return bm_run_save(m, text, err);
 }
 
-bool bm_mover_asked_to_cancel(struct bm_mover *m)
+bool bm_run_asked_to_cancel(struct bm_run *m)
 {
     if (m->hooks->cancelled(m->hooks->opaque))
         m->job->cancel = true;
     return m->job->cancel;
 }
 
-bool bm_mover_cancelled(struct bm_mover *m)
+bool bm_run_cancelled(struct bm_run *m)
 {
-    return bm_mover_asked_to_cancel(m) || m->room == BM_ROOM_STOP ||
+    return bm_run_asked_to_cancel(m) || m->room == BM_ROOM_STOP ||
            (m->room == BM_ROOM_FORWARD &&
             bm_state_traits(m->job->state)->past_switch);
 }
 
-int bm_mover_stop_at(struct bm_mover *m, enum bm_state state, int rc)
+int bm_run_stop_at(struct bm_run *m, enum bm_state state, int rc)
 {
     m->stops_elsewhere = true;
     m->stop_at = state;
     return rc;
 }
 
-void bm_mover_blame(struct bm_mover *m, const struct bm_error *err)
+void bm_run_keep_reason(struct bm_run *m, const struct bm_error *err)
 {
     if (!m->reason.code && err->code)
         m->reason = *err;
 }
 
-void bm_mover_unlock(struct bm_mover *m)
+void bm_run_unlock(struct bm_run *m)
 {
     for (size_t i = 0; i < m->n_locks; i++)
         (void)close(m->locks[i]);
@@ -58,16 +57,16 @@ void bm_mover_unlock(struct bm_mover *m)
     m->n_locks = 0;
 }
 
-struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i)
+struct bm_disk *bm_run_disk(struct bm_run *m, size_t i)
 {
     return m->domain ? bm_domain_disk(m->domain, m->job->disks[i].target)
                      : NULL;
 }
 
-int bm_mover_misplaced(struct bm_mover *m, size_t i, const char *where,
-                       const struct bm_chain *found, struct bm_error *err)
+int bm_run_misplaced(struct bm_run *m, size_t i, const char *where,
+                     const struct bm_chain *found, struct bm_error *err)
 {
-    const struct bm_disk *disk = bm_mover_disk(m, i);
+    const struct bm_disk *disk = bm_run_disk(m, i);
     const struct bm_chain *chain = found ? found : disk ? &disk->chain : NULL;
     char text[400];
 

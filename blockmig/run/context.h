@@ -24,18 +24,18 @@ enum bm_room {
     BM_ROOM_FORWARD, /* too little, and there is no way back */
 };
 
-struct bm_mover {
+struct bm_run {
     struct bm_connection *conn; /* borrowed */
     struct bm_job_store *store; /* borrowed */
     struct bm_job *job;         /* borrowed */
     struct bm_guard *guard;     /* borrowed */
     struct bm_pacer *pacer;     /* owned; NULL: there is no pace */
-    const struct bm_move_hooks *hooks;
+    const struct bm_run_hooks *hooks;
     struct bm_domain *domain; /* owned; NULL: gone */
     struct bm_error reason;   /* why we go back; code 0: no reason */
     int *locks;               /* owned; what a cold move holds */
     size_t n_locks;
-    bool stops_elsewhere; /* bm_mover_stop_at: not in job->state */
+    bool stops_elsewhere; /* bm_run_stop_at: not in job->state */
     enum bm_state stop_at;
     bool ran;          /* the guest ran in the window, resumed by someone */
     int retries;       /* of steps that met a change of the world */
@@ -50,26 +50,26 @@ struct bm_mover {
 };
 
 /* Writes the journal; text NULL: no event. */
-int bm_mover_save(struct bm_mover *m, const char *text, struct bm_error *err);
+int bm_run_save(struct bm_run *m, const char *text, struct bm_error *err);
 /* An event for the store and the user. */
-int bm_mover_note(struct bm_mover *m, struct bm_error *err, const char *fmt,
-                  ...) __attribute__((format(printf, 3, 4)));
+int bm_run_note(struct bm_run *m, struct bm_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* A cancel was asked for; from then on job->cancel. */
-bool bm_mover_asked_to_cancel(struct bm_mover *m);
+bool bm_run_asked_to_cancel(struct bm_run *m);
 /* The move shall stop: for that, or since room is short. */
-bool bm_mover_cancelled(struct bm_mover *m);
+bool bm_run_cancelled(struct bm_run *m);
 /* rc. When the job stops for it (held, needs-recovery), `job resume` goes on in
  * that state, not in the one that the job is in. */
-int bm_mover_stop_at(struct bm_mover *m, enum bm_state state, int rc);
+int bm_run_stop_at(struct bm_run *m, enum bm_state state, int rc);
 /* Keeps the first reason for going back. */
-void bm_mover_blame(struct bm_mover *m, const struct bm_error *err);
+void bm_run_keep_reason(struct bm_run *m, const struct bm_error *err);
 /* Lets go of the images that a cold move holds. */
-void bm_mover_unlock(struct bm_mover *m);
+void bm_run_unlock(struct bm_run *m);
 /* -ESTALE with BM_EXIT_HELD: disk i is `where`, on the chain `found`; NULL:
  * on the one that the domain shows. */
-int bm_mover_misplaced(struct bm_mover *m, size_t i, const char *where,
-                       const struct bm_chain *found, struct bm_error *err);
+int bm_run_misplaced(struct bm_run *m, size_t i, const char *where,
+                     const struct bm_chain *found, struct bm_error *err);
 /* The live disk of job disk i, or NULL: it is not there any more. */
-struct bm_disk *bm_mover_disk(struct bm_mover *m, size_t i);
+struct bm_disk *bm_run_disk(struct bm_run *m, size_t i);
 
 #endif

@@ -12,12 +12,12 @@
 /* How long the event of our own resume may be on its way. */
 #define EVENT_MS 1000
 
-int bm_pause_resume(struct bm_mover *m, struct bm_error *err)
+int bm_pause_resume(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_domain_resume(m->domain, bm_call_ms(), err);
 
     for (int i = 0; rc && rc != -ETIMEDOUT && i < TRIES; i++) {
-        rc = bm_mover_refresh(m, err);
+        rc = bm_run_refresh(m, err);
         if (!rc && (!m->domain || !m->domain->active))
             return 0;
         if (!rc)
@@ -27,7 +27,7 @@ int bm_pause_resume(struct bm_mover *m, struct bm_error *err)
 }
 
 /* The guest's pause by libvirt's events, up to the resume that ended it. */
-static void measure(struct bm_mover *m, struct bm_pause *pause)
+static void measure(struct bm_run *m, struct bm_pause *pause)
 {
     int64_t suspended = pause->asked_ms, until = bm_now_ms() + EVENT_MS;
     double longest = 0;
@@ -53,10 +53,10 @@ static void measure(struct bm_mover *m, struct bm_pause *pause)
         m->job->result.pause_ms_longest = longest;
 }
 
-static bool is_over(struct bm_mover *m)
+static bool is_over(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    int rc = bm_mover_refresh(m, &ignored);
+    int rc = bm_run_refresh(m, &ignored);
 
     if (rc == -BM_STUCK)
         return true; /* it is off, and elsewhere */
@@ -65,8 +65,7 @@ static bool is_over(struct bm_mover *m)
     return !m->domain || !m->domain->active || !bm_domain_paused(m->domain);
 }
 
-int bm_pause_end(struct bm_mover *m, struct bm_pause *pause,
-                 struct bm_error *err)
+int bm_pause_end(struct bm_run *m, struct bm_pause *pause, struct bm_error *err)
 {
     int rc;
 
@@ -79,14 +78,14 @@ int bm_pause_end(struct bm_mover *m, struct bm_pause *pause,
     return pause->acted ? 0 : rc;
 }
 
-static int suspend(struct bm_mover *m, struct bm_error *err)
+static int suspend(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_guard_suspending(m->guard, err);
 
     return rc ? rc : bm_domain_suspend(m->domain, bm_call_ms(), err);
 }
 
-int bm_pause_adopt(struct bm_mover *m, struct bm_error *err)
+int bm_pause_adopt(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
 
@@ -95,7 +94,7 @@ int bm_pause_adopt(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : bm_guard_pivoting(m->guard, err);
 }
 
-int bm_pause_begin(struct bm_mover *m, struct bm_pause *pause,
+int bm_pause_begin(struct bm_run *m, struct bm_pause *pause,
                    struct bm_error *err)
 {
     struct bm_error ignored = BM_ERROR_INIT;
@@ -104,7 +103,7 @@ int bm_pause_begin(struct bm_mover *m, struct bm_pause *pause,
     if (rc)
         return rc;
     m->job->guest.window_paused = true;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     pause->resumes = 0;
     pause->acted = false;
     pause->seq = bm_connection_mark(m->conn);

@@ -22,7 +22,7 @@ struct bm_progress {
     bool paused; /* by the user: job pause */
 };
 
-struct bm_move_hooks {
+struct bm_run_hooks {
     void *opaque;
     void (*progress)(void *opaque, const struct bm_job *job,
                      const struct bm_progress *progress);

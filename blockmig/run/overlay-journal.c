@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
-                  struct bm_error *err)
+int bm_lost_begin(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
 {
     struct bm_job *job = m->job;
 
@@ -22,17 +21,16 @@ int bm_lost_begin(struct bm_mover *m, enum bm_freeze which,
             job->disks[i].overlays.front_seen =
                 bm_job_front_number(&job->disks[i]);
     }
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
-int bm_lost_expect(struct bm_mover *m, enum bm_freeze which,
-                   struct bm_error *err)
+int bm_lost_expect(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
 {
     if (which == BM_FREEZE_NEW)
         m->job->guest.top_asked = true;
     else
         m->job->staged.fronts_asked = m->job->staged.fronts_sent;
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
 bool bm_lost_is_seen(const struct bm_job *job, size_t i, enum bm_freeze which)
@@ -63,10 +61,10 @@ char *bm_lost_asked_for(const struct bm_job *job, size_t i,
                : bm_job_front(job, plan, job->staged.fronts_asked);
 }
 
-static void see(struct bm_mover *m, enum bm_freeze which)
+static void see(struct bm_run *m, enum bm_freeze which)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
+        struct bm_disk *disk = bm_run_disk(m, i);
         BM_FREE char *path = disk && !bm_lost_is_seen(m->job, i, which)
                                  ? bm_lost_asked_for(m->job, i, which)
                                  : NULL;
@@ -80,7 +78,7 @@ static void see(struct bm_mover *m, enum bm_freeze which)
     }
 }
 
-void bm_lost_see(struct bm_mover *m)
+void bm_lost_see(struct bm_run *m)
 {
     see(m, BM_FREEZE_OLD);
     see(m, BM_FREEZE_NEW);

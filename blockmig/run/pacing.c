@@ -45,7 +45,7 @@ struct bm_pacer {
 };
 
 /* false: nothing is known of this time. */
-static bool sample(struct bm_pacer *pacer, struct bm_mover *m,
+static bool sample(struct bm_pacer *pacer, struct bm_run *m,
                    struct bm_block_sample *out)
 {
     BM_FREE const char **targets = calloc(m->job->n_disks, sizeof *targets);
@@ -80,7 +80,7 @@ static void rest(const struct bm_pacer *pacer)
 
 /* What it did since the first look says whether it is at work at all; how long
  * its I/O takes, only what it does while we do nothing. */
-static void measure(struct bm_pacer *pacer, struct bm_mover *m)
+static void measure(struct bm_pacer *pacer, struct bm_run *m)
 {
     bool quiet = !pacer->have_last;
 
@@ -99,12 +99,12 @@ static void measure(struct bm_pacer *pacer, struct bm_mover *m)
 }
 
 /* One that is to be spared. */
-static bool has_guest(const struct bm_mover *m)
+static bool has_guest(const struct bm_run *m)
 {
     return m->job->limits.guest_latency > 0 && m->domain && m->domain->active;
 }
 
-static struct bm_pacer *pacer_new(struct bm_mover *m)
+static struct bm_pacer *pacer_new(struct bm_run *m)
 {
     struct bm_pacer *pacer = calloc(1, sizeof *pacer);
     struct bm_block_sample none;
@@ -123,7 +123,7 @@ static struct bm_pacer *pacer_new(struct bm_mover *m)
     return pacer;
 }
 
-int bm_pacer_begin(struct bm_mover *m, struct bm_error *err)
+int bm_pacer_begin(struct bm_run *m, struct bm_error *err)
 {
     if (!m->pacer)
         m->pacer = pacer_new(m);
@@ -132,7 +132,7 @@ int bm_pacer_begin(struct bm_mover *m, struct bm_error *err)
                : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
 }
 
-void bm_pacer_measure(struct bm_mover *m)
+void bm_pacer_measure(struct bm_run *m)
 {
     if (!m->pacer || m->pacer->measured)
         return;
@@ -142,7 +142,7 @@ void bm_pacer_measure(struct bm_mover *m)
         measure(m->pacer, m);
 }
 
-int bm_pacer_need(struct bm_mover *m, struct bm_error *err)
+int bm_pacer_need(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_pacer_begin(m, err);
 
@@ -168,10 +168,10 @@ bool bm_pacer_spares(const struct bm_pacer *pacer)
 /* --- what the guest flushes --- */
 
 /* Where it runs, unless that is where it ran before we came. */
-static const char *active(struct bm_mover *m, size_t i)
+static const char *active(struct bm_run *m, size_t i)
 {
     const struct bm_layer *old = bm_job_old(&m->job->disks[i], 0);
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     const struct bm_layer *top = disk ? disk->chain.layers : NULL;
 
     if (!top || !disk->chain.n || top->type != BM_SOURCE_FILE || !top->path)
@@ -180,7 +180,7 @@ static const char *active(struct bm_mover *m, size_t i)
 }
 
 /* QEMU mirrors and merges into the new image and the bridge. */
-static size_t flushed(struct bm_mover *m, char **paths)
+static size_t flushed(struct bm_run *m, char **paths)
 {
     size_t n = 0;
 
@@ -196,7 +196,7 @@ static size_t flushed(struct bm_mover *m, char **paths)
     return n;
 }
 
-void bm_pacer_follow(struct bm_pacer *pacer, struct bm_mover *m)
+void bm_pacer_follow(struct bm_pacer *pacer, struct bm_run *m)
 {
     BM_FREE char **paths = NULL;
 
@@ -299,7 +299,7 @@ void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth)
         steer(pacer);
 }
 
-void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved)
+void bm_pacer_tick(struct bm_pacer *pacer, struct bm_run *m, uint64_t moved)
 {
     int64_t ms = bm_now_ms() - pacer->tick_ms;
     struct bm_block_sample it;

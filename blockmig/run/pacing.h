@@ -4,7 +4,7 @@
  * The pace of one running move: asks libvirt what the guest's disks did, and
  * holds the copy to what the pace says.
  *
- * Threads: that of the mover.
+ * Threads: that of the run.
  */
 #ifndef BM_RUN_PACING_H
 #define BM_RUN_PACING_H
@@ -17,12 +17,12 @@ struct bm_pacer;
 
 /* m->pacer, if there is none yet: measures what the guest's I/O takes now, a
  * second at most. (So a resumed job measures what it finds.) */
-int bm_pacer_need(struct bm_mover *m, struct bm_error *err);
+int bm_pacer_need(struct bm_run *m, struct bm_error *err);
 /* The same in two steps, with work between them: a first look; the rest, a
  * second at most, unless there is no pacer or it was done. The work delays
  * nothing if the guest did nothing meanwhile, and nothing of it is measured. */
-int bm_pacer_begin(struct bm_mover *m, struct bm_error *err);
-void bm_pacer_measure(struct bm_mover *m);
+int bm_pacer_begin(struct bm_run *m, struct bm_error *err);
+void bm_pacer_measure(struct bm_run *m);
 void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
 /* Whether a guest that is, or was, at work is to be spared. NULL: nothing is
  * known of one. */
@@ -30,7 +30,7 @@ bool bm_pacer_spares(const struct bm_pacer *pacer);
 
 /* The guest may write to other images now: those of ours are written behind
  * (writeback.h), if it is to be spared. */
-void bm_pacer_follow(struct bm_pacer *pacer, struct bm_mover *m);
+void bm_pacer_follow(struct bm_pacer *pacer, struct bm_run *m);
 /* Nothing is copied for a long time: no more writing behind, until the next
  * bm_pacer_follow. Accepts NULL. */
 void bm_pacer_rest(struct bm_pacer *pacer);
@@ -45,7 +45,7 @@ void bm_pacer_take_jobs_too(struct bm_pacer *pacer);
  * *share stays. */
 void bm_pacer_share(struct bm_pacer *pacer, size_t n, uint64_t *share);
 /* Now and then in that step; moved: bytes since it began. */
-void bm_pacer_tick(struct bm_pacer *pacer, struct bm_mover *m, uint64_t moved);
+void bm_pacer_tick(struct bm_pacer *pacer, struct bm_run *m, uint64_t moved);
 /* While the user has paused the move: the copy stands still, and what the
  * guest does meanwhile is judged by nobody. */
 void bm_pacer_hold(struct bm_pacer *pacer, bool held);

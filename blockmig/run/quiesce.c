@@ -11,7 +11,7 @@
 #define TRIES 3
 
 /* Whether they are frozen is not known, and the guard stays with it. */
-static int unknown(struct bm_mover *m, struct bm_error *err)
+static int unknown(struct bm_run *m, struct bm_error *err)
 {
     char cause[sizeof err->cause];
 
@@ -25,13 +25,13 @@ static int unknown(struct bm_mover *m, struct bm_error *err)
 }
 
 /* Over a connection that was lost. A guest that is off has nothing frozen. */
-static int thaw(struct bm_mover *m, int *count, struct bm_error *err)
+static int thaw(struct bm_run *m, int *count, struct bm_error *err)
 {
     int rc = -EHOSTDOWN;
 
     *count = 0;
     for (int i = 0; rc && rc != -ETIMEDOUT && i < TRIES; i++) {
-        rc = bm_mover_refresh(m, err);
+        rc = bm_run_refresh(m, err);
         if (!rc && (!m->domain || !m->domain->active))
             return 0;
         if (!rc)
@@ -41,7 +41,7 @@ static int thaw(struct bm_mover *m, int *count, struct bm_error *err)
 }
 
 /* -ETIME: the guard has thawed. */
-static int over(struct bm_mover *m, struct bm_error *err)
+static int over(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_guard_disarm(m->guard, err);
 
@@ -50,7 +50,7 @@ static int over(struct bm_mover *m, struct bm_error *err)
 }
 
 /* The agent has said no, or nothing. */
-static int not_frozen(struct bm_mover *m, int rc, struct bm_error *err)
+static int not_frozen(struct bm_run *m, int rc, struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
     bool silent = rc == -EHOSTDOWN || rc == -ETIMEDOUT || rc == -EBUSY ||
@@ -68,7 +68,7 @@ static int not_frozen(struct bm_mover *m, int rc, struct bm_error *err)
     return -EIO;
 }
 
-int bm_quiesce_begin(struct bm_mover *m, struct bm_quiesce *quiesce,
+int bm_quiesce_begin(struct bm_run *m, struct bm_quiesce *quiesce,
                      struct bm_error *err)
 {
     int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
@@ -76,7 +76,7 @@ int bm_quiesce_begin(struct bm_mover *m, struct bm_quiesce *quiesce,
     if (rc)
         return rc;
     m->job->guest.fs_frozen = true;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     quiesce->from_ms = bm_now_ms();
     if (!rc)
         rc = bm_guard_freezing(m->guard, err);
@@ -90,7 +90,7 @@ int bm_quiesce_begin(struct bm_mover *m, struct bm_quiesce *quiesce,
     return rc ? not_frozen(m, rc, err) : 0;
 }
 
-static int thawed_before(struct bm_mover *m, bool guard, struct bm_error *err)
+static int thawed_before(struct bm_run *m, bool guard, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "the file systems of %s were thawed too early",
             m->job->domain);
@@ -102,7 +102,7 @@ static int thawed_before(struct bm_mover *m, bool guard, struct bm_error *err)
     return -ESTALE;
 }
 
-int bm_quiesce_end(struct bm_mover *m, const struct bm_quiesce *quiesce,
+int bm_quiesce_end(struct bm_run *m, const struct bm_quiesce *quiesce,
                    struct bm_error *err)
 {
     int count, rc = thaw(m, &count, err);
@@ -117,13 +117,13 @@ int bm_quiesce_end(struct bm_mover *m, const struct bm_quiesce *quiesce,
     if (acted || (quiesce->count && !count))
         return thawed_before(m, acted, err);
     m->job->guest.quiesced = true;
-    return bm_mover_note(m, err,
-                         "%d file system%s of the guest frozen for %lld ms",
-                         quiesce->count, quiesce->count == 1 ? "" : "s",
-                         (long long)(bm_now_ms() - quiesce->from_ms));
+    return bm_run_note(m, err,
+                       "%d file system%s of the guest frozen for %lld ms",
+                       quiesce->count, quiesce->count == 1 ? "" : "s",
+                       (long long)(bm_now_ms() - quiesce->from_ms));
 }
 
-int bm_quiesce_recover(struct bm_mover *m, struct bm_error *err)
+int bm_quiesce_recover(struct bm_run *m, struct bm_error *err)
 {
     int count, rc;
 

@@ -7,7 +7,7 @@
 
 /* --- limits --- */
 
-static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
+static void set_limits(struct bm_run *m, const struct bm_steer *asked)
 {
     struct bm_job *job = m->job;
     const struct bm_steer before = {.parts = asked->parts,
@@ -20,9 +20,9 @@ static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
     char now[200], old[200];
 
     bm_steer_job(asked, job);
-    if (bm_mover_note(m, &err, "set to %s (it was %s)",
-                      bm_steer_text(asked, now, sizeof now),
-                      bm_steer_text(&before, old, sizeof old))) {
+    if (bm_run_note(m, &err, "set to %s (it was %s)",
+                    bm_steer_text(asked, now, sizeof now),
+                    bm_steer_text(&before, old, sizeof old))) {
         /* what is not written down does not hold */
         bm_steer_job(&before, job);
         m->hooks->event(m->hooks->opaque, job, err.cause);
@@ -35,17 +35,17 @@ static void set_limits(struct bm_mover *m, const struct bm_steer *asked)
 
 /* --- the pause --- */
 
-static bool pause_wanted(struct bm_mover *m)
+static bool pause_wanted(struct bm_run *m)
 {
     return m->hooks->paused && bm_state_traits(m->job->state)->may_pause &&
-           m->hooks->paused(m->hooks->opaque) && !bm_mover_cancelled(m);
+           m->hooks->paused(m->hooks->opaque) && !bm_run_cancelled(m);
 }
 
-static void set_pause(struct bm_mover *m, bool paused)
+static void set_pause(struct bm_run *m, bool paused)
 {
     m->job->paused = paused;
     /* it is a comfort for who looks at the journal: no reason to fail */
-    (void)bm_mover_note(m, NULL, paused ? "paused" : "goes on");
+    (void)bm_run_note(m, NULL, paused ? "paused" : "goes on");
     if (m->pacer)
         bm_pacer_hold(m->pacer, paused);
     if (paused)
@@ -54,14 +54,14 @@ static void set_pause(struct bm_mover *m, bool paused)
         m->phase_ms += bm_now_ms() - m->paused_ms;
 }
 
-void bm_heed_pause_over(struct bm_mover *m)
+void bm_heed_pause_over(struct bm_run *m)
 {
     m->job->paused = false;
     if (m->pacer)
         bm_pacer_hold(m->pacer, false);
 }
 
-void bm_heed(struct bm_mover *m)
+void bm_heed(struct bm_run *m)
 {
     struct bm_steer asked;
     bool paused;

@@ -16,8 +16,7 @@
 #define RECONNECT_MS 60000
 #define PAUSE_LOOK_MS 100
 
-int bm_mover_enter(struct bm_mover *m, enum bm_state state,
-                   struct bm_error *err)
+int bm_run_enter(struct bm_run *m, enum bm_state state, struct bm_error *err)
 {
     enum bm_state before = m->job->state;
     int rc;
@@ -26,7 +25,7 @@ int bm_mover_enter(struct bm_mover *m, enum bm_state state,
     if (!bm_state_traits(state)->may_pause)
         bm_heed_pause_over(m);
     m->phase_ms = bm_now_ms();
-    rc = bm_mover_save(m, bm_state_name(state), err);
+    rc = bm_run_save(m, bm_state_name(state), err);
     if (rc) {
         bm_job_set_state(m->job,
                          before); /* not entered until it is written down */
@@ -34,12 +33,12 @@ int bm_mover_enter(struct bm_mover *m, enum bm_state state,
     }
     m->hooks->event(m->hooks->opaque, m->job, NULL);
     m->room_ms = 0; /* a quick move has no second */
-    bm_mover_progress(m, 0, 0);
+    bm_run_progress(m, 0, 0);
     bm_failpoint(bm_state_name(state));
     return 0;
 }
 
-void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
+void bm_run_progress(struct bm_run *m, uint64_t done, uint64_t total)
 {
     int64_t elapsed = bm_now_ms() - m->phase_ms;
     struct bm_progress progress = {
@@ -61,14 +60,14 @@ void bm_mover_progress(struct bm_mover *m, uint64_t done, uint64_t total)
     m->hooks->progress(m->hooks->opaque, m->job, &progress);
 }
 
-static int domain_gone(struct bm_mover *m)
+static int domain_gone(struct bm_run *m)
 {
     bm_domain_free(m->domain);
     m->domain = NULL;
     return 0;
 }
 
-static int read_again(struct bm_mover *m, struct bm_error *err)
+static int read_again(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
@@ -79,13 +78,13 @@ static int read_again(struct bm_mover *m, struct bm_error *err)
     return rc == -ENOENT ? domain_gone(m) : rc;
 }
 
-static int read_anyhow(struct bm_mover *m, struct bm_error *err)
+static int read_anyhow(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_connection_lost(m->conn) ? -ECONNRESET : read_again(m, err);
 
     if (rc != -ECONNRESET)
         return rc;
-    rc = bm_mover_note(m, err, "connection to libvirt lost, connecting again");
+    rc = bm_run_note(m, err, "connection to libvirt lost, connecting again");
     if (!rc)
         rc = bm_connection_reopen(m->conn, RECONNECT_MS, err);
     return rc ? rc : read_again(m, err);
@@ -97,7 +96,7 @@ static bool stands_on_ours(const struct bm_job *job)
     return job->plan.strategy == BM_STRATEGY_PULL ||
            job->staged.fronts_sent > 0 ||
            (job->plan.strategy == BM_STRATEGY_BLOCKCOPY &&
-            !bm_move_before_switch(job) && job->state != BM_STATE_ROLLING_BACK);
+            !bm_job_before_switch(job) && job->state != BM_STATE_ROLLING_BACK);
 }
 
 static void tell_away(const char *where, struct bm_error *err)
@@ -108,7 +107,7 @@ static void tell_away(const char *where, struct bm_error *err)
 
 /* A guest that is off for good can be moved without it. One that will go on
  * where it was knows its disks by the names of our overlays. */
-static int check_here(const struct bm_mover *m, struct bm_error *err)
+static int check_here(const struct bm_run *m, struct bm_error *err)
 {
     const char *where = m->domain ? bm_domain_away(m->domain) : NULL;
     enum bm_state state = m->job->state;
@@ -122,7 +121,7 @@ static int check_here(const struct bm_mover *m, struct bm_error *err)
     return tell_away(where, err), rc;
 }
 
-int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
+int bm_run_refresh(struct bm_run *m, struct bm_error *err)
 {
     int rc = read_anyhow(m, err);
 
@@ -133,16 +132,16 @@ int bm_mover_refresh(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : check_here(m, err);
 }
 
-int bm_mover_refresh_domain(struct bm_mover *m, struct bm_error *err)
+int bm_run_refresh_domain(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (rc || m->domain)
         return rc;
     return bm_fail_errno(err, ENOENT, "domain %s is gone", m->job->domain);
 }
 
-int bm_mover_check_away(const struct bm_mover *m, struct bm_error *err)
+int bm_run_check_away(const struct bm_run *m, struct bm_error *err)
 {
     const char *where = m->domain ? bm_domain_away(m->domain) : NULL;
 
@@ -152,17 +151,18 @@ int bm_mover_check_away(const struct bm_mover *m, struct bm_error *err)
     return tell_away(where, err), -ESTALE;
 }
 
-int bm_mover_arrived(struct bm_mover *m, size_t *arrived, struct bm_error *err)
+int bm_run_count_arrived(struct bm_run *m, size_t *arrived,
+                         struct bm_error *err)
 {
     *arrived = 0;
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
+        int at =
+            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
 
         if (at < 0)
             return at;
         if (at != BM_AT_SOURCE && at != BM_AT_DEST)
-            return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
+            return bm_run_misplaced(m, i, bm_situation_name(at), NULL, err);
         *arrived += at == BM_AT_DEST;
     }
     return 0;
@@ -177,17 +177,17 @@ static bool names_new(const struct bm_disk *disk,
                     bm_chain_names(&disk->inactive, path));
 }
 
-int bm_mover_left(struct bm_mover *m, size_t *arrived, struct bm_error *err)
+int bm_run_count_left(struct bm_run *m, size_t *arrived, struct bm_error *err)
 {
     bool any = false;
 
     for (size_t i = 0; i < m->job->n_disks; i++)
-        any |= names_new(bm_mover_disk(m, i), &m->job->disks[i]);
+        any |= names_new(bm_run_disk(m, i), &m->job->disks[i]);
     *arrived = 0;
-    return any ? bm_mover_arrived(m, arrived, err) : 0;
+    return any ? bm_run_count_arrived(m, arrived, err) : 0;
 }
 
-int bm_mover_changed(struct bm_mover *m, int rc, struct bm_error *err)
+int bm_run_forgive_change(struct bm_run *m, int rc, struct bm_error *err)
 {
     if (rc != -ESTALE)
         return rc;
@@ -195,22 +195,22 @@ int bm_mover_changed(struct bm_mover *m, int rc, struct bm_error *err)
     return bm_status(err, BM_EXIT_FAILED), rc;
 }
 
-int bm_mover_too_late(struct bm_mover *m, struct bm_error *err)
+int bm_run_too_late(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_note(m, err,
-                           "too late to go back: a disk is on its new image "
-                           "alone already, so the move goes on");
+    int rc = bm_run_note(m, err,
+                         "too late to go back: a disk is on its new image "
+                         "alone already, so the move goes on");
 
     memset(&m->reason, 0, sizeof m->reason);
     if (!rc)
-        rc = bm_mover_enter(m, BM_STATE_CONSOLIDATING, err);
+        rc = bm_run_enter(m, BM_STATE_CONSOLIDATING, err);
     return rc ? rc : -EAGAIN;
 }
 
-void bm_heed_pause(struct bm_mover *m)
+void bm_heed_pause(struct bm_run *m)
 {
     for (bm_heed(m); m->job->paused; bm_heed(m)) {
-        bm_mover_progress(m, 0, 0);
+        bm_run_progress(m, 0, 0);
         bm_sleep_ms(PAUSE_LOOK_MS);
     }
 }

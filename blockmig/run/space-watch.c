@@ -112,7 +112,7 @@ int bm_room_way_back(const struct bm_job *job, struct bm_error *err)
 
 /* What becomes of the move. Overlays on the target, and a source that takes no
  * writes: the only way out is forward. */
-static const char *consequence(struct bm_mover *m)
+static const char *consequence(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
@@ -126,7 +126,7 @@ static const char *consequence(struct bm_mover *m)
     return "going forward, as the source takes no writes";
 }
 
-static void give_way(struct bm_mover *m, const struct bm_error *why)
+static void give_way(struct bm_run *m, const struct bm_error *why)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     const char *then;
@@ -137,11 +137,11 @@ static void give_way(struct bm_mover *m, const struct bm_error *why)
         return;
     then = consequence(m);
     m->room_why = *why;
-    (void)bm_mover_note(m, &ignored, "%s: the reserve is let go, %s",
-                        why->cause, then);
+    (void)bm_run_note(m, &ignored, "%s: the reserve is let go, %s", why->cause,
+                      then);
 }
 
-static void watch(struct bm_mover *m)
+static void watch(struct bm_run *m)
 {
     struct bm_error why = BM_ERROR_INIT;
 
@@ -183,7 +183,7 @@ static bool for_our_room(const struct bm_job *job, struct bm_domain *now,
     return pause->n > 0;
 }
 
-static bool whose_pause(struct bm_mover *m, const struct bm_io_pause *pause,
+static bool whose_pause(struct bm_run *m, const struct bm_io_pause *pause,
                         char *path, size_t size)
 {
     struct bm_error ignored = BM_ERROR_INIT;
@@ -197,21 +197,21 @@ static bool whose_pause(struct bm_mover *m, const struct bm_io_pause *pause,
     return ours;
 }
 
-static int note_pause(struct bm_mover *m, bool paused, const char *path,
+static int note_pause(struct bm_run *m, bool paused, const char *path,
                       struct bm_error *err)
 {
     if (m->job->guest.room_paused == paused)
         return 0;
     m->job->guest.room_paused = paused;
-    return paused ? bm_mover_note(m, err,
-                                  "QEMU has paused the guest: no room left "
-                                  "for %s",
-                                  path)
-                  : bm_mover_note(m, err, "the guest runs again");
+    return paused ? bm_run_note(m, err,
+                                "QEMU has paused the guest: no room left "
+                                "for %s",
+                                path)
+                  : bm_run_note(m, err, "the guest runs again");
 }
 
 /* Twice is a sign too: of a quota, say, that the file system does not tell. */
-static int make_room(struct bm_mover *m, const char *path, struct bm_error *err)
+static int make_room(struct bm_run *m, const char *path, struct bm_error *err)
 {
     uint64_t available;
     int rc = bm_needs_available(path, &available);
@@ -228,7 +228,7 @@ static int make_room(struct bm_mover *m, const char *path, struct bm_error *err)
     return available < BM_SOME_ROOM ? bm_room_held(-ENOSPC, err) : 0;
 }
 
-static int resume(struct bm_mover *m, const char *path, struct bm_error *err)
+static int resume(struct bm_run *m, const char *path, struct bm_error *err)
 {
     int rc = note_pause(m, true, path, err);
 
@@ -239,7 +239,7 @@ static int resume(struct bm_mover *m, const char *path, struct bm_error *err)
     return rc ? rc : note_pause(m, false, path, err);
 }
 
-int bm_room_let_run(struct bm_mover *m, struct bm_error *err)
+int bm_room_let_run(struct bm_run *m, struct bm_error *err)
 {
     struct bm_io_pause pause;
     char path[4096];
@@ -262,7 +262,7 @@ static int answers(const struct bm_job *job, struct bm_error *err)
                                                     : bm_answers_old(job, err);
 }
 
-void bm_room_tick(struct bm_mover *m)
+void bm_room_tick(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     int64_t now = bm_now_ms();

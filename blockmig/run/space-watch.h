@@ -7,7 +7,7 @@
  * and one that was goes on, as that frees room. A guest that QEMU paused
  * because our overlay ran out of room is resumed as soon as there is some.
  *
- * Threads: that of the mover.
+ * Threads: that of the run.
  */
 #ifndef BM_RUN_SPACE_WATCH_H
 #define BM_RUN_SPACE_WATCH_H
@@ -15,10 +15,10 @@
 #include "blockmig/run/run.h"
 
 /* Whatever waits calls it; it looks once a second, and when a state begins. */
-void bm_room_tick(struct bm_mover *m);
+void bm_room_tick(struct bm_run *m);
 /* Resumes a guest that is paused for want of room in our overlay, and no
  * other. -ENOSPC with BM_EXIT_HELD: there still is none. */
-int bm_room_let_run(struct bm_mover *m, struct bm_error *err);
+int bm_room_let_run(struct bm_run *m, struct bm_error *err);
 
 /* Whether overlays can go down into the source. Those that stand on the target
  * are there because that takes no writes, or is full: -EROFS or -ENOSPC, with

@@ -21,7 +21,7 @@
  * filter out of the graph (seen: a segfault, once in some hundred pulls). */
 #define LAST_BYTES (UINT64_C(256) << 20)
 
-static int job_failed(struct bm_mover *m, const struct bm_blockjob *job,
+static int job_failed(struct bm_run *m, const struct bm_blockjob *job,
                       struct bm_error *err)
 {
     int code = job->state == BM_JOB_LOST ? ECONNRESET : EIO;
@@ -37,7 +37,7 @@ static int job_failed(struct bm_mover *m, const struct bm_blockjob *job,
 /* libvirt's jobs know no pause: one that is on its way is held to a crawl, one
  * that is ready stays in step, and gets little to do. What cannot be asked now
  * is asked at the next look. */
-static void hold_speed(struct bm_mover *m, struct bm_blockjob *job,
+static void hold_speed(struct bm_run *m, struct bm_blockjob *job,
                        bool on_its_way)
 {
     struct bm_error ignored = BM_ERROR_INIT;
@@ -58,7 +58,7 @@ static bool reached(const struct bm_blockjob *job, enum bm_jobstate wanted)
            (wanted == BM_JOB_READY && job->state == BM_JOB_COMPLETED);
 }
 
-static bool one_ends_soon(struct bm_mover *m, const struct bm_blockjob *jobs)
+static bool one_ends_soon(struct bm_run *m, const struct bm_blockjob *jobs)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
         if (jobs[i].target[0] && jobs[i].state == BM_JOB_RUNNING &&
@@ -68,7 +68,7 @@ static bool one_ends_soon(struct bm_mover *m, const struct bm_blockjob *jobs)
 }
 
 /* One look at every job. */
-static int poll_all(struct bm_mover *m, struct bm_blockjob *jobs,
+static int poll_all(struct bm_run *m, struct bm_blockjob *jobs,
                     enum bm_jobstate wanted, bool *all, bool *any,
                     uint64_t *sum, uint64_t *end, struct bm_error *err)
 {
@@ -96,7 +96,7 @@ static int poll_all(struct bm_mover *m, struct bm_blockjob *jobs,
     return 0;
 }
 
-static int wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
+static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
                      enum bm_jobstate wanted, bool first, bool can_cancel,
                      struct bm_error *err)
 {
@@ -115,7 +115,7 @@ static int wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
                 hold_speed(m, &jobs[i], !reached(&jobs[i], wanted));
         if (rc || all || (first && any))
             return rc;
-        if (can_cancel && bm_mover_cancelled(m))
+        if (can_cancel && bm_run_cancelled(m))
             return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
                                  bm_job_noun(m->job), m->job->domain);
         if (sum != before || m->job->paused)
@@ -126,7 +126,7 @@ static int wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
             return rc;
         if (m->pacer && !one_ends_soon(m, jobs))
             bm_pacer_tick(m->pacer, m, sum);
-        bm_mover_progress(m, sum, end);
+        bm_run_progress(m, sum, end);
         if (bm_now_ms() - moved_ms > STALL_MS) {
             bm_fail(err, ETIMEDOUT, "the block jobs of %s stand still",
                     m->job->domain);
@@ -136,15 +136,15 @@ static int wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
     }
 }
 
-int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
-                       enum bm_jobstate wanted, bool can_cancel,
-                       struct bm_error *err)
+int bm_run_wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
+                     enum bm_jobstate wanted, bool can_cancel,
+                     struct bm_error *err)
 {
     return wait_jobs(m, jobs, wanted, false, can_cancel, err);
 }
 
-int bm_mover_wait_first(struct bm_mover *m, struct bm_blockjob *jobs,
-                        struct bm_error *err)
+int bm_run_wait_first(struct bm_run *m, struct bm_blockjob *jobs,
+                      struct bm_error *err)
 {
     return wait_jobs(m, jobs, BM_JOB_COMPLETED, true, true, err);
 }

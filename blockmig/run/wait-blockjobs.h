@@ -15,11 +15,11 @@
  * `wanted`. ECANCELED when a cancel came and is allowed; EIO when one failed
  * or no byte moved for five minutes; ECONNRESET: the connection is lost;
  * ETIMEDOUT: a store does not answer. */
-int bm_mover_wait_jobs(struct bm_mover *m, struct bm_blockjob *jobs,
-                       enum bm_jobstate wanted, bool can_cancel,
-                       struct bm_error *err);
+int bm_run_wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
+                     enum bm_jobstate wanted, bool can_cancel,
+                     struct bm_error *err);
 /* The same until one of them has completed; a cancel is allowed. */
-int bm_mover_wait_first(struct bm_mover *m, struct bm_blockjob *jobs,
-                        struct bm_error *err);
+int bm_run_wait_first(struct bm_run *m, struct bm_blockjob *jobs,
+                      struct bm_error *err);
 
 #endif

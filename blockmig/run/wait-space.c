@@ -10,7 +10,7 @@
 #define WAIT_MS 20000
 #define WAIT_LOOK_MS 200
 
-int bm_room_wait(struct bm_mover *m, struct bm_error *err)
+int bm_room_wait(struct bm_run *m, struct bm_error *err)
 {
     int64_t until = bm_now_ms() + WAIT_MS;
     struct bm_error why = BM_ERROR_INIT;
@@ -18,10 +18,10 @@ int bm_room_wait(struct bm_mover *m, struct bm_error *err)
     if (bm_room_check(m->job, BM_SOME_ROOM, false, &why) != -ENOSPC)
         return -ENOENT;
     *err = why;
-    (void)bm_mover_note(m, &why, "%s; waiting for some", why.cause);
+    (void)bm_run_note(m, &why, "%s; waiting for some", why.cause);
     while (bm_now_ms() < until) {
         bm_sleep_ms(WAIT_LOOK_MS);
-        bm_mover_progress(m, 0, 0);
+        bm_run_progress(m, 0, 0);
         if (bm_room_check(m->job, BM_SOME_ROOM, false, &why) != -ENOSPC)
             return 0;
     }

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *stamp_text(struct bm_mover *m)
+static char *stamp_text(struct bm_run *m)
 {
     BM_XMLDOC xmlDocPtr doc = xmlNewDoc(BAD_CAST "1.0");
     xmlNodePtr root = xmlNewDocNode(doc, NULL, BAD_CAST "job", NULL);
@@ -27,7 +27,7 @@ static char *stamp_text(struct bm_mover *m)
     return bm_xml_dump(root);
 }
 
-int bm_step_stamp(struct bm_mover *m, struct bm_error *err)
+int bm_step_stamp(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE char *text = stamp_text(m);
 
@@ -104,7 +104,7 @@ int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err)
     return 0;
 }
 
-static int make_target(struct bm_mover *m, const struct made *made,
+static int make_target(struct bm_run *m, const struct made *made,
                        struct bm_error *err)
 {
     int rc;
@@ -118,7 +118,7 @@ static int make_target(struct bm_mover *m, const struct made *made,
             return rc;
     }
     *made->sent = true;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     if (!rc)
         rc = bm_file_make(made->path, made->dev, made->ino, err);
     if (rc == -EEXIST)
@@ -126,10 +126,10 @@ static int make_target(struct bm_mover *m, const struct made *made,
     if (rc)
         return rc;
     bm_failpoint("allocating.created");
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
-static int make_targets(struct bm_mover *m, struct bm_job_disk *disk,
+static int make_targets(struct bm_run *m, struct bm_job_disk *disk,
                         struct bm_error *err)
 {
     int rc = 0;
@@ -142,9 +142,9 @@ static int make_targets(struct bm_mover *m, struct bm_job_disk *disk,
     return rc;
 }
 
-int bm_step_allocate(struct bm_mover *m, struct bm_error *err)
+int bm_step_allocate(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
         rc = bm_step_stamp(m, err);

@@ -199,7 +199,7 @@ int bm_bitmaps_add(const struct bm_chain *view, size_t n,
 
 /* --- a disk of the job --- */
 
-static int move_layer(struct bm_mover *m, size_t i, size_t layer,
+static int move_layer(struct bm_run *m, size_t i, size_t layer,
                       const struct bm_chain *view, size_t first, size_t n,
                       struct bm_error *err)
 {
@@ -211,21 +211,20 @@ static int move_layer(struct bm_mover *m, size_t i, size_t layer,
     if (!rc && carried.names)
         bm_staged_keep_time(plan, layer); /* that was us */
     if (!rc && carried.names)
-        rc = bm_mover_note(m, err, "dirty bitmaps carried over to %s: %s",
-                           image->path, carried.names);
+        rc = bm_run_note(m, err, "dirty bitmaps carried over to %s: %s",
+                         image->path, carried.names);
     if (!rc && carried.lost)
-        rc = bm_mover_note(m, err,
-                           "dirty bitmaps not carried over to %s: %s (%s)",
-                           image->path, carried.lost,
-                           strcmp(image->format, "qcow2")
-                               ? "it cannot hold any"
-                               : "not whole in each layer, and of no use");
+        rc =
+            bm_run_note(m, err, "dirty bitmaps not carried over to %s: %s (%s)",
+                        image->path, carried.lost,
+                        strcmp(image->format, "qcow2")
+                            ? "it cannot hold any"
+                            : "not whole in each layer, and of no use");
     bm_carried_clear(&carried);
     return rc;
 }
 
-int bm_bitmaps_move(struct bm_mover *m, size_t i, int skip,
-                    struct bm_error *err)
+int bm_bitmaps_move(struct bm_run *m, size_t i, int skip, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain view = bm_fronts_below(plan, skip);

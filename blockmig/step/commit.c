@@ -25,7 +25,7 @@
 
 /* --- one active commit --- */
 
-int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,
+int bm_commit_wait(struct bm_run *m, struct bm_blockjob *job, int timeout_ms,
                    struct bm_error *err)
 {
     int64_t until = bm_now_ms() + timeout_ms;
@@ -46,7 +46,7 @@ int bm_commit_wait(struct bm_mover *m, struct bm_blockjob *job, int timeout_ms,
 
 /* Under load a pivot can stay pending for ever: it ends once the guest is
  * still. */
-static int complete_paused(struct bm_mover *m, struct bm_blockjob *job,
+static int complete_paused(struct bm_run *m, struct bm_blockjob *job,
                            struct bm_error *err)
 {
     struct bm_pause pause;
@@ -64,12 +64,12 @@ static int complete_paused(struct bm_mover *m, struct bm_blockjob *job,
     return rc ? rc : end;
 }
 
-int bm_commit_pivot(struct bm_mover *m, struct bm_blockjob *job,
+int bm_commit_pivot(struct bm_run *m, struct bm_blockjob *job,
                     struct bm_error *err)
 {
     int rc = bm_blockjob_pivot(job, bm_call_ms(), err);
 
-    /* a dead mover may have asked already */
+    /* a dead run may have asked already */
     if (rc && rc != -EINVAL && rc != -EBUSY)
         return rc;
     bm_failpoint("consolidating.pivot-sent");
@@ -84,7 +84,7 @@ int bm_commit_pivot(struct bm_mover *m, struct bm_blockjob *job,
            -err->code;
 }
 
-int bm_commit_foreign(struct bm_mover *m, const char *target,
+int bm_commit_foreign(struct bm_run *m, const char *target,
                       struct bm_error *err)
 {
     bm_fail(err, EBUSY, "cannot go on with disk %s of %s", target,
@@ -94,11 +94,11 @@ int bm_commit_foreign(struct bm_mover *m, const char *target,
     return bm_status(err, BM_EXIT_HELD), -EBUSY;
 }
 
-static int start_commit(struct bm_mover *m, size_t i, size_t down,
+static int start_commit(struct bm_run *m, size_t i, size_t down,
                         struct bm_blockjob *job, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     const char *base = disk->chain.layers[down].path;
     const struct bm_commit_request request = {.target = plan->target,
                                               .base = base};
@@ -119,7 +119,7 @@ static int start_commit(struct bm_mover *m, size_t i, size_t down,
     return rc;
 }
 
-int bm_commit_running(struct bm_mover *m, size_t i, size_t down,
+int bm_commit_running(struct bm_run *m, size_t i, size_t down,
                       struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
@@ -130,17 +130,17 @@ int bm_commit_running(struct bm_mover *m, size_t i, size_t down,
     rc = start_commit(m, i, down, &jobs[i], err);
     bm_failpoint("consolidating.started");
     if (!rc)
-        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_JOB_READY, false, err);
     if (!rc && jobs[i].state != BM_JOB_COMPLETED)
         rc = bm_commit_pivot(m, &jobs[i], err);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_run_refresh(m, err);
 }
 
 /* --- forward: the overlay into the new image --- */
 
-static int misplaced(struct bm_mover *m, size_t i, int at, struct bm_error *err)
+static int misplaced(struct bm_run *m, size_t i, int at, struct bm_error *err)
 {
-    return bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
+    return bm_run_misplaced(m, i, bm_situation_name(at), NULL, err);
 }
 
 /* A slice has no path in the headers that name it: layer by layer, each into
@@ -160,7 +160,7 @@ static int commit_files(const struct bm_chain *found,
 
 /* qemu-img holds QEMU's locks while it writes, so a guest that starts
  * meanwhile fails to, and the XML is changed only after that. */
-int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
+int bm_commit_off(struct bm_run *m, size_t i, const struct bm_chain *result,
                   struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
@@ -169,7 +169,7 @@ int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
     struct bm_chain found = {0};
 
     if (!rc)
-        rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+        rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
     if (!rc)
         rc = commit_files(&found, result, err);
     if (!rc && found.n > result->n)
@@ -178,10 +178,10 @@ int bm_commit_off(struct bm_mover *m, size_t i, const struct bm_chain *result,
     bm_chain_clear(&found);
     if (!rc)
         rc = bm_domain_set_config(m->domain, plan->target, result, err);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_run_refresh(m, err);
 }
 
-static int commit_overlay(struct bm_mover *m, size_t i, struct bm_error *err)
+static int commit_overlay(struct bm_run *m, size_t i, struct bm_error *err)
 {
     int rc = bm_inner_new(m->job, i, err); /* the last moment */
 
@@ -191,10 +191,10 @@ static int commit_overlay(struct bm_mover *m, size_t i, struct bm_error *err)
                              : bm_commit_off(m, i, &m->job->disks[i].dest, err);
 }
 
-static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+static int commit_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    int at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
     int rc = 0;
 
     if (at < 0)
@@ -205,16 +205,16 @@ static int commit_disk(struct bm_mover *m, size_t i, struct bm_error *err)
         rc = commit_overlay(m, i, err);
     if (rc)
         return rc;
-    at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
     if (at != BM_AT_DEST)
         return at < 0 ? at : misplaced(m, i, at, err);
     bm_failpoint("consolidating.committed");
     return plan->fixed.overlay ? bm_file_remove(plan->fixed.overlay, err) : 0;
 }
 
-int bm_commit_overlays(struct bm_mover *m, struct bm_error *err)
+int bm_commit_overlays(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = commit_disk(m, i, err);
@@ -223,11 +223,11 @@ int bm_commit_overlays(struct bm_mover *m, struct bm_error *err)
 
 /* --- back: the overlay onto the old image --- */
 
-static int start_back(struct bm_mover *m, size_t i, struct bm_blockjob *job,
+static int start_back(struct bm_run *m, size_t i, struct bm_blockjob *job,
                       struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     struct bm_copy_request request = {.target = plan->target, .shallow = true};
     struct bm_chain chain;
     int rc;
@@ -250,14 +250,14 @@ static int start_back(struct bm_mover *m, size_t i, struct bm_blockjob *job,
     return rc;
 }
 
-static int all_back(struct bm_mover *m, struct bm_error *err)
+static int all_back(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
     int rc = jobs ? 0 : bm_fail_errno(err, ENOMEM, "cannot go back");
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
+        int at =
+            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
 
         if (at == BM_AT_OVERLAY)
             rc = start_back(m, i, &jobs[i], err);
@@ -265,25 +265,25 @@ static int all_back(struct bm_mover *m, struct bm_error *err)
             rc = at < 0 ? at : misplaced(m, i, at, err);
     }
     if (!rc)
-        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, false, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_JOB_READY, false, err);
     bm_failpoint("undoing.ready");
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (jobs[i].target[0] && jobs[i].state != BM_JOB_COMPLETED)
             rc = bm_commit_pivot(m, &jobs[i], err);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_run_refresh(m, err);
 }
 
-static int back_off(struct bm_mover *m, size_t i, struct bm_error *err)
+static int back_off(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
 
     return bm_commit_rebase(plan->fixed.overlay, &plan->source.layers[0], err);
 }
 
-static int undo_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+static int undo_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    int at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
     int rc = 0;
 
     if (at == BM_AT_OVERLAY && !m->domain->active) {
@@ -295,16 +295,16 @@ static int undo_disk(struct bm_mover *m, size_t i, struct bm_error *err)
                                : bm_commit_off(m, i, &plan->source, err);
     if (rc || at < 0)
         return rc ? rc : at;
-    at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
     if (at != BM_AT_SOURCE)
         return at < 0 ? at : misplaced(m, i, at, err);
     rc = plan->fixed.overlay ? bm_file_remove(plan->fixed.overlay, err) : 0;
     return rc || !plan->fixed.back ? rc : bm_file_remove(plan->fixed.back, err);
 }
 
-int bm_undo(struct bm_mover *m, struct bm_error *err)
+int bm_undo(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc && m->domain->active)
         rc = all_back(m, err);

@@ -23,20 +23,20 @@ static bool dangles(const struct bm_checkpoint *checkpoint,
     return false;
 }
 
-static int forget_one(struct bm_mover *m, const struct bm_checkpoint *one,
+static int forget_one(struct bm_run *m, const struct bm_checkpoint *one,
                       struct bm_error *err)
 {
     int rc = bm_checkpoint_forget(m->domain, one->name, err);
 
     bm_failpoint("releasing.forgotten");
     return rc ? rc
-              : bm_mover_note(m, err,
-                              "checkpoint %s is forgotten: the next backup of "
-                              "%s must be a full one",
-                              one->name, m->job->domain);
+              : bm_run_note(m, err,
+                            "checkpoint %s is forgotten: the next backup of "
+                            "%s must be a full one",
+                            one->name, m->job->domain);
 }
 
-int bm_step_forget(struct bm_mover *m, struct bm_error *err)
+int bm_step_forget(struct bm_run *m, struct bm_error *err)
 {
     struct bm_checkpoints all;
     int rc;

@@ -20,7 +20,7 @@
 
 /* Progress over all disks. */
 struct sum {
-    struct bm_mover *m;
+    struct bm_run *m;
     uint64_t before, total;
 };
 
@@ -29,7 +29,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     struct sum *sum = opaque;
 
     (void)total;
-    bm_mover_progress(sum->m, sum->before + done, sum->total);
+    bm_run_progress(sum->m, sum->before + done, sum->total);
     return 0;
 }
 
@@ -111,14 +111,14 @@ static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
         return rc;
     record(disk, &result);
     sum->before += result.size;
-    rc = bm_mover_save(sum->m, NULL, err);
+    rc = bm_run_save(sum->m, NULL, err);
     if (!rc && !result.equal)
         rc = mismatch(disk, &result, err);
     bm_compare_result_clear(&result);
     return rc;
 }
 
-int bm_prove_disk(struct bm_mover *m, struct bm_job_disk *disk,
+int bm_prove_disk(struct bm_run *m, struct bm_job_disk *disk,
                   struct bm_error *err)
 {
     struct sum sum = {.m = m, .total = disk->fixed.capacity};
@@ -126,7 +126,7 @@ int bm_prove_disk(struct bm_mover *m, struct bm_job_disk *disk,
     return prove_disk(&sum, disk, err);
 }
 
-int bm_step_prove(struct bm_mover *m, struct bm_error *err)
+int bm_step_prove(struct bm_run *m, struct bm_error *err)
 {
     struct sum sum = {.m = m};
     int64_t start = bm_now_ms();

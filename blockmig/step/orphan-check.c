@@ -18,7 +18,7 @@
 #define NOTE_MS 5000
 #define LOOK_MS 100
 
-int bm_lost_without(const struct bm_mover *m, const struct suspect *s,
+int bm_lost_without(const struct bm_run *m, const struct suspect *s,
                     struct bm_error *err)
 {
     const char *target = m->job->disks[s->disk].target;
@@ -42,7 +42,7 @@ int bm_lost_without(const struct bm_mover *m, const struct suspect *s,
     return rc;
 }
 
-static int unknown(const struct bm_mover *m, const struct suspect *s,
+static int unknown(const struct bm_run *m, const struct suspect *s,
                    struct bm_error *err)
 {
     char why[sizeof err->cause];
@@ -58,10 +58,10 @@ static int unknown(const struct bm_mover *m, const struct suspect *s,
 }
 
 /* As the domain was read: LOOK_NOTHING if no XML names it. */
-static int look_at_xml(struct bm_mover *m, struct suspect *s,
+static int look_at_xml(struct bm_run *m, struct suspect *s,
                        struct bm_error *err)
 {
-    struct bm_disk *disk = bm_mover_disk(m, s->disk);
+    struct bm_disk *disk = bm_run_disk(m, s->disk);
     struct bm_chain found = {0};
     const char *saved;
     int rc;
@@ -86,7 +86,7 @@ static int look_at_xml(struct bm_mover *m, struct suspect *s,
 /* Whether QEMU has it open, and libvirt will not know of it either. Whether the
  * guest writes to it nobody can tell: libvirt may have died before QEMU's
  * transaction, and what it has asked for may still come. */
-static int wait_for_note(struct bm_mover *m, struct suspect *s,
+static int wait_for_note(struct bm_run *m, struct suspect *s,
                          struct bm_error *err)
 {
     int64_t until = bm_now_ms() + NOTE_MS;
@@ -102,14 +102,14 @@ static int wait_for_note(struct bm_mover *m, struct suspect *s,
             return 0;
         }
         bm_sleep_ms(LOOK_MS);
-        rc = bm_mover_refresh(m, err);
+        rc = bm_run_refresh(m, err);
         if (!rc)
             rc = look_at_xml(m, s, err);
     }
     return rc;
 }
 
-static int written(struct bm_mover *m, const char *path, struct bm_error *err)
+static int written(struct bm_run *m, const char *path, struct bm_error *err)
 {
     int rc = bm_stuck(m->job, err);
 
@@ -121,7 +121,7 @@ static int written(struct bm_mover *m, const char *path, struct bm_error *err)
     return rc;
 }
 
-int bm_lost_unwritten(struct bm_mover *m, struct bm_error *err)
+int bm_lost_unwritten(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -140,7 +140,7 @@ int bm_lost_unwritten(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-int bm_lost_look(struct bm_mover *m, struct suspect *s, struct bm_error *err)
+int bm_lost_look(struct bm_run *m, struct suspect *s, struct bm_error *err)
 {
     bool any = false;
     struct stat st;

@@ -15,7 +15,7 @@
 /* --- what is held --- */
 
 /* Nobody can shut off a guest that waits for the end of a window. */
-static int held_open(struct bm_mover *m, const struct suspect *s,
+static int held_open(struct bm_run *m, const struct suspect *s,
                      struct bm_error *err)
 {
     int rc = bm_window_abandon(m, err);
@@ -49,8 +49,8 @@ static struct bm_chain put_on(const struct bm_job *job, size_t i,
     return over > 0 ? bm_fronts_below(plan, over) : plan->source;
 }
 
-static int prepare(struct bm_mover *m, struct suspect *all,
-                   enum bm_freeze which, struct bm_error *err)
+static int prepare(struct bm_run *m, struct suspect *all, enum bm_freeze which,
+                   struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         all[i].disk = i;
@@ -64,7 +64,7 @@ static int prepare(struct bm_mover *m, struct suspect *all,
 }
 
 /* The first one that looks so, or NULL. */
-static const struct suspect *find(const struct bm_mover *m,
+static const struct suspect *find(const struct bm_run *m,
                                   const struct suspect *all, enum look look)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
@@ -73,7 +73,7 @@ static const struct suspect *find(const struct bm_mover *m,
     return NULL;
 }
 
-static int decide(struct bm_mover *m, struct suspect *all, enum bm_freeze which,
+static int decide(struct bm_run *m, struct suspect *all, enum bm_freeze which,
                   struct bm_error *err)
 {
     const struct suspect *open = find(m, all, LOOK_OPEN);
@@ -93,10 +93,10 @@ static int decide(struct bm_mover *m, struct suspect *all, enum bm_freeze which,
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (all[i].look == LOOK_UNSAVED)
             rc = bm_lost_save(m, &all[i], err);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_run_refresh(m, err);
 }
 
-static int check(struct bm_mover *m, enum bm_freeze which, struct bm_error *err)
+static int check(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
 {
     BM_FREE struct suspect *all = NULL;
     size_t unseen = bm_lost_count_unseen(m->job, which);
@@ -105,7 +105,7 @@ static int check(struct bm_mover *m, enum bm_freeze which, struct bm_error *err)
     if (!unseen)
         return 0;
     all = calloc(m->job->n_disks, sizeof *all);
-    rc = all ? bm_mover_refresh(m, err)
+    rc = all ? bm_run_refresh(m, err)
              : bm_fail_errno(err, ENOMEM, "cannot go on");
     if (!rc)
         rc = prepare(m, all, which, err);
@@ -119,11 +119,11 @@ static int check(struct bm_mover *m, enum bm_freeze which, struct bm_error *err)
         free(all[i].path);
     /* before anything is merged that was seen only now */
     return !rc && bm_lost_count_unseen(m->job, which) != unseen
-               ? bm_mover_save(m, NULL, err)
+               ? bm_run_save(m, NULL, err)
                : rc;
 }
 
-int bm_lost_check(struct bm_mover *m, struct bm_error *err)
+int bm_lost_check(struct bm_run *m, struct bm_error *err)
 {
     int rc = check(m, BM_FREEZE_OLD, err);
 

@@ -22,7 +22,7 @@ static int64_t written_ns(const char *path)
                : bm_nanoseconds(&st.st_mtim);
 }
 
-void bm_lost_note_below(struct bm_mover *m, const struct suspect *all)
+void bm_lost_note_below(struct bm_run *m, const struct suspect *all)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
         if (all[i].look == LOOK_OPEN)
@@ -47,10 +47,10 @@ static bool written_last(const struct suspect *s, int64_t noted_ns)
 }
 
 /* The guest went off, and nobody has written below it since. */
-static int can_give_back(struct bm_mover *m, const struct suspect *s, bool *can,
+static int can_give_back(struct bm_run *m, const struct suspect *s, bool *can,
                          struct bm_error *err)
 {
-    struct bm_disk *disk = bm_mover_disk(m, s->disk);
+    struct bm_disk *disk = bm_run_disk(m, s->disk);
     struct bm_chain found = {0};
     int rc;
 
@@ -65,27 +65,27 @@ static int can_give_back(struct bm_mover *m, const struct suspect *s, bool *can,
     return rc;
 }
 
-static int name_it(struct bm_mover *m, const struct suspect *s,
+static int name_it(struct bm_run *m, const struct suspect *s,
                    const struct bm_chain *chain, struct bm_error *err)
 {
     const char *target = m->job->disks[s->disk].target;
-    int rc = bm_mover_note(m, err,
-                           "disk %s: libvirt was stopped before it noted %s; "
-                           "the saved XML names it now",
-                           target, s->path);
+    int rc = bm_run_note(m, err,
+                         "disk %s: libvirt was stopped before it noted %s; "
+                         "the saved XML names it now",
+                         target, s->path);
 
     return rc ? rc : bm_domain_set_config(m->domain, target, chain, err);
 }
 
-int bm_lost_save(struct bm_mover *m, const struct suspect *s,
+int bm_lost_save(struct bm_run *m, const struct suspect *s,
                  struct bm_error *err)
 {
-    struct bm_disk *disk = bm_mover_disk(m, s->disk);
+    struct bm_disk *disk = bm_run_disk(m, s->disk);
 
     return disk ? name_it(m, s, &disk->chain, err) : 0;
 }
 
-static int name_off(struct bm_mover *m, const struct suspect *s,
+static int name_off(struct bm_run *m, const struct suspect *s,
                     struct bm_error *err)
 {
     struct bm_chain wanted = {0};
@@ -98,17 +98,17 @@ static int name_off(struct bm_mover *m, const struct suspect *s,
 }
 
 /* The instant of the freeze was the window's, or the proof will tell. */
-static int window_ended(struct bm_mover *m, struct bm_error *err)
+static int window_ended(struct bm_run *m, struct bm_error *err)
 {
     m->job->guest.unclean = false;
     m->job->guest.doubt = true;
     bm_mark_forget(bm_job_store_dir(m->store), m->job->id);
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
 /* No QEMU opens what lies below for writing meanwhile: nobody starts the guest
  * without them. */
-static int hold_below(struct bm_mover *m, const struct suspect *all, int *locks,
+static int hold_below(struct bm_run *m, const struct suspect *all, int *locks,
                       struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
@@ -118,10 +118,10 @@ static int hold_below(struct bm_mover *m, const struct suspect *all, int *locks,
         if (locks[i] < 0)
             return locks[i];
     }
-    return bm_mover_refresh(m, err);
+    return bm_run_refresh(m, err);
 }
 
-static int can_all(struct bm_mover *m, const struct suspect *all,
+static int can_all(struct bm_run *m, const struct suspect *all,
                    struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
@@ -134,7 +134,7 @@ static int can_all(struct bm_mover *m, const struct suspect *all,
     return 0;
 }
 
-static int name_all(struct bm_mover *m, const struct suspect *all,
+static int name_all(struct bm_run *m, const struct suspect *all,
                     enum bm_freeze which, struct bm_error *err)
 {
     int rc = can_all(m, all, err);
@@ -144,10 +144,10 @@ static int name_all(struct bm_mover *m, const struct suspect *all,
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (all[i].look != LOOK_NAMED)
             rc = name_off(m, &all[i], err);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_run_refresh(m, err);
 }
 
-int bm_lost_give_back(struct bm_mover *m, const struct suspect *all,
+int bm_lost_give_back(struct bm_run *m, const struct suspect *all,
                       enum bm_freeze which, struct bm_error *err)
 {
     BM_FREE int *locks = calloc(m->job->n_disks, sizeof *locks);

@@ -28,7 +28,7 @@ static void calm(const struct bm_job *job)
     }
 }
 
-static int not_as_left(struct bm_mover *m, const struct bm_job_disk *plan,
+static int not_as_left(struct bm_run *m, const struct bm_job_disk *plan,
                        const char *cause, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot switch disk %s of %s", plan->target,
@@ -37,16 +37,16 @@ static int not_as_left(struct bm_mover *m, const struct bm_job_disk *plan,
 }
 
 /* Never trust what was true a moment ago. */
-static int check_before(struct bm_mover *m, struct bm_error *err)
+static int check_before(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && (!m->domain || !m->domain->active))
         return bm_fail_errno(err, ESRCH, "the guest %s went off",
                              m->job->domain);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         const struct bm_job_disk *plan = &m->job->disks[i];
-        struct bm_disk *disk = bm_mover_disk(m, i);
+        struct bm_disk *disk = bm_run_disk(m, i);
 
         /* without a proof a disk may have pivoted while the guest ran */
         if (disk && !m->job->request.proof &&
@@ -65,12 +65,12 @@ static int check_before(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int lift_limits(struct bm_mover *m, struct bm_error *err)
+static int lift_limits(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
+        struct bm_disk *disk = bm_run_disk(m, i);
 
         if (disk && disk->mirror)
             rc = bm_blockjob_speed(m->domain, disk->target, 0, err);
@@ -81,7 +81,7 @@ static int lift_limits(struct bm_mover *m, struct bm_error *err)
 /* The mark goes first: a guest that runs unfrozen makes the proof void. It may
  * fail where the store is full: no reason to leave the guest paused, we know
  * it, and later the images tell. */
-static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
+static int resume(struct bm_run *m, bool clean, struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
     int rc;
@@ -96,17 +96,17 @@ static int resume(struct bm_mover *m, bool clean, struct bm_error *err)
     return rc;
 }
 
-static bool nothing_pivoted(struct bm_mover *m)
+static bool nothing_pivoted(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_stand stand;
 
     /* unknown counts as pivoted: the safe side */
-    if (bm_mover_refresh(m, &ignored) || !m->domain ||
+    if (bm_run_refresh(m, &ignored) || !m->domain ||
         bm_stand_look(m->domain, m->job, &stand, &ignored))
         return false;
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
+        struct bm_disk *disk = bm_run_disk(m, i);
 
         if (!disk || !disk->mirror || !disk->mirror_ready)
             return false;
@@ -116,7 +116,7 @@ static bool nothing_pivoted(struct bm_mover *m)
 
 /* libvirtd may be started anew in the middle: the guest is still paused, so
  * the window can still be brought to its end. */
-static int finish_surely(struct bm_mover *m, struct bm_error *err)
+static int finish_surely(struct bm_run *m, struct bm_error *err)
 {
     int rc = -ECONNRESET;
 
@@ -125,13 +125,13 @@ static int finish_surely(struct bm_mover *m, struct bm_error *err)
         if (!rc || rc == -ETIMEDOUT ||
             (rc != -ECONNRESET && !bm_connection_lost(m->conn)))
             return rc;
-        if (bm_mover_refresh(m, err) || !m->domain || !m->domain->active)
+        if (bm_run_refresh(m, err) || !m->domain || !m->domain->active)
             return rc;
     }
     return rc;
 }
 
-int bm_window_end(struct bm_mover *m, struct bm_error *err)
+int bm_window_end(struct bm_run *m, struct bm_error *err)
 {
     int rc = finish_surely(m, err);
     bool clean;
@@ -153,7 +153,7 @@ int bm_window_end(struct bm_mover *m, struct bm_error *err)
 
 /* A suspend that took half the bound leaves too little for the rest: the
  * guest runs again and we try later. After this a pivot may be asked for. */
-static int soon_enough(struct bm_mover *m, const struct bm_pause *pause,
+static int soon_enough(struct bm_run *m, const struct bm_pause *pause,
                        struct bm_error *err)
 {
     int rc;
@@ -166,7 +166,7 @@ static int soon_enough(struct bm_mover *m, const struct bm_pause *pause,
     return rc ? rc : -EAGAIN;
 }
 
-static void judge(struct bm_mover *m, const struct bm_pause *pause)
+static void judge(struct bm_run *m, const struct bm_pause *pause)
 {
     /* someone else resumed the guest in the window: not one instant */
     if (m->job->request.proof && (pause->resumes > 1 || m->ran) &&
@@ -176,7 +176,7 @@ static void judge(struct bm_mover *m, const struct bm_pause *pause)
         m->job->guest.unclean = true;
 }
 
-static int attempt(struct bm_mover *m, struct bm_error *err)
+static int attempt(struct bm_run *m, struct bm_error *err)
 {
     struct bm_pause pause;
     int rc, end;
@@ -205,21 +205,21 @@ static int attempt(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : end;
 }
 
-int bm_window_switch(struct bm_mover *m, struct bm_error *err)
+int bm_window_switch(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
     for (int i = 0; i < TRIES; i++) {
         /* without a proof the pivots were requested before the pause */
-        if (m->job->request.proof && bm_mover_cancelled(m))
+        if (m->job->request.proof && bm_run_cancelled(m))
             return bm_fail_errno(err, ECANCELED, "the move of %s stops",
                                  m->job->domain);
         rc = attempt(m, err);
         if (rc != -EAGAIN)
             return rc;
-        rc = bm_mover_note(m, err,
-                           "the guest could not be paused in time, trying "
-                           "again");
+        rc = bm_run_note(m, err,
+                         "the guest could not be paused in time, trying "
+                         "again");
         if (rc)
             return rc;
         bm_sleep_ms(1000 << i);
@@ -239,7 +239,7 @@ int bm_window_switch(struct bm_mover *m, struct bm_error *err)
 }
 
 /* Unknown counts as switched. */
-static bool any_switched(struct bm_mover *m)
+static bool any_switched(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_stand stand;
@@ -248,7 +248,7 @@ static bool any_switched(struct bm_mover *m)
            stand.at_source < m->job->n_disks;
 }
 
-int bm_window_abandon(struct bm_mover *m, struct bm_error *err)
+int bm_window_abandon(struct bm_run *m, struct bm_error *err)
 {
     bool switching = m->job->state == BM_STATE_SWITCHING ||
                      m->job->state == BM_STATE_ROLLING_BACK;

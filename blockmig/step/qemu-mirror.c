@@ -19,7 +19,7 @@
 /* Less room than this on a target whose copy failed: that is why. */
 #define FULL_BYTES (2U << 20)
 
-static int not_ours(struct bm_mover *m, const struct bm_job_disk *plan,
+static int not_ours(struct bm_run *m, const struct bm_job_disk *plan,
                     const struct bm_disk *disk, struct bm_error *err)
 {
     char found[400];
@@ -36,7 +36,7 @@ static int not_ours(struct bm_mover *m, const struct bm_job_disk *plan,
     return -ESTALE;
 }
 
-static int vanished(struct bm_mover *m, const struct bm_job_disk *plan,
+static int vanished(struct bm_run *m, const struct bm_job_disk *plan,
                     struct bm_error *err)
 {
     bm_fail(err, EIO, "the copy of disk %s of %s has vanished", plan->target,
@@ -46,11 +46,11 @@ static int vanished(struct bm_mover *m, const struct bm_job_disk *plan,
            -EIO;
 }
 
-static int start_copy(struct bm_mover *m, size_t i, bool shallow,
+static int start_copy(struct bm_run *m, size_t i, bool shallow,
                       struct bm_blockjob *job, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     struct bm_copy_request request = {
         .target = plan->target,
         .dest = &plan->dest,
@@ -81,7 +81,7 @@ static int start_copy(struct bm_mover *m, size_t i, bool shallow,
     if (rc)
         return rc;
     plan->image.copy_sent = true;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     if (!rc)
         rc = bm_blockjob_copy(m->conn, m->domain, &request, job, err);
     job->speed = request.bandwidth;
@@ -104,10 +104,10 @@ static void say_if_full(const struct bm_job *job, struct bm_error *err)
     }
 }
 
-int bm_step_mirror(struct bm_mover *m, bool shallow, struct bm_error *err)
+int bm_step_mirror(struct bm_run *m, bool shallow, struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
-    int rc = jobs ? bm_mover_refresh(m, err)
+    int rc = jobs ? bm_run_refresh(m, err)
                   : bm_fail_errno(err, ENOMEM, "cannot start the copy");
 
     if (!rc && (!m->domain || !m->domain->active))
@@ -119,7 +119,7 @@ int bm_step_mirror(struct bm_mover *m, bool shallow, struct bm_error *err)
             bm_failpoint("converging.started");
         else
             bm_failpoint("copying.started");
-        rc = bm_mover_wait_jobs(m, jobs, BM_JOB_READY, true, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_JOB_READY, true, err);
     }
     if (rc == -EIO)
         say_if_full(m->job, err);

@@ -25,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int not_there(struct bm_mover *m, size_t i, const char *which,
+static int not_there(struct bm_run *m, size_t i, const char *which,
                      const struct bm_chain *chain, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
@@ -47,10 +47,10 @@ static bool names(const struct bm_chain *chain, const char *path)
 
 /* libvirt leaves the saved XML alone when its source is spelled otherwise
  * than the live one (pitfall 12). */
-static int check_config(struct bm_mover *m, size_t i, struct bm_error *err)
+static int check_config(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     int rc = 0;
 
     if (!m->domain->persistent || disk->inactive.n == 0)
@@ -58,33 +58,33 @@ static int check_config(struct bm_mover *m, size_t i, struct bm_error *err)
     if (!names(&disk->inactive, bm_job_image(plan)->path)) {
         rc = bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
         if (!rc)
-            rc = bm_mover_refresh(m, err);
-        disk = bm_mover_disk(m, i);
+            rc = bm_run_refresh(m, err);
+        disk = bm_run_disk(m, i);
     }
     if (!rc && !(disk && names(&disk->inactive, bm_job_image(plan)->path)))
         return disk ? not_there(m, i, "saved", &disk->inactive, err) : -ESTALE;
     return rc;
 }
 
-static int check_capacity(struct bm_mover *m, size_t i, struct bm_error *err)
+static int check_capacity(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     int rc = bm_domain_disk_size(m->domain, disk, err);
 
     if (rc || disk->capacity == plan->fixed.capacity)
         return rc;
-    return bm_mover_note(m, err,
-                         "disk %s had %llu bytes when the move began and has "
-                         "%llu now: it was resized meanwhile",
-                         plan->target, (unsigned long long)plan->fixed.capacity,
-                         (unsigned long long)disk->capacity);
+    return bm_run_note(m, err,
+                       "disk %s had %llu bytes when the move began and has "
+                       "%llu now: it was resized meanwhile",
+                       plan->target, (unsigned long long)plan->fixed.capacity,
+                       (unsigned long long)disk->capacity);
 }
 
-static int check_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+static int check_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     static const struct bm_chain nothing;
     int at = bm_situation(m->domain, disk, plan, err);
     int rc;
@@ -148,7 +148,7 @@ static int still_that_file(const struct bm_job *job, const struct old *old,
     return bm_remedy(err, "look what it is, and delete it by hand"), -EBUSY;
 }
 
-static int delete_old(struct bm_mover *m, const struct old *old,
+static int delete_old(struct bm_run *m, const struct old *old,
                       const char *addition, struct bm_error *err)
 {
     const char *path = old->layer->path;
@@ -166,12 +166,12 @@ static int delete_old(struct bm_mover *m, const struct old *old,
         bm_failpoint("releasing.deleted");
     *old->deleted = true;
     *old->kept = false;
-    return there ? bm_mover_note(m, err, "source image %s deleted%s", path,
-                                 addition)
-                 : bm_mover_save(m, NULL, err);
+    return there ? bm_run_note(m, err, "source image %s deleted%s", path,
+                               addition)
+                 : bm_run_save(m, NULL, err);
 }
 
-int bm_step_delete_source(struct bm_mover *m, struct bm_job_disk *disk,
+int bm_step_delete_source(struct bm_run *m, struct bm_job_disk *disk,
                           struct bm_error *err)
 {
     bool more = disk->source.n > disk->n_lower + 1;
@@ -201,7 +201,7 @@ static void keep_what_is_there(struct bm_job_disk *disk)
 
 /* Deleting comes last and may be refused: then the source is kept, and that
  * is said; the move itself is done. */
-static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
+static int keep_or_delete(struct bm_run *m, struct bm_job_disk *disk,
                           struct bm_error *err)
 {
     struct bm_error why = BM_ERROR_INIT;
@@ -210,35 +210,35 @@ static int keep_or_delete(struct bm_mover *m, struct bm_job_disk *disk,
 
     keep_what_is_there(disk);
     if (m->job->request.source_delete && disk->rescue.unproven_bytes)
-        return bm_mover_note(m, err,
-                             "source of disk %s is kept: not all of it could "
-                             "be read, and proven",
-                             disk->target);
+        return bm_run_note(m, err,
+                           "source of disk %s is kept: not all of it could "
+                           "be read, and proven",
+                           disk->target);
     if (!m->job->request.source_delete || !disk->proof.proven)
         return 0;
     rc = bm_step_delete_source(m, disk, &why);
     if (!rc)
         return 0;
     bm_error_line(&why, line, sizeof line);
-    return bm_mover_note(m, err, "source of disk %s is kept: %s", disk->target,
-                         line);
+    return bm_run_note(m, err, "source of disk %s is kept: %s", disk->target,
+                       line);
 }
 
 /* The images are where they should be, but there is no XML any more that
  * could name them: say so, and delete nothing. */
-static int nobody_left(struct bm_mover *m, struct bm_error *err)
+static int nobody_left(struct bm_run *m, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
         keep_what_is_there(&m->job->disks[i]);
-    return bm_mover_note(m, err,
-                         "domain %s is gone meanwhile; its images were moved, "
-                         "and their sources are kept",
-                         m->job->domain);
+    return bm_run_note(m, err,
+                       "domain %s is gone meanwhile; its images were moved, "
+                       "and their sources are kept",
+                       m->job->domain);
 }
 
-int bm_step_release(struct bm_mover *m, struct bm_error *err)
+int bm_step_release(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = bm_staged_forget(m, &m->job->disks[i], err);

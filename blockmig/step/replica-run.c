@@ -28,15 +28,15 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     bm_heed(s->m);
     if (s->m->pacer)
         bm_pacer_tick(s->m->pacer, s->m, s->moved);
-    bm_mover_progress(s->m, s->moved, s->total);
-    return bm_move_before_switch(s->m->job) && bm_mover_cancelled(s->m);
+    bm_run_progress(s->m, s->moved, s->total);
+    return bm_job_before_switch(s->m->job) && bm_run_cancelled(s->m);
 }
 
 /* In the moving thread, beside the work. */
 static int look(void *opaque, struct bm_error *err)
 {
     struct bm_staged *s = opaque;
-    const struct bm_move_hooks *hooks = s->m->hooks;
+    const struct bm_run_hooks *hooks = s->m->hooks;
     int ms = hooks->cancelled(hooks->opaque) ? CANCEL_MS : bm_call_ms();
     int rc =
         bm_patience(&s->patience, s->m->job, atomic_load(&s->moved), ms, err);
@@ -72,7 +72,7 @@ static void layer_name(const struct bm_job_disk *disk, size_t layer,
         snprintf(name, 64, "%s", disk->target);
 }
 
-int bm_staged_forget(struct bm_mover *m, const struct bm_job_disk *disk,
+int bm_staged_forget(struct bm_run *m, const struct bm_job_disk *disk,
                      struct bm_error *err)
 {
     char name[64];
@@ -183,7 +183,7 @@ static void staged_free(struct bm_staged *s)
     free(s);
 }
 
-static struct bm_staged *staged_new(struct bm_mover *m, bm_staged_work work)
+static struct bm_staged *staged_new(struct bm_run *m, bm_staged_work work)
 {
     struct bm_staged *s = calloc(1, sizeof *s);
 
@@ -203,7 +203,7 @@ static struct bm_staged *staged_new(struct bm_mover *m, bm_staged_work work)
     return NULL;
 }
 
-static int at_work(struct bm_mover *m, bm_staged_work work,
+static int at_work(struct bm_run *m, bm_staged_work work,
                    int (*on)(void *opaque), struct bm_error *err)
 {
     struct bm_staged *s = staged_new(m, work);
@@ -213,7 +213,7 @@ static int at_work(struct bm_mover *m, bm_staged_work work,
                             .idle = m->job->limits.guest_latency > 0};
     int rc;
 
-    if (bm_move_before_switch(m->job))
+    if (bm_job_before_switch(m->job))
         bm_heed_pause(m);
     rc = s ? bm_pacer_need(m, err)
            : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
@@ -231,14 +231,12 @@ static int at_work(struct bm_mover *m, bm_staged_work work,
     return rc;
 }
 
-int bm_staged_each(struct bm_mover *m, bm_staged_work work,
-                   struct bm_error *err)
+int bm_staged_each(struct bm_run *m, bm_staged_work work, struct bm_error *err)
 {
     return at_work(m, work, work_on_all, err);
 }
 
-int bm_staged_lower(struct bm_mover *m, bm_staged_work work,
-                    struct bm_error *err)
+int bm_staged_lower(struct bm_run *m, bm_staged_work work, struct bm_error *err)
 {
     bool any = false;
 
@@ -247,7 +245,7 @@ int bm_staged_lower(struct bm_mover *m, bm_staged_work work,
     return any ? at_work(m, work, work_on_lower, err) : 0;
 }
 
-int bm_staged_maps(struct bm_mover *m, struct bm_error *err)
+int bm_staged_maps(struct bm_run *m, struct bm_error *err)
 {
     const char *dir = bm_job_store_dir(m->store);
 
@@ -260,7 +258,7 @@ int bm_staged_maps(struct bm_mover *m, struct bm_error *err)
         if (!disk->rescue.map)
             return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
     }
-    return m->job->request.rescue ? bm_mover_save(m, NULL, err) : 0;
+    return m->job->request.rescue ? bm_run_save(m, NULL, err) : 0;
 }
 
 int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err)

@@ -27,7 +27,7 @@ struct bm_staged_how {
 };
 
 struct bm_staged {
-    struct bm_mover *m;
+    struct bm_run *m;
     struct bm_stage **stages;
     struct bm_staged_how *hows;
     struct bm_throttle *throttle;
@@ -47,11 +47,10 @@ struct bm_staged {
  * low priority and at the pace of the move, and closes them: QEMU must find
  * nobody in the new images. -ETIMEDOUT: a store hangs, and the work with it; it
  * is left behind, and the process can only end. */
-int bm_staged_each(struct bm_mover *m, bm_staged_work work,
-                   struct bm_error *err);
+int bm_staged_each(struct bm_run *m, bm_staged_work work, struct bm_error *err);
 /* The same for the layers below the new images, one after the other, from the
  * base up: s->layer says which. */
-int bm_staged_lower(struct bm_mover *m, bm_staged_work work,
+int bm_staged_lower(struct bm_run *m, bm_staged_work work,
                     struct bm_error *err);
 /* The stage of one layer of disk i, besides those that are open; `how` must
  * stay as long as it. The caller closes it. */
@@ -63,10 +62,10 @@ int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
 struct bm_chain bm_staged_new(const struct bm_job_disk *disk, size_t layer);
 struct bm_chain bm_staged_old(const struct bm_job_disk *disk, size_t layer);
 /* The files of all the stages of a disk go away. */
-int bm_staged_forget(struct bm_mover *m, const struct bm_job_disk *disk,
+int bm_staged_forget(struct bm_run *m, const struct bm_job_disk *disk,
                      struct bm_error *err);
 /* A rescue: where the map of each disk will be; in the journal. */
-int bm_staged_maps(struct bm_mover *m, struct bm_error *err);
+int bm_staged_maps(struct bm_run *m, struct bm_error *err);
 /* Keeps what a rescue has left of disk i in the job; not saved. */
 int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err);
 

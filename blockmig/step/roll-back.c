@@ -29,10 +29,10 @@
 #define ABORT_MS 60000
 
 /* Only a job that goes to our target is ours to end. */
-static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
+static int end_copy(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const char *path = m->job->disks[i].dest.layers[0].path;
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     struct bm_blockjob job;
     int rc;
 
@@ -40,17 +40,17 @@ static int end_copy(struct bm_mover *m, size_t i, struct bm_error *err)
         return 0;
     bm_blockjob_adopt(m->conn, m->domain, m->job->disks[i].target, &job);
     rc = bm_blockjob_abort(&job, ABORT_MS, err);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_run_refresh(m, err);
 }
 
 /* Or may have, on the new image. */
-static bool ran_unfrozen(const struct bm_mover *m)
+static bool ran_unfrozen(const struct bm_run *m)
 {
     return m->job->guest.unclean ||
            bm_mark_set(bm_job_store_dir(m->store), m->job->id);
 }
 
-static int newer(struct bm_mover *m, const struct bm_job_disk *plan,
+static int newer(struct bm_run *m, const struct bm_job_disk *plan,
                  struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
@@ -66,7 +66,7 @@ static int newer(struct bm_mover *m, const struct bm_job_disk *plan,
 /* Shut off in the switch before the guest ran on the target: the old image
  * holds everything, so the saved XML goes back to it. Whoever started or
  * resumed the guest while nobody looked left no mark: only the images tell. */
-static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
+static int config_back(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
     int rc;
@@ -77,7 +77,7 @@ static int config_back(struct bm_mover *m, size_t i, struct bm_error *err)
     if (rc)
         return rc == -EBADMSG ? newer(m, plan, err) : rc;
     rc = bm_domain_set_config(m->domain, plan->target, &plan->source, err);
-    return rc ? rc : bm_mover_refresh(m, err);
+    return rc ? rc : bm_run_refresh(m, err);
 }
 
 /* Whether it names anything that is to be removed. */
@@ -95,8 +95,7 @@ static bool names_ours(const struct bm_domain *domain,
            (plan->fixed.bridge && bm_domain_names(domain, plan->fixed.bridge));
 }
 
-static int still_named(struct bm_mover *m, size_t i, int at,
-                       struct bm_error *err)
+static int still_named(struct bm_run *m, size_t i, int at, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot go back with disk %s of %s",
             m->job->disks[i].target, m->job->domain);
@@ -105,7 +104,7 @@ static int still_named(struct bm_mover *m, size_t i, int at,
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
 
-static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
+static int remove_made(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &m->job->disks[i];
     int rc = bm_answers(bm_job_image(disk)->path, err);
@@ -129,7 +128,7 @@ static int remove_made(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc;
 }
 
-static int nobody_there(struct bm_mover *m, size_t i, const char *path,
+static int nobody_there(struct bm_run *m, size_t i, const char *path,
                         struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
@@ -145,7 +144,7 @@ static int nobody_there(struct bm_mover *m, size_t i, const char *path,
 
 /* The overlays on the old side hold what the guest wrote last: also those of a
  * freeze that the journal does not know the end of. */
-static int check_fronts(struct bm_mover *m, size_t i, struct bm_error *err)
+static int check_fronts(struct bm_run *m, size_t i, struct bm_error *err)
 {
     for (int n = m->job->staged.fronts_sent; n > 0; n--) {
         BM_FREE char *front = bm_job_front(m->job, &m->job->disks[i], n);
@@ -159,7 +158,7 @@ static int check_fronts(struct bm_mover *m, size_t i, struct bm_error *err)
 }
 
 /* Nor does an XML tell whether the guest ran on the new side. */
-static int check_new_side(struct bm_mover *m, size_t i, struct bm_error *err)
+static int check_new_side(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     bool any = false;
@@ -176,12 +175,12 @@ static int check_new_side(struct bm_mover *m, size_t i, struct bm_error *err)
 }
 
 /* Before anything is removed: disks that are gone, or their domain. */
-static int check_gone(struct bm_mover *m, struct bm_error *err)
+static int check_gone(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        if (bm_mover_disk(m, i))
+        if (bm_run_disk(m, i))
             continue;
         rc = check_fronts(m, i, err);
         if (!rc)
@@ -191,7 +190,7 @@ static int check_gone(struct bm_mover *m, struct bm_error *err)
 }
 
 /* The guest stands on the new side, which is frozen: the proof can be made. */
-static int check_switched(struct bm_mover *m, struct bm_error *err)
+static int check_switched(struct bm_run *m, struct bm_error *err)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_stand stand;
@@ -208,17 +207,17 @@ static int check_switched(struct bm_mover *m, struct bm_error *err)
               "undo %s` goes back",
               m->job->id, m->job->id);
     bm_status(err, BM_EXIT_HELD);
-    return bm_mover_stop_at(m, BM_STATE_SWITCHING, -BM_STUCK);
+    return bm_run_stop_at(m, BM_STATE_SWITCHING, -BM_STUCK);
 }
 
-static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+static int roll_back_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     int rc = m->domain ? end_copy(m, i, err) : 0;
     int at = BM_AT_NOWHERE;
 
     if (!rc && m->domain)
-        at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+        at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
     if (rc || at < 0)
         return rc ? rc : at;
     if (at == BM_AT_DEST && !m->domain->active) {
@@ -234,13 +233,13 @@ static int roll_back_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc ? rc : remove_made(m, i, err);
 }
 
-int bm_step_roll_back_after(struct bm_mover *m,
-                            int (*first)(struct bm_mover *m,
+int bm_step_roll_back_after(struct bm_run *m,
+                            int (*first)(struct bm_run *m,
                                          struct bm_error *err),
                             struct bm_error *err)
 {
     struct bm_error later = BM_ERROR_INIT;
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc)
         rc = bm_window_abandon(m, err);
@@ -266,7 +265,7 @@ int bm_step_roll_back_after(struct bm_mover *m,
     return rc;
 }
 
-int bm_step_roll_back(struct bm_mover *m, struct bm_error *err)
+int bm_step_roll_back(struct bm_run *m, struct bm_error *err)
 {
     return bm_step_roll_back_after(m, check_gone, err);
 }

@@ -104,7 +104,7 @@ static int list_moved(const struct bm_job *job, struct all_moved *all,
     return rc ? bm_fail_errno(err, ENOMEM, "cannot carry snapshots over") : 0;
 }
 
-static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
+static int carry(struct bm_run *m, const struct bm_snapshot *snapshot,
                  const struct all_moved *all, struct bm_error *err)
 {
     int rc = bm_snapshot_replace(m->domain, snapshot, all->list, all->n, err);
@@ -117,11 +117,11 @@ static int carry(struct bm_mover *m, const struct bm_snapshot *snapshot,
                   "it (virsh snapshot-delete --metadata)");
     bm_failpoint("releasing.redefined");
     return rc < 0 ? rc
-                  : bm_mover_note(m, err, "snapshot %s names the %s images",
-                                  snapshot->name, all->back ? "old" : "new");
+                  : bm_run_note(m, err, "snapshot %s names the %s images",
+                                snapshot->name, all->back ? "old" : "new");
 }
 
-int bm_carry_snapshots(struct bm_mover *m, bool back, struct bm_error *err)
+int bm_carry_snapshots(struct bm_run *m, bool back, struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
     struct all_moved all = {.back = back};
@@ -152,7 +152,7 @@ static int is_old(void *opaque, const char *disk, const char *how,
     return 0;
 }
 
-static int hide(struct bm_mover *m, const struct bm_snapshot *snapshot,
+static int hide(struct bm_run *m, const struct bm_snapshot *snapshot,
                 struct bm_error *err)
 {
     int named = bm_snapshot_xml_disks(snapshot->xml, is_old, m->job), rc;
@@ -169,7 +169,7 @@ static int hide(struct bm_mover *m, const struct bm_snapshot *snapshot,
     return bm_snapshot_redefine(m->domain, snapshot, xml, err);
 }
 
-int bm_carry_hide(struct bm_mover *m, struct bm_error *err)
+int bm_carry_hide(struct bm_run *m, struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
     int rc;

@@ -40,14 +40,13 @@ uint64_t bm_fronts_bytes(const struct bm_job *job)
     return bytes;
 }
 
-static int no_memory(const struct bm_mover *m, struct bm_error *err)
+static int no_memory(const struct bm_run *m, struct bm_error *err)
 {
     return bm_fail_errno(err, ENOMEM, "cannot freeze %s", m->job->domain);
 }
 
 /* A freeze would wait for it, and be abandoned; a commit is refused. */
-static int check_busy(struct bm_mover *m, const char *verb,
-                      struct bm_error *err)
+static int check_busy(struct bm_run *m, const char *verb, struct bm_error *err)
 {
     bool busy;
     int rc = bm_domain_busy(m->domain, &busy, err);
@@ -70,7 +69,7 @@ static void stand_on(struct bm_job_disk *disk, struct bm_chain *chain)
 }
 
 /* *moved: the freeze has happened for this disk. */
-static int adopt_disk(struct bm_mover *m, size_t i, bool *moved,
+static int adopt_disk(struct bm_run *m, size_t i, bool *moved,
                       struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
@@ -81,7 +80,7 @@ static int adopt_disk(struct bm_mover *m, size_t i, bool *moved,
 
     if (rc)
         return no_memory(m, err);
-    rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+    rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
     *moved = !rc && bm_chain_equal(&found, &wanted);
     if (*moved) {
         stand_on(plan, &wanted);
@@ -92,7 +91,7 @@ static int adopt_disk(struct bm_mover *m, size_t i, bool *moved,
     return rc;
 }
 
-int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err)
+int bm_fronts_adopt(struct bm_run *m, struct bm_error *err)
 {
     size_t moved = 0, asked = 0;
     int rc = 0;
@@ -102,7 +101,7 @@ int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err)
 
         if (bm_job_front_number(&m->job->disks[i]) >=
                 m->job->staged.fronts_sent ||
-            !bm_mover_disk(m, i))
+            !bm_run_disk(m, i))
             continue;
         asked++;
         rc = adopt_disk(m, i, &it, err);
@@ -110,7 +109,7 @@ int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err)
     }
     if (rc || !moved)
         return rc;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     if (!rc && moved < asked) {
         bm_fail(err, ESTALE, "only %zu of %zu disks of %s are frozen", moved,
                 asked, m->job->domain);
@@ -126,21 +125,21 @@ struct front {
     uint64_t size; /* bytes */
 };
 
-static int check_stand(struct bm_mover *m, struct bm_error *err)
+static int check_stand(struct bm_run *m, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
+        struct bm_disk *disk = bm_run_disk(m, i);
 
         if (!disk || !bm_chain_equal(&disk->chain, &m->job->disks[i].source))
-            return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
-                                      err);
+            return bm_run_misplaced(m, i, "on a chain that is not ours", NULL,
+                                    err);
     }
     return 0;
 }
 
 /* Makes the next ones. What a failed freeze has left by those names is ours,
  * and no chain holds it. */
-static int make(struct bm_mover *m, struct front *fronts, struct bm_error *err)
+static int make(struct bm_run *m, struct front *fronts, struct bm_error *err)
 {
     int rc = 0;
 
@@ -159,7 +158,7 @@ static int make(struct bm_mover *m, struct front *fronts, struct bm_error *err)
 
 /* Somebody may have resized a disk since its overlay was made: the guest goes
  * on seeing that size. */
-static int keep_size(struct bm_mover *m, const struct front *fronts,
+static int keep_size(struct bm_run *m, const struct front *fronts,
                      struct bm_error *err)
 {
     int rc = 0;
@@ -175,7 +174,7 @@ static int keep_size(struct bm_mover *m, const struct front *fronts,
     return rc;
 }
 
-static int put_on(struct bm_mover *m, const struct front *fronts,
+static int put_on(struct bm_run *m, const struct front *fronts,
                   struct bm_error *err)
 {
     BM_FREE const char **paths = calloc(m->job->n_disks, sizeof *paths);
@@ -198,7 +197,7 @@ static int put_on(struct bm_mover *m, const struct front *fronts,
     return rc ? rc : keep_size(m, fronts, err);
 }
 
-static int ask(struct bm_mover *m, struct bm_error *err)
+static int ask(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE struct front *fronts = calloc(m->job->n_disks, sizeof *fronts);
     int rc;
@@ -222,7 +221,7 @@ static int ask(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
+int bm_fronts_freeze(struct bm_run *m, struct bm_error *err)
 {
     int rc = check_stand(m, err);
 
@@ -235,7 +234,7 @@ int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
     if (rc)
         return rc;
     bm_failpoint("freezing.frozen");
-    rc = bm_mover_refresh(m, err);
+    rc = bm_run_refresh(m, err);
     if (!rc)
         rc = bm_fronts_adopt(m, err);
     return rc ? rc : check_stand(m, err);
@@ -244,7 +243,7 @@ int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err)
 /* --- their end --- */
 
 /* The disk stands on what it stood on before, or on its new image. */
-static int drop(struct bm_mover *m, size_t i, struct bm_error *err)
+static int drop(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain origin = {0},
@@ -257,10 +256,10 @@ static int drop(struct bm_mover *m, size_t i, struct bm_error *err)
         if (!path)
             rc = no_memory(m, err);
         else if (bm_chain_names(&below, path))
-            rc = bm_mover_note(m, err,
-                               "%s holds what the guest wrote meanwhile, and "
-                               "stays as a layer: its merge was undone",
-                               path);
+            rc = bm_run_note(m, err,
+                             "%s holds what the guest wrote meanwhile, and "
+                             "stays as a layer: its merge was undone",
+                             path);
         else
             rc = bm_file_remove(path, err);
     }
@@ -270,10 +269,10 @@ static int drop(struct bm_mover *m, size_t i, struct bm_error *err)
         return no_memory(m, err);
     stand_on(plan, &origin);
     plan->overlays.fronts = 0;
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
-static int commit(struct bm_mover *m, size_t i, struct bm_error *err)
+static int commit(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain origin = bm_fronts_below(plan, plan->overlays.fronts);
@@ -286,12 +285,12 @@ static int commit(struct bm_mover *m, size_t i, struct bm_error *err)
               : bm_commit_running(m, i, (size_t)plan->overlays.fronts, err);
 }
 
-int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
+int bm_fronts_commit(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain origin = bm_fronts_below(plan, plan->overlays.fronts),
                     found = {0};
-    int rc = bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+    int rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
 
     /* A dead process may have come so far. And what somebody has put on our
      * overlays is not ours to commit. */
@@ -299,18 +298,16 @@ int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err)
         bm_chain_clear(&found);
         rc = commit(m, i, err);
         if (!rc)
-            rc =
-                bm_situation_chain(m->domain, bm_mover_disk(m, i), &found, err);
+            rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
     }
     if (!rc && !bm_chain_equal(&found, &origin))
-        rc = bm_mover_misplaced(m, i, "on a chain that is not ours", &found,
-                                err);
+        rc = bm_run_misplaced(m, i, "on a chain that is not ours", &found, err);
     bm_chain_clear(&found);
     bm_failpoint("rolling-back.committed");
     return rc ? rc : drop(m, i, err);
 }
 
-int bm_fronts_remove(struct bm_mover *m, size_t i, struct bm_error *err)
+int bm_fronts_remove(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     int rc = 0;

@@ -12,15 +12,15 @@
 #include "blockmig/run/run.h"
 
 /* Puts one more on every disk. The guest must run. */
-int bm_fronts_freeze(struct bm_mover *m, struct bm_error *err);
-/* After bm_mover_refresh: takes up a freeze that a dead process asked for. */
-int bm_fronts_adopt(struct bm_mover *m, struct bm_error *err);
+int bm_fronts_freeze(struct bm_run *m, struct bm_error *err);
+/* After bm_run_refresh: takes up a freeze that a dead process asked for. */
+int bm_fronts_adopt(struct bm_run *m, struct bm_error *err);
 /* Bytes that the uppermost fronts hold on the host. */
 uint64_t bm_fronts_bytes(const struct bm_job *job);
 
 /* The way back: all fronts of disk i go down into the old image, and away. */
-int bm_fronts_commit(struct bm_mover *m, size_t i, struct bm_error *err);
+int bm_fronts_commit(struct bm_run *m, size_t i, struct bm_error *err);
 /* The way forth: nobody needs them any more. */
-int bm_fronts_remove(struct bm_mover *m, size_t i, struct bm_error *err);
+int bm_fronts_remove(struct bm_run *m, size_t i, struct bm_error *err);
 
 #endif

@@ -12,7 +12,7 @@
 
 /* --- holding --- */
 
-static int hold_chain(struct bm_mover *m, const struct bm_chain *chain,
+static int hold_chain(struct bm_run *m, const struct bm_chain *chain,
                       struct bm_error *err)
 {
     for (size_t i = 0; i < chain->n; i++) {
@@ -25,12 +25,12 @@ static int hold_chain(struct bm_mover *m, const struct bm_chain *chain,
     return 0;
 }
 
-int bm_off_hold(struct bm_mover *m, struct bm_error *err)
+int bm_off_hold(struct bm_run *m, struct bm_error *err)
 {
     size_t n = 0;
     int rc = 0;
 
-    bm_mover_unlock(m);
+    bm_run_unlock(m);
     for (size_t i = 0; i < m->job->n_disks; i++)
         n += m->job->disks[i].source.n;
     m->locks = calloc(n, sizeof *m->locks);
@@ -39,19 +39,19 @@ int bm_off_hold(struct bm_mover *m, struct bm_error *err)
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = hold_chain(m, &m->job->disks[i].source, err);
     if (rc)
-        bm_mover_unlock(m);
+        bm_run_unlock(m);
     return rc;
 }
 
 /* --- switching --- */
 
-int bm_off_look(struct bm_mover *m, bool *again, struct bm_error *err)
+int bm_off_look(struct bm_run *m, bool *again, struct bm_error *err)
 {
     size_t at_source = 0;
 
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
+        int at =
+            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
 
         if (at < 0)
             return at;
@@ -65,10 +65,10 @@ int bm_off_look(struct bm_mover *m, bool *again, struct bm_error *err)
     return bm_status(err, BM_EXIT_HELD), -EBUSY;
 }
 
-static int switch_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+static int switch_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+    int at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
     int rc = 0;
 
     if (at < 0 || at == BM_AT_DEST)
@@ -79,7 +79,7 @@ static int switch_disk(struct bm_mover *m, size_t i, struct bm_error *err)
     if (!m->locks)
         rc = bm_prove_disk(m, plan, err);
     /* the last moment: as long as the XML names none of the new images */
-    if (!rc && i == 0 && bm_mover_cancelled(m))
+    if (!rc && i == 0 && bm_run_cancelled(m))
         return bm_fail_errno(err, ECANCELED, "the move of %s stops",
                              m->job->domain);
     if (!rc)
@@ -88,7 +88,7 @@ static int switch_disk(struct bm_mover *m, size_t i, struct bm_error *err)
               : bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
 }
 
-int bm_off_switch(struct bm_mover *m, struct bm_error *err)
+int bm_off_switch(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -96,6 +96,6 @@ int bm_off_switch(struct bm_mover *m, struct bm_error *err)
         rc = switch_disk(m, i, err);
         bm_failpoint("switching.redefined");
     }
-    bm_mover_unlock(m);
-    return rc ? rc : bm_mover_refresh(m, err);
+    bm_run_unlock(m);
+    return rc ? rc : bm_run_refresh(m, err);
 }

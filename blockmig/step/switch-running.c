@@ -21,7 +21,7 @@
  * load that may never come (pitfall 5), then the guest is paused for it. */
 #define RUNNING_PIVOT_MS 5000
 
-int bm_switch_unclean(struct bm_mover *m, struct bm_error *err)
+int bm_switch_unclean(struct bm_run *m, struct bm_error *err)
 {
     bm_fail(err, BM_STUCK, "cannot prove the move of %s any more",
             m->job->domain);
@@ -40,13 +40,12 @@ struct count {
     size_t source, dest, overlay, other;
 };
 
-static int count_disks(struct bm_mover *m, struct count *c,
-                       struct bm_error *err)
+static int count_disks(struct bm_run *m, struct count *c, struct bm_error *err)
 {
     memset(c, 0, sizeof *c);
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
+        int at =
+            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
 
         if (at < 0)
             return at;
@@ -59,11 +58,11 @@ static int count_disks(struct bm_mover *m, struct count *c,
     return 0;
 }
 
-static int strange(struct bm_mover *m, struct bm_error *err)
+static int strange(struct bm_run *m, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot go on with the switch of %s", m->job->domain);
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
+        struct bm_disk *disk = bm_run_disk(m, i);
         char found[400];
         int at = bm_situation(m->domain, disk, &m->job->disks[i], err);
 
@@ -80,7 +79,7 @@ static int strange(struct bm_mover *m, struct bm_error *err)
 
 /* The guest went off in the window. It has not run since the pivot unless
  * there is a mark, so the old images still hold everything. */
-static int switch_off(struct bm_mover *m, const struct count *c,
+static int switch_off(struct bm_run *m, const struct count *c,
                       struct bm_error *err)
 {
     if (c->overlay == m->job->n_disks)
@@ -103,7 +102,7 @@ static int switch_off(struct bm_mover *m, const struct count *c,
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
 
-static int prepare(struct bm_mover *m, struct bm_error *err)
+static int prepare(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_lost_begin(m, BM_FREEZE_NEW, err);
 
@@ -113,20 +112,20 @@ static int prepare(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : bm_lost_expect(m, BM_FREEZE_NEW, err);
 }
 
-static int pivot_running(struct bm_mover *m, struct bm_error *err)
+static int pivot_running(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
     m->job->guest.pivot_asked = true;
-    rc = bm_mover_save(m, NULL, err);
+    rc = bm_run_save(m, NULL, err);
     if (!rc)
         rc =
             bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
     return rc == -ETIME ? bm_window_switch(m, err) : rc;
 }
 
-/* A dead mover and a dead guard left the guest paused: end the window now. */
-static int end_window(struct bm_mover *m, struct bm_error *err)
+/* A dead run and a dead guard left the guest paused: end the window now. */
+static int end_window(struct bm_run *m, struct bm_error *err)
 {
     bool guarded = bm_pause_adopt(m, err) == 0;
     int rc, end = 0;
@@ -143,7 +142,7 @@ static int end_window(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int switch_running(struct bm_mover *m, const struct count *c,
+static int switch_running(struct bm_run *m, const struct count *c,
                           struct bm_error *err)
 {
     size_t n = m->job->n_disks;
@@ -162,10 +161,10 @@ static int switch_running(struct bm_mover *m, const struct count *c,
     return pivot_running(m, err);
 }
 
-int bm_step_switch(struct bm_mover *m, struct bm_error *err)
+int bm_step_switch(struct bm_run *m, struct bm_error *err)
 {
     struct count c;
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && bm_mark_set(bm_job_store_dir(m->store), m->job->id))
         m->job->guest.unclean = true;

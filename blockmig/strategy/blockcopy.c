@@ -20,7 +20,7 @@ static bool skips(const struct bm_job *job, enum bm_state state)
            (state == BM_STATE_PROVING_REST || state == BM_STATE_SETTLED);
 }
 
-static int copy(struct bm_mover *m, struct bm_error *err)
+static int copy(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
     int rc = bm_step_mirror(m, false, err);

@@ -27,9 +27,9 @@ static bool skips(const struct bm_job *job, enum bm_state state)
 }
 
 /* Off, and each disk where the job found it. */
-static int check_off(struct bm_mover *m, struct bm_error *err)
+static int check_off(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (rc)
         return rc;
@@ -43,11 +43,11 @@ static int check_off(struct bm_mover *m, struct bm_error *err)
     return 0;
 }
 
-static int check_stand(struct bm_mover *m, struct bm_error *err)
+static int check_stand(struct bm_run *m, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         const struct bm_job_disk *plan = &m->job->disks[i];
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), plan, err);
+        int at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
 
         if (at != BM_AT_SOURCE)
             return at < 0 ? at
@@ -92,7 +92,7 @@ static int look_again(struct bm_staged *s, size_t i, struct bm_error *err)
         return rc;
     rc = bm_stage_recheck(s->stages[i], &disk->source, err);
     disk->source_ns = changed;
-    return rc ? rc : bm_mover_save(s->m, NULL, err);
+    return rc ? rc : bm_run_save(s->m, NULL, err);
 }
 
 static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
@@ -108,7 +108,7 @@ static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
     return rc;
 }
 
-static int copy(struct bm_mover *m, struct bm_error *err)
+static int copy(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
     int rc = check_off(m, err);
@@ -138,7 +138,7 @@ static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
     return rc ? rc : bm_staged_record(s, i, err);
 }
 
-static int prove(struct bm_mover *m, struct bm_error *err)
+static int prove(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
     int rc = bm_staged_each(m, prove_disk, err);
@@ -154,7 +154,7 @@ static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 
 /* --- switching --- */
 
-static int switch_over(struct bm_mover *m, struct bm_error *err)
+static int switch_over(struct bm_run *m, struct bm_error *err)
 {
     bool again;
     int rc = check_off(m, err);
@@ -162,7 +162,7 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_off_look(m, &again, err);
     if (!rc && again) {
-        rc = bm_mover_enter(m, BM_STATE_COPYING, err);
+        rc = bm_run_enter(m, BM_STATE_COPYING, err);
         return rc ? rc : -EAGAIN;
     }
     /* held: no guest has run on the new images */

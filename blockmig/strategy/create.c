@@ -44,8 +44,7 @@ current(const struct bm_restore_points *points)
 }
 
 /* What libvirt would note, in the journal before it is asked. */
-static int keep_metadata(struct bm_mover *m,
-                         const struct bm_snapshot_spec *spec,
+static int keep_metadata(struct bm_run *m, const struct bm_snapshot_spec *spec,
                          struct bm_error *err)
 {
     const struct bm_restore_point *parent;
@@ -58,10 +57,10 @@ static int keep_metadata(struct bm_mover *m,
     free(BM_STEAL(m->job->snapshot->xml));
     rc = bm_snapshot_metadata(m->domain, spec, parent ? parent->name : NULL,
                               &m->job->snapshot->xml, err);
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_run_save(m, NULL, err);
 }
 
-static int make_overlays(struct bm_mover *m, struct bm_error *err)
+static int make_overlays(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -79,17 +78,17 @@ static int make_overlays(struct bm_mover *m, struct bm_error *err)
 }
 
 /* NULL: out of memory. */
-static const char **overlays_of(struct bm_mover *m)
+static const char **overlays_of(struct bm_run *m)
 {
     const char **all = calloc(m->domain->n_disks + 1, sizeof *all);
 
     for (size_t i = 0; all && i < m->job->n_disks; i++)
-        all[bm_mover_disk(m, i) - m->domain->disks] =
+        all[bm_run_disk(m, i) - m->domain->disks] =
             m->job->disks[i].fixed.overlay;
     return all;
 }
 
-static struct bm_snapshot_spec spec_of(const struct bm_mover *m,
+static struct bm_snapshot_spec spec_of(const struct bm_run *m,
                                        const char *const *overlays)
 {
     const struct bm_job_snapshot *snapshot = m->job->snapshot;
@@ -98,7 +97,7 @@ static struct bm_snapshot_spec spec_of(const struct bm_mover *m,
                                      snapshot->memory, overlays};
 }
 
-int bm_create_prepare(struct bm_mover *m, struct bm_error *err)
+int bm_create_prepare(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE const char **overlays = overlays_of(m);
     const struct bm_snapshot_spec spec = spec_of(m, overlays);
@@ -121,7 +120,7 @@ static int detached(const struct bm_job *job, size_t i, struct bm_error *err)
 }
 
 /* Of the disks as they are now. */
-static int ask(struct bm_mover *m, struct bm_error *err)
+static int ask(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE const char **overlays = overlays_of(m);
     const struct bm_snapshot_spec spec = spec_of(m, overlays);
@@ -132,16 +131,16 @@ static int ask(struct bm_mover *m, struct bm_error *err)
                               spec.memory ? MEMORY_MS : bm_call_ms(), err);
 }
 
-int bm_create_ask(struct bm_mover *m, struct bm_error *err)
+int bm_create_ask(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
     bm_failpoint("freezing.sent");
-    rc = bm_mover_refresh_domain(m, err);
+    rc = bm_run_refresh_domain(m, err);
     if (!rc)
-        rc = bm_mover_check_away(m, err);
+        rc = bm_run_check_away(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        if (!bm_mover_disk(m, i))
+        if (!bm_run_disk(m, i))
             rc = detached(m->job, i, err);
     if (!rc)
         rc = ask(m, err);
@@ -149,7 +148,7 @@ int bm_create_ask(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int ask_quiesced(struct bm_mover *m, struct bm_error *err)
+static int ask_quiesced(struct bm_run *m, struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
     struct bm_quiesce quiesce;
@@ -164,7 +163,7 @@ static int ask_quiesced(struct bm_mover *m, struct bm_error *err)
     return rc && end != -ETIMEDOUT ? rc : end;
 }
 
-static int too_late(struct bm_mover *m, struct bm_error *err)
+static int too_late(struct bm_run *m, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot make restore point %s of %s",
             m->job->snapshot->name, m->job->domain);
@@ -172,7 +171,7 @@ static int too_late(struct bm_mover *m, struct bm_error *err)
     return bm_remedy(err, "make the group again"), -ESTALE;
 }
 
-static int make(struct bm_mover *m, struct bm_error *err)
+static int make(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
@@ -189,7 +188,7 @@ static int make(struct bm_mover *m, struct bm_error *err)
 
 /* libvirtd has died between the transaction and its note: ours is the same, but
  * for a memory that was not written to its end. */
-static int write_metadata(struct bm_mover *m, struct bm_error *err)
+static int write_metadata(struct bm_run *m, struct bm_error *err)
 {
     struct bm_job_snapshot *snapshot = m->job->snapshot;
     const struct bm_snapshot it = {snapshot->name, snapshot->xml, true};
@@ -202,13 +201,13 @@ static int write_metadata(struct bm_mover *m, struct bm_error *err)
         bm_remedy(err, "commit the overlays (snapshot commit), and try again");
         return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
     }
-    rc = bm_mover_note(m, err, "libvirt did not note it: we do");
+    rc = bm_run_note(m, err, "libvirt did not note it: we do");
     return rc ? rc : bm_snapshot_redefine(m->domain, &it, snapshot->xml, err);
 }
 
 /* What libvirt noted has our stamp in it: whoever reverts to it would have a
  * guest that seems to be at work. */
-static int take_stamp_off(struct bm_mover *m,
+static int take_stamp_off(struct bm_run *m,
                           const struct bm_restore_point *point,
                           struct bm_error *err)
 {
@@ -227,17 +226,17 @@ static int take_stamp_off(struct bm_mover *m,
         return bm_fail_errno(err, -rc, "cannot read snapshot %s", point->name);
     if (plain) {
         free(BM_STEAL(m->job->snapshot->memory));
-        rc = bm_mover_note(m, err,
-                           "the guest ended meanwhile: restore point %s has no "
-                           "memory",
-                           point->name);
+        rc = bm_run_note(m, err,
+                         "the guest ended meanwhile: restore point %s has no "
+                         "memory",
+                         point->name);
     }
     if (rc || (!xml && !plain))
         return rc;
     return bm_snapshot_redefine(m->domain, &it, xml ? xml : plain, err);
 }
 
-static int check_metadata(struct bm_mover *m, struct bm_error *err)
+static int check_metadata(struct bm_run *m, struct bm_error *err)
 {
     const struct bm_restore_point *point;
     BM_RESTORE_POINTS points = {0};
@@ -251,21 +250,21 @@ static int check_metadata(struct bm_mover *m, struct bm_error *err)
 
 /* --- the states --- */
 
-static int freeze(struct bm_mover *m, struct bm_error *err)
+static int freeze(struct bm_run *m, struct bm_error *err)
 {
     size_t there;
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
-        rc = bm_mover_arrived(m, &there, err);
+        rc = bm_run_count_arrived(m, &there, err);
     if (!m->job->guest.top_asked)
-        rc = bm_mover_changed(m, rc, err);
+        rc = bm_run_forgive_change(m, rc, err);
     if (!rc && there == 0) {
         rc = make(m, err);
         if (!rc)
-            rc = bm_mover_refresh_domain(m, err);
+            rc = bm_run_refresh_domain(m, err);
         if (!rc)
-            rc = bm_mover_arrived(m, &there, err);
+            rc = bm_run_count_arrived(m, &there, err);
     }
     if (rc)
         return rc;
@@ -277,21 +276,21 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
     return check_metadata(m, err);
 }
 
-static int release(struct bm_mover *m, struct bm_error *err)
+static int release(struct bm_run *m, struct bm_error *err)
 {
     size_t there;
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
-        rc = bm_mover_arrived(m, &there, err);
+        rc = bm_run_count_arrived(m, &there, err);
     if (!rc && m->job->request.quiesce && !m->job->guest.quiesced)
-        rc = bm_mover_note(m, err,
-                           "whether the file systems were frozen when it was "
-                           "made is not known");
+        rc = bm_run_note(m, err,
+                         "whether the file systems were frozen when it was "
+                         "made is not known");
     return rc ? rc : bm_domain_stamp(m->domain, NULL, err);
 }
 
-static int remove_made(struct bm_mover *m, struct bm_error *err)
+static int remove_made(struct bm_run *m, struct bm_error *err)
 {
     const char *memory = m->job->snapshot->memory;
     int rc = bm_lost_unwritten(m, err);
@@ -305,11 +304,11 @@ static int remove_made(struct bm_mover *m, struct bm_error *err)
 }
 
 /* A transaction that has happened is not undone: the restore point is there. */
-static int roll_back(struct bm_mover *m, struct bm_error *err)
+static int roll_back(struct bm_run *m, struct bm_error *err)
 {
     size_t there = 0;
     bool busy = false;
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && m->domain && m->domain->active)
         rc = bm_domain_busy(m->domain, &busy, err);
@@ -319,12 +318,12 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
         return rc;
     }
     if (!rc && m->domain)
-        rc = bm_mover_left(m, &there, err);
+        rc = bm_run_count_left(m, &there, err);
     if (!rc && there) {
         memset(&m->reason, 0, sizeof m->reason);
         rc = check_metadata(m, err);
         if (!rc)
-            rc = bm_mover_enter(m, BM_STATE_RELEASING, err);
+            rc = bm_run_enter(m, BM_STATE_RELEASING, err);
         return rc ? rc : -EAGAIN;
     }
     if (!rc)

@@ -29,9 +29,9 @@ static const enum bm_state states[] = {
     BM_STATE_CONSOLIDATING, BM_STATE_RELEASING,
 };
 
-static int allocate(struct bm_mover *m, struct bm_error *err)
+static int allocate(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     /* ends just before the freeze, if the guest is to get a front */
     if (!rc)
@@ -47,7 +47,7 @@ static bool fronted(const struct bm_job *job)
 }
 
 /* The uppermost layer is the one that the guest writes to. */
-static bool wants_front(struct bm_mover *m, const struct bm_job_merge *merge)
+static bool wants_front(struct bm_run *m, const struct bm_job_merge *merge)
 {
     const struct bm_job_disk *disk =
         &m->job->disks[bm_merge_disk(m->job, merge)];
@@ -65,10 +65,10 @@ static struct bm_job_merge *next_merge(const struct bm_job *job)
     return NULL;
 }
 
-static int freeze(struct bm_mover *m, struct bm_error *err)
+static int freeze(struct bm_run *m, struct bm_error *err)
 {
     struct bm_job_merge *merge = next_merge(m->job);
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && m->domain)
         rc = bm_fronts_adopt(m, err);
@@ -82,19 +82,19 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
 
 /* --- the merges --- */
 
-static int merge_all(struct bm_mover *m, struct bm_error *err)
+static int merge_all(struct bm_run *m, struct bm_error *err)
 {
     struct bm_job_merge *merge;
     int rc = 0;
 
     bm_pacer_take_jobs(m->pacer);
     while (!rc && (merge = next_merge(m->job))) {
-        rc = bm_mover_refresh_domain(m, err);
-        if (!rc && bm_mover_cancelled(m))
+        rc = bm_run_refresh_domain(m, err);
+        if (!rc && bm_run_cancelled(m))
             rc = bm_fail_errno(err, ECANCELED, "the merge of %s stops",
                                m->job->domain);
         if (!rc && wants_front(m, merge)) {
-            rc = bm_mover_enter(m, BM_STATE_FREEZING, err);
+            rc = bm_run_enter(m, BM_STATE_FREEZING, err);
             return rc ? rc : -EAGAIN;
         }
         if (!rc)
@@ -111,7 +111,7 @@ static int merge_all(struct bm_mover *m, struct bm_error *err)
 #define ROUNDS 8
 
 /* The lowest front of each disk, into what it stands on. */
-static int add_front_merges(struct bm_mover *m, struct bm_error *err)
+static int add_front_merges(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -126,11 +126,11 @@ static int add_front_merges(struct bm_mover *m, struct bm_error *err)
             rc = bm_chain_add(&merge->layers, &disk->source.layers[l]);
     }
     return rc ? bm_fail_errno(err, ENOMEM, "cannot merge")
-              : bm_mover_save(m, NULL, err);
+              : bm_run_save(m, NULL, err);
 }
 
 /* As long as it becomes less: then only little is merged while it changes. */
-static int another_round(struct bm_mover *m, int round, uint64_t *before,
+static int another_round(struct bm_run *m, int round, uint64_t *before,
                          bool *again, struct bm_error *err)
 {
     uint64_t bytes = bm_fronts_bytes(m->job);
@@ -147,9 +147,9 @@ static int another_round(struct bm_mover *m, int round, uint64_t *before,
 }
 
 /* What a process that died in another round has left. */
-static int take_up(struct bm_mover *m, struct bm_error *err)
+static int take_up(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
         rc = bm_fronts_adopt(m, err);
@@ -159,7 +159,7 @@ static int take_up(struct bm_mover *m, struct bm_error *err)
                : add_front_merges(m, err);
 }
 
-static int copy(struct bm_mover *m, struct bm_error *err)
+static int copy(struct bm_run *m, struct bm_error *err)
 {
     uint64_t before = UINT64_MAX;
     int64_t start = bm_now_ms();
@@ -172,7 +172,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
     for (int round = 0; !rc && again; round++) {
         rc = merge_all(m, err);
         if (!rc)
-            rc = bm_mover_refresh(m, err);
+            rc = bm_run_refresh(m, err);
         if (!rc)
             rc = another_round(m, round, &before, &again, err);
     }
@@ -182,7 +182,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
 
 /* --- the ends --- */
 
-static int commit_fronts(struct bm_mover *m, struct bm_error *err)
+static int commit_fronts(struct bm_run *m, struct bm_error *err)
 {
     uint64_t bytes = bm_fronts_bytes(m->job);
     bool any = fronted(m->job);
@@ -194,21 +194,21 @@ static int commit_fronts(struct bm_mover *m, struct bm_error *err)
         rc = bm_fronts_commit(m, i, err);
     return rc || !any
                ? rc
-               : bm_mover_note(m, err,
-                               "what the guest wrote meanwhile, at most "
-                               "%" PRIu64 " bytes, was merged while it ran",
-                               bytes);
+               : bm_run_note(m, err,
+                             "what the guest wrote meanwhile, at most "
+                             "%" PRIu64 " bytes, was merged while it ran",
+                             bytes);
 }
 
-static int consolidate(struct bm_mover *m, struct bm_error *err)
+static int consolidate(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     return rc ? rc : commit_fronts(m, err);
 }
 
 /* Those whose images stay, as others need them, or that have none. */
-static int forget_points(struct bm_mover *m, struct bm_error *err)
+static int forget_points(struct bm_run *m, struct bm_error *err)
 {
     struct bm_job_snapshot *snapshot = m->job->snapshot;
     int rc = 0;
@@ -219,7 +219,7 @@ static int forget_points(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int tidy(struct bm_mover *m, struct bm_error *err)
+static int tidy(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_ballast_remove(m, err);
 
@@ -230,24 +230,24 @@ static int tidy(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int check_end(struct bm_mover *m, struct bm_error *err)
+static int check_end(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
+        struct bm_disk *disk = bm_run_disk(m, i);
 
         if (!disk || (m->domain->active &&
                       !bm_chain_equal(&disk->chain, &m->job->disks[i].source)))
-            rc = bm_mover_misplaced(m, i, "on a chain that is not as planned",
-                                    NULL, err);
+            rc = bm_run_misplaced(m, i, "on a chain that is not as planned",
+                                  NULL, err);
     }
     return rc;
 }
 
-static int release(struct bm_mover *m, struct bm_error *err)
+static int release(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
         rc = check_end(m, err);
@@ -258,14 +258,14 @@ static int release(struct bm_mover *m, struct bm_error *err)
 
 /* A process that comes after the one whose proof has failed finds that again.
  */
-static int end_or_undo(struct bm_mover *m, struct bm_job_merge *merge,
+static int end_or_undo(struct bm_run *m, struct bm_job_merge *merge,
                        struct bm_error *err)
 {
     bool wrong = m->reason.status == BM_EXIT_PROOF;
     int rc = wrong ? 0 : bm_merge_run(m, merge, err);
 
     if (rc == -EBADMSG && err->status == BM_EXIT_PROOF) {
-        bm_mover_blame(m, err);
+        bm_run_keep_reason(m, err);
         *err = (struct bm_error)BM_ERROR_INIT;
         wrong = true;
         rc = 0;
@@ -274,7 +274,7 @@ static int end_or_undo(struct bm_mover *m, struct bm_job_merge *merge,
 }
 
 /* With the domain gone: what its guest wrote last may be there alone. */
-static int check_front(struct bm_mover *m, const char *front,
+static int check_front(struct bm_run *m, const char *front,
                        struct bm_error *err)
 {
     bool any = false;
@@ -292,7 +292,7 @@ static int check_front(struct bm_mover *m, const char *front,
     return rc;
 }
 
-static int end_without_domain(struct bm_mover *m, struct bm_error *err)
+static int end_without_domain(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -308,9 +308,9 @@ static int end_without_domain(struct bm_mover *m, struct bm_error *err)
 
 /* What is merged stays merged, and is brought to its end; the rest is left as
  * it is. */
-static int roll_back(struct bm_mover *m, struct bm_error *err)
+static int roll_back(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
     struct bm_job_merge *merge = next_merge(m->job);
 
     if (rc || !m->domain)
@@ -322,7 +322,7 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
         rc = end_or_undo(m, merge, err);
     bm_failpoint("rolling-back.stopped");
     if (!rc)
-        rc = bm_mover_refresh(m, err);
+        rc = bm_run_refresh(m, err);
     if (!rc)
         rc = commit_fronts(m, err);
     return rc ? rc : tidy(m, err);

@@ -19,15 +19,15 @@
 #include <errno.h>
 #include <string.h>
 
-static int at_of(struct bm_mover *m, size_t i, struct bm_error *err)
+static int at_of(struct bm_run *m, size_t i, struct bm_error *err)
 {
-    return bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i], err);
+    return bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
 }
 
-int bm_pull_look(struct bm_mover *m, struct bm_pull_stand *stand,
+int bm_pull_look(struct bm_run *m, struct bm_pull_stand *stand,
                  struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     memset(stand, 0, sizeof *stand);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
@@ -39,7 +39,7 @@ int bm_pull_look(struct bm_mover *m, struct bm_pull_stand *stand,
         if (at < 0)
             rc = at;
         else if (at != BM_AT_SOURCE && at != BM_AT_PULL && at != BM_AT_DEST)
-            rc = bm_mover_misplaced(m, i, bm_situation_name(at), NULL, err);
+            rc = bm_run_misplaced(m, i, bm_situation_name(at), NULL, err);
     }
     return rc;
 }
@@ -48,18 +48,18 @@ int bm_pull_look(struct bm_mover *m, struct bm_pull_stand *stand,
 
 /* Asks for the job of each disk before its chain is looked at, so that one that
  * ends in between shows by the chain. */
-static int find_jobs(struct bm_mover *m, int *kinds, struct bm_error *err)
+static int find_jobs(struct bm_run *m, int *kinds, struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        if (bm_mover_disk(m, i))
+        if (bm_run_disk(m, i))
             rc = bm_blockjob_kind(m->domain, m->job->disks[i].target, &kinds[i],
                                   err);
     return rc;
 }
 
-static int start_pull(struct bm_mover *m, size_t i, int kind,
+static int start_pull(struct bm_run *m, size_t i, int kind,
                       struct bm_blockjob *job, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
@@ -82,7 +82,7 @@ static int start_pull(struct bm_mover *m, size_t i, int kind,
     return rc;
 }
 
-static int start_all(struct bm_mover *m, struct bm_blockjob *jobs, bool to_end,
+static int start_all(struct bm_run *m, struct bm_blockjob *jobs, bool to_end,
                      bool *more, struct bm_error *err)
 {
     BM_FREE int *kinds = calloc(m->job->n_disks, sizeof *kinds);
@@ -104,7 +104,7 @@ static int start_all(struct bm_mover *m, struct bm_blockjob *jobs, bool to_end,
     return rc;
 }
 
-static int pull_running(struct bm_mover *m, bool to_end, struct bm_error *err)
+static int pull_running(struct bm_run *m, bool to_end, struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
     bool more = false;
@@ -117,8 +117,8 @@ static int pull_running(struct bm_mover *m, bool to_end, struct bm_error *err)
         rc = start_all(m, jobs, to_end, &more, err);
     if (!rc && more) {
         bm_failpoint("copying.started");
-        rc = to_end ? bm_mover_wait_jobs(m, jobs, BM_JOB_COMPLETED, false, err)
-                    : bm_mover_wait_first(m, jobs, err);
+        rc = to_end ? bm_run_wait_jobs(m, jobs, BM_JOB_COMPLETED, false, err)
+                    : bm_run_wait_first(m, jobs, err);
     }
     if (m->pacer)
         bm_pacer_take(m->pacer, NULL);
@@ -128,7 +128,7 @@ static int pull_running(struct bm_mover *m, bool to_end, struct bm_error *err)
 /* --- the guest is off --- */
 
 struct ear {
-    struct bm_mover *m;
+    struct bm_run *m;
     uint64_t before, capacity, total;
     bool can_cancel;
 };
@@ -138,28 +138,28 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     struct ear *ear = opaque;
     double part = (double)done / (double)total;
 
-    bm_mover_progress(ear->m,
-                      ear->before + (uint64_t)((double)ear->capacity * part),
-                      ear->total);
-    return ear->can_cancel && bm_mover_cancelled(ear->m);
+    bm_run_progress(ear->m,
+                    ear->before + (uint64_t)((double)ear->capacity * part),
+                    ear->total);
+    return ear->can_cancel && bm_run_cancelled(ear->m);
 }
 
 /* qemu-img holds QEMU's lock, so no guest starts meanwhile; and it flushes. */
 static int flatten(struct ear *ear, struct bm_job_disk *plan,
                    struct bm_error *err)
 {
-    struct bm_mover *m = ear->m;
+    struct bm_run *m = ear->m;
     int rc = bm_image_flatten(bm_job_image(plan)->path, on_progress, ear, err);
 
     if (!rc)
         rc = bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
     plan->flushed |= !rc;
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_run_save(m, NULL, err);
 }
 
 static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
 {
-    struct bm_mover *m = ear->m;
+    struct bm_run *m = ear->m;
     const struct bm_job_disk *plan = &m->job->disks[i];
     int at = at_of(m, i, err);
     int rc = at < 0 ? at : 0;
@@ -176,7 +176,7 @@ static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
     return rc;
 }
 
-static int pull_off(struct bm_mover *m, bool to_end, struct bm_error *err)
+static int pull_off(struct bm_run *m, bool to_end, struct bm_error *err)
 {
     struct ear ear = {.m = m, .can_cancel = !to_end};
     int rc = 0;
@@ -192,12 +192,12 @@ static int pull_off(struct bm_mover *m, bool to_end, struct bm_error *err)
 
 /* --- either --- */
 
-bool bm_pull_went_off(struct bm_mover *m)
+bool bm_pull_went_off(struct bm_run *m)
 {
-    return bm_mover_refresh(m, NULL) == 0 && m->domain && !m->domain->active;
+    return bm_run_refresh(m, NULL) == 0 && m->domain && !m->domain->active;
 }
 
-int bm_pull_run(struct bm_mover *m, bool to_end, struct bm_error *err)
+int bm_pull_run(struct bm_run *m, bool to_end, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
     struct bm_pull_stand stand;
@@ -240,7 +240,7 @@ static int paused_by_others(const struct bm_job *job, struct bm_error *err)
 
 /* No pull runs any more: to stop a guest in which a block job ends is what QEMU
  * 7.2 cannot stand (bm_room_merge). */
-static int flush_running(struct bm_mover *m, struct bm_error *err)
+static int flush_running(struct bm_run *m, struct bm_error *err)
 {
     struct bm_pause pause;
     int rc = 0, end;
@@ -249,7 +249,7 @@ static int flush_running(struct bm_mover *m, struct bm_error *err)
     if (m->job->guest.window_paused)
         rc = bm_pause_resume(m, err);
     if (!rc)
-        rc = bm_mover_refresh(m, err);
+        rc = bm_run_refresh(m, err);
     if (!rc && m->domain && bm_domain_paused(m->domain))
         return paused_by_others(m->job, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
@@ -263,7 +263,7 @@ static int flush_running(struct bm_mover *m, struct bm_error *err)
     return end ? end : bm_pause_end(m, &pause, err);
 }
 
-int bm_pull_flush(struct bm_mover *m, struct bm_error *err)
+int bm_pull_flush(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -276,5 +276,5 @@ int bm_pull_flush(struct bm_mover *m, struct bm_error *err)
         return pull_off(m, true, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         m->job->disks[i].flushed = true;
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_run_save(m, NULL, err);
 }

@@ -17,12 +17,12 @@
 
 #define ABORT_MS 60000
 
-static int end_pull(struct bm_mover *m, size_t i, struct bm_error *err)
+static int end_pull(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_blockjob job;
     int kind = 0, rc = 0;
 
-    if (bm_mover_disk(m, i))
+    if (bm_run_disk(m, i))
         rc = bm_blockjob_kind(m->domain, m->job->disks[i].target, &kind, err);
     if (rc || kind != VIR_DOMAIN_BLOCK_JOB_TYPE_PULL)
         return rc;
@@ -31,7 +31,7 @@ static int end_pull(struct bm_mover *m, size_t i, struct bm_error *err)
 }
 
 /* What was pulled is safe, and `job resume` goes on with it. */
-static int stuck(struct bm_mover *m, size_t i, struct bm_error *err)
+static int stuck(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const char *path = m->job->disks[i].source.layers[0].path;
     char why[sizeof err->cause];
@@ -45,10 +45,10 @@ static int stuck(struct bm_mover *m, size_t i, struct bm_error *err)
               "when that can be written to",
               m->job->id);
     bm_status(err, BM_EXIT_HELD);
-    return bm_mover_stop_at(m, BM_STATE_COPYING, -BM_STUCK);
+    return bm_run_stop_at(m, BM_STATE_COPYING, -BM_STUCK);
 }
 
-static int go_down(struct bm_mover *m, size_t i, struct bm_error *err)
+static int go_down(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     bool active = m->domain->active;
@@ -67,7 +67,7 @@ static int go_down(struct bm_mover *m, size_t i, struct bm_error *err)
 }
 
 /* A target that was full has paused the guest. */
-static int let_run(struct bm_mover *m, struct bm_error *err)
+static int let_run(struct bm_run *m, struct bm_error *err)
 {
     if (m->domain->state != VIR_DOMAIN_PAUSED ||
         m->domain->reason != VIR_DOMAIN_PAUSED_IOERROR)
@@ -92,7 +92,7 @@ static int check_unused(const struct bm_job_disk *plan, struct bm_error *err)
 
 /* Without a domain nobody can tell where its disks stood: an image that was
  * never formatted was never written to. */
-static int nobody_there(struct bm_mover *m, struct bm_error *err)
+static int nobody_there(struct bm_run *m, struct bm_error *err)
 {
     struct stat st;
 
@@ -113,7 +113,7 @@ static int nobody_there(struct bm_mover *m, struct bm_error *err)
     return 0;
 }
 
-int bm_pull_back(struct bm_mover *m, struct bm_error *err)
+int bm_pull_back(struct bm_run *m, struct bm_error *err)
 {
     struct bm_pull_stand stand;
     int rc = 0;
@@ -125,10 +125,10 @@ int bm_pull_back(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_pull_look(m, &stand, err);
     if (!rc && stand.at_dest)
-        return bm_mover_too_late(m, err);
+        return bm_run_too_late(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        int at = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
-                              err);
+        int at =
+            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
 
         rc = at < 0 ? at : at == BM_AT_PULL ? go_down(m, i, err) : 0;
     }

@@ -44,7 +44,7 @@ static int empty(const struct bm_job_disk *plan, struct bm_error *err)
                : bm_fail_errno(err, errno, "cannot empty %s", path);
 }
 
-static int put_on(struct bm_mover *m, struct bm_error *err)
+static int put_on(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE const char **paths = calloc(m->job->n_disks, sizeof *paths);
     int rc =
@@ -69,7 +69,7 @@ static int put_on(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int freeze(struct bm_mover *m, struct bm_error *err)
+static int freeze(struct bm_run *m, struct bm_error *err)
 {
     struct bm_pull_stand stand;
     int rc = bm_pull_look(m, &stand, err);
@@ -88,7 +88,7 @@ static int freeze(struct bm_mover *m, struct bm_error *err)
     return rc ? rc : put_on(m, err);
 }
 
-static int copy(struct bm_mover *m, struct bm_error *err)
+static int copy(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_pull_run(m, false, err);
 
@@ -96,7 +96,7 @@ static int copy(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int consolidate(struct bm_mover *m, struct bm_error *err)
+static int consolidate(struct bm_run *m, struct bm_error *err)
 {
     struct bm_pull_stand stand;
     int rc = bm_pull_run(m, true, err);
@@ -114,7 +114,7 @@ static int consolidate(struct bm_mover *m, struct bm_error *err)
            -EIO;
 }
 
-static int roll_back(struct bm_mover *m, struct bm_error *err)
+static int roll_back(struct bm_run *m, struct bm_error *err)
 {
     return bm_step_roll_back_after(m, bm_pull_back, err);
 }

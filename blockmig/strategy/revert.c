@@ -29,20 +29,21 @@ static const enum bm_state states[] = {
     BM_STATE_RELEASING,
 };
 
-static int no_memory(const struct bm_mover *m, struct bm_error *err)
+static int no_memory(const struct bm_run *m, struct bm_error *err)
 {
     return bm_fail_errno(err, ENOMEM, "cannot revert %s", m->job->domain);
 }
 
 /* --- allocating --- */
 
-static int allocate(struct bm_mover *m, struct bm_error *err)
+static int allocate(struct bm_run *m, struct bm_error *err)
 {
     size_t there;
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
-        rc = bm_mover_changed(m, bm_mover_arrived(m, &there, err), err);
+        rc =
+            bm_run_forgive_change(m, bm_run_count_arrived(m, &there, err), err);
     if (!rc)
         rc = bm_step_allocate(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
@@ -55,11 +56,11 @@ static int allocate(struct bm_mover *m, struct bm_error *err)
 
 /* In libvirt's metadata a restore point puts overlays on its images; this one
  * does not, so they are names that nothing has. */
-static int branch_overlays(struct bm_mover *m, char **names, const char **all,
+static int branch_overlays(struct bm_run *m, char **names, const char **all,
                            struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        const struct bm_disk *disk = bm_mover_disk(m, i);
+        const struct bm_disk *disk = bm_run_disk(m, i);
 
         if (asprintf(&names[i], "%s.none",
                      m->job->disks[i].source.layers[0].path) < 0) {
@@ -71,7 +72,7 @@ static int branch_overlays(struct bm_mover *m, char **names, const char **all,
     return 0;
 }
 
-static int define_branch(struct bm_mover *m, const char *const *overlays,
+static int define_branch(struct bm_run *m, const char *const *overlays,
                          const char *parent, struct bm_error *err)
 {
     struct bm_job_snapshot *snapshot = m->job->snapshot;
@@ -94,7 +95,7 @@ static int define_branch(struct bm_mover *m, const char *const *overlays,
 }
 
 /* The chain is still the old one: so the domain's XML is its own. */
-static int keep_branch(struct bm_mover *m, struct bm_error *err)
+static int keep_branch(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE char **names = calloc(m->job->n_disks + 1, sizeof *names);
     BM_FREE const char **all = calloc(m->domain->n_disks + 1, sizeof *all);
@@ -120,7 +121,7 @@ static int keep_branch(struct bm_mover *m, struct bm_error *err)
 
 /* --- the XML --- */
 
-static int make_xml(struct bm_mover *m, const struct bm_restore_point *point,
+static int make_xml(struct bm_run *m, const struct bm_restore_point *point,
                     const char *now, struct bm_error *err)
 {
     BM_FREE struct bm_new_disk *disks = calloc(m->job->n_disks, sizeof *disks);
@@ -141,7 +142,7 @@ static int make_xml(struct bm_mover *m, const struct bm_restore_point *point,
 }
 
 /* Both XMLs are in the journal before anything is changed. */
-static int keep_xml(struct bm_mover *m, struct bm_error *err)
+static int keep_xml(struct bm_run *m, struct bm_error *err)
 {
     struct bm_job_snapshot *snapshot = m->job->snapshot;
     const struct bm_restore_point *point;
@@ -158,10 +159,10 @@ static int keep_xml(struct bm_mover *m, struct bm_error *err)
     rc = bm_domain_xml(m->domain, true, &snapshot->xml, err);
     if (!rc)
         rc = make_xml(m, point, snapshot->xml, err);
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_run_save(m, NULL, err);
 }
 
-static int put_on(struct bm_mover *m, struct bm_error *err)
+static int put_on(struct bm_run *m, struct bm_error *err)
 {
     int rc = keep_xml(m, err);
 
@@ -170,13 +171,13 @@ static int put_on(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = bm_domain_define(m->conn, m->job->snapshot->xml_after, err);
     bm_failpoint("switching.defined");
-    return rc ? rc : bm_mover_refresh_domain(m, err);
+    return rc ? rc : bm_run_refresh_domain(m, err);
 }
 
 /* --- the metadata of the point --- */
 
 /* An overlay that held nothing is gone: the new one has its place. */
-static int replace_overlays(struct bm_mover *m,
+static int replace_overlays(struct bm_run *m,
                             const struct bm_restore_point *point, char **xml,
                             struct bm_error *err)
 {
@@ -196,7 +197,7 @@ static int replace_overlays(struct bm_mover *m,
               : 0;
 }
 
-static int make_current(struct bm_mover *m, struct bm_error *err)
+static int make_current(struct bm_run *m, struct bm_error *err)
 {
     const struct bm_restore_point *point;
     BM_FREE char *xml = NULL;
@@ -218,7 +219,7 @@ static int make_current(struct bm_mover *m, struct bm_error *err)
 
 /* --- the guest --- */
 
-static int restore(struct bm_mover *m, struct bm_error *err)
+static int restore(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE struct bm_new_disk *disks = calloc(m->job->n_disks, sizeof *disks);
     const struct bm_restore_point *point;
@@ -244,7 +245,7 @@ static int restore(struct bm_mover *m, struct bm_error *err)
                              err);
 }
 
-static int let_run(struct bm_mover *m, struct bm_error *err)
+static int let_run(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
@@ -253,12 +254,12 @@ static int let_run(struct bm_mover *m, struct bm_error *err)
     rc = m->job->snapshot->memory ? restore(m, err)
                                   : bm_domain_start(m->domain, err);
     bm_failpoint("switching.started");
-    return rc ? rc : bm_mover_refresh_domain(m, err);
+    return rc ? rc : bm_run_refresh_domain(m, err);
 }
 
 /* --- the states --- */
 
-static int stop_guest(struct bm_mover *m, struct bm_error *err)
+static int stop_guest(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
@@ -269,24 +270,24 @@ static int stop_guest(struct bm_mover *m, struct bm_error *err)
         return bm_cause(err, "the guest was started meanwhile"), -EBUSY;
     }
     rc = bm_domain_destroy(m->domain, err);
-    return rc ? rc : bm_mover_refresh_domain(m, err);
+    return rc ? rc : bm_run_refresh_domain(m, err);
 }
 
-static int switch_over(struct bm_mover *m, struct bm_error *err)
+static int switch_over(struct bm_run *m, struct bm_error *err)
 {
     size_t there;
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
-        rc = bm_mover_arrived(m, &there, err);
+        rc = bm_run_count_arrived(m, &there, err);
     if (!rc && there < m->job->n_disks) {
-        rc = bm_mover_check_away(m, err);
+        rc = bm_run_check_away(m, err);
         if (!rc)
             rc = stop_guest(m, err);
         if (!rc)
             rc = put_on(m, err);
         if (!rc)
-            rc = bm_mover_arrived(m, &there, err);
+            rc = bm_run_count_arrived(m, &there, err);
         if (!rc && there < m->job->n_disks) {
             bm_fail(err, EIO, "cannot revert %s", m->job->domain);
             bm_cause(err, "its saved XML does not name the new overlays");
@@ -299,7 +300,7 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
 }
 
 /* One that held nothing, if it is no restore point, and nobody needs it. */
-static int drop_empty(struct bm_mover *m, const struct bm_job_disk *disk,
+static int drop_empty(struct bm_run *m, const struct bm_job_disk *disk,
                       struct bm_error *err)
 {
     const char *path = disk->source.layers[0].path;
@@ -312,26 +313,26 @@ static int drop_empty(struct bm_mover *m, const struct bm_job_disk *disk,
     if (bm_users_none(m->conn, m->job->uuid, path, &why) == 0 &&
         bm_lost_holds(path, &holds, &why) == 0 && !holds &&
         bm_file_remove(path, &why) == 0)
-        return bm_mover_note(m, err, "%s, which held nothing, deleted", path);
+        return bm_run_note(m, err, "%s, which held nothing, deleted", path);
     if (holds)
-        return bm_mover_note(m, err, "%s is kept: it was written to meanwhile",
-                             path);
+        return bm_run_note(m, err, "%s is kept: it was written to meanwhile",
+                           path);
     bm_error_line(&why, line, sizeof line);
-    return bm_mover_note(m, err, "%s is kept: %s", path, line);
+    return bm_run_note(m, err, "%s is kept: %s", path, line);
 }
 
-static int release(struct bm_mover *m, struct bm_error *err)
+static int release(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && !m->domain)
-        return bm_mover_note(m, err, "the domain is gone meanwhile");
+        return bm_run_note(m, err, "the domain is gone meanwhile");
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = drop_empty(m, &m->job->disks[i], err);
     return rc ? rc : bm_domain_stamp(m->domain, NULL, err);
 }
 
-static int too_late(struct bm_mover *m, struct bm_error *err)
+static int too_late(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_stuck(m->job, err);
 
@@ -340,13 +341,13 @@ static int too_late(struct bm_mover *m, struct bm_error *err)
               m->job->id,
               m->job->snapshot->branch ? m->job->snapshot->branch
                                        : "another restore point");
-    return bm_mover_stop_at(m, BM_STATE_SWITCHING, rc);
+    return bm_run_stop_at(m, BM_STATE_SWITCHING, rc);
 }
 
-static int xml_back(struct bm_mover *m, struct bm_error *err)
+static int xml_back(struct bm_run *m, struct bm_error *err)
 {
     size_t there;
-    int rc = bm_mover_left(m, &there, err);
+    int rc = bm_run_count_left(m, &there, err);
 
     if (rc || !there)
         return rc;
@@ -354,16 +355,16 @@ static int xml_back(struct bm_mover *m, struct bm_error *err)
         return too_late(m, err);
     rc = bm_lost_unwritten(m, err);
     if (rc) /* the way on is open */
-        return bm_mover_stop_at(m, BM_STATE_SWITCHING, rc);
+        return bm_run_stop_at(m, BM_STATE_SWITCHING, rc);
     rc = bm_domain_define(m->conn, m->job->snapshot->xml, err);
-    return rc ? rc : bm_mover_refresh_domain(m, err);
+    return rc ? rc : bm_run_refresh_domain(m, err);
 }
 
 /* Before the guest runs on the new overlays: they go, and it is as it was. */
-static int roll_back(struct bm_mover *m, struct bm_error *err)
+static int roll_back(struct bm_run *m, struct bm_error *err)
 {
     const char *branch = m->job->snapshot->branch;
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && m->domain)
         rc = xml_back(m, err);
@@ -377,7 +378,7 @@ static int roll_back(struct bm_mover *m, struct bm_error *err)
     if (!rc && m->domain && m->job->plan.was_active && !m->domain->active)
         rc = bm_domain_start(m->domain, err);
     if (!rc && m->domain)
-        rc = bm_mover_refresh_domain(m, err);
+        rc = bm_run_refresh_domain(m, err);
     return rc || !m->domain ? rc : bm_domain_stamp(m->domain, NULL, err);
 }
 

@@ -15,7 +15,7 @@
 
 /* --- the bridge --- */
 
-int bm_staged_bridge(struct bm_mover *m, bool there, struct bm_error *err)
+int bm_staged_bridge(struct bm_run *m, bool there, struct bm_error *err)
 {
     int rc = 0;
 
@@ -32,22 +32,22 @@ int bm_staged_bridge(struct bm_mover *m, bool there, struct bm_error *err)
         bm_chain_clear(&disk->dest);
         disk->dest = wanted;
     }
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
-int bm_staged_again(struct bm_mover *m, struct bm_error *err)
+int bm_staged_again(struct bm_run *m, struct bm_error *err)
 {
     int rc;
 
     m->job->staged.off = false;
-    bm_mover_unlock(m);
+    bm_run_unlock(m);
     rc = bm_staged_bridge(m, true, err);
     if (!rc)
-        rc = bm_mover_enter(m, BM_STATE_ITERATING, err);
+        rc = bm_run_enter(m, BM_STATE_ITERATING, err);
     return rc ? rc : -EAGAIN;
 }
 
-int bm_staged_switch_off(struct bm_mover *m, struct bm_error *err)
+int bm_staged_switch_off(struct bm_run *m, struct bm_error *err)
 {
     bool again;
     int rc = bm_off_look(m, &again, err);

@@ -42,7 +42,7 @@ static int rest_of_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 
 /* What somebody wrote into the new image behind our back need not be where the
  * guest wrote. */
-static int compare_touched(struct bm_mover *m, struct bm_error *err)
+static int compare_touched(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -51,17 +51,17 @@ static int compare_touched(struct bm_mover *m, struct bm_error *err)
 
         if (!bm_staged_any_touched(disk, false))
             continue;
-        rc = bm_mover_note(m, err,
-                           "someone has written to %s, or below it: all of it "
-                           "is compared",
-                           bm_job_image(disk)->path);
+        rc = bm_run_note(m, err,
+                         "someone has written to %s, or below it: all of it "
+                         "is compared",
+                         bm_job_image(disk)->path);
         if (!rc)
             rc = bm_prove_disk(m, disk, err);
     }
     return rc;
 }
 
-int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err)
+int bm_staged_prove_rest(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
     int rc = bm_staged_each(m, rest_of_disk, err);
@@ -69,7 +69,7 @@ int bm_staged_prove_rest(struct bm_mover *m, struct bm_error *err)
     if (!rc)
         rc = compare_touched(m, err);
     m->job->result.prove_ms += bm_now_ms() - start;
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_run_save(m, NULL, err);
 }
 
 /* --- the bridge --- */
@@ -84,12 +84,12 @@ enum bridge {
     BRIDGE_FOREIGN
 };
 
-static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
+static int look_at_bridge(struct bm_run *m, size_t i, enum bridge *out,
                           struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain image = bm_job_new_chain(plan), found = {0}, merged = {0};
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
     int rc;
 
     *out = BRIDGE_FOREIGN;
@@ -114,7 +114,7 @@ static int look_at_bridge(struct bm_mover *m, size_t i, enum bridge *out,
 
 /* A commit that a dead process asked for may still run: then ours is refused,
  * and that one is waited for. What counts is the chain it leaves. */
-static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
+static int merge_running(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     const struct bm_commit_request request = {.target = plan->target,
@@ -123,7 +123,7 @@ static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
     struct bm_blockjob job;
     int rc;
 
-    if (bm_mover_disk(m, i)->mirror)
+    if (bm_run_disk(m, i)->mirror)
         return bm_commit_foreign(m, plan->target, err);
     rc = bm_blockjob_commit(m->conn, m->domain, &request, &job, err);
     if (rc && rc != -EBUSY && rc != -EINVAL)
@@ -134,7 +134,7 @@ static int merge_running(struct bm_mover *m, size_t i, struct bm_error *err)
 }
 
 /* Each can be done again. */
-static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
+static int merge_off(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     const struct bm_layer *image = bm_job_image(plan);
@@ -154,14 +154,14 @@ static int merge_off(struct bm_mover *m, size_t i, struct bm_error *err)
 }
 
 /* The guest went off meanwhile, most likely: worth another try. */
-static int not_merged(struct bm_mover *m, size_t i, struct bm_error *err)
+static int not_merged(struct bm_run *m, size_t i, struct bm_error *err)
 {
     bm_fail(err, EIO, "the new image of disk %s of %s is not merged",
             m->job->disks[i].target, m->job->domain);
     return bm_cause(err, "its block job did not end well"), -EIO;
 }
 
-static int merge_top(struct bm_mover *m, size_t i, struct bm_error *err)
+static int merge_top(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
 
@@ -169,7 +169,7 @@ static int merge_top(struct bm_mover *m, size_t i, struct bm_error *err)
                              : bm_commit_off(m, i, &image, err);
 }
 
-static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
+static int merge_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     enum bridge is;
@@ -182,7 +182,7 @@ static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
             rc = m->domain->active ? merge_running(m, i, err)
                                    : merge_off(m, i, err);
         if (!rc)
-            rc = bm_mover_refresh(m, err);
+            rc = bm_run_refresh(m, err);
         if (!rc && m->domain)
             rc = look_at_bridge(m, i, &is, err);
     }
@@ -192,8 +192,7 @@ static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
             rc = look_at_bridge(m, i, &is, err);
     }
     if (!rc && is == BRIDGE_FOREIGN)
-        return bm_mover_misplaced(m, i, "on a chain that is not ours", NULL,
-                                  err);
+        return bm_run_misplaced(m, i, "on a chain that is not ours", NULL, err);
     if (!rc && is != BRIDGE_MERGED && is != BRIDGE_GONE)
         return not_merged(m, i, err);
     return rc;
@@ -204,7 +203,7 @@ static int merge_disk(struct bm_mover *m, size_t i, struct bm_error *err)
 static int again(struct bm_staged *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &s->m->job->disks[i];
-    struct bm_disk *disk = bm_mover_disk(s->m, i);
+    struct bm_disk *disk = bm_run_disk(s->m, i);
     struct bm_chain image = bm_job_new_chain(plan);
     int at = bm_situation(s->m->domain, disk, plan, err);
 
@@ -217,7 +216,7 @@ static int again(struct bm_staged *s, size_t i, struct bm_error *err)
     return at;
 }
 
-static int merge_bridges(struct bm_mover *m, struct bm_error *err)
+static int merge_bridges(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -232,7 +231,7 @@ static int merge_bridges(struct bm_mover *m, struct bm_error *err)
 /* --- all of it --- */
 
 /* Kept where it lists something. */
-static int remove_map(struct bm_mover *m, struct bm_job_disk *disk,
+static int remove_map(struct bm_run *m, struct bm_job_disk *disk,
                       struct bm_error *err)
 {
     int rc;
@@ -249,7 +248,7 @@ static int remove_map(struct bm_mover *m, struct bm_job_disk *disk,
     return 0;
 }
 
-static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
+static int remove_rest(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
     int rc = bm_file_remove(plan->fixed.bridge, err);
@@ -259,17 +258,17 @@ static int remove_rest(struct bm_mover *m, size_t i, struct bm_error *err)
     return rc ? rc : remove_map(m, plan, err);
 }
 
-int bm_staged_consolidate(struct bm_mover *m, struct bm_error *err)
+int bm_staged_consolidate(struct bm_run *m, struct bm_error *err)
 {
     bool bridged = bm_job_bridged(&m->job->disks[0]);
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc && bridged)
         rc = merge_bridges(m, err);
     if (!rc && m->job->request.proof && !m->job->staged.off)
         rc = bm_staged_each(m, again, err);
     if (!rc)
-        rc = bm_mover_save(m, NULL, err);
+        rc = bm_run_save(m, NULL, err);
     if (!rc)
         rc = bm_commit_overlays(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

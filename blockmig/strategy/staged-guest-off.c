@@ -9,22 +9,22 @@
 
 /* A guest that went off before any disk was switched: the old side is frozen
  * then, and all of it can be copied. */
-bool bm_staged_off_at_source(struct bm_mover *m)
+bool bm_staged_off_at_source(struct bm_run *m)
 {
     bool off = m->domain && !m->domain->active;
 
     for (size_t i = 0; off && i < m->job->n_disks; i++)
-        off = bm_situation(m->domain, bm_mover_disk(m, i), &m->job->disks[i],
+        off = bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i],
                            NULL) == BM_AT_SOURCE;
     return off;
 }
 
-bool bm_staged_went_off(struct bm_mover *m, int rc)
+bool bm_staged_went_off(struct bm_run *m, int rc)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
     return rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EAGAIN &&
-           rc != -BM_STUCK && bm_mover_refresh(m, &ignored) == 0 &&
+           rc != -BM_STUCK && bm_run_refresh(m, &ignored) == 0 &&
            bm_lost_check(m, &ignored) == 0 &&
            bm_fronts_adopt(m, &ignored) == 0 && bm_staged_off_at_source(m);
 }

@@ -19,12 +19,12 @@
  * of ours is paced, and the move became 2 s shorter. */
 #define TINY (UINT64_C(4) << 20)
 
-static int note_gaps(struct bm_mover *m, const struct bm_job_disk *disk,
+static int note_gaps(struct bm_run *m, const struct bm_job_disk *disk,
                      struct bm_error *err)
 {
     if (!disk->rescue.unreadable_bytes && !disk->rescue.filled_bytes)
         return 0;
-    return bm_mover_note(
+    return bm_run_note(
         m, err,
         "disk %s: %llu bytes cannot be read, %llu were filled "
         "from another copy; %s lists them",
@@ -55,7 +55,7 @@ static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
     return bm_staged_prove(s, i, &view, err);
 }
 
-int bm_staged_copy(struct bm_mover *m, struct bm_error *err)
+int bm_staged_copy(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
     int rc = bm_staged_maps(m, err);
@@ -86,7 +86,7 @@ static int prove_base(struct bm_staged *s, size_t i, struct bm_error *err)
     return rc ? rc : bm_staged_fill(s, i, err);
 }
 
-int bm_staged_prove_views(struct bm_mover *m, struct bm_error *err)
+int bm_staged_prove_views(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
     int rc = bm_staged_lower(m, prove_lower, err);
@@ -97,7 +97,7 @@ int bm_staged_prove_views(struct bm_mover *m, struct bm_error *err)
     if (rc)
         return rc;
     m->job->staged.rounds = 1;
-    return bm_mover_save(m, NULL, err);
+    return bm_run_save(m, NULL, err);
 }
 
 /* --- iterating --- */
@@ -110,7 +110,7 @@ static int copy_and_prove(struct bm_staged *s, size_t i, struct bm_error *err)
 }
 
 /* Fronts that are frozen go into the new images. */
-static int catch_up(struct bm_mover *m, int upto, struct bm_error *err)
+static int catch_up(struct bm_run *m, int upto, struct bm_error *err)
 {
     int rc = 0;
 
@@ -118,13 +118,13 @@ static int catch_up(struct bm_mover *m, int upto, struct bm_error *err)
         rc = bm_staged_each(m, copy_and_prove, err);
         m->job->staged.rounds += rc == 0;
         if (!rc)
-            rc = bm_mover_save(m, NULL, err);
+            rc = bm_run_save(m, NULL, err);
     }
     return rc;
 }
 
 /* The guest is off: what it wrote last is frozen too, as long as we hold it. */
-static int finish_off(struct bm_mover *m, struct bm_error *err)
+static int finish_off(struct bm_run *m, struct bm_error *err)
 {
     int fronts = m->job->disks[0].overlays.fronts;
     int rc = bm_off_hold(m, err);
@@ -136,10 +136,10 @@ static int finish_off(struct bm_mover *m, struct bm_error *err)
         rc = catch_up(m, fronts + 1, err);
     if (!rc)
         m->job->staged.off = true;
-    if (rc == -EBUSY && bm_mover_refresh(m, err) == 0 && m->domain &&
+    if (rc == -EBUSY && bm_run_refresh(m, err) == 0 && m->domain &&
         m->domain->active)
         return -EAGAIN; /* it was started: once more, as of a guest that runs */
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_run_save(m, NULL, err);
 }
 
 /* Below --switch-max a round must halve a front to be worth another one. */
@@ -151,7 +151,7 @@ static bool is_small(const struct bm_job *job, uint64_t before, uint64_t bytes)
 }
 
 /* Another front, until the last one is small, or does not get smaller. */
-static int shrink(struct bm_mover *m, struct bm_error *err)
+static int shrink(struct bm_run *m, struct bm_error *err)
 {
     uint64_t before = UINT64_MAX;
     int rc = 0;
@@ -166,7 +166,7 @@ static int shrink(struct bm_mover *m, struct bm_error *err)
         if (rc || is_small(m->job, before, bytes) || fronts >= MAX_FRONTS)
             return rc;
         before = bytes;
-        rc = bm_mover_refresh(m, err);
+        rc = bm_run_refresh(m, err);
         if (!rc && (!m->domain || !m->domain->active))
             return bm_fail_errno(err, ESRCH, "the guest %s went off",
                                  m->job->domain);
@@ -175,15 +175,15 @@ static int shrink(struct bm_mover *m, struct bm_error *err)
     }
 }
 
-int bm_staged_iterate(struct bm_mover *m, struct bm_error *err)
+int bm_staged_iterate(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     m->job->staged.off = false;
     if (!rc && m->job->staged.carried) {
         m->job->staged.carried =
             false; /* more is written into the images now */
-        rc = bm_mover_save(m, NULL, err);
+        rc = bm_run_save(m, NULL, err);
     }
     if (!rc)
         rc = bm_fronts_adopt(m, err);

@@ -9,12 +9,12 @@
 
 #include <string.h>
 
-static int note_repair(struct bm_mover *m, const struct bm_layer *image,
+static int note_repair(struct bm_run *m, const struct bm_layer *image,
                        const struct bm_stage_proof *proof, struct bm_error *err)
 {
     if (!proof->repaired)
         return 0;
-    return bm_mover_note(
+    return bm_run_note(
         m, err,
         "%llu bytes of %s did not read back as they were written, the first "
         "at offset %llu: written again, and proven",
@@ -67,9 +67,9 @@ int bm_staged_doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
 
     if (!bm_staged_touched(disk, s->layer, true))
         return 0;
-    rc = bm_mover_note(s->m, err,
-                       "someone has written to %s: all of it is proven again",
-                       bm_job_image(disk)[s->layer].path);
+    rc = bm_run_note(s->m, err,
+                     "someone has written to %s: all of it is proven again",
+                     bm_job_image(disk)[s->layer].path);
     if (!rc)
         rc = bm_stage_doubt(s->stages[i], err);
     return rc ? rc : bm_staged_prove(s, i, view, err);

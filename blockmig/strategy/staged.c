@@ -43,7 +43,7 @@ static bool skips(const struct bm_job *job, enum bm_state state)
 /* --- the states --- */
 
 /* The first freeze. Whatever comes of it, the file systems are thawed. */
-static int freeze_quiesced(struct bm_mover *m, struct bm_error *err)
+static int freeze_quiesced(struct bm_run *m, struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
     struct bm_quiesce quiesce;
@@ -59,7 +59,7 @@ static int freeze_quiesced(struct bm_mover *m, struct bm_error *err)
 }
 
 /* A process that died in between cannot say any more how it was. */
-static int check_quiesced(struct bm_mover *m, struct bm_error *err)
+static int check_quiesced(struct bm_run *m, struct bm_error *err)
 {
     if (!m->job->request.quiesce || m->job->guest.quiesced)
         return 0;
@@ -69,9 +69,9 @@ static int check_quiesced(struct bm_mover *m, struct bm_error *err)
     return bm_remedy(err, "move again, or leave --quiesce out"), -ESTALE;
 }
 
-static int freeze(struct bm_mover *m, struct bm_error *err)
+static int freeze(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && m->domain)
         rc = bm_fronts_adopt(m, err);
@@ -109,7 +109,7 @@ static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
     return bm_staged_doubt(s, i, &view, err);
 }
 
-static int check_untouched(struct bm_mover *m, struct bm_error *err)
+static int check_untouched(struct bm_run *m, struct bm_error *err)
 {
     bool any = false;
     int rc;
@@ -124,7 +124,7 @@ static int check_untouched(struct bm_mover *m, struct bm_error *err)
 
 /* Of what is in the new images, so that none of our writes is in them too; and
  * before QEMU opens the images. */
-static int carry(struct bm_mover *m, struct bm_error *err)
+static int carry(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -137,7 +137,7 @@ static int carry(struct bm_mover *m, struct bm_error *err)
     }
     bm_failpoint("converging.carried");
     m->job->staged.carried = rc == 0;
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_run_save(m, NULL, err);
 }
 
 /* What a disk grew by since its last copy would be mirrored, and not proven. */
@@ -160,9 +160,9 @@ static int check_size(const struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
-static int converge(struct bm_mover *m, struct bm_error *err)
+static int converge(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
         rc = check_size(m->job, err);
@@ -178,17 +178,17 @@ static int converge(struct bm_mover *m, struct bm_error *err)
 }
 
 /* The new image alone, with nothing of ours on it. */
-static bool on_image(struct bm_mover *m, size_t i)
+static bool on_image(struct bm_run *m, size_t i)
 {
     struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
-    struct bm_disk *disk = bm_mover_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(m, i);
 
     return disk && bm_chain_equal(&disk->chain, &image);
 }
 
 /* Somebody has committed the bridge with what lay over it, and nothing was
  * frozen: it cannot be proven any more. */
-static bool all_merged(struct bm_mover *m)
+static bool all_merged(struct bm_run *m)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
         if (!on_image(m, i))
@@ -199,18 +199,18 @@ static bool all_merged(struct bm_mover *m)
 /* Nobody could write to the images since they were copied and proven, as they
  * are held. (If a kill has let go of them, they are copied again, or the guest
  * has had the new ones already.) */
-static int prove_off(struct bm_mover *m, struct bm_error *err)
+static int prove_off(struct bm_run *m, struct bm_error *err)
 {
     int rc = check_untouched(m, err);
 
     if (!rc)
         rc = bm_staged_each(m, bm_staged_record, err);
-    return rc ? rc : bm_mover_save(m, NULL, err);
+    return rc ? rc : bm_run_save(m, NULL, err);
 }
 
-static int switch_over(struct bm_mover *m, struct bm_error *err)
+static int switch_over(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(m, err);
 
     if (rc)
         return rc;
@@ -230,10 +230,10 @@ static int switch_over(struct bm_mover *m, struct bm_error *err)
     return bm_staged_again(m, err);
 }
 
-static bool any_merged(struct bm_mover *m)
+static bool any_merged(struct bm_run *m)
 {
     for (size_t i = 0; m->domain->active && i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_mover_disk(m, i);
+        struct bm_disk *disk = bm_run_disk(m, i);
 
         if (on_image(m, i) ||
             (disk && bm_chain_equal(&disk->chain, &m->job->disks[i].dest)))
@@ -244,16 +244,16 @@ static bool any_merged(struct bm_mover *m)
 
 /* Somebody has merged what could be proven, or gone back: -BM_STUCK, until it
  * is accepted. */
-static int check_merged(struct bm_mover *m, struct bm_error *err)
+static int check_merged(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (rc || !m->domain || !any_merged(m))
         return rc;
     if (!m->job->request.proof)
-        return bm_mover_too_late(m, err);
+        return bm_run_too_late(m, err);
     /* from where --accept goes on */
-    rc = bm_mover_stop_at(m, BM_STATE_PROVING_REST, bm_switch_unclean(m, err));
+    rc = bm_run_stop_at(m, BM_STATE_PROVING_REST, bm_switch_unclean(m, err));
     if (m->reason.status == BM_EXIT_PROOF)
         bm_cause(err,
                  "the proof has failed (%.300s), and someone has merged "
@@ -262,14 +262,14 @@ static int check_merged(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int prove_rest(struct bm_mover *m, struct bm_error *err)
+static int prove_rest(struct bm_run *m, struct bm_error *err)
 {
     int rc = check_merged(m, err);
 
     return rc ? rc : bm_staged_prove_rest(m, err);
 }
 
-static int undo(struct bm_mover *m, struct bm_error *err)
+static int undo(struct bm_run *m, struct bm_error *err)
 {
     int rc = check_merged(m, err);
 

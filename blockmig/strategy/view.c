@@ -31,9 +31,9 @@ static const enum bm_state states[] = {
     BM_STATE_RELEASING,
 };
 
-static int allocate(struct bm_mover *m, struct bm_error *err)
+static int allocate(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && !(m->domain && m->domain->active))
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
@@ -42,7 +42,7 @@ static int allocate(struct bm_mover *m, struct bm_error *err)
 
 /* --- beginning --- */
 
-static int begin(struct bm_mover *m, struct bm_error *err)
+static int begin(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE struct bm_backup_disk *disks =
         calloc(m->job->n_disks, sizeof *disks);
@@ -57,18 +57,18 @@ static int begin(struct bm_mover *m, struct bm_error *err)
                            m->job->n_disks, err);
 }
 
-static int foreign(const struct bm_mover *m, struct bm_error *err)
+static int foreign(const struct bm_run *m, struct bm_error *err)
 {
     bm_fail(err, EBUSY, "cannot make a view of %s", m->job->domain);
     return bm_cause(err, "a backup of it is under way that is not ours"),
            -EBUSY;
 }
 
-static int freeze(struct bm_mover *m, struct bm_error *err)
+static int freeze(struct bm_run *m, struct bm_error *err)
 {
     const char *socket = m->job->snapshot->socket;
     enum bm_backup is;
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && !(m->domain && m->domain->active))
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
@@ -105,11 +105,11 @@ static const char *short_of_room(const struct bm_job *job)
 
 /* Words for why it ends, or NULL: it goes on. -errno: libvirt cannot be asked.
  */
-static int look_at_domain(struct bm_mover *m, const char **why,
+static int look_at_domain(struct bm_run *m, const char **why,
                           struct bm_error *err)
 {
     enum bm_backup is;
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (rc || !m->domain || !m->domain->active) {
         *why = rc ? NULL : "the guest is off";
@@ -121,16 +121,16 @@ static int look_at_domain(struct bm_mover *m, const char **why,
     return rc;
 }
 
-static int live(struct bm_mover *m, struct bm_error *err)
+static int live(struct bm_run *m, struct bm_error *err)
 {
     int64_t looked_ms = bm_now_ms(), room_ms = 0;
     const char *why = NULL;
     int rc = 0;
 
     while (!rc && !why) {
-        bm_mover_progress(m, 0, 0);
+        bm_run_progress(m, 0, 0);
         bm_sleep_ms(LOOK_MS);
-        if (bm_mover_asked_to_cancel(m))
+        if (bm_run_asked_to_cancel(m))
             why = "as was asked";
         if (!why && bm_now_ms() - room_ms > ROOM_MS && short_of_room(m->job))
             why = "the store of the saved blocks is short of room";
@@ -139,12 +139,12 @@ static int live(struct bm_mover *m, struct bm_error *err)
             rc = look_at_domain(m, &why, err);
         }
     }
-    return rc ? rc : bm_mover_note(m, err, "the view ends: %s", why);
+    return rc ? rc : bm_run_note(m, err, "the view ends: %s", why);
 }
 
 /* --- the end --- */
 
-static int remove_scratch(struct bm_mover *m, struct bm_error *err)
+static int remove_scratch(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -153,10 +153,10 @@ static int remove_scratch(struct bm_mover *m, struct bm_error *err)
     return rc;
 }
 
-static int release(struct bm_mover *m, struct bm_error *err)
+static int release(struct bm_run *m, struct bm_error *err)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    int rc = bm_mover_refresh(m, err);
+    int rc = bm_run_refresh(m, err);
 
     if (!rc && m->domain && m->domain->active)
         rc = bm_backup_end(m->domain, m->job->snapshot->socket, err);

@@ -18,7 +18,7 @@
 struct member {
     struct cli_session session;
     struct bm_domain *domain;
-    struct bm_move_hooks hooks;
+    struct bm_run_hooks hooks;
     bool claimed;
 };
 

@@ -61,12 +61,12 @@ static int resume(struct cli *cli, struct cli_session *s, struct bm_error *err)
     enum bm_resume how = cli->options.back     ? BM_RESUME_BACK
                          : cli->options.accept ? BM_RESUME_ACCEPT
                                                : BM_RESUME_ON;
-    struct bm_move_hooks hooks;
+    struct bm_run_hooks hooks;
     int rc = cli_session_listen(s, &hooks, err);
 
     if (rc < 0)
         return rc;
-    rc = bm_move_resume(s->conn, s->jobs, s->job, s->guard, how, &hooks, err);
+    rc = bm_engine_resume(s->conn, s->jobs, s->job, s->guard, how, &hooks, err);
     return cli_session_report(s, rc, err);
 }
 
@@ -168,7 +168,7 @@ static int release(struct cli *cli, struct cli_session *s, const char *uri,
         return nothing_kept(s->job, err);
     rc = bm_connection_open(uri, &s->conn, err);
     if (rc == 0)
-        rc = bm_move_release(s->conn, s->jobs, s->job, err);
+        rc = bm_engine_release(s->conn, s->jobs, s->job, err);
     if (rc < 0)
         return rc;
     print_released(cli, s->job);

@@ -197,10 +197,10 @@ int cli_check(struct cli_session *s, const struct cli_task *task, void *opaque,
     return -ECANCELED;
 }
 
-/* Until bm_move_run nothing was touched: the job leaves no trace. */
+/* Until bm_engine_run nothing was touched: the job leaves no trace. */
 static int check_or_forget(struct cli *cli, struct cli_session *s,
                            const struct cli_task *task, void *opaque,
-                           struct bm_move_hooks *hooks, struct bm_error *err)
+                           struct bm_run_hooks *hooks, struct bm_error *err)
 {
     int rc = cli_check(s, task, opaque, err);
 
@@ -216,7 +216,7 @@ static int check_or_forget(struct cli *cli, struct cli_session *s,
 int cli_launch(struct cli *cli, struct cli_session *s,
                const struct cli_task *task, void *opaque, struct bm_error *err)
 {
-    struct bm_move_hooks hooks;
+    struct bm_run_hooks hooks;
     int rc;
 
     bm_failpoint("planned");
@@ -227,7 +227,7 @@ int cli_launch(struct cli *cli, struct cli_session *s,
     if (rc < 0)
         return rc;
     (void)cli_watch_end();
-    rc = bm_move_run(s->conn, s->jobs, s->job, s->guard, &hooks, err);
+    rc = bm_engine_run(s->conn, s->jobs, s->job, s->guard, &hooks, err);
     return cli_session_report(s, rc, err);
 }
 

@@ -145,16 +145,16 @@ static bool on_paused(void *opaque)
     return s->control && bm_control_paused(s->control);
 }
 
-int cli_session_listen(struct cli_session *s, struct bm_move_hooks *hooks,
+int cli_session_listen(struct cli_session *s, struct bm_run_hooks *hooks,
                        struct bm_error *err)
 {
-    *hooks = (struct bm_move_hooks){.opaque = s,
-                                    .progress = on_progress,
-                                    .event = on_event,
-                                    .cancelled = on_cancelled,
-                                    .wish = on_wish,
-                                    .steer = on_steer,
-                                    .paused = on_paused};
+    *hooks = (struct bm_run_hooks){.opaque = s,
+                                   .progress = on_progress,
+                                   .event = on_event,
+                                   .cancelled = on_cancelled,
+                                   .wish = on_wish,
+                                   .steer = on_steer,
+                                   .paused = on_paused};
     return bm_control_start(bm_job_store_dir(s->jobs), s->job->id, &s->control,
                             err);
 }

@@ -43,7 +43,7 @@ int cli_session_lock(struct cli_session *s, const char *id,
                      struct bm_error *err);
 bool cli_interrupted(void);
 /* Listens for `job watch` and `job cancel`, and fills the hooks. */
-int cli_session_listen(struct cli_session *s, struct bm_move_hooks *hooks,
+int cli_session_listen(struct cli_session *s, struct bm_run_hooks *hooks,
                        struct bm_error *err);
 /* What became of the job: prints the result; the exit status, or rc with
  * err's status set from the job. */
