@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 static const char *disk_of(const struct bm_doctor *d,
-                           const struct bm_kin_image *image)
+                           const struct bm_tree_image *image)
 {
     return image->disk < 0 ? "" : d->domain->disks[image->disk].target;
 }
 
-static int missing(struct bm_doctor *d, const struct bm_kin_image *image)
+static int missing(struct bm_doctor *d, const struct bm_tree_image *image)
 {
     return bm_doctor_found(
         d, false, "missing", disk_of(d, image),
@@ -27,14 +27,14 @@ static int missing(struct bm_doctor *d, const struct bm_kin_image *image)
 }
 
 /* Who could not open it is told by libvirt only when the guest starts. */
-static int check_owner(struct bm_doctor *d, const struct bm_kin_image *image)
+static int check_owner(struct bm_doctor *d, const struct bm_tree_image *image)
 {
-    const struct bm_kin_image *top = NULL;
+    const struct bm_tree_image *top = NULL;
     struct stat st, other;
 
-    for (size_t i = 0; i < d->kin->n && !top; i++)
-        if (d->kin->list[i].top && d->kin->list[i].disk == image->disk)
-            top = &d->kin->list[i];
+    for (size_t i = 0; i < d->tree->n && !top; i++)
+        if (d->tree->list[i].top && d->tree->list[i].disk == image->disk)
+            top = &d->tree->list[i];
     if (access(image->layer.path, R_OK) != 0)
         return bm_doctor_found(d, false, "unreadable", disk_of(d, image),
                                "chown or chmod it", "%s: %s", image->layer.path,
@@ -51,7 +51,7 @@ static int check_owner(struct bm_doctor *d, const struct bm_kin_image *image)
 }
 
 /* A frozen layer that somebody writes to. */
-static int check_lock(struct bm_doctor *d, const struct bm_kin_image *image)
+static int check_lock(struct bm_doctor *d, const struct bm_tree_image *image)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     bool written = false;
@@ -68,11 +68,11 @@ static int check_lock(struct bm_doctor *d, const struct bm_kin_image *image)
 
 /* --- headers --- */
 
-static int check_format(struct bm_doctor *d, const struct bm_kin_image *image,
+static int check_format(struct bm_doctor *d, const struct bm_tree_image *image,
                         const struct bm_image_info *info)
 {
-    const struct bm_kin_image *below =
-        image->below < 0 ? NULL : &d->kin->list[image->below];
+    const struct bm_tree_image *below =
+        image->below < 0 ? NULL : &d->tree->list[image->below];
     struct bm_error why = BM_ERROR_INIT;
 
     if (!info->backing || info->backing_format)
@@ -91,10 +91,10 @@ static int check_format(struct bm_doctor *d, const struct bm_kin_image *image,
                            image->layer.path, info->backing);
 }
 
-static int check_header(struct bm_doctor *d, const struct bm_kin_image *image)
+static int check_header(struct bm_doctor *d, const struct bm_tree_image *image)
 {
-    const struct bm_kin_image *below =
-        image->below < 0 ? NULL : &d->kin->list[image->below];
+    const struct bm_tree_image *below =
+        image->below < 0 ? NULL : &d->tree->list[image->below];
     struct bm_error why = BM_ERROR_INIT;
     struct bm_image_info info, under;
     int rc;
@@ -132,7 +132,7 @@ static int check_header(struct bm_doctor *d, const struct bm_kin_image *image)
 }
 
 /* The tables of what nobody writes to. */
-static int check_tables(struct bm_doctor *d, const struct bm_kin_image *image)
+static int check_tables(struct bm_doctor *d, const struct bm_tree_image *image)
 {
     struct bm_error why = BM_ERROR_INIT;
     int rc;
@@ -149,7 +149,7 @@ static int check_tables(struct bm_doctor *d, const struct bm_kin_image *image)
                            image->layer.path);
 }
 
-static int check_kept(struct bm_doctor *d, const struct bm_kin_image *image,
+static int check_kept(struct bm_doctor *d, const struct bm_tree_image *image,
                       struct bm_error *err)
 {
     const struct bm_vault vault = {bm_job_store_dir(d->jobs), d->domain->uuid};
@@ -171,14 +171,15 @@ static int check_kept(struct bm_doctor *d, const struct bm_kin_image *image,
 /* --- who else --- */
 
 /* An overlay that no domain and no snapshot names. */
-static int check_stranger(struct bm_doctor *d, const struct bm_kin_image *image)
+static int check_stranger(struct bm_doctor *d,
+                          const struct bm_tree_image *image)
 {
     bool all_there = true;
 
     if (!image->stray || bm_doctor_of_job(d, image->layer.path))
         return 0;
-    for (size_t i = 0; i < d->kin->n; i++)
-        all_there &= d->kin->list[i].there;
+    for (size_t i = 0; i < d->tree->n; i++)
+        all_there &= d->tree->list[i].there;
     return bm_doctor_found(d, false, "orphan", disk_of(d, image),
                            all_there ? "if nobody needs it, delete it: it is "
                                        "in the way of merges"
@@ -189,7 +190,7 @@ static int check_stranger(struct bm_doctor *d, const struct bm_kin_image *image)
                            image->layer.path);
 }
 
-static int check_doubled(struct bm_doctor *d, const struct bm_kin_image *image)
+static int check_doubled(struct bm_doctor *d, const struct bm_tree_image *image)
 {
     if (!image->top || !image->other)
         return 0;
@@ -200,7 +201,7 @@ static int check_doubled(struct bm_doctor *d, const struct bm_kin_image *image)
                            image->layer.path, image->other);
 }
 
-static int check_image(struct bm_doctor *d, const struct bm_kin_image *image,
+static int check_image(struct bm_doctor *d, const struct bm_tree_image *image,
                        struct bm_error *err)
 {
     int rc;
@@ -232,13 +233,13 @@ int bm_doctor_images(struct bm_doctor *d, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < d->kin->n; i++)
-        rc = check_image(d, &d->kin->list[i], err);
-    if (rc || !d->kin->unread)
+    for (size_t i = 0; !rc && i < d->tree->n; i++)
+        rc = check_image(d, &d->tree->list[i], err);
+    if (rc || !d->tree->unread)
         return rc;
     return bm_doctor_found(d, false, "unread", "",
                            "make it readable, or move it out of the folder",
                            "whether it stands on images of %s nobody knows, so "
                            "none is merged: %s",
-                           d->domain->name, d->kin->unread);
+                           d->domain->name, d->tree->unread);
 }

@@ -136,9 +136,9 @@ static int others(struct bm_doctor *d, enum owner owner, const char *path,
 /* A merge that was undone leaves a front as a layer of the disk. */
 static bool is_layer(const struct bm_doctor *d, const char *path)
 {
-    int i = bm_kin_index(d->kin, path);
+    int i = bm_tree_index(d->tree, path);
 
-    return i >= 0 && !d->kin->list[i].other;
+    return i >= 0 && !d->tree->list[i].other;
 }
 
 /* An overlay does that a guest has written to. What a view has saved nobody
@@ -210,7 +210,7 @@ static bool was_seen(const struct bm_doctor *d, size_t i, const char *folder)
     size_t len = strlen(folder);
 
     for (size_t k = 0; k < i; k++) {
-        const char *path = d->kin->list[k].layer.path;
+        const char *path = d->tree->list[k].layer.path;
 
         if (path && !strncmp(path, folder, len) && path[len] == '/' &&
             !strchr(path + len + 1, '/'))
@@ -226,8 +226,8 @@ int bm_doctor_left(struct bm_doctor *d, struct bm_error *err)
 
     if (!rc && jobs.unfinished == 0)
         rc = check_stamp(d, jobs.stamp_ended);
-    for (size_t i = 0; !rc && i < d->kin->n; i++) {
-        const struct bm_layer *layer = &d->kin->list[i].layer;
+    for (size_t i = 0; !rc && i < d->tree->n; i++) {
+        const struct bm_layer *layer = &d->tree->list[i].layer;
         BM_FREE char *folder = layer->type == BM_SOURCE_FILE && layer->path
                                    ? bm_file_folder(layer->path)
                                    : NULL;

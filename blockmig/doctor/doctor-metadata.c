@@ -97,10 +97,10 @@ static bool store_is_there(const struct bm_doctor *d, const char *path)
     const char *slash = strrchr(path, '/');
     size_t len = slash ? (size_t)(slash - path) + 1 : 0;
 
-    for (size_t i = 0; i < d->kin->n; i++) {
-        const char *other = d->kin->list[i].layer.path;
+    for (size_t i = 0; i < d->tree->n; i++) {
+        const char *other = d->tree->list[i].layer.path;
 
-        if (d->kin->list[i].there && other && !strncmp(other, path, len) &&
+        if (d->tree->list[i].there && other && !strncmp(other, path, len) &&
             !strchr(other + len, '/'))
             return access(path, F_OK) != 0 && errno == ENOENT;
     }
@@ -183,10 +183,10 @@ static int check_frozen(struct bm_doctor *d,
     for (size_t k = 0; !rc && k < point->n_disks; k++) {
         const struct bm_restore_point_disk *disk = &point->disks[k];
         int i = disk->external && disk->image.n
-                    ? bm_kin_index(d->kin, disk->image.layers[0].path)
+                    ? bm_tree_index(d->tree, disk->image.layers[0].path)
                     : -1;
 
-        if (i >= 0 && d->kin->list[i].top)
+        if (i >= 0 && d->tree->list[i].top)
             rc = bm_doctor_found(
                 d, false, "not-frozen", disk->target,
                 "its state is lost if the guest has run since; delete it",

@@ -14,7 +14,7 @@ struct bm_doctor {
     struct bm_connection *conn;
     struct bm_domain *domain;
     const struct bm_restore_points *points;
-    const struct bm_kin *kin; /* with others */
+    const struct bm_image_tree *tree; /* with others */
     struct bm_job_store *jobs;
     bool fix; /* what is safe */
     struct bm_preflight *list;

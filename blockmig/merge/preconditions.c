@@ -53,21 +53,23 @@ static int check_header(const struct bm_layer *above,
 }
 
 static int check_layer(const struct bm_run *m, const struct bm_job_merge *merge,
-                       const struct bm_kin *kin, size_t l, struct bm_error *err)
+                       const struct bm_image_tree *tree, size_t l,
+                       struct bm_error *err)
 {
     const struct bm_layer *layer = &merge->layers.layers[l];
-    int above = bm_kin_index(kin, merge->layers.layers[l - 1].path);
-    int i = bm_kin_index(kin, layer->path);
+    int above = bm_tree_index(tree, merge->layers.layers[l - 1].path);
+    int i = bm_tree_index(tree, layer->path);
 
-    if (i < 0 || !kin->list[i].there)
+    if (i < 0 || !tree->list[i].there)
         return bm_fail_errno(err, ENOENT, "cannot merge into %s", layer->path);
-    if (above < 0 || kin->list[above].below != i)
+    if (above < 0 || tree->list[above].below != i)
         return moved(&merge->layers.layers[l - 1], layer, err);
-    if (kin->list[i].other)
-        return stranger(m, layer, kin->list[i].other, err);
-    for (int k = bm_kin_child(kin, i, -1); k >= 0; k = bm_kin_child(kin, i, k))
+    if (tree->list[i].other)
+        return stranger(m, layer, tree->list[i].other, err);
+    for (int k = bm_tree_child(tree, i, -1); k >= 0;
+         k = bm_tree_child(tree, i, k))
         if (k != above)
-            return stranger(m, layer, kin->list[k].layer.path, err);
+            return stranger(m, layer, tree->list[k].layer.path, err);
     return 0;
 }
 
@@ -75,18 +77,18 @@ int bm_merge_check_stand(struct bm_run *m, const struct bm_job_merge *merge,
                          bool live, struct bm_error *err)
 {
     BM_RESTORE_POINTS points = {0};
-    BM_KIN kin = {0};
+    BM_IMAGE_TREE tree = {0};
     int rc = bm_restore_points_read(m->domain, &points, err);
 
     if (!rc)
-        rc = bm_kin_find(m->conn, m->domain, &points, true, &kin, err);
+        rc = bm_tree_find(m->conn, m->domain, &points, true, &tree, err);
     for (size_t l = 1; !rc && l < merge->layers.n; l++)
-        rc = check_layer(m, merge, &kin, l, err);
+        rc = check_layer(m, merge, &tree, l, err);
     for (size_t l = 1; !rc && !live && l < merge->layers.n; l++)
         rc = check_header(&merge->layers.layers[l - 1],
                           &merge->layers.layers[l], err);
-    if (!rc && kin.unread)
-        rc = stranger(m, bm_merge_base(merge), kin.unread, err);
+    if (!rc && tree.unread)
+        rc = stranger(m, bm_merge_base(merge), tree.unread, err);
     return rc;
 }
 

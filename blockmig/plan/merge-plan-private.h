@@ -11,7 +11,7 @@
 struct bm_merging {
     const struct bm_domain *domain;
     const struct bm_restore_points *points;
-    const struct bm_kin *kin;
+    const struct bm_image_tree *tree;
     const struct bm_merge_options *options;
     bool *points_go; /* by number of the point */
     bool *may_go;    /* by number of the image: nobody wants its view as such */

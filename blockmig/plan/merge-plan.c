@@ -19,10 +19,10 @@ static int add_children(const struct bm_merging *m, int top,
 {
     int rc = 0;
 
-    for (int k = bm_kin_child(m->kin, top, -1); !rc && k >= 0;
-         k = bm_kin_child(m->kin, top, k))
+    for (int k = bm_tree_child(m->tree, top, -1); !rc && k >= 0;
+         k = bm_tree_child(m->tree, top, k))
         if (!m->dropped[k])
-            rc = bm_chain_add(&merge->children, &m->kin->list[k].layer);
+            rc = bm_chain_add(&merge->children, &m->tree->list[k].layer);
     return rc;
 }
 
@@ -34,13 +34,14 @@ static int add_merge(const struct bm_merging *m, struct bm_job *job, int top,
     int rc = merge ? 0 : -ENOMEM;
 
     if (!rc) {
-        merge->target = strdup(m->domain->disks[m->kin->list[top].disk].target);
+        merge->target =
+            strdup(m->domain->disks[m->tree->list[top].disk].target);
         rc = merge->target ? add_children(m, top, merge) : -ENOMEM;
     }
-    for (int i = top; !rc; i = m->kin->list[i].below) {
-        rc = bm_chain_add(&merge->layers, &m->kin->list[i].layer);
+    for (int i = top; !rc; i = m->tree->list[i].below) {
+        rc = bm_chain_add(&merge->layers, &m->tree->list[i].layer);
         if (i != base || top == base)
-            merge->held += m->kin->list[i].held;
+            merge->held += m->tree->list[i].held;
         if (i == base)
             break;
     }
@@ -50,12 +51,12 @@ static int add_merge(const struct bm_merging *m, struct bm_job *job, int top,
 /* Nobody else may need the uppermost, which goes too. */
 static int check_top(const struct bm_merging *m, int top, struct bm_error *err)
 {
-    const struct bm_kin_image *image = &m->kin->list[top];
+    const struct bm_tree_image *image = &m->tree->list[top];
     const char *why = image->other;
 
-    for (int k = bm_kin_child(m->kin, top, -1); !why && k >= 0;
-         k = bm_kin_child(m->kin, top, k))
-        why = m->kin->list[k].other;
+    for (int k = bm_tree_child(m->tree, top, -1); !why && k >= 0;
+         k = bm_tree_child(m->tree, top, k))
+        why = m->tree->list[k].other;
     if (!why)
         return 0;
     bm_fail(err, EBUSY, "cannot merge %s into the image below it",
@@ -68,11 +69,11 @@ static int check_top(const struct bm_merging *m, int top, struct bm_error *err)
 static int add_merges(const struct bm_merging *m, struct bm_job *job,
                       bool active, struct bm_error *err)
 {
-    for (size_t i = 0; i < m->kin->n; i++) {
+    for (size_t i = 0; i < m->tree->n; i++) {
         int top = bm_merging_run(m, (int)i);
         int rc;
 
-        if (top < 0 || m->kin->list[top].top != active)
+        if (top < 0 || m->tree->list[top].top != active)
             continue;
         rc = check_top(m, top, err);
         if (rc)
@@ -87,9 +88,9 @@ static int add_merges(const struct bm_merging *m, struct bm_job *job,
 static int add_drops(const struct bm_merging *m, struct bm_job *job,
                      struct bm_error *err)
 {
-    for (size_t depth = m->kin->n; depth > 0; depth--)
-        for (size_t i = 0; i < m->kin->n; i++)
-            if (m->dropped[i] && bm_kin_depth(m->kin, (int)i) == depth &&
+    for (size_t depth = m->tree->n; depth > 0; depth--)
+        for (size_t i = 0; i < m->tree->n; i++)
+            if (m->dropped[i] && bm_tree_depth(m->tree, (int)i) == depth &&
                 add_merge(m, job, (int)i, (int)i) < 0)
                 return no_memory(err);
     return 0;
@@ -121,13 +122,13 @@ static struct bm_job_disk *disk_of(const struct bm_job *job, const char *target)
 static int fill_chains(const struct bm_merging *m, int top,
                        struct bm_job_disk *disk)
 {
-    int rc = bm_kin_chain(m->kin, top, &disk->source);
+    int rc = bm_tree_chain(m->tree, top, &disk->source);
 
-    for (int i = top; !rc && i >= 0; i = m->kin->list[i].below) {
-        int below = m->kin->list[i].below;
+    for (int i = top; !rc && i >= 0; i = m->tree->list[i].below) {
+        int below = m->tree->list[i].below;
 
         if (below < 0 || !m->may_go[below])
-            rc = bm_chain_add(&disk->dest, &m->kin->list[i].layer);
+            rc = bm_chain_add(&disk->dest, &m->tree->list[i].layer);
     }
     disk->dest.complete = true;
     disk->below = rc ? 0 : (int)disk->dest.n - 1;
@@ -140,7 +141,7 @@ static int add_disk(const struct bm_merging *m, struct bm_job *job, size_t d,
     struct bm_disk *from = &((struct bm_domain *)m->domain)->disks[d];
     struct bm_job_disk *disks =
         realloc(job->disks, (job->n_disks + 1) * sizeof *disks);
-    int top = bm_kin_top(m->kin, m->domain, d);
+    int top = bm_tree_top(m->tree, m->domain, d);
     struct bm_job_disk_fixed *fixed;
     struct bm_job_disk *disk;
 
@@ -153,8 +154,8 @@ static int add_disk(const struct bm_merging *m, struct bm_job *job, size_t d,
     if (!disk->target || fill_chains(m, top, disk) < 0)
         return no_memory(err);
     fixed = bm_job_fill_disk(disk);
-    fixed->source_dev = m->kin->list[top].dev;
-    fixed->source_ino = m->kin->list[top].ino;
+    fixed->source_dev = m->tree->list[top].dev;
+    fixed->source_ino = m->tree->list[top].ino;
     fixed->front_dir = bm_file_folder(disk->source.layers[0].path);
     if (!fixed->front_dir)
         return no_memory(err);
@@ -214,8 +215,8 @@ static int fill_job(const struct bm_merging *m, struct bm_connection *conn,
 /* A chain that cannot be read to its end is no place for a merge. */
 static int check_whole(const struct bm_merging *m, struct bm_error *err)
 {
-    for (size_t i = 0; i < m->kin->n; i++) {
-        const struct bm_kin_image *image = &m->kin->list[i];
+    for (size_t i = 0; i < m->tree->n; i++) {
+        const struct bm_tree_image *image = &m->tree->list[i];
         bool ours =
             image->disk >= 0 && !image->other &&
             (!m->options->disk ||
@@ -240,11 +241,11 @@ static int check_read(const struct bm_merging *m, const struct bm_job *job,
 
     for (size_t k = 0; k < job->snapshot->n_merges; k++)
         writes |= job->snapshot->merges[k].layers.n > 1;
-    if (!writes || !m->kin->unread)
+    if (!writes || !m->tree->unread)
         return 0;
     bm_fail(err, EBUSY, "cannot merge layers of %s", m->domain->name);
     bm_cause(err, "nobody knows whether this stands on them: %s",
-             m->kin->unread);
+             m->tree->unread);
     bm_remedy(err, "make it readable, or move it out of the folder");
     return bm_status(err, BM_EXIT_REFUSED), -EBUSY;
 }
@@ -277,14 +278,14 @@ static int make(struct bm_merging *m, struct bm_connection *conn,
 
 int bm_merge_plan(struct bm_connection *conn, struct bm_domain *domain,
                   const struct bm_restore_points *points,
-                  const struct bm_kin *kin,
+                  const struct bm_image_tree *tree,
                   const struct bm_merge_options *options, struct bm_job **out,
                   struct bm_error *err)
 {
     BM_FREE bool *points_go = calloc(points->n + 1, sizeof *points_go);
-    BM_FREE bool *may_go = calloc(kin->n + 1, sizeof *may_go);
-    BM_FREE bool *dropped = calloc(kin->n + 1, sizeof *dropped);
-    struct bm_merging m = {domain,    points, kin,    options,
+    BM_FREE bool *may_go = calloc(tree->n + 1, sizeof *may_go);
+    BM_FREE bool *dropped = calloc(tree->n + 1, sizeof *dropped);
+    struct bm_merging m = {domain,    points, tree,   options,
                            points_go, may_go, dropped};
     struct bm_job *job = bm_job_new();
     int rc = job && points_go && may_go && dropped ? 0 : no_memory(err);

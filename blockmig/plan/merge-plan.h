@@ -31,7 +31,7 @@ struct bm_merge_options {
  * done, and which image is in the way of it. */
 int bm_merge_plan(struct bm_connection *conn, struct bm_domain *domain,
                   const struct bm_restore_points *points,
-                  const struct bm_kin *kin,
+                  const struct bm_image_tree *tree,
                   const struct bm_merge_options *options, struct bm_job **out,
                   struct bm_error *err);
 

@@ -7,8 +7,8 @@ size_t bm_merging_over(const struct bm_merging *m, int i, int *one)
     size_t n = 0;
 
     *one = -1;
-    for (int k = bm_kin_child(m->kin, i, -1); k >= 0;
-         k = bm_kin_child(m->kin, i, k)) {
+    for (int k = bm_tree_child(m->tree, i, -1); k >= 0;
+         k = bm_tree_child(m->tree, i, k)) {
         if (m->dropped[k])
             continue;
         *one = k;
@@ -21,7 +21,8 @@ const struct bm_restore_point *bm_merging_point(const struct bm_merging *m,
                                                 int i)
 {
     for (size_t p = 0; p < m->points->n; p++)
-        if (!m->points_go[p] && bm_kin_is_point(m->kin, i, &m->points->list[p]))
+        if (!m->points_go[p] &&
+            bm_tree_is_point(m->tree, i, &m->points->list[p]))
             return &m->points->list[p];
     return NULL;
 }
@@ -29,7 +30,7 @@ const struct bm_restore_point *bm_merging_point(const struct bm_merging *m,
 /* Nobody may take its view away, however few stand on it. */
 bool bm_merging_is_needed(const struct bm_merging *m, int i, const char **why)
 {
-    const struct bm_kin_image *image = &m->kin->list[i];
+    const struct bm_tree_image *image = &m->tree->list[i];
     const struct bm_restore_point *point = bm_merging_point(m, i);
 
     *why = NULL;
@@ -51,16 +52,16 @@ bool bm_merging_must_stay(const struct bm_merging *m, int i, const char **why)
     if (bm_merging_is_needed(m, i, why))
         return true;
     *why = "several images stand on it";
-    for (int k = bm_kin_child(m->kin, i, -1); k >= 0;
-         k = bm_kin_child(m->kin, i, k))
-        if (m->kin->list[k].other)
-            *why = m->kin->list[k].other;
+    for (int k = bm_tree_child(m->tree, i, -1); k >= 0;
+         k = bm_tree_child(m->tree, i, k))
+        if (m->tree->list[k].other)
+            *why = m->tree->list[k].other;
     return bm_merging_over(m, i, &one) > 1;
 }
 
 int bm_merging_run(const struct bm_merging *m, int i)
 {
-    int below = m->kin->list[i].below, over;
+    int below = m->tree->list[i].below, over;
 
     if (!m->may_go[i] || m->dropped[i] || (below >= 0 && m->may_go[below]))
         return -1;

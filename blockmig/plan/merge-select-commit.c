@@ -30,9 +30,9 @@ static int find_layer(const struct bm_merging *m, const struct bm_disk *disk,
     if (!name)
         return otherwise;
     if (layer)
-        return bm_kin_index(m->kin, layer->path);
-    for (int i = otherwise; i >= 0; i = m->kin->list[i].below)
-        if (bm_kin_index(m->kin, name) == i)
+        return bm_tree_index(m->tree, layer->path);
+    for (int i = otherwise; i >= 0; i = m->tree->list[i].below)
+        if (bm_tree_index(m->tree, name) == i)
             return i;
     return no_layer(m, name, err);
 }
@@ -43,7 +43,7 @@ static int in_the_way(const struct bm_merging *m, int i, const char *why,
     const struct bm_restore_point *point = bm_merging_point(m, i);
 
     bm_fail(err, EBUSY, "cannot merge into or over %s",
-            m->kin->list[i].layer.path);
+            m->tree->list[i].layer.path);
     if (point) {
         bm_cause(err, "it is restore point %s", point->name);
         bm_remedy(err,
@@ -59,14 +59,14 @@ static int in_the_way(const struct bm_merging *m, int i, const char *why,
 static void let_points_go(struct bm_merging *m, int i)
 {
     for (size_t p = 0; p < m->points->n; p++)
-        if (bm_kin_is_point(m->kin, i, &m->points->list[p]))
+        if (bm_tree_is_point(m->tree, i, &m->points->list[p]))
             m->points_go[p] = true;
 }
 
 static int end_of(const struct bm_merging *m, int i)
 {
-    while (m->kin->list[i].below >= 0)
-        i = m->kin->list[i].below;
+    while (m->tree->list[i].below >= 0)
+        i = m->tree->list[i].below;
     return i;
 }
 
@@ -74,13 +74,13 @@ static int choose_layers(struct bm_merging *m, int top, int base,
                          struct bm_error *err)
 {
     const char *why;
-    int i = m->kin->list[top].below;
+    int i = m->tree->list[top].below;
 
-    for (;; i = m->kin->list[i].below) {
+    for (;; i = m->tree->list[i].below) {
         if (i < 0) {
             bm_fail(err, EINVAL, "cannot merge %s into %s",
-                    m->kin->list[top].layer.path,
-                    m->kin->list[base].layer.path);
+                    m->tree->list[top].layer.path,
+                    m->tree->list[base].layer.path);
             bm_cause(err, "the first does not stand on the second");
             return refuse(EINVAL, err);
         }
@@ -105,7 +105,7 @@ int bm_merging_choose_commit(struct bm_merging *m, struct bm_error *err)
                 m->options->disk);
         return refuse(ENOENT, err);
     }
-    active = bm_kin_top(m->kin, m->domain, (size_t)(disk - m->domain->disks));
+    active = bm_tree_top(m->tree, m->domain, (size_t)(disk - m->domain->disks));
     if (active < 0)
         return no_layer(m, "at all", err);
     top = find_layer(m, disk, m->options->top, active, err);
@@ -116,7 +116,7 @@ int bm_merging_choose_commit(struct bm_merging *m, struct bm_error *err)
     if (base < 0)
         return base;
     if (base == top) {
-        bm_fail(err, EINVAL, "cannot merge %s", m->kin->list[top].layer.path);
+        bm_fail(err, EINVAL, "cannot merge %s", m->tree->list[top].layer.path);
         bm_cause(err, "it stands on nothing, or on itself");
         return refuse(EINVAL, err);
     }

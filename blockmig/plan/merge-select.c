@@ -25,7 +25,7 @@ static void drop(struct bm_merging *m)
 
     while (any) {
         any = false;
-        for (size_t i = 0; i < m->kin->n; i++) {
+        for (size_t i = 0; i < m->tree->n; i++) {
             if (!m->may_go[i] || m->dropped[i] ||
                 bm_merging_over(m, (int)i, &one) > 0)
                 continue;
@@ -37,14 +37,15 @@ static void drop(struct bm_merging *m)
 static bool of_a_point_that_goes(const struct bm_merging *m, int i)
 {
     for (size_t p = 0; p < m->points->n; p++)
-        if (m->points_go[p] && bm_kin_is_point(m->kin, i, &m->points->list[p]))
+        if (m->points_go[p] &&
+            bm_tree_is_point(m->tree, i, &m->points->list[p]))
             return true;
     return false;
 }
 
 static bool is_of_disk(const struct bm_merging *m, int i)
 {
-    int d = m->kin->list[i].disk;
+    int d = m->tree->list[i].disk;
 
     return !m->options->disk ||
            (d >= 0 && !strcmp(m->domain->disks[d].target, m->options->disk));
@@ -54,8 +55,8 @@ static bool is_of_disk(const struct bm_merging *m, int i)
  * somebody's template, which nobody can know. */
 static bool is_unnamed_layer(const struct bm_merging *m, int i)
 {
-    return bm_kin_children(m->kin, i) > 0 &&
-           (m->kin->list[i].below >= 0 || m->options->force);
+    return bm_tree_children(m->tree, i) > 0 &&
+           (m->tree->list[i].below >= 0 || m->options->force);
 }
 
 /* unnamed: also those that are no restore point at all. */
@@ -64,7 +65,7 @@ static void choose_images(struct bm_merging *m, bool unnamed)
     const char *why;
     int one;
 
-    for (size_t i = 0; i < m->kin->n; i++) {
+    for (size_t i = 0; i < m->tree->n; i++) {
         m->dropped[i] = false;
         m->may_go[i] = is_of_disk(m, (int)i) &&
                        (of_a_point_that_goes(m, (int)i) ||
@@ -72,7 +73,7 @@ static void choose_images(struct bm_merging *m, bool unnamed)
                        !bm_merging_is_needed(m, (int)i, &why);
     }
     drop(m);
-    for (size_t i = 0; i < m->kin->n; i++)
+    for (size_t i = 0; i < m->tree->n; i++)
         if (!m->dropped[i] && bm_merging_over(m, (int)i, &one) != 1)
             m->may_go[i] = false;
 }
@@ -150,8 +151,8 @@ static int64_t depth_of(const struct bm_merging *m, size_t disk)
 {
     int64_t n = 0;
 
-    for (int i = bm_kin_top(m->kin, m->domain, disk); i >= 0;
-         i = m->kin->list[i].below)
+    for (int i = bm_tree_top(m->tree, m->domain, disk); i >= 0;
+         i = m->tree->list[i].below)
         n += !m->may_go[i];
     return n;
 }
@@ -184,9 +185,9 @@ static int too_deep(const struct bm_merging *m, const char *target, int64_t n,
 
     bm_fail(err, EBUSY, "cannot bring disk %s of %s down to %lld images",
             target, m->domain->name, (long long)m->options->depth);
-    for (i = bm_kin_top(m->kin, m->domain, (size_t)(disk - m->domain->disks));
-         i >= 0; i = m->kin->list[i].below)
-        if (!m->may_go[i] && !m->kin->list[i].top &&
+    for (i = bm_tree_top(m->tree, m->domain, (size_t)(disk - m->domain->disks));
+         i >= 0; i = m->tree->list[i].below)
+        if (!m->may_go[i] && !m->tree->list[i].top &&
             bm_merging_must_stay(m, i, &why))
             break;
     if (i < 0 && !m->options->force)
@@ -196,7 +197,7 @@ static int too_deep(const struct bm_merging *m, const char *target, int64_t n,
         bm_remedy(err, "'blockmig snapshot flatten' gives a disk one image of "
                        "its own");
         bm_cause(err, "%lld stay; %s must: %s", (long long)n,
-                 m->kin->list[i].layer.path, why);
+                 m->tree->list[i].layer.path, why);
     } else {
         bm_cause(err, "%lld stay", (long long)n);
     }

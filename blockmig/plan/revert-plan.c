@@ -55,16 +55,17 @@ static int check(const struct bm_domain *domain,
 
 /* What is left behind is worth nothing: an overlay that holds nothing, and that
  * nobody else needs. Of a guest that runs nobody knows. */
-static int is_empty(const struct bm_domain *domain, const struct bm_kin *kin,
-                    int top, bool *empty, struct bm_error *err)
+static int is_empty(const struct bm_domain *domain,
+                    const struct bm_image_tree *tree, int top, bool *empty,
+                    struct bm_error *err)
 {
-    const struct bm_kin_image *image = &kin->list[top];
+    const struct bm_tree_image *image = &tree->list[top];
     bool holds = true;
     int rc = 0;
 
     *empty = false;
     if (domain->active || image->below < 0 || image->other ||
-        bm_kin_children(kin, top) || image->layer.type != BM_SOURCE_FILE ||
+        bm_tree_children(tree, top) || image->layer.type != BM_SOURCE_FILE ||
         strcmp(image->layer.format, "qcow2") != 0)
         return 0;
     rc = bm_lost_holds(image->layer.path, &holds, err);
@@ -74,7 +75,7 @@ static int is_empty(const struct bm_domain *domain, const struct bm_kin *kin,
 
 static int add_disk(struct bm_domain *domain,
                     const struct bm_restore_points *points,
-                    const struct bm_kin *kin,
+                    const struct bm_image_tree *tree,
                     const struct bm_restore_point *point,
                     const struct bm_restore_point_disk *from,
                     const struct bm_snapshot_options *options,
@@ -88,25 +89,27 @@ static int add_disk(struct bm_domain *domain,
     if (!disk)
         return cannot(domain, point, "the domain has lost a disk of it", NULL,
                       err);
-    image = from->image.n ? bm_kin_index(kin, from->image.layers[0].path) : -1;
-    top = bm_kin_top(kin, domain, (size_t)(disk - domain->disks));
-    if (image < 0 || top < 0 || !kin->list[image].there)
+    image =
+        from->image.n ? bm_tree_index(tree, from->image.layers[0].path) : -1;
+    top = bm_tree_top(tree, domain, (size_t)(disk - domain->disks));
+    if (image < 0 || top < 0 || !tree->list[image].there)
         return cannot(domain, point, "an image of it is missing",
                       "see 'blockmig snapshot doctor'", err);
-    if (kin->list[image].broken)
-        return cannot(domain, point, kin->list[image].broken,
+    if (tree->list[image].broken)
+        return cannot(domain, point, tree->list[image].broken,
                       "see 'blockmig snapshot doctor'", err);
     rc = bm_domain_disk_size(domain, disk, err);
     if (rc)
         return rc;
-    folder = options->overlay_dir ? strdup(options->overlay_dir)
-                                  : bm_file_folder(kin->list[image].layer.path);
-    rc = folder && bm_kin_chain(kin, top, &source) == 0 &&
-                 bm_kin_chain(kin, image, &below) == 0
+    folder = options->overlay_dir
+                 ? strdup(options->overlay_dir)
+                 : bm_file_folder(tree->list[image].layer.path);
+    rc = folder && bm_tree_chain(tree, top, &source) == 0 &&
+                 bm_tree_chain(tree, image, &below) == 0
              ? bm_snapshot_add_disk(
                    job, disk, &source, &below,
-                   bm_snapshot_overlay_name(kin->list[image].layer.path, folder,
-                                            points, job, point->name),
+                   bm_snapshot_overlay_name(tree->list[image].layer.path,
+                                            folder, points, job, point->name),
                    err)
              : bm_snapshot_no_memory(err);
     bm_chain_clear(&source);
@@ -137,7 +140,7 @@ static char *branch_name(const struct bm_restore_points *points,
 
 static int add_branch(struct bm_domain *domain,
                       const struct bm_restore_points *points,
-                      const struct bm_kin *kin, struct bm_job *job,
+                      const struct bm_image_tree *tree, struct bm_job *job,
                       struct bm_error *err)
 {
     bool all_empty = true;
@@ -147,8 +150,8 @@ static int add_branch(struct bm_domain *domain,
         const struct bm_disk *disk =
             bm_domain_disk(domain, job->disks[i].target);
 
-        rc = is_empty(domain, kin,
-                      bm_kin_top(kin, domain, (size_t)(disk - domain->disks)),
+        rc = is_empty(domain, tree,
+                      bm_tree_top(tree, domain, (size_t)(disk - domain->disks)),
                       &all_empty, err);
     }
     if (rc || all_empty)
@@ -185,7 +188,8 @@ static int check_disks(struct bm_domain *domain,
 
 static int fill(struct bm_domain *domain,
                 const struct bm_restore_points *points,
-                const struct bm_kin *kin, const struct bm_restore_point *point,
+                const struct bm_image_tree *tree,
+                const struct bm_restore_point *point,
                 const struct bm_snapshot_options *options, struct bm_job *job,
                 struct bm_error *err)
 {
@@ -200,17 +204,17 @@ static int fill(struct bm_domain *domain,
         rc = check_disks(domain, point, err);
     for (size_t i = 0; !rc && i < point->n_disks; i++)
         if (point->disks[i].external)
-            rc = add_disk(domain, points, kin, point, &point->disks[i], options,
-                          job, err);
+            rc = add_disk(domain, points, tree, point, &point->disks[i],
+                          options, job, err);
     if (!rc && !job->n_disks)
         rc = cannot(domain, point, "it holds no disk", NULL, err);
-    return rc ? rc : add_branch(domain, points, kin, job, err);
+    return rc ? rc : add_branch(domain, points, tree, job, err);
 }
 
 int bm_snapshot_plan_revert(struct bm_connection *conn,
                             struct bm_domain *domain,
                             const struct bm_restore_points *points,
-                            const struct bm_kin *kin,
+                            const struct bm_image_tree *tree,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err)
 {
@@ -230,7 +234,7 @@ int bm_snapshot_plan_revert(struct bm_connection *conn,
         rc = bm_snapshot_new_job(conn, domain, "revert", BM_STRATEGY_REVERT,
                                  &job, err);
     if (!rc)
-        rc = fill(domain, points, kin, point, options, job, err);
+        rc = fill(domain, points, tree, point, options, job, err);
     if (rc) {
         bm_job_free(job);
         return rc;

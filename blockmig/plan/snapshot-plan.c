@@ -265,16 +265,16 @@ static int no_image(const struct bm_domain *domain, const struct bm_disk *disk,
 
 static int create_disk(struct bm_domain *domain, size_t d,
                        const struct bm_restore_points *points,
-                       const struct bm_kin *kin,
+                       const struct bm_image_tree *tree,
                        const struct bm_snapshot_options *options,
                        struct bm_job *job, struct bm_error *err)
 {
     struct bm_disk *disk = &domain->disks[d];
-    int top = bm_kin_top(kin, domain, d), rc;
+    int top = bm_tree_top(tree, domain, d), rc;
     BM_FREE char *folder = NULL;
     struct bm_chain chain;
 
-    if (top < 0 || !kin->list[top].there ||
+    if (top < 0 || !tree->list[top].there ||
         disk->chain.layers[0].path[0] != '/')
         return no_image(domain, disk, err);
     rc = bm_domain_disk_size(domain, disk, err);
@@ -282,7 +282,7 @@ static int create_disk(struct bm_domain *domain, size_t d,
         return rc;
     folder = options->overlay_dir ? strdup(options->overlay_dir)
                                   : bm_file_folder(disk->chain.layers[0].path);
-    if (!folder || bm_kin_chain(kin, top, &chain) < 0)
+    if (!folder || bm_tree_chain(tree, top, &chain) < 0)
         return bm_snapshot_no_memory(err);
     rc = bm_snapshot_add_disk(
         job, disk, &chain, &chain,
@@ -295,7 +295,7 @@ static int create_disk(struct bm_domain *domain, size_t d,
 
 static int create_disks(struct bm_domain *domain,
                         const struct bm_restore_points *points,
-                        const struct bm_kin *kin,
+                        const struct bm_image_tree *tree,
                         const struct bm_snapshot_options *options,
                         struct bm_job *job, struct bm_error *err)
 {
@@ -303,7 +303,7 @@ static int create_disks(struct bm_domain *domain,
 
     for (size_t d = 0; !rc && d < domain->n_disks; d++)
         if (bm_snapshot_wanted(&domain->disks[d], options->disks))
-            rc = create_disk(domain, d, points, kin, options, job, err);
+            rc = create_disk(domain, d, points, tree, options, job, err);
     if (rc || job->n_disks)
         return rc;
     bm_fail(err, ENOENT, "domain %s has no disk to make a snapshot of",
@@ -338,7 +338,7 @@ static int set_memory(const struct bm_domain *domain, struct bm_job *job,
 int bm_snapshot_plan_create(struct bm_connection *conn,
                             struct bm_domain *domain,
                             const struct bm_restore_points *points,
-                            const struct bm_kin *kin,
+                            const struct bm_image_tree *tree,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err)
 {
@@ -349,7 +349,7 @@ int bm_snapshot_plan_create(struct bm_connection *conn,
     if (!rc)
         rc = bm_snapshot_set_name(domain, points, options, job, err);
     if (!rc)
-        rc = create_disks(domain, points, kin, options, job, err);
+        rc = create_disks(domain, points, tree, options, job, err);
     if (!rc && options->memory)
         rc = set_memory(domain, job, err);
     if (rc) {

@@ -26,7 +26,7 @@ struct bm_snapshot_options {
 int bm_snapshot_plan_create(struct bm_connection *conn,
                             struct bm_domain *domain,
                             const struct bm_restore_points *points,
-                            const struct bm_kin *kin,
+                            const struct bm_image_tree *tree,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err);
 /* A fleeting view (copy on write). */
@@ -37,7 +37,7 @@ int bm_snapshot_plan_view(struct bm_connection *conn, struct bm_domain *domain,
 int bm_snapshot_plan_revert(struct bm_connection *conn,
                             struct bm_domain *domain,
                             const struct bm_restore_points *points,
-                            const struct bm_kin *kin,
+                            const struct bm_image_tree *tree,
                             const struct bm_snapshot_options *options,
                             struct bm_job **out, struct bm_error *err);
 

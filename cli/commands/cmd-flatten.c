@@ -20,14 +20,14 @@
 
 struct flatten {
     struct cli_session session; /* job, connection, ... */
-    struct cli_pedigree of;
+    struct cli_snapshot_context of;
     struct bm_store *store;
 };
 
 static void flatten_end(struct flatten *f)
 {
     bm_store_free(f->store);
-    cli_pedigree_end(&f->of);
+    cli_snapshot_context_end(&f->of);
     cli_session_end(&f->session);
 }
 #define FLATTEN __attribute__((cleanup(flatten_end))) struct flatten
@@ -158,7 +158,8 @@ static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
 static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
     struct flatten *f = opaque;
-    int rc = cli_pedigree_look(cli, f->session.conn, CLI_KIN_NONE, &f->of, err);
+    int rc = cli_snapshot_context_look(cli, f->session.conn, CLI_KIN_NONE,
+                                       &f->of, err);
 
     return rc ? rc : plan(f, cli, err);
 }

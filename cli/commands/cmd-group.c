@@ -97,7 +97,7 @@ static int plan(struct group *g, size_t i, struct bm_error *err)
     };
     struct member *it = &g->all[i];
     BM_RESTORE_POINTS points = {0};
-    BM_KIN kin = {0};
+    BM_IMAGE_TREE tree = {0};
     int rc =
         bm_domain_open(it->session.conn, g->cli->args[i + 1], &it->domain, err);
 
@@ -106,11 +106,11 @@ static int plan(struct group *g, size_t i, struct bm_error *err)
     if (!rc)
         rc = bm_restore_points_read(it->domain, &points, err);
     if (!rc)
-        rc = bm_kin_find(it->session.conn, it->domain, &points, false, &kin,
-                         err);
+        rc = bm_tree_find(it->session.conn, it->domain, &points, false, &tree,
+                          err);
     if (!rc)
         rc = bm_snapshot_plan_create(it->session.conn, it->domain, &points,
-                                     &kin, &options, &it->session.job, err);
+                                     &tree, &options, &it->session.job, err);
     if (rc)
         return rc;
     it->session.job->snapshot->group = true;

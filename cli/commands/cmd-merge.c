@@ -17,12 +17,12 @@
 
 struct merge {
     struct cli_session session; /* job, connection, ... */
-    struct cli_pedigree of;
+    struct cli_snapshot_context of;
 };
 
 static void merge_end(struct merge *m)
 {
-    cli_pedigree_end(&m->of);
+    cli_snapshot_context_end(&m->of);
     cli_session_end(&m->session);
 }
 #define MERGE __attribute__((cleanup(merge_end))) struct merge
@@ -65,13 +65,14 @@ static int plan(struct merge *m, const struct cli *cli, struct bm_error *err)
     }
     return rc ? rc
               : bm_merge_plan(m->session.conn, m->of.domain, &m->of.points,
-                              &m->of.kin, &options, &m->session.job, err);
+                              &m->of.tree, &options, &m->session.job, err);
 }
 
 static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
     struct merge *m = opaque;
-    int rc = cli_pedigree_look(cli, m->session.conn, CLI_KIN_ALL, &m->of, err);
+    int rc = cli_snapshot_context_look(cli, m->session.conn, CLI_KIN_ALL,
+                                       &m->of, err);
 
     if (!rc)
         rc = cli_view_none(&cli->options, m->of.domain, err);
@@ -169,14 +170,14 @@ static int end_view(const struct cli *cli, struct bm_job_store *jobs,
 static int find_view(const struct cli *cli, struct bm_job_store *jobs,
                      struct bm_job **view, struct bm_error *err)
 {
-    CLI_PEDIGREE of = {0};
+    CLI_SNAPSHOT_CONTEXT of = {0};
     int rc = cli_view_find(jobs, NULL, cli->args[1], view, err);
 
     if (rc || !*view)
         return rc;
     bm_job_free(*view);
     *view = NULL;
-    rc = cli_pedigree_read(cli, CLI_KIN_NONE, &of, err);
+    rc = cli_snapshot_context_read(cli, CLI_KIN_NONE, &of, err);
     /* a merge forks yet, and a view takes its time to end */
     (void)cli_watch_end();
     return rc ? rc

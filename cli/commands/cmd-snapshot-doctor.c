@@ -36,16 +36,16 @@ static void print(const struct cli *cli, const struct bm_doctor *doctor)
 int cli_snapshot_doctor(struct cli *cli, struct bm_error *err)
 {
     struct bm_preflight list = {0};
-    CLI_PEDIGREE pedigree = {0};
+    CLI_SNAPSHOT_CONTEXT context = {0};
     struct bm_doctor doctor = {.fix = cli->options.fix, .list = &list};
-    int rc = cli_pedigree_read(cli, CLI_KIN_ALL, &pedigree, err);
+    int rc = cli_snapshot_context_read(cli, CLI_KIN_ALL, &context, err);
 
     if (!rc)
         rc = cli_open_jobs(&cli->options, !cli->options.fix, &doctor.jobs, err);
-    doctor.conn = pedigree.conn;
-    doctor.domain = pedigree.domain;
-    doctor.points = &pedigree.points;
-    doctor.kin = &pedigree.kin;
+    doctor.conn = context.conn;
+    doctor.domain = context.domain;
+    doctor.points = &context.points;
+    doctor.tree = &context.tree;
     if (!rc)
         rc = bm_doctor_run(&doctor, err);
     if (!rc) {

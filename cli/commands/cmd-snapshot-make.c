@@ -14,13 +14,13 @@
 
 struct make {
     struct cli_session session; /* job, connection, ... */
-    struct cli_pedigree of;
+    struct cli_snapshot_context of;
     char *overlay_dir; /* absolute */
 };
 
 static void make_end(struct make *m)
 {
-    cli_pedigree_end(&m->of);
+    cli_snapshot_context_end(&m->of);
     cli_session_end(&m->session);
     free(m->overlay_dir);
 }
@@ -43,7 +43,7 @@ static int plan(struct make *m, const struct cli *cli, struct bm_error *err)
     bool revert = !strcmp(cli->command->words, "snapshot revert");
 
     return (revert ? bm_snapshot_plan_revert : bm_snapshot_plan_create)(
-        m->session.conn, m->of.domain, &m->of.points, &m->of.kin, &options,
+        m->session.conn, m->of.domain, &m->of.points, &m->of.tree, &options,
         &m->session.job, err);
 }
 
@@ -53,7 +53,8 @@ static int look(void *opaque, const struct cli *cli, struct bm_error *err)
     int rc = cli_overlay_dir(&cli->options, &m->overlay_dir, err);
 
     if (rc == 0)
-        rc = cli_pedigree_look(cli, m->session.conn, CLI_KIN_ALL, &m->of, err);
+        rc = cli_snapshot_context_look(cli, m->session.conn, CLI_KIN_ALL,
+                                       &m->of, err);
     return rc ? rc : plan(m, cli, err);
 }
 
@@ -91,15 +92,15 @@ static int note_now(struct cli *cli, const char *name, struct bm_error *err)
 {
     const struct bm_restore_point *point;
     struct bm_job_store *jobs = NULL;
-    CLI_PEDIGREE pedigree = {0};
-    int rc = cli_pedigree_read(cli, CLI_KIN_OWN, &pedigree, err);
+    CLI_SNAPSHOT_CONTEXT context = {0};
+    int rc = cli_snapshot_context_read(cli, CLI_KIN_OWN, &context, err);
 
     if (rc == 0)
-        rc = cli_pedigree_point(&pedigree, name, &point, err);
+        rc = cli_snapshot_context_point(&context, name, &point, err);
     if (rc == 0)
         rc = cli_open_jobs(&cli->options, false, &jobs, err);
     if (rc == 0)
-        rc = cli_verify(&pedigree, &cli->options, bm_job_store_dir(jobs), point,
+        rc = cli_verify(&context, &cli->options, bm_job_store_dir(jobs), point,
                         err);
     bm_job_store_close(jobs);
     return rc;

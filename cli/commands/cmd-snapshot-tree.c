@@ -14,12 +14,12 @@
 
 /* An image as it is shown. */
 struct shown {
-    const struct bm_kin_image *image;
+    const struct bm_tree_image *image;
     uint64_t size; /* guest-visible; 0: not known */
     char error[1024];
 };
 
-static void look_at(const struct bm_kin_image *image, struct shown *out)
+static void look_at(const struct bm_tree_image *image, struct shown *out)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_image_info info;
@@ -43,20 +43,20 @@ static void look_at(const struct bm_kin_image *image, struct shown *out)
 }
 
 /* The points whose state of this disk it is. */
-static json_object *points_json(const struct cli_pedigree *p, int i)
+static json_object *points_json(const struct cli_snapshot_context *p, int i)
 {
     json_object *array = json_object_new_array();
 
     for (size_t k = 0; array && k < p->points.n; k++)
-        if (bm_kin_is_point(&p->kin, i, &p->points.list[k]))
+        if (bm_tree_is_point(&p->tree, i, &p->points.list[k]))
             json_object_array_add(
                 array, json_object_new_string(p->points.list[k].name));
     return array;
 }
 
-static json_object *image_json(const struct cli_pedigree *p, int i)
+static json_object *image_json(const struct cli_snapshot_context *p, int i)
 {
-    const struct bm_kin_image *image = &p->kin.list[i];
+    const struct bm_tree_image *image = &p->tree.list[i];
     json_object *o = json_object_new_object();
     struct shown shown;
 
@@ -67,7 +67,7 @@ static json_object *image_json(const struct cli_pedigree *p, int i)
     cli_add_text(o, "format", image->layer.format);
     cli_add_text(o, "backing",
                  image->below < 0 ? NULL
-                                  : p->kin.list[image->below].layer.path);
+                                  : p->tree.list[image->below].layer.path);
     json_object_object_add(o, "virtual_size",
                            json_object_new_uint64(shown.size));
     json_object_object_add(o, "allocated", json_object_new_uint64(image->held));
@@ -78,7 +78,7 @@ static json_object *image_json(const struct cli_pedigree *p, int i)
     return o;
 }
 
-static json_object *tree_json(const struct cli_pedigree *p)
+static json_object *tree_json(const struct cli_snapshot_context *p)
 {
     json_object *array = json_object_new_array();
 
@@ -87,8 +87,8 @@ static json_object *tree_json(const struct cli_pedigree *p)
         json_object *images = json_object_new_array();
 
         cli_add_text(disk, "target", p->domain->disks[d].target);
-        for (size_t i = 0; i < p->kin.n; i++)
-            if (p->kin.list[i].disk == (int)d)
+        for (size_t i = 0; i < p->tree.n; i++)
+            if (p->tree.list[i].disk == (int)d)
                 json_object_array_add(images, image_json(p, (int)i));
         json_object_object_add(disk, "images", images);
         json_object_array_add(array, disk);
@@ -97,8 +97,8 @@ static json_object *tree_json(const struct cli_pedigree *p)
 }
 
 /* vda[3]: so virsh and --top, --base name it too. */
-static void print_index(const struct cli_pedigree *p,
-                        const struct bm_kin_image *image)
+static void print_index(const struct cli_snapshot_context *p,
+                        const struct bm_tree_image *image)
 {
     const struct bm_disk *disk =
         image->disk >= 0 ? &p->domain->disks[image->disk] : NULL;
@@ -112,15 +112,15 @@ static void print_index(const struct cli_pedigree *p,
     }
 }
 
-static void print_notes(const struct cli_pedigree *p, int i,
+static void print_notes(const struct cli_snapshot_context *p, int i,
                         const struct shown *shown)
 {
     for (size_t k = 0; k < p->points.n; k++)
-        if (bm_kin_is_point(&p->kin, i, &p->points.list[k]))
+        if (bm_tree_is_point(&p->tree, i, &p->points.list[k]))
             cli_print("  [%s]", p->points.list[k].name);
     if (shown->image->top)
         cli_print("  active");
-    if (shown->image->stray && bm_kin_child(&p->kin, i, -1) < 0)
+    if (shown->image->stray && bm_tree_child(&p->tree, i, -1) < 0)
         cli_print("  (no domain names it)");
     else if (shown->image->other)
         cli_print("  (%s)", shown->image->other);
@@ -129,10 +129,10 @@ static void print_notes(const struct cli_pedigree *p, int i,
     cli_print("\n");
 }
 
-static void print_image(const struct cli_pedigree *p, int i, unsigned indent,
-                        bool branch)
+static void print_image(const struct cli_snapshot_context *p, int i,
+                        unsigned indent, bool branch)
 {
-    const struct bm_kin_image *image = &p->kin.list[i];
+    const struct bm_tree_image *image = &p->tree.list[i];
     char size[32], held[32];
     struct shown shown;
 
@@ -152,25 +152,25 @@ static void print_image(const struct cli_pedigree *p, int i, unsigned indent,
 }
 
 /* What stands on i: one alone goes on below it, several are branches. */
-static void print_branch(const struct cli_pedigree *p, int i, unsigned indent,
-                         bool branch, size_t left)
+static void print_branch(const struct cli_snapshot_context *p, int i,
+                         unsigned indent, bool branch, size_t left)
 {
     bool several;
 
     print_image(p, i, indent, branch);
-    several = bm_kin_children(&p->kin, i) > 1;
-    for (int k = bm_kin_child(&p->kin, i, -1); k >= 0 && left;
-         k = bm_kin_child(&p->kin, i, k))
+    several = bm_tree_children(&p->tree, i) > 1;
+    for (int k = bm_tree_child(&p->tree, i, -1); k >= 0 && left;
+         k = bm_tree_child(&p->tree, i, k))
         print_branch(p, k, several ? indent + 3 : indent, several, left - 1);
 }
 
-static void print_tree(const struct cli_pedigree *p)
+static void print_tree(const struct cli_snapshot_context *p)
 {
     for (size_t d = 0; d < p->domain->n_disks; d++) {
         bool named = false;
 
-        for (size_t i = 0; i < p->kin.n; i++) {
-            if (p->kin.list[i].disk != (int)d || p->kin.list[i].below >= 0)
+        for (size_t i = 0; i < p->tree.n; i++) {
+            if (p->tree.list[i].disk != (int)d || p->tree.list[i].below >= 0)
                 continue;
             if (!named)
                 cli_print("%s of %s\n", p->domain->disks[d].target,
@@ -178,21 +178,21 @@ static void print_tree(const struct cli_pedigree *p)
             else
                 cli_print("\n"); /* it does not stand on the last one */
             named = true;
-            print_branch(p, (int)i, 0, false, p->kin.n);
+            print_branch(p, (int)i, 0, false, p->tree.n);
         }
     }
 }
 
 int cli_snapshot_tree(struct cli *cli, struct bm_error *err)
 {
-    CLI_PEDIGREE pedigree = {0};
-    int rc = cli_pedigree_read(cli, CLI_KIN_ALL, &pedigree, err);
+    CLI_SNAPSHOT_CONTEXT context = {0};
+    int rc = cli_snapshot_context_read(cli, CLI_KIN_ALL, &context, err);
 
     if (rc)
         return rc;
     if (cli->options.json)
-        cli_json(tree_json(&pedigree));
+        cli_json(tree_json(&context));
     else
-        print_tree(&pedigree);
+        print_tree(&context);
     return 0;
 }

@@ -197,14 +197,14 @@ static int print_list(const struct cli *cli,
 
 int cli_snapshot_list(struct cli *cli, struct bm_error *err)
 {
-    CLI_PEDIGREE pedigree = {0};
+    CLI_SNAPSHOT_CONTEXT context = {0};
     struct view view = {0};
-    int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
+    int rc = cli_snapshot_context_read(cli, CLI_KIN_NONE, &context, err);
 
     if (!rc)
-        rc = find_view(cli, pedigree.domain, NULL, &view, err);
+        rc = find_view(cli, context.domain, NULL, &view, err);
     if (!rc)
-        rc = print_list(cli, &pedigree.points, &view, err);
+        rc = print_list(cli, &context.points, &view, err);
     bm_job_free(view.job);
     return rc;
 }
@@ -277,21 +277,21 @@ static void show_view(const struct cli *cli, const struct view *view)
 
 int cli_snapshot_show(struct cli *cli, struct bm_error *err)
 {
-    CLI_PEDIGREE pedigree = {0};
+    CLI_SNAPSHOT_CONTEXT context = {0};
     const char *name = cli->args[1];
     const struct bm_restore_point *point;
     struct view view = {0};
-    int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
+    int rc = cli_snapshot_context_read(cli, CLI_KIN_NONE, &context, err);
 
     if (rc)
         return rc;
-    point = bm_restore_points_find(&pedigree.points, name);
+    point = bm_restore_points_find(&context.points, name);
     if (!point)
-        rc = find_view(cli, pedigree.domain, name, &view, err);
+        rc = find_view(cli, context.domain, name, &view, err);
     if (!rc && view.job)
         show_view(cli, &view);
     else if (!rc)
-        rc = cli_pedigree_point(&pedigree, name, &point, err);
+        rc = cli_snapshot_context_point(&context, name, &point, err);
     if (!rc && point)
         show_point(cli, point);
     bm_job_free(view.job);

@@ -97,12 +97,12 @@ static void layer_text(const struct bm_chain *view,
 /* --- layers -------------------------------------------------------------- */
 
 static int verify_layer(struct verifying *v, const struct bm_verify *how,
-                        const struct bm_kin *kin, int i, json_object *array,
-                        bool *differs, struct bm_error *err)
+                        const struct bm_image_tree *tree, int i,
+                        json_object *array, bool *differs, struct bm_error *err)
 {
     struct bm_verify_result result;
     struct bm_chain view;
-    int rc = bm_kin_chain(kin, i, &view);
+    int rc = bm_tree_chain(tree, i, &view);
 
     if (rc)
         return bm_fail_errno(err, ENOMEM, "cannot verify");
@@ -120,7 +120,7 @@ static int verify_layer(struct verifying *v, const struct bm_verify *how,
 }
 
 struct all {
-    struct cli_pedigree *pedigree;
+    struct cli_snapshot_context *context;
     const struct cli_options *options;
     const char *dir;
     const struct bm_restore_point *point;
@@ -131,7 +131,7 @@ struct all {
 };
 
 /* It cannot be read: nobody knows what it is. */
-static void tell_unread(struct all *all, const struct bm_kin_image *image)
+static void tell_unread(struct all *all, const struct bm_tree_image *image)
 {
     const char *why = image->broken ? image->broken : "it is missing";
     json_object *o = all->array ? json_object_new_object() : NULL;
@@ -149,10 +149,10 @@ static void tell_unread(struct all *all, const struct bm_kin_image *image)
 
 /* What nobody writes to: of a running guest all but the active layers; of one
  * that is off these are at rest, but for how long? */
-static bool wanted(const struct cli_pedigree *p, int i,
+static bool wanted(const struct cli_snapshot_context *p, int i,
                    const struct bm_restore_point *point, const char *disk)
 {
-    const struct bm_kin_image *image = &p->kin.list[i];
+    const struct bm_tree_image *image = &p->tree.list[i];
 
     if (image->top || image->other ||
         (image->layer.type != BM_SOURCE_FILE &&
@@ -161,14 +161,14 @@ static bool wanted(const struct cli_pedigree *p, int i,
     if (disk && (image->disk < 0 ||
                  strcmp(p->domain->disks[image->disk].target, disk) != 0))
         return false;
-    return !point || bm_kin_is_point(&p->kin, i, point);
+    return !point || bm_tree_is_point(&p->tree, i, point);
 }
 
 /* For bm_gently. */
 static int verify_all(void *opaque)
 {
     struct all *all = opaque;
-    struct cli_pedigree *p = all->pedigree;
+    struct cli_snapshot_context *p = all->context;
     const struct cli_options *o = all->options;
     struct verifying v = {.conn = p->conn,
                           .domain = p->domain,
@@ -183,15 +183,15 @@ static int verify_all(void *opaque)
     int rc =
         how.throttle ? 0 : bm_fail_errno(all->err, ENOMEM, "cannot verify");
 
-    for (size_t i = 0; !rc && i < p->kin.n; i++) {
-        const struct bm_kin_image *image = &p->kin.list[i];
+    for (size_t i = 0; !rc && i < p->tree.n; i++) {
+        const struct bm_tree_image *image = &p->tree.list[i];
 
         if (!wanted(p, (int)i, all->point, o->disk))
             continue;
         if (!image->there || image->broken)
             tell_unread(all, image);
         else
-            rc = verify_layer(&v, &how, &p->kin, (int)i, all->array,
+            rc = verify_layer(&v, &how, &p->tree, (int)i, all->array,
                               &all->differs, all->err);
     }
     bm_throttle_free(how.throttle);
@@ -204,7 +204,7 @@ static int go_on(void *opaque, struct bm_error *err)
     return 0;
 }
 
-static int differing(const struct cli_pedigree *p, struct bm_error *err)
+static int differing(const struct cli_snapshot_context *p, struct bm_error *err)
 {
     bm_fail(err, EBADMSG, "a layer of %s is not what it was", p->domain->name);
     bm_cause(err, "its medium has failed, or somebody has written to it");
@@ -212,7 +212,7 @@ static int differing(const struct cli_pedigree *p, struct bm_error *err)
     return bm_status(err, BM_EXIT_PROOF), -EBADMSG;
 }
 
-static int unread(const struct cli_pedigree *p, const char *image,
+static int unread(const struct cli_snapshot_context *p, const char *image,
                   struct bm_error *err)
 {
     bm_fail(err, EIO, "cannot verify %s", image);
@@ -220,11 +220,11 @@ static int unread(const struct cli_pedigree *p, const char *image,
     return -EIO;
 }
 
-int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
-               const char *dir, const struct bm_restore_point *point,
-               struct bm_error *err)
+int cli_verify(struct cli_snapshot_context *context,
+               const struct cli_options *options, const char *dir,
+               const struct bm_restore_point *point, struct bm_error *err)
 {
-    struct all all = {.pedigree = pedigree,
+    struct all all = {.context = context,
                       .options = options,
                       .dir = dir,
                       .point = point,
@@ -233,7 +233,7 @@ int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
     const struct bm_gently how = {.work = verify_all,
                                   .look = go_on,
                                   .opaque = &all,
-                                  .idle = pedigree->domain->active};
+                                  .idle = context->domain->active};
     int rc;
 
     (void)cli_watch_end();
@@ -243,8 +243,8 @@ int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
         cli_json(json_object_get(all.array));
     json_object_put(all.array);
     if (!rc && all.differs)
-        return differing(pedigree, err);
-    return !rc && all.unread ? unread(pedigree, all.unread, err) : rc;
+        return differing(context, err);
+    return !rc && all.unread ? unread(context, all.unread, err) : rc;
 }
 
 int cli_snapshot_verify(struct cli *cli, struct bm_error *err)
@@ -252,17 +252,17 @@ int cli_snapshot_verify(struct cli *cli, struct bm_error *err)
     const struct bm_restore_point *point = NULL;
     struct bm_job_store *jobs = NULL;
     struct bm_disk *disk = NULL;
-    CLI_PEDIGREE pedigree = {0};
-    int rc = cli_pedigree_read(cli, CLI_KIN_ALL, &pedigree, err);
+    CLI_SNAPSHOT_CONTEXT context = {0};
+    int rc = cli_snapshot_context_read(cli, CLI_KIN_ALL, &context, err);
 
     if (!rc && cli->n_args > 1)
-        rc = cli_pedigree_point(&pedigree, cli->args[1], &point, err);
+        rc = cli_snapshot_context_point(&context, cli->args[1], &point, err);
     if (!rc && cli->options.disk)
-        rc = cli_disk(pedigree.domain, cli->options.disk, &disk, err);
+        rc = cli_disk(context.domain, cli->options.disk, &disk, err);
     if (!rc)
         rc = cli_open_jobs(&cli->options, false, &jobs, err);
     if (!rc)
-        rc = cli_verify(&pedigree, &cli->options, bm_job_store_dir(jobs), point,
+        rc = cli_verify(&context, &cli->options, bm_job_store_dir(jobs), point,
                         err);
     bm_job_store_close(jobs);
     return rc;

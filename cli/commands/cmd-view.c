@@ -29,13 +29,13 @@
 
 struct holding {
     struct cli_session session;
-    struct cli_pedigree of;
+    struct cli_snapshot_context of;
     char *overlay_dir, *state_dir;
 };
 
 static void holding_end(struct holding *h)
 {
-    cli_pedigree_end(&h->of);
+    cli_snapshot_context_end(&h->of);
     cli_session_end(&h->session);
     free(h->overlay_dir);
     free(h->state_dir);
@@ -70,7 +70,8 @@ static int look(void *opaque, const struct cli *cli, struct bm_error *err)
     if (!rc && !h->state_dir)
         rc = bm_fail_errno(err, ENOMEM, "cannot find the state directory");
     if (!rc)
-        rc = cli_pedigree_look(cli, h->session.conn, CLI_KIN_NONE, &h->of, err);
+        rc = cli_snapshot_context_look(cli, h->session.conn, CLI_KIN_NONE,
+                                       &h->of, err);
     return rc ? rc : plan(h, cli, err);
 }
 
@@ -236,7 +237,7 @@ static int copy(struct cli *cli, char *source, const char *format,
 }
 
 /* --force may replace a file, but none that a domain or an image needs. */
-static int check_file(const struct cli_pedigree *of, const char *file,
+static int check_file(const struct cli_snapshot_context *of, const char *file,
                       struct bm_error *err)
 {
     BM_FREE char *path = realpath(file, NULL);
@@ -250,25 +251,25 @@ int cli_snapshot_save(struct cli *cli, struct bm_error *err)
     const char *format = NULL, *name = cli->args[1];
     struct bm_job_store *jobs = NULL;
     const struct bm_restore_point *point;
-    CLI_PEDIGREE pedigree = {0};
+    CLI_SNAPSHOT_CONTEXT context = {0};
     struct bm_job *view = NULL;
     BM_FREE char *source = NULL;
-    int rc = cli_pedigree_read(cli, CLI_KIN_NONE, &pedigree, err);
+    int rc = cli_snapshot_context_read(cli, CLI_KIN_NONE, &context, err);
 
     if (!rc)
         rc = cli_open_jobs(&cli->options, true, &jobs, err);
     if (!rc)
-        rc = cli_view_find(jobs, pedigree.domain->uuid, name, &view, err);
+        rc = cli_view_find(jobs, context.domain->uuid, name, &view, err);
     bm_job_store_close(jobs);
     if (!rc && view)
-        rc = view_source(&cli->options, view, pedigree.domain, &source, err);
+        rc = view_source(&cli->options, view, context.domain, &source, err);
     else if (!rc)
-        rc = cli_pedigree_point(&pedigree, name, &point, err);
+        rc = cli_snapshot_context_point(&context, name, &point, err);
     if (!rc && !view)
-        rc = point_source(&cli->options, point, pedigree.domain, &source,
+        rc = point_source(&cli->options, point, context.domain, &source,
                           &format, err);
     if (!rc)
-        rc = check_file(&pedigree, cli->args[2], err);
+        rc = check_file(&context, cli->args[2], err);
     (void)cli_watch_end();
     if (!rc)
         rc = copy(cli, source, format, err);

@@ -10,8 +10,8 @@
 
 /* Of the domain's frozen layers, or of a point's (NULL: all); dir is the state
  * directory. Prints what it finds. -EBADMSG with BM_EXIT_PROOF: one differs. */
-int cli_verify(struct cli_pedigree *pedigree, const struct cli_options *options,
-               const char *dir, const struct bm_restore_point *point,
-               struct bm_error *err);
+int cli_verify(struct cli_snapshot_context *context,
+               const struct cli_options *options, const char *dir,
+               const struct bm_restore_point *point, struct bm_error *err);
 
 #endif

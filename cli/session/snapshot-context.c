@@ -7,9 +7,10 @@
 #include <errno.h>
 #include <string.h>
 
-int cli_pedigree_look(const struct cli *cli, struct bm_connection *conn,
-                      enum cli_kin which, struct cli_pedigree *out,
-                      struct bm_error *err)
+int cli_snapshot_context_look(const struct cli *cli, struct bm_connection *conn,
+                              enum cli_kin which,
+                              struct cli_snapshot_context *out,
+                              struct bm_error *err)
 {
     int rc = bm_domain_open(conn, cli->args[0], &out->domain, err);
 
@@ -17,37 +18,39 @@ int cli_pedigree_look(const struct cli *cli, struct bm_connection *conn,
     if (!rc)
         rc = bm_restore_points_read(out->domain, &out->points, err);
     if (!rc && which != CLI_KIN_NONE)
-        rc = bm_kin_find(conn, out->domain, &out->points, which == CLI_KIN_ALL,
-                         &out->kin, err);
+        rc = bm_tree_find(conn, out->domain, &out->points, which == CLI_KIN_ALL,
+                          &out->tree, err);
     return rc;
 }
 
-int cli_pedigree_read(const struct cli *cli, enum cli_kin which,
-                      struct cli_pedigree *out, struct bm_error *err)
+int cli_snapshot_context_read(const struct cli *cli, enum cli_kin which,
+                              struct cli_snapshot_context *out,
+                              struct bm_error *err)
 {
     int rc = cli_watch_connect(cli, &out->own, err);
 
-    return rc ? rc : cli_pedigree_look(cli, out->own, which, out, err);
+    return rc ? rc : cli_snapshot_context_look(cli, out->own, which, out, err);
 }
 
-void cli_pedigree_end(struct cli_pedigree *pedigree)
+void cli_snapshot_context_end(struct cli_snapshot_context *context)
 {
-    bm_kin_clear(&pedigree->kin);
-    bm_restore_points_clear(&pedigree->points);
-    bm_domain_free(pedigree->domain);
-    bm_connection_close(pedigree->own);
+    bm_tree_clear(&context->tree);
+    bm_restore_points_clear(&context->points);
+    bm_domain_free(context->domain);
+    bm_connection_close(context->own);
 }
 
-int cli_pedigree_point(const struct cli_pedigree *pedigree, const char *name,
-                       const struct bm_restore_point **out,
-                       struct bm_error *err)
+int cli_snapshot_context_point(const struct cli_snapshot_context *context,
+                               const char *name,
+                               const struct bm_restore_point **out,
+                               struct bm_error *err)
 {
-    *out = bm_restore_points_find(&pedigree->points, name);
+    *out = bm_restore_points_find(&context->points, name);
     if (*out)
         return 0;
-    bm_fail(err, ENOENT, "domain %s has no snapshot %s", pedigree->domain->name,
+    bm_fail(err, ENOENT, "domain %s has no snapshot %s", context->domain->name,
             name);
-    bm_remedy(err, "see 'blockmig snapshot list %s'", pedigree->domain->name);
+    bm_remedy(err, "see 'blockmig snapshot list %s'", context->domain->name);
     return bm_status(err, BM_EXIT_REFUSED), -ENOENT;
 }
 

@@ -7,23 +7,23 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int bm_kin_index(const struct bm_kin *kin, const char *path)
+int bm_tree_index(const struct bm_image_tree *tree, const char *path)
 {
     struct stat st;
 
-    for (size_t i = 0; path && i < kin->n; i++)
-        if (kin->list[i].layer.path && !strcmp(kin->list[i].layer.path, path))
+    for (size_t i = 0; path && i < tree->n; i++)
+        if (tree->list[i].layer.path && !strcmp(tree->list[i].layer.path, path))
             return (int)i;
     if (!path || stat(path, &st) < 0)
         return -1;
-    for (size_t i = 0; i < kin->n; i++)
-        if (kin->list[i].there && kin->list[i].dev == st.st_dev &&
-            kin->list[i].ino == st.st_ino)
+    for (size_t i = 0; i < tree->n; i++)
+        if (tree->list[i].there && tree->list[i].dev == st.st_dev &&
+            tree->list[i].ino == st.st_ino)
             return (int)i;
     return -1;
 }
 
-static int fill(struct bm_kin_image *image, const struct bm_layer *layer,
+static int fill(struct bm_tree_image *image, const struct bm_layer *layer,
                 int disk)
 {
     struct stat st;
@@ -50,17 +50,19 @@ static int fill(struct bm_kin_image *image, const struct bm_layer *layer,
                : 0;
 }
 
-int bm_kin_add(struct bm_kin *kin, const struct bm_layer *layer, int disk)
+int bm_tree_add(struct bm_image_tree *tree, const struct bm_layer *layer,
+                int disk)
 {
-    struct bm_kin_image *list = realloc(kin->list, (kin->n + 1) * sizeof *list);
+    struct bm_tree_image *list =
+        realloc(tree->list, (tree->n + 1) * sizeof *list);
 
     if (!list)
         return -ENOMEM;
-    kin->list = list;
-    if (fill(&list[kin->n], layer, disk) < 0) {
-        free(list[kin->n].layer.path);
-        free(list[kin->n].layer.format);
+    tree->list = list;
+    if (fill(&list[tree->n], layer, disk) < 0) {
+        free(list[tree->n].layer.path);
+        free(list[tree->n].layer.format);
         return -ENOMEM;
     }
-    return (int)kin->n++;
+    return (int)tree->n++;
 }

@@ -9,9 +9,10 @@
 #include "snapshot/tree/image-tree.h"
 
 /* By path, or another path of the same file; -1: unknown. */
-int bm_kin_index(const struct bm_kin *kin, const char *path);
+int bm_tree_index(const struct bm_image_tree *tree, const char *path);
 
 /* Its number, or -ENOMEM. */
-int bm_kin_add(struct bm_kin *kin, const struct bm_layer *layer, int disk);
+int bm_tree_add(struct bm_image_tree *tree, const struct bm_layer *layer,
+                int disk);
 
 #endif

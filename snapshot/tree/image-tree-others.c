@@ -17,11 +17,11 @@
 
 struct look {
     const struct bm_domain *domain;
-    struct bm_kin *kin;
+    struct bm_image_tree *tree;
     struct bm_names seen; /* files whose headers were followed */
 };
 
-static int mark(struct bm_kin_image *image, const char *kind, const char *name)
+static int mark(struct bm_tree_image *image, const char *kind, const char *name)
 {
     if (image->other)
         return 0;
@@ -31,21 +31,21 @@ static int mark(struct bm_kin_image *image, const char *kind, const char *name)
 }
 
 /* Then nobody knows who stands on whom. */
-static int unread(struct bm_kin *kin, const char *path, const char *why)
+static int unread(struct bm_image_tree *tree, const char *path, const char *why)
 {
-    if (kin->unread)
+    if (tree->unread)
         return 0;
-    return asprintf(&kin->unread, "%s: %s", path, why) < 0
-               ? (kin->unread = NULL, -ENOMEM)
+    return asprintf(&tree->unread, "%s: %s", path, why) < 0
+               ? (tree->unread = NULL, -ENOMEM)
                : 0;
 }
 
 /* The layers of a strange image, until one of ours. */
 struct walk {
-    struct bm_kin *kin;
+    struct bm_image_tree *tree;
     struct bm_chain chain; /* those that are not ours */
     int ours;              /* -1: none of it */
-    bool stray;            /* as of struct bm_kin_image */
+    bool stray;            /* as of struct bm_tree_image */
 };
 
 static int add_walk(const struct walk *walk, const char *kind, const char *name)
@@ -53,14 +53,14 @@ static int add_walk(const struct walk *walk, const char *kind, const char *name)
     int below = walk->ours;
 
     for (size_t l = walk->chain.n; l-- > 0;) {
-        int i = bm_kin_add(walk->kin, &walk->chain.layers[l],
-                           walk->kin->list[walk->ours].disk);
-        int rc = i < 0 ? i : mark(&walk->kin->list[i], kind, name);
+        int i = bm_tree_add(walk->tree, &walk->chain.layers[l],
+                            walk->tree->list[walk->ours].disk);
+        int rc = i < 0 ? i : mark(&walk->tree->list[i], kind, name);
 
         if (rc)
             return rc;
-        walk->kin->list[i].below = below;
-        walk->kin->list[i].stray = walk->stray;
+        walk->tree->list[i].below = below;
+        walk->tree->list[i].stray = walk->stray;
         below = i;
     }
     return 0;
@@ -71,18 +71,18 @@ static int walk_down(struct walk *walk, const char *file)
     BM_FREE char *layer = strdup(file);
     int rc = layer ? 0 : -ENOMEM;
 
-    for (unsigned i = 0; !rc && layer && i < BM_KIN_MAX; i++) {
+    for (unsigned i = 0; !rc && layer && i < BM_TREE_MAX; i++) {
         struct bm_error why = BM_ERROR_INIT;
         char *next = NULL;
 
-        walk->ours = bm_kin_index(walk->kin, layer);
+        walk->ours = bm_tree_index(walk->tree, layer);
         if (walk->ours >= 0)
             return 0;
         rc = bm_chain_append(&walk->chain, BM_SOURCE_FILE, layer, NULL);
         if (!rc && bm_image_below(layer, NULL, &next, &why))
             rc = why.code == ENOMEM
                      ? -ENOMEM
-                     : unread(walk->kin, layer,
+                     : unread(walk->tree, layer,
                               why.cause[0] ? why.cause : why.what);
         free(layer);
         layer = next;
@@ -94,14 +94,14 @@ static int walk_down(struct walk *walk, const char *file)
 static int follow(struct look *look, const char *file, const char *kind,
                   const char *name, bool stray)
 {
-    struct walk walk = {.kin = look->kin, .ours = -1, .stray = stray};
+    struct walk walk = {.tree = look->tree, .ours = -1, .stray = stray};
     struct stat st;
     int rc;
 
     if (bm_names_have(&look->seen, file))
         return 0;
     if (stat(file, &st) < 0)
-        return errno == ENOENT ? 0 : unread(look->kin, file, strerror(errno));
+        return errno == ENOENT ? 0 : unread(look->tree, file, strerror(errno));
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return 0;
     rc = bm_names_add(&look->seen, file);
@@ -116,12 +116,12 @@ static int follow(struct look *look, const char *file, const char *kind,
 static int on_user(void *opaque, const struct bm_image_use *use)
 {
     struct look *look = opaque;
-    int i = bm_kin_index(look->kin, use->path);
+    int i = bm_tree_index(look->tree, use->path);
 
     if (!strcmp(use->uuid, look->domain->uuid))
         return 0;
     return i < 0 ? follow(look, use->path, "domain", use->name, false)
-                 : mark(&look->kin->list[i], "domain", use->name);
+                 : mark(&look->tree->list[i], "domain", use->name);
 }
 
 /* --- folders --- */
@@ -139,7 +139,7 @@ static int look_at_entry(struct look *look, const char *folder,
     /* a link may lead to one; what is not regular cannot be opened without
      * harm */
     if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
-        bm_kin_index(look->kin, file) >= 0)
+        bm_tree_index(look->tree, file) >= 0)
         return 0;
     return follow(look, file, "the image", file, true);
 }
@@ -155,7 +155,7 @@ static int look_into(struct look *look, const char *folder)
     rc = bm_names_add(&look->seen, folder);
     dir = rc ? NULL : opendir(folder);
     if (!rc && !dir && errno != ENOENT)
-        rc = unread(look->kin, folder, strerror(errno));
+        rc = unread(look->tree, folder, strerror(errno));
     while (dir && !rc && (entry = readdir(dir)))
         rc = look_at_entry(look, folder, entry->d_name);
     if (dir)
@@ -165,7 +165,7 @@ static int look_into(struct look *look, const char *folder)
 
 static int look_beside(struct look *look, int i)
 {
-    const struct bm_layer *layer = &look->kin->list[i].layer;
+    const struct bm_layer *layer = &look->tree->list[i].layer;
     const char *slash = layer->path ? strrchr(layer->path, '/') : NULL;
     BM_FREE char *folder = NULL;
 
@@ -176,12 +176,12 @@ static int look_beside(struct look *look, int i)
     return folder ? look_into(look, folder) : -ENOMEM;
 }
 
-int bm_kin_add_others(struct bm_connection *conn,
-                      const struct bm_domain *domain, struct bm_kin *kin,
-                      struct bm_error *err)
+int bm_tree_add_others(struct bm_connection *conn,
+                       const struct bm_domain *domain,
+                       struct bm_image_tree *tree, struct bm_error *err)
 {
-    struct look look = {.domain = domain, .kin = kin};
-    size_t ours = kin->n;
+    struct look look = {.domain = domain, .tree = tree};
+    size_t ours = tree->n;
     int rc = bm_domain_image_users(conn, on_user, &look, err);
 
     for (size_t i = 0; !rc && i < ours; i++)

@@ -10,7 +10,7 @@
 
 #include "snapshot/tree/restore-point.h"
 
-struct bm_kin_image {
+struct bm_tree_image {
     struct bm_layer layer; /* owned */
     int below;             /* its backing image; -1: none */
     int disk;              /* of the domain, by number */
@@ -26,33 +26,35 @@ struct bm_kin_image {
     char *broken;  /* why its header could not be followed; or NULL */
 };
 
-struct bm_kin {
-    struct bm_kin_image *list;
+struct bm_image_tree {
+    struct bm_tree_image *list;
     size_t n;
     char *unread; /* a file or folder that others may need ours from, and that
                    * cannot be read: its name, and why; or NULL */
 };
 
 /* others: look for those who are not of this domain, too: every domain, and
- * every image in the folders of ours. Clear with bm_kin_clear. */
-int bm_kin_find(struct bm_connection *conn, struct bm_domain *domain,
-                const struct bm_restore_points *points, bool others,
-                struct bm_kin *out, struct bm_error *err);
-void bm_kin_clear(struct bm_kin *kin);
-#define BM_KIN __attribute__((cleanup(bm_kin_clear))) struct bm_kin
+ * every image in the folders of ours. Clear with bm_tree_clear. */
+int bm_tree_find(struct bm_connection *conn, struct bm_domain *domain,
+                 const struct bm_restore_points *points, bool others,
+                 struct bm_image_tree *out, struct bm_error *err);
+void bm_tree_clear(struct bm_image_tree *tree);
+#define BM_IMAGE_TREE                                                          \
+    __attribute__((cleanup(bm_tree_clear))) struct bm_image_tree
 
 /* The image that a disk of the domain stands on; -1: none. */
-int bm_kin_top(const struct bm_kin *kin, const struct bm_domain *domain,
-               size_t disk);
+int bm_tree_top(const struct bm_image_tree *tree,
+                const struct bm_domain *domain, size_t disk);
 /* The next image after `after` (-1: the first) that stands on i; -1: none. */
-int bm_kin_child(const struct bm_kin *kin, int i, int after);
-size_t bm_kin_children(const struct bm_kin *kin, int i);
+int bm_tree_child(const struct bm_image_tree *tree, int i, int after);
+size_t bm_tree_children(const struct bm_image_tree *tree, int i);
 /* How many images from i down to the base. */
-size_t bm_kin_depth(const struct bm_kin *kin, int i);
+size_t bm_tree_depth(const struct bm_image_tree *tree, int i);
 /* The chain from i down to the base; the caller clears. */
-int bm_kin_chain(const struct bm_kin *kin, int i, struct bm_chain *out);
+int bm_tree_chain(const struct bm_image_tree *tree, int i,
+                  struct bm_chain *out);
 /* Whether that point's state of a disk is this image. */
-bool bm_kin_is_point(const struct bm_kin *kin, int i,
-                     const struct bm_restore_point *point);
+bool bm_tree_is_point(const struct bm_image_tree *tree, int i,
+                      const struct bm_restore_point *point);
 
 #endif

@@ -14,8 +14,8 @@
 #define MAX 8
 
 /* 0 is the base, and the last one is what the disk stands on. */
-static struct bm_kin_image images[MAX];
-static struct bm_kin kin = {.list = images};
+static struct bm_tree_image images[MAX];
+static struct bm_image_tree tree = {.list = images};
 static struct bm_restore_point points_list[MAX];
 static struct bm_restore_point_disk point_disks[MAX];
 static struct bm_restore_points points = {points_list, 0};
@@ -26,7 +26,7 @@ static char paths[MAX][8];
 
 static void draw(size_t n, const int *below)
 {
-    kin.n = n;
+    tree.n = n;
     points.n = 0;
     memset(images, 0, sizeof images);
     memset(points_list, 0, sizeof points_list);
@@ -66,7 +66,7 @@ static void add_point(const char *name, size_t image)
 
 static int choose(const struct bm_merge_options *options)
 {
-    struct bm_merging m = {&domain,   &points, &kin,   options,
+    struct bm_merging m = {&domain,   &points, &tree,  options,
                            points_go, may_go,  dropped};
     struct bm_error err = BM_ERROR_INIT;
 
@@ -76,7 +76,7 @@ static int choose(const struct bm_merge_options *options)
 /* The uppermost of the run whose base is that image; -1: none. */
 static int run_of(const struct bm_merge_options *options, int base)
 {
-    struct bm_merging m = {&domain,   &points, &kin,   options,
+    struct bm_merging m = {&domain,   &points, &tree,  options,
                            points_go, may_go,  dropped};
 
     return bm_merging_run(&m, base);
