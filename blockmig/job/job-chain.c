@@ -87,7 +87,7 @@ struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip)
     return chain;
 }
 
-struct bm_chain bm_staged_view(const struct bm_job_disk *disk, int round)
+struct bm_chain bm_job_old_view(const struct bm_job_disk *disk, int round)
 {
     return bm_fronts_below(disk, disk->overlays.fronts - round);
 }

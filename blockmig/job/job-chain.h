@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The chains of a job's disk: the old one, the new one, and the overlays of ours
- * on either. All chains and strings are borrowed from the job.
+ * The chains of a job's disk: the old one, the new one, and the overlays of
+ * ours on either. All chains and strings are borrowed from the job.
  *
  * Threads: whoever may read the job.
  */
@@ -49,6 +49,6 @@ struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip);
 
 /* The old view number `round`: 0 is the base, n the front n on those below it;
  * borrowed. */
-struct bm_chain bm_staged_view(const struct bm_job_disk *disk, int round);
+struct bm_chain bm_job_old_view(const struct bm_job_disk *disk, int round);
 
 #endif

@@ -183,11 +183,11 @@ static char *how_to_make(const struct bm_image_info *info,
     char *text;
 
     if (is(new->format, "raw") && is(info->format, "raw") && thick)
-        return strdup(BM_STAGE_PREALLOCATED);
+        return strdup(BM_REPLICA_PREALLOCATED);
     if (!is(new->format, "qcow2") || !info->options)
         return NULL;
     return asprintf(&text, "%s%s", info->options,
-                    thick ? "," BM_STAGE_PREALLOCATED : "") < 0
+                    thick ? "," BM_REPLICA_PREALLOCATED : "") < 0
                ? NULL
                : text;
 }

@@ -14,17 +14,17 @@
 
 #define CREATE_MS 30000
 
-static int make_raw(const struct bm_stage *stage, struct bm_error *err)
+static int make_raw(const struct bm_replica *replica, struct bm_error *err)
 {
-    const char *path = stage->how->image->path;
+    const char *path = replica->how->image->path;
     BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 
     if (fd < 0 || ftruncate(fd, 0) != 0 ||
-        ftruncate(fd, (off_t)stage->how->size) != 0)
+        ftruncate(fd, (off_t)replica->how->size) != 0)
         return bm_fail_errno(err, errno, "cannot make %s", path);
     /* preallocated, where the file system can: the rest is written anyway */
-    if (stage->how->create && stage->how->size)
-        (void)fallocate(fd, 0, 0, (off_t)stage->how->size);
+    if (replica->how->create && replica->how->size)
+        (void)fallocate(fd, 0, 0, (off_t)replica->how->size);
     return 0;
 }
 
@@ -38,18 +38,18 @@ static bool can_preallocate(const char *path)
 }
 
 /* How qemu-img is to make it: its options. Caller frees. */
-static char *create_options(const struct bm_stage_how *how)
+static char *create_options(const struct bm_replica_how *how)
 {
     char *options = strdup(how->create), *found;
 
-    found = options ? strstr(options, "," BM_STAGE_PREALLOCATED) : NULL;
+    found = options ? strstr(options, "," BM_REPLICA_PREALLOCATED) : NULL;
     if (found && !can_preallocate(how->image->path))
         *found = '\0'; /* always the last one */
     return options;
 }
 
 /* How the header names the backing file. Caller frees. */
-static char *link_to(const struct bm_stage_how *how)
+static char *link_to(const struct bm_replica_how *how)
 {
     const char *slash = strrchr(how->below->path, '/');
 
@@ -58,7 +58,7 @@ static char *link_to(const struct bm_stage_how *how)
 }
 
 /* The chain below is not opened (-u): its size and format are known. */
-static int make_format(const struct bm_stage_how *how, struct bm_error *err)
+static int make_format(const struct bm_replica_how *how, struct bm_error *err)
 {
     BM_FREE char *options = how->create ? create_options(how) : NULL;
     BM_FREE char *backing = how->below ? link_to(how) : NULL;
@@ -85,11 +85,11 @@ static int make_format(const struct bm_stage_how *how, struct bm_error *err)
     return bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
 }
 
-int bm_stage_make(const struct bm_stage *stage, struct bm_error *err)
+int bm_replica_make(const struct bm_replica *replica, struct bm_error *err)
 {
-    const struct bm_layer *image = stage->how->image;
+    const struct bm_layer *image = replica->how->image;
 
     if (strcmp(image->format, "raw") != 0)
-        return make_format(stage->how, err);
-    return image->type == BM_SOURCE_BLOCK ? 0 : make_raw(stage, err);
+        return make_format(replica->how, err);
+    return image->type == BM_SOURCE_BLOCK ? 0 : make_raw(replica, err);
 }

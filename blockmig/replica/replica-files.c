@@ -8,17 +8,17 @@
 
 #define LANES 1
 
-int bm_stage_save(struct bm_stage *stage, struct bm_error *err)
+int bm_replica_save(struct bm_replica *replica, struct bm_error *err)
 {
-    return bm_bitmap_save(stage->done, stage->files[BM_STAGE_DONE], err);
+    return bm_bitmap_save(replica->done, replica->files[BM_REPLICA_DONE], err);
 }
 
-int bm_stage_unmark(struct bm_stage *stage, const struct bm_bitmap *what,
-                    struct bm_error *err)
+int bm_replica_unmark(struct bm_replica *replica, const struct bm_bitmap *what,
+                      struct bm_error *err)
 {
-    int rc = bm_bitmap_subtract(stage->done, what, err);
+    int rc = bm_bitmap_subtract(replica->done, what, err);
 
-    return rc ? rc : bm_bitmap_subtract(stage->proven, what, err);
+    return rc ? rc : bm_bitmap_subtract(replica->proven, what, err);
 }
 
 static int open_either(const struct bm_layer *image, struct bm_open *how,
@@ -35,121 +35,124 @@ static int open_either(const struct bm_layer *image, struct bm_open *how,
 }
 
 /* The pace of a guest at work asks for small requests. */
-static unsigned lanes(const struct bm_stage *stage)
+static unsigned lanes(const struct bm_replica *replica)
 {
-    struct bm_throttle *throttle = stage->how->throttle;
+    struct bm_throttle *throttle = replica->how->throttle;
 
     return throttle && bm_throttle_request(throttle) ? LANES : bm_view_lanes();
 }
 
-int bm_stage_write(struct bm_stage *stage, struct bm_device **out,
-                   struct bm_error *err)
+int bm_replica_write(struct bm_replica *replica, struct bm_device **out,
+                     struct bm_error *err)
 {
-    struct bm_open how = {.format = stage->how->image->format,
-                          .lanes = lanes(stage),
+    struct bm_open how = {.format = replica->how->image->format,
+                          .lanes = lanes(replica),
                           .write = true,
-                          .zeroed = stage->fresh};
+                          .zeroed = replica->fresh};
 
-    return open_either(stage->how->image, &how, out, err);
+    return open_either(replica->how->image, &how, out, err);
 }
 
-int bm_stage_read(struct bm_stage *stage, struct bm_device **out,
-                  struct bm_error *err)
+int bm_replica_read(struct bm_replica *replica, struct bm_device **out,
+                    struct bm_error *err)
 {
-    struct bm_open how = {.format = stage->how->image->format,
-                          .lanes = lanes(stage)};
+    struct bm_open how = {.format = replica->how->image->format,
+                          .lanes = lanes(replica)};
 
-    return open_either(stage->how->image, &how, out, err);
+    return open_either(replica->how->image, &how, out, err);
 }
 
 /* As of struct bm_copy. */
 static int checkpoint(void *opaque, const struct bm_bitmap *written,
                       struct bm_error *err)
 {
-    struct bm_stage *stage = opaque;
+    struct bm_replica *replica = opaque;
 
-    return bm_bitmap_save(written, stage->files[BM_STAGE_DONE], err);
+    return bm_bitmap_save(written, replica->files[BM_REPLICA_DONE], err);
 }
 
 static int on_progress(void *opaque, uint64_t done, uint64_t total)
 {
-    struct bm_stage *stage = opaque;
-    const struct bm_stage_how *how = stage->how;
+    struct bm_replica *replica = opaque;
+    const struct bm_replica_how *how = replica->how;
 
-    stage->passed = done;
+    replica->passed = done;
     return how->progress ? how->progress(how->opaque, done, total) : 0;
 }
 
-struct bm_scan bm_stage_scan(struct bm_stage *stage, struct bm_device *device,
-                             const struct bm_bitmap *only)
+struct bm_scan bm_replica_scan(struct bm_replica *replica,
+                               struct bm_device *device,
+                               const struct bm_bitmap *only)
 {
     return (struct bm_scan){.device = device,
                             .only = only,
-                            .throttle = stage->how->throttle,
+                            .throttle = replica->how->throttle,
                             .lanes = device->lanes,
                             .progress = on_progress,
-                            .opaque = stage};
+                            .opaque = replica};
 }
 
 /* 0, or why it could not be made durable: then it is not the source that
  * failed. */
-static int keep_written(struct bm_stage *stage, struct bm_device *target,
+static int keep_written(struct bm_replica *replica, struct bm_device *target,
                         struct bm_error *err)
 {
     struct bm_error why = BM_ERROR_INIT;
     int rc = bm_device_flush(target, &why);
 
     if (!rc)
-        rc = bm_manifest_sync(stage->digests, &why);
+        rc = bm_manifest_sync(replica->digests, &why);
     if (!rc)
-        rc = bm_stage_save(stage, &why);
+        rc = bm_replica_save(replica, &why);
     if (rc) {
-        stage->unread = 0;
+        replica->unread = 0;
         *err = why;
     }
     return rc;
 }
 
-int bm_stage_copy_blocks(struct bm_stage *stage, const struct bm_view *view,
-                         const struct bm_bitmap *only, struct bm_error *err)
+int bm_replica_copy_blocks(struct bm_replica *replica,
+                           const struct bm_view *view,
+                           const struct bm_bitmap *only, struct bm_error *err)
 {
     struct bm_device *target = NULL;
     struct bm_copy copy = {.source = view->device,
                            .only = only,
-                           .digests = stage->digests,
-                           .written = stage->done,
-                           .throttle = stage->how->throttle,
+                           .digests = replica->digests,
+                           .written = replica->done,
+                           .throttle = replica->how->throttle,
                            .checkpoint = checkpoint,
                            .progress = on_progress,
-                           .opaque = stage};
+                           .opaque = replica};
     struct bm_copy_result sum;
-    int rc = bm_stage_write(stage, &target, err);
+    int rc = bm_replica_write(replica, &target, err);
 
     if (rc)
         return rc;
     copy.target = target;
     copy.lanes = target->lanes;
     rc = bm_copy_run(&copy, &sum, err);
-    stage->unread_at = sum.unread_at;
-    stage->unread = sum.unread;
+    replica->unread_at = sum.unread_at;
+    replica->unread = sum.unread;
     if (rc && sum.unread) { /* what was written counts: a rescue goes on */
-        int kept = keep_written(stage, target, err);
+        int kept = keep_written(replica, target, err);
 
         rc = kept ? kept : rc;
     }
     bm_device_close(target);
-    stage->fresh = false;
+    replica->fresh = false;
     if (!rc)
-        rc = bm_manifest_sync(stage->digests, err);
-    return rc ? rc : bm_stage_save(stage, err);
+        rc = bm_manifest_sync(replica->digests, err);
+    return rc ? rc : bm_replica_save(replica, err);
 }
 
-int bm_stage_no_memory(const struct bm_stage *stage, struct bm_error *err)
+int bm_replica_no_memory(const struct bm_replica *replica, struct bm_error *err)
 {
-    return bm_fail_errno(err, ENOMEM, "cannot prove disk %s", stage->how->disk);
+    return bm_fail_errno(err, ENOMEM, "cannot prove disk %s",
+                         replica->how->disk);
 }
 
-struct bm_bitmap *bm_stage_bitmap(const struct bm_stage *stage)
+struct bm_bitmap *bm_replica_bitmap(const struct bm_replica *replica)
 {
-    return bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
+    return bm_bitmap_new(replica->how->size, BM_DIGEST_BLOCK);
 }

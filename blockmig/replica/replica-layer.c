@@ -15,47 +15,47 @@
 
 /* --- nothing beyond --- */
 
-unsigned bm_stage_own(const struct bm_stage *stage)
+unsigned bm_replica_own(const struct bm_replica *replica)
 {
-    return stage->how->own ? stage->how->own : 1;
+    return replica->how->own ? replica->how->own : 1;
 }
 
-static int map_of(struct bm_stage *stage, const struct bm_chain *chain,
+static int map_of(struct bm_replica *replica, const struct bm_chain *chain,
                   unsigned depth, struct bm_bitmap **out, struct bm_error *err)
 {
     BM_VIEW view = {0};
     int rc;
 
-    *out = bm_stage_bitmap(stage);
+    *out = bm_replica_bitmap(replica);
     if (!*out)
-        return bm_stage_no_memory(stage, err);
+        return bm_replica_no_memory(replica, err);
     rc = bm_view_open(chain, depth, &view, err);
     return rc ? rc : bm_view_dirty(&view, *out, err);
 }
 
-int bm_stage_bounds(struct bm_stage *stage, const struct bm_chain *view,
-                    const struct bm_chain *image, struct bm_error *err)
+int bm_replica_bounds(struct bm_replica *replica, const struct bm_chain *view,
+                      const struct bm_chain *image, struct bm_error *err)
 {
     BM_BITMAP *old = NULL;
     BM_BITMAP *new = NULL;
-    int rc = map_of(stage, view, bm_stage_own(stage), &old, err);
+    int rc = map_of(replica, view, bm_replica_own(replica), &old, err);
 
     if (!rc)
-        rc = map_of(stage, image, 1, &new, err);
+        rc = map_of(replica, image, 1, &new, err);
     if (!rc)
         rc = bm_bitmap_subtract(new, old, err);
     return rc || bm_bitmap_count(new) == 0
                ? rc
-               : bm_stage_failed(stage, new, image->layers[0].path,
-                                 "hold something, where the old layer holds "
-                                 "nothing",
-                                 err);
+               : bm_replica_failed(replica, new, image->layers[0].path,
+                                   "hold something, where the old layer holds "
+                                   "nothing",
+                                   err);
 }
 
 /* --- the digests of what others hold --- */
 
-static int hand_on(struct bm_stage *from, struct bm_stage *to, uint64_t first,
-                   size_t n, struct bm_error *err)
+static int hand_on(struct bm_replica *from, struct bm_replica *to,
+                   uint64_t first, size_t n, struct bm_error *err)
 {
     uint8_t mds[BATCH * BM_DIGEST_MAX];
     enum bm_entry kinds[BATCH];
@@ -67,8 +67,8 @@ static int hand_on(struct bm_stage *from, struct bm_stage *to, uint64_t first,
     return rc ? rc : bm_manifest_set(to->digests, first, n, mds, zero, err);
 }
 
-static int hand_on_run(struct bm_stage *from, struct bm_stage *to, uint64_t at,
-                       uint64_t length, struct bm_error *err)
+static int hand_on_run(struct bm_replica *from, struct bm_replica *to,
+                       uint64_t at, uint64_t length, struct bm_error *err)
 {
     uint64_t first = at / BM_DIGEST_BLOCK;
     uint64_t n = (length + BM_DIGEST_BLOCK - 1) / BM_DIGEST_BLOCK;
@@ -85,7 +85,7 @@ static int hand_on_run(struct bm_stage *from, struct bm_stage *to, uint64_t at,
 
 /* Up to where blocks of both are the same bytes: of layers of different size
  * the last block of the shorter one is cut off. */
-static uint64_t common(const struct bm_stage *a, const struct bm_stage *b)
+static uint64_t common(const struct bm_replica *a, const struct bm_replica *b)
 {
     uint64_t size = a->how->size < b->how->size ? a->how->size : b->how->size;
 
@@ -93,52 +93,53 @@ static uint64_t common(const struct bm_stage *a, const struct bm_stage *b)
 }
 
 /* The manifest first: `done` says that its entries are there. */
-static int keep(struct bm_stage *stage, struct bm_error *err)
+static int keep(struct bm_replica *replica, struct bm_error *err)
 {
-    int rc = bm_manifest_sync(stage->digests, err);
+    int rc = bm_manifest_sync(replica->digests, err);
 
     if (!rc)
-        rc = bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
-    return rc ? rc : bm_stage_save(stage, err);
+        rc = bm_bitmap_save(replica->proven, replica->files[BM_REPLICA_PROVEN],
+                            err);
+    return rc ? rc : bm_replica_save(replica, err);
 }
 
-int bm_stage_inherit(struct bm_stage *stage, struct bm_stage *below,
-                     struct bm_error *err)
+int bm_replica_inherit(struct bm_replica *replica, struct bm_replica *below,
+                       struct bm_error *err)
 {
-    uint64_t end = common(stage, below), at = 0, length, from, run;
+    uint64_t end = common(replica, below), at = 0, length, from, run;
     int rc = 0;
 
-    for (; !rc && bm_bitmap_next(stage->done, true, at, end, &at, &length);
+    for (; !rc && bm_bitmap_next(replica->done, true, at, end, &at, &length);
          at += length)
         for (from = at; !rc && bm_bitmap_next(below->done, false, from,
                                               at + length, &from, &run);
              from += run)
-            rc = hand_on_run(below, stage, from, run, err);
-    return rc ? rc : keep(stage, err);
+            rc = hand_on_run(below, replica, from, run, err);
+    return rc ? rc : keep(replica, err);
 }
 
-int bm_stage_fill(struct bm_stage *stage, const struct bm_chain *chain,
-                  struct bm_error *err)
+int bm_replica_fill(struct bm_replica *replica, const struct bm_chain *chain,
+                    struct bm_error *err)
 {
-    BM_BITMAP *rest = bm_stage_bitmap(stage);
+    BM_BITMAP *rest = bm_replica_bitmap(replica);
     BM_VIEW view = {0};
     struct bm_scan scan;
     int rc;
 
     if (!rest)
-        return bm_stage_no_memory(stage, err);
+        return bm_replica_no_memory(replica, err);
     bm_bitmap_invert(rest);
-    rc = bm_bitmap_subtract(rest, stage->done, err);
+    rc = bm_bitmap_subtract(rest, replica->done, err);
     if (rc || bm_bitmap_count(rest) == 0)
         return rc;
     rc = bm_view_open(chain, 0, &view, err);
     if (rc)
         return rc;
-    scan = bm_stage_scan(stage, view.device, rest);
-    rc = bm_scan_hash(&scan, stage->digests, err);
+    scan = bm_replica_scan(replica, view.device, rest);
+    rc = bm_scan_hash(&scan, replica->digests, err);
     if (!rc)
-        rc = bm_bitmap_merge(stage->done, rest, err);
+        rc = bm_bitmap_merge(replica->done, rest, err);
     if (!rc)
-        rc = bm_bitmap_merge(stage->proven, rest, err);
-    return rc ? rc : keep(stage, err);
+        rc = bm_bitmap_merge(replica->proven, rest, err);
+    return rc ? rc : keep(replica, err);
 }

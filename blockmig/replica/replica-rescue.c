@@ -19,7 +19,7 @@
 #define BLOCK BM_DIGEST_BLOCK
 
 struct run {
-    struct bm_stage *stage;
+    struct bm_replica *replica;
     struct bm_device *source, *target;
     struct bm_mapfile *map;
     struct bm_bitmap *hashed; /* blocks whose digest is that of the source */
@@ -27,10 +27,10 @@ struct run {
     uint64_t before, passed; /* bytes finished already, and told as progress */
 };
 
-static int no_memory(const struct bm_stage *stage, struct bm_error *err)
+static int no_memory(const struct bm_replica *replica, struct bm_error *err)
 {
     return bm_fail_errno(err, ENOMEM, "cannot rescue disk %s",
-                         stage->how->disk);
+                         replica->how->disk);
 }
 
 /* --- what is done --- */
@@ -57,7 +57,7 @@ static int find_done(const struct run *run, bool rest, struct bm_bitmap *out,
 {
     BM_BITMAP *other = bm_bitmap_new(run->map->size, BLOCK);
     int rc = other ? bm_bitmap_merge(other, run->hashed, err)
-                   : no_memory(run->stage, err);
+                   : no_memory(run->replica, err);
 
     if (rc)
         return rc;
@@ -67,25 +67,25 @@ static int find_done(const struct run *run, bool rest, struct bm_bitmap *out,
     return bm_bitmap_subtract(out, other, err);
 }
 
-static int save_map(const struct bm_stage *stage, struct bm_mapfile *map,
+static int save_map(const struct bm_replica *replica, struct bm_mapfile *map,
                     struct bm_error *err)
 {
-    return bm_mapfile_save(map, stage->how->map, err);
+    return bm_mapfile_save(map, replica->how->map, err);
 }
 
 /* As of struct bm_rescue: the target was flushed. */
 static int save(void *opaque, struct bm_error *err)
 {
     struct run *run = opaque;
-    struct bm_stage *stage = run->stage;
-    int rc = bm_manifest_sync(stage->digests, err);
+    struct bm_replica *replica = run->replica;
+    int rc = bm_manifest_sync(replica->digests, err);
 
-    bm_bitmap_clear(stage->done, 0, stage->how->size);
+    bm_bitmap_clear(replica->done, 0, replica->how->size);
     if (!rc)
-        rc = find_done(run, false, stage->done, err);
+        rc = find_done(run, false, replica->done, err);
     if (!rc)
-        rc = save_map(stage, run->map, err);
-    return rc ? rc : bm_stage_save(stage, err);
+        rc = save_map(replica, run->map, err);
+    return rc ? rc : bm_replica_save(replica, err);
 }
 
 /* --- digests of what is read --- */
@@ -102,8 +102,8 @@ static int hash_block(struct run *run, uint64_t offset, const char *data,
 
     if (bm_hasher_blocks(run->hasher, 1, &block, &len, md, &zero) != 0)
         return bm_fail(err, EIO, "cannot compute a digest");
-    rc =
-        bm_manifest_set(run->stage->digests, offset / BLOCK, 1, md, &zero, err);
+    rc = bm_manifest_set(run->replica->digests, offset / BLOCK, 1, md, &zero,
+                         err);
     if (!rc)
         bm_bitmap_set(run->hashed, offset, len);
     return rc;
@@ -134,7 +134,7 @@ static int hash_rest(struct run *run, struct bm_error *err)
     BM_FREE char *buf = aligned_alloc(BM_BUFFER_ALIGN, BLOCK);
     uint64_t at = 0, length, size = run->map->size;
     int rc = rest && buf ? find_done(run, true, rest, err)
-                         : no_memory(run->stage, err);
+                         : no_memory(run->replica, err);
 
     for (; rc == 0 && bm_bitmap_next(rest, false, at, size, &at, &length);
          at += BLOCK) {
@@ -150,29 +150,30 @@ static int hash_rest(struct run *run, struct bm_error *err)
 
 /* --- the map --- */
 
-static int of_another_job(const struct bm_stage *stage, struct bm_error *err)
+static int of_another_job(const struct bm_replica *replica,
+                          struct bm_error *err)
 {
     bm_fail(err, EBADMSG, "cannot go on with the rescue of disk %s",
-            stage->how->disk);
-    bm_cause(err, "%s is not the map of job %s", stage->how->map,
-             stage->how->id);
+            replica->how->disk);
+    bm_cause(err, "%s is not the map of job %s", replica->how->map,
+             replica->how->id);
     return bm_remedy(err, "put it back"), -EBADMSG;
 }
 
-static int load_map(const struct bm_stage *stage, struct bm_mapfile **map,
+static int load_map(const struct bm_replica *replica, struct bm_mapfile **map,
                     struct bm_error *err)
 {
-    int rc = bm_mapfile_load(stage->how->map, stage->how->size, map, err);
+    int rc = bm_mapfile_load(replica->how->map, replica->how->size, map, err);
     const char *job = rc ? NULL : bm_mapfile_noted(*map, "job");
 
-    if (rc || (job && !strcmp(job, stage->how->id)))
+    if (rc || (job && !strcmp(job, replica->how->id)))
         return rc;
-    return of_another_job(stage, err);
+    return of_another_job(replica, err);
 }
 
-bool bm_stage_has_map(const struct bm_stage *stage)
+bool bm_replica_has_map(const struct bm_replica *replica)
 {
-    return stage->how->map && access(stage->how->map, F_OK) == 0;
+    return replica->how->map && access(replica->how->map, F_OK) == 0;
 }
 
 static int finish_runs(struct bm_mapfile *map, const struct bm_bitmap *blocks)
@@ -189,16 +190,16 @@ static int finish_runs(struct bm_mapfile *map, const struct bm_bitmap *blocks)
 
 static int take_map(struct run *run, struct bm_error *err)
 {
-    const struct bm_stage *stage = run->stage;
+    const struct bm_replica *replica = run->replica;
 
-    if (bm_stage_has_map(stage))
-        return load_map(stage, &run->map, err);
-    run->map = bm_mapfile_new(stage->how->size);
-    if (!run->map || finish_runs(run->map, stage->done) ||
-        bm_mapfile_note(run->map, "job", stage->how->id) ||
-        bm_mapfile_note(run->map, "disk", stage->how->disk))
-        return no_memory(stage, err);
-    return save_map(stage, run->map, err);
+    if (bm_replica_has_map(replica))
+        return load_map(replica, &run->map, err);
+    run->map = bm_mapfile_new(replica->how->size);
+    if (!run->map || finish_runs(run->map, replica->done) ||
+        bm_mapfile_note(run->map, "job", replica->how->id) ||
+        bm_mapfile_note(run->map, "disk", replica->how->disk))
+        return no_memory(replica, err);
+    return save_map(replica, run->map, err);
 }
 
 /* --- the rescue --- */
@@ -206,7 +207,7 @@ static int take_map(struct run *run, struct bm_error *err)
 static int on_progress(void *opaque, const struct bm_mapfile *map)
 {
     const struct run *run = opaque;
-    const struct bm_stage_how *how = run->stage->how;
+    const struct bm_replica_how *how = run->replica->how;
     uint64_t done = bm_mapfile_bytes(map, BM_AREA_FINISHED);
 
     done = run->passed + (done > run->before ? done - run->before : 0);
@@ -215,28 +216,28 @@ static int on_progress(void *opaque, const struct bm_mapfile *map)
 
 static int set_up(struct run *run, struct bm_error *err)
 {
-    struct bm_stage *stage = run->stage;
+    struct bm_replica *replica = run->replica;
     int rc = take_map(run, err);
 
     if (rc)
         return rc;
     run->before = bm_mapfile_bytes(run->map, BM_AREA_FINISHED);
-    run->passed = stage->passed;
-    run->hasher = bm_hasher_new(bm_manifest_digest(stage->digests), err);
-    run->hashed = bm_bitmap_new(stage->how->size, BLOCK);
+    run->passed = replica->passed;
+    run->hasher = bm_hasher_new(bm_manifest_digest(replica->digests), err);
+    run->hashed = bm_bitmap_new(replica->how->size, BLOCK);
     if (!run->hasher)
         return -EIO;
     if (!run->hashed)
-        return no_memory(stage, err);
-    rc = bm_bitmap_merge(run->hashed, stage->done, err);
-    return rc ? rc : bm_stage_write(stage, &run->target, err);
+        return no_memory(replica, err);
+    rc = bm_bitmap_merge(run->hashed, replica->done, err);
+    return rc ? rc : bm_replica_write(replica, &run->target, err);
 }
 
 /* What cannot be read has, on the new image, the bytes of an older copy, or
  * zeroes: a block device held something else. */
 static int fill(struct run *run, struct bm_error *err)
 {
-    const char *from = run->stage->how->fill_from;
+    const char *from = run->replica->how->fill_from;
     int rc = from ? bm_bad_fill(run->map, run->target, from, false, err) : 0;
 
     if (!rc)
@@ -249,7 +250,7 @@ static int rescue(struct run *run, struct bm_error *err)
     struct bm_rescue how = {.source = run->source,
                             .target = run->target,
                             .map = run->map,
-                            .throttle = run->stage->how->throttle,
+                            .throttle = run->replica->how->throttle,
                             .took = took,
                             .save = save,
                             .progress = on_progress,
@@ -270,33 +271,33 @@ static void clean_up(struct run *run)
     bm_hasher_free(run->hasher);
 }
 
-int bm_stage_rescue(struct bm_stage *stage, const struct bm_view *view,
-                    const struct bm_bitmap *only, struct bm_error *err)
+int bm_replica_rescue(struct bm_replica *replica, const struct bm_view *view,
+                      const struct bm_bitmap *only, struct bm_error *err)
 {
     __attribute__((cleanup(clean_up))) struct run run = {
-        .stage = stage, .source = view->device};
-    int rc = bm_stage_has_map(stage)
+        .replica = replica, .source = view->device};
+    int rc = bm_replica_has_map(replica)
                  ? 0
-                 : bm_stage_copy_blocks(stage, view, only, err);
+                 : bm_replica_copy_blocks(replica, view, only, err);
 
-    if (!bm_stage_has_map(stage) && (rc == 0 || !stage->unread))
+    if (!bm_replica_has_map(replica) && (rc == 0 || !replica->unread))
         return rc;
-    stage->unread = 0;
+    replica->unread = 0;
     rc = set_up(&run, err);
     return rc ? rc : rescue(&run, err);
 }
 
 /* --- afterwards --- */
 
-char *bm_stage_map_name(const char *dir, const char *id, const char *disk)
+char *bm_replica_map_name(const char *dir, const char *id, const char *disk)
 {
     char *name;
 
     return asprintf(&name, "%s/%s-%s.map", dir, id, disk) < 0 ? NULL : name;
 }
 
-int bm_stage_forget_map(const char *path, const char *id, uint64_t size,
-                        struct bm_error *err)
+int bm_replica_forget_map(const char *path, const char *id, uint64_t size,
+                          struct bm_error *err)
 {
     BM_MAPFILE *map = NULL;
     const char *job;
@@ -307,37 +308,37 @@ int bm_stage_forget_map(const char *path, const char *id, uint64_t size,
     return job && !strcmp(job, id) ? bm_file_remove(path, err) : 0;
 }
 
-int bm_stage_heal(struct bm_stage *stage, const struct bm_bitmap *blocks,
-                  struct bm_error *err)
+int bm_replica_heal(struct bm_replica *replica, const struct bm_bitmap *blocks,
+                    struct bm_error *err)
 {
     BM_MAPFILE *map = NULL;
     int rc;
 
-    if (!bm_stage_has_map(stage))
+    if (!bm_replica_has_map(replica))
         return 0;
-    rc = bm_bitmap_merge(stage->done, blocks, err);
+    rc = bm_bitmap_merge(replica->done, blocks, err);
     if (!rc)
-        rc = bm_stage_save(stage, err);
+        rc = bm_replica_save(replica, err);
     if (!rc)
-        rc = load_map(stage, &map, err);
+        rc = load_map(replica, &map, err);
     if (!rc && finish_runs(map, blocks) != 0)
-        rc = no_memory(stage, err);
-    return rc ? rc : save_map(stage, map, err);
+        rc = no_memory(replica, err);
+    return rc ? rc : save_map(replica, map, err);
 }
 
-int bm_stage_gaps(const struct bm_stage *stage, struct bm_stage_gaps *out,
-                  struct bm_error *err)
+int bm_replica_gaps(const struct bm_replica *replica,
+                    struct bm_replica_gaps *out, struct bm_error *err)
 {
     BM_MAPFILE *map = NULL;
     BM_BAD bad = {0};
-    int rc = bm_stage_has_map(stage) ? load_map(stage, &map, err) : 0;
+    int rc = bm_replica_has_map(replica) ? load_map(replica, &map, err) : 0;
 
-    *out = (struct bm_stage_gaps){.unproven = stage->how->size -
-                                              bm_bitmap_count(stage->done)};
+    *out = (struct bm_replica_gaps){.unproven = replica->how->size -
+                                                bm_bitmap_count(replica->done)};
     if (rc || !map)
         return rc;
     if (bm_bad_list(map, &bad) != 0)
-        return no_memory(stage, err);
+        return no_memory(replica, err);
     out->ranges = bad.n;
     out->unreadable = bad.unreadable;
     out->filled = bad.filled_bytes;

@@ -25,17 +25,18 @@ static uint64_t first_bad(struct bm_device *dev, char *buf, uint64_t at,
     return end;
 }
 
-static uint64_t find_bad(const struct bm_stage *stage, struct bm_device *dev)
+static uint64_t find_bad(const struct bm_replica *replica,
+                         struct bm_device *dev)
 {
     BM_FREE char *buf = aligned_alloc(BM_BUFFER_ALIGN, BM_DIGEST_BLOCK);
     uint32_t sector = dev->sector > SECTOR ? dev->sector : SECTOR;
-    uint64_t end = stage->unread_at + stage->unread, at, stop;
+    uint64_t end = replica->unread_at + replica->unread, at, stop;
 
     if (!buf)
-        return stage->unread_at;
-    at = first_bad(dev, buf, stage->unread_at, end, BM_DIGEST_BLOCK);
+        return replica->unread_at;
+    at = first_bad(dev, buf, replica->unread_at, end, BM_DIGEST_BLOCK);
     if (at == end)
-        return stage->unread_at;
+        return replica->unread_at;
     stop = end - at > BM_DIGEST_BLOCK ? at + BM_DIGEST_BLOCK : end;
     end = first_bad(dev, buf, at, stop, sector);
     return end < stop ? end : at;
@@ -59,16 +60,16 @@ static const struct bm_layer *holder(const struct bm_chain *chain, uint64_t at)
     return &chain->layers[chain->n - 1];
 }
 
-int bm_stage_unread(struct bm_stage *stage, const struct bm_chain *chain,
-                    struct bm_device *dev, bool base, struct bm_error *err)
+int bm_replica_unread(struct bm_replica *replica, const struct bm_chain *chain,
+                      struct bm_device *dev, bool base, struct bm_error *err)
 {
-    uint64_t at = find_bad(stage, dev);
+    uint64_t at = find_bad(replica, dev);
 
     /* a layer of vda has vda.1 for a name */
     bm_fail(err, EIO, "cannot read disk %.*s at guest offset %" PRIu64,
-            (int)strcspn(stage->how->disk, "."), stage->how->disk, at);
+            (int)strcspn(replica->how->disk, "."), replica->how->disk, at);
     bm_cause(err, "%s: %s", holder(chain, at)->path, strerror(EIO));
-    if (base && !stage->how->map)
+    if (base && !replica->how->map)
         bm_remedy(err, "with --on-read-error rescue all that can be read is "
                        "moved, and the rest listed");
     return -EIO;

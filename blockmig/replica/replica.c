@@ -17,7 +17,7 @@
 static const char *const endings[] = {"done", "proven", "digests", "rest"};
 
 static char *file_name(const char *dir, const char *id, const char *disk,
-                       enum bm_stage_file which)
+                       enum bm_replica_file which)
 {
     char *name;
 
@@ -26,98 +26,104 @@ static char *file_name(const char *dir, const char *id, const char *disk,
                : name;
 }
 
-void bm_stage_close(struct bm_stage *stage)
+void bm_replica_close(struct bm_replica *replica)
 {
-    if (!stage)
+    if (!replica)
         return;
-    for (int i = 0; i < BM_STAGE_FILES; i++)
-        free(stage->files[i]);
-    bm_bitmap_free(stage->done);
-    bm_bitmap_free(stage->proven);
-    bm_manifest_close(stage->digests);
-    free(stage);
+    for (int i = 0; i < BM_REPLICA_FILES; i++)
+        free(replica->files[i]);
+    bm_bitmap_free(replica->done);
+    bm_bitmap_free(replica->proven);
+    bm_manifest_close(replica->digests);
+    free(replica);
 }
 
 /* --- beginning, and going on --- */
 
-static int begin(struct bm_stage *stage, struct bm_error *err)
+static int begin(struct bm_replica *replica, struct bm_error *err)
 {
-    int rc = bm_stage_make(stage, err);
+    int rc = bm_replica_make(replica, err);
 
     if (rc)
         return rc;
     /* with a backing file it reads as that one does */
-    stage->fresh =
-        stage->how->image->type != BM_SOURCE_BLOCK && !stage->how->below;
-    stage->done = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
-    stage->proven = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
-    if (!stage->done || !stage->proven)
+    replica->fresh =
+        replica->how->image->type != BM_SOURCE_BLOCK && !replica->how->below;
+    replica->done = bm_bitmap_new(replica->how->size, BM_DIGEST_BLOCK);
+    replica->proven = bm_bitmap_new(replica->how->size, BM_DIGEST_BLOCK);
+    if (!replica->done || !replica->proven)
         return bm_fail_errno(err, ENOMEM, "cannot copy disk %s",
-                             stage->how->disk);
-    rc = bm_manifest_new(stage->files[BM_STAGE_DIGESTS], NULL, bm_digest_sha256,
-                         stage->how->size, &stage->digests, err);
+                             replica->how->disk);
+    rc = bm_manifest_new(replica->files[BM_REPLICA_DIGESTS], NULL,
+                         bm_digest_sha256, replica->how->size,
+                         &replica->digests, err);
     if (!rc)
-        rc = bm_manifest_sync(stage->digests, err);
+        rc = bm_manifest_sync(replica->digests, err);
     if (!rc)
-        rc = bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
+        rc = bm_bitmap_save(replica->proven, replica->files[BM_REPLICA_PROVEN],
+                            err);
     /* the last one: it says that the others, and the image, are there */
-    return rc ? rc : bm_stage_save(stage, err);
+    return rc ? rc : bm_replica_save(replica, err);
 }
 
-static int other_size(const struct bm_stage *stage, struct bm_error *err)
+static int other_size(const struct bm_replica *replica, struct bm_error *err)
 {
     bm_fail(err, EBADMSG, "cannot go on with the copy of disk %s",
-            stage->how->disk);
-    return bm_cause(err, "%s is of another size", stage->files[BM_STAGE_DONE]),
+            replica->how->disk);
+    return bm_cause(err, "%s is of another size",
+                    replica->files[BM_REPLICA_DONE]),
            -EBADMSG;
 }
 
-static int go_on(struct bm_stage *stage, struct bm_error *err)
+static int go_on(struct bm_replica *replica, struct bm_error *err)
 {
-    int rc = bm_bitmap_load(stage->files[BM_STAGE_DONE], &stage->done, err);
+    int rc =
+        bm_bitmap_load(replica->files[BM_REPLICA_DONE], &replica->done, err);
 
     if (!rc)
-        rc = bm_bitmap_load(stage->files[BM_STAGE_PROVEN], &stage->proven, err);
-    if (!rc && (bm_bitmap_size(stage->done) != stage->how->size ||
-                bm_bitmap_size(stage->proven) != stage->how->size))
-        return other_size(stage, err);
+        rc = bm_bitmap_load(replica->files[BM_REPLICA_PROVEN], &replica->proven,
+                            err);
+    if (!rc && (bm_bitmap_size(replica->done) != replica->how->size ||
+                bm_bitmap_size(replica->proven) != replica->how->size))
+        return other_size(replica, err);
     if (!rc)
-        rc =
-            bm_manifest_reopen(stage->files[BM_STAGE_DIGESTS], bm_digest_sha256,
-                               stage->how->size, &stage->digests, err);
+        rc = bm_manifest_reopen(replica->files[BM_REPLICA_DIGESTS],
+                                bm_digest_sha256, replica->how->size,
+                                &replica->digests, err);
     return rc;
 }
 
-int bm_stage_open(const struct bm_stage_how *how, struct bm_stage **out,
-                  struct bm_error *err)
+int bm_replica_open(const struct bm_replica_how *how, struct bm_replica **out,
+                    struct bm_error *err)
 {
-    struct bm_stage *stage = calloc(1, sizeof *stage);
+    struct bm_replica *replica = calloc(1, sizeof *replica);
     int rc = 0;
 
-    if (!stage)
+    if (!replica)
         return bm_fail_errno(err, ENOMEM, "cannot copy disk %s", how->disk);
-    stage->how = how;
-    for (int i = 0; !rc && i < BM_STAGE_FILES; i++) {
-        stage->files[i] = file_name(how->dir, how->id, how->disk, i);
-        if (!stage->files[i])
+    replica->how = how;
+    for (int i = 0; !rc && i < BM_REPLICA_FILES; i++) {
+        replica->files[i] = file_name(how->dir, how->id, how->disk, i);
+        if (!replica->files[i])
             rc = bm_fail_errno(err, ENOMEM, "cannot copy disk %s", how->disk);
     }
     if (!rc)
-        rc = access(stage->files[BM_STAGE_DONE], F_OK) == 0 ? go_on(stage, err)
-                                                            : begin(stage, err);
+        rc = access(replica->files[BM_REPLICA_DONE], F_OK) == 0
+                 ? go_on(replica, err)
+                 : begin(replica, err);
     if (rc)
-        bm_stage_close(stage);
+        bm_replica_close(replica);
     else
-        *out = stage;
+        *out = replica;
     return rc;
 }
 
-int bm_stage_forget(const char *dir, const char *id, const char *disk,
-                    struct bm_error *err)
+int bm_replica_forget(const char *dir, const char *id, const char *disk,
+                      struct bm_error *err)
 {
     int rc = 0;
 
-    for (int i = 0; !rc && i < BM_STAGE_FILES; i++) {
+    for (int i = 0; !rc && i < BM_REPLICA_FILES; i++) {
         BM_FREE char *name = file_name(dir, id, disk, i);
 
         if (!name)
@@ -134,79 +140,81 @@ int bm_stage_forget(const char *dir, const char *id, const char *disk,
 
 /* What the uppermost layer of the view holds is to be done, and proven, again:
  * written down before any of it is. */
-static int take_delta(struct bm_stage *stage, const struct bm_view *view,
+static int take_delta(struct bm_replica *replica, const struct bm_view *view,
                       struct bm_bitmap *only, struct bm_error *err)
 {
     int rc = bm_view_dirty(view, only, err);
 
     if (!rc)
-        rc = bm_stage_unmark(stage, only, err);
+        rc = bm_replica_unmark(replica, only, err);
     if (!rc)
-        rc = bm_bitmap_save(stage->proven, stage->files[BM_STAGE_PROVEN], err);
-    return rc ? rc : bm_stage_save(stage, err);
+        rc = bm_bitmap_save(replica->proven, replica->files[BM_REPLICA_PROVEN],
+                            err);
+    return rc ? rc : bm_replica_save(replica, err);
 }
 
-static int take_rest(struct bm_stage *stage, struct bm_bitmap *only,
+static int take_rest(struct bm_replica *replica, struct bm_bitmap *only,
                      struct bm_error *err)
 {
     bm_bitmap_invert(only);
-    return bm_bitmap_subtract(only, stage->done, err);
+    return bm_bitmap_subtract(only, replica->done, err);
 }
 
-static int take_own(struct bm_stage *stage, const struct bm_view *view,
+static int take_own(struct bm_replica *replica, const struct bm_view *view,
                     struct bm_bitmap *only, struct bm_error *err)
 {
     int rc = bm_view_dirty(view, only, err);
 
-    return rc ? rc : bm_bitmap_subtract(only, stage->done, err);
+    return rc ? rc : bm_bitmap_subtract(only, replica->done, err);
 }
 
-static int check_size(struct bm_stage *stage, const struct bm_view *view,
+static int check_size(struct bm_replica *replica, const struct bm_view *view,
                       struct bm_error *err)
 {
-    if (view->device->size == stage->how->size)
+    if (view->device->size == replica->how->size)
         return 0;
-    bm_fail(err, ESTALE, "cannot copy disk %s", stage->how->disk);
+    bm_fail(err, ESTALE, "cannot copy disk %s", replica->how->disk);
     bm_cause(err, "it has %" PRIu64 " bytes and not %" PRIu64 " any more",
-             view->device->size, stage->how->size);
+             view->device->size, replica->how->size);
     return -ESTALE;
 }
 
-int bm_stage_copy(struct bm_stage *stage, const struct bm_chain *chain,
-                  enum bm_stage_part part, struct bm_error *err)
+int bm_replica_copy(struct bm_replica *replica, const struct bm_chain *chain,
+                    enum bm_replica_part part, struct bm_error *err)
 {
-    BM_BITMAP *only = bm_bitmap_new(stage->how->size, BM_DIGEST_BLOCK);
+    BM_BITMAP *only = bm_bitmap_new(replica->how->size, BM_DIGEST_BLOCK);
     BM_VIEW view = {0};
-    unsigned depth = part == BM_STAGE_ALL   ? 0
-                     : part == BM_STAGE_OWN ? bm_stage_own(stage)
-                                            : 1;
+    unsigned depth = part == BM_REPLICA_ALL   ? 0
+                     : part == BM_REPLICA_OWN ? bm_replica_own(replica)
+                                              : 1;
     int rc = only ? bm_view_open(chain, depth, &view, err)
                   : bm_fail_errno(err, ENOMEM, "cannot copy disk %s",
-                                  stage->how->disk);
+                                  replica->how->disk);
 
     if (!rc)
-        rc = check_size(stage, &view, err);
-    if (!rc && part == BM_STAGE_DELTA)
-        rc = take_delta(stage, &view, only, err);
-    else if (!rc && part == BM_STAGE_OWN)
-        rc = take_own(stage, &view, only, err);
+        rc = check_size(replica, &view, err);
+    if (!rc && part == BM_REPLICA_DELTA)
+        rc = take_delta(replica, &view, only, err);
+    else if (!rc && part == BM_REPLICA_OWN)
+        rc = take_own(replica, &view, only, err);
     else if (!rc)
-        rc = take_rest(stage, only, err);
+        rc = take_rest(replica, only, err);
     if (rc || bm_bitmap_count(only) == 0)
         return rc;
-    rc = part != BM_STAGE_DELTA && stage->how->map
-             ? bm_stage_rescue(stage, &view, only, err)
-             : bm_stage_copy_blocks(stage, &view, only, err);
-    if (rc && stage->unread)
-        return bm_stage_unread(stage, chain, view.device,
-                               part != BM_STAGE_DELTA, err);
-    return !rc && part == BM_STAGE_DELTA ? bm_stage_heal(stage, only, err) : rc;
+    rc = part != BM_REPLICA_DELTA && replica->how->map
+             ? bm_replica_rescue(replica, &view, only, err)
+             : bm_replica_copy_blocks(replica, &view, only, err);
+    if (rc && replica->unread)
+        return bm_replica_unread(replica, chain, view.device,
+                                 part != BM_REPLICA_DELTA, err);
+    return !rc && part == BM_REPLICA_DELTA ? bm_replica_heal(replica, only, err)
+                                           : rc;
 }
 
-int bm_stage_root(struct bm_stage *stage, char hex[BM_DIGEST_HEX],
-                  struct bm_error *err)
+int bm_replica_root(struct bm_replica *replica, char hex[BM_DIGEST_HEX],
+                    struct bm_error *err)
 {
     bool partial;
 
-    return bm_manifest_root(stage->digests, hex, &partial, err);
+    return bm_manifest_root(replica->digests, hex, &partial, err);
 }

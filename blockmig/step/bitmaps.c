@@ -209,7 +209,7 @@ static int move_layer(struct bm_run *m, size_t i, size_t layer,
     int rc = bm_bitmaps_carry(view, first, n, image, &carried, err);
 
     if (!rc && carried.names)
-        bm_staged_keep_time(plan, layer); /* that was us */
+        bm_target_keep_time(plan, layer); /* that was us */
     if (!rc && carried.names)
         rc = bm_run_note(m, err, "dirty bitmaps carried over to %s: %s",
                          image->path, carried.names);

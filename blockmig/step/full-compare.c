@@ -68,23 +68,23 @@ static int mismatch(const struct bm_job_disk *disk,
 static int prove_read(struct sum *sum, struct bm_job_disk *disk,
                       struct bm_error *err)
 {
-    const struct bm_stage_how how = {.dir = bm_job_store_dir(sum->m->store),
-                                     .id = sum->m->job->id,
-                                     .disk = disk->target,
-                                     .image = bm_job_image(disk),
-                                     .size = disk->fixed.capacity,
-                                     .map = disk->rescue.map,
-                                     .progress = on_progress,
-                                     .opaque = sum};
-    struct bm_stage_proof proof = {0};
-    struct bm_stage *stage = NULL;
+    const struct bm_replica_how how = {.dir = bm_job_store_dir(sum->m->store),
+                                       .id = sum->m->job->id,
+                                       .disk = disk->target,
+                                       .image = bm_job_image(disk),
+                                       .size = disk->fixed.capacity,
+                                       .map = disk->rescue.map,
+                                       .progress = on_progress,
+                                       .opaque = sum};
+    struct bm_replica_proof proof = {0};
+    struct bm_replica *replica = NULL;
     int rc = bm_target_check(disk, err);
 
     if (!rc)
-        rc = bm_stage_open(&how, &stage, err);
+        rc = bm_replica_open(&how, &replica, err);
     if (!rc)
-        rc = bm_stage_equal(stage, &disk->source, &disk->dest, &proof, err);
-    bm_stage_close(stage);
+        rc = bm_replica_equal(replica, &disk->source, &disk->dest, &proof, err);
+    bm_replica_close(replica);
     disk->proof.read += proof.bytes;
     return rc;
 }

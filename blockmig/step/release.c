@@ -241,7 +241,7 @@ int bm_step_release(struct bm_run *m, struct bm_error *err)
     int rc = bm_run_refresh(m, err);
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = bm_staged_forget(m, &m->job->disks[i], err);
+        rc = bm_replica_run_forget(m, &m->job->disks[i], err);
     if (!rc && !m->domain)
         return nobody_left(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)

@@ -16,7 +16,7 @@
 /* In the thread of the work. */
 static int on_progress(void *opaque, uint64_t done, uint64_t total)
 {
-    struct bm_staged *s = opaque;
+    struct bm_replica_run *s = opaque;
 
     (void)total;
     BM_LOCK(&s->lock);
@@ -35,7 +35,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
 /* In the moving thread, beside the work. */
 static int look(void *opaque, struct bm_error *err)
 {
-    struct bm_staged *s = opaque;
+    struct bm_replica_run *s = opaque;
     const struct bm_run_hooks *hooks = s->m->hooks;
     int ms = hooks->cancelled(hooks->opaque) ? CANCEL_MS : bm_call_ms();
     int rc =
@@ -48,7 +48,8 @@ static int look(void *opaque, struct bm_error *err)
     return rc;
 }
 
-struct bm_chain bm_staged_new(const struct bm_job_disk *disk, size_t layer)
+struct bm_chain bm_replica_new_chain(const struct bm_job_disk *disk,
+                                     size_t layer)
 {
     struct bm_chain chain = bm_job_new_chain(disk);
 
@@ -57,12 +58,13 @@ struct bm_chain bm_staged_new(const struct bm_job_disk *disk, size_t layer)
     return chain;
 }
 
-struct bm_chain bm_staged_old(const struct bm_job_disk *disk, size_t layer)
+struct bm_chain bm_replica_old_chain(const struct bm_job_disk *disk,
+                                     size_t layer)
 {
     return bm_fronts_below(disk, disk->overlays.fronts + (int)layer);
 }
 
-/* Of its stage: vda, and vda.1, vda.2 below it. */
+/* Of its replica: vda, and vda.1, vda.2 below it. */
 static void layer_name(const struct bm_job_disk *disk, size_t layer,
                        char name[64])
 {
@@ -72,15 +74,16 @@ static void layer_name(const struct bm_job_disk *disk, size_t layer,
         snprintf(name, 64, "%s", disk->target);
 }
 
-int bm_staged_forget(struct bm_run *m, const struct bm_job_disk *disk,
-                     struct bm_error *err)
+int bm_replica_run_forget(struct bm_run *m, const struct bm_job_disk *disk,
+                          struct bm_error *err)
 {
     char name[64];
     int rc = 0;
 
     for (size_t k = 0; !rc && k <= disk->n_lower; k++) {
         layer_name(disk, k, name);
-        rc = bm_stage_forget(bm_job_store_dir(m->store), m->job->id, name, err);
+        rc = bm_replica_forget(bm_job_store_dir(m->store), m->job->id, name,
+                               err);
     }
     return rc;
 }
@@ -90,19 +93,19 @@ static uint64_t layer_size(const struct bm_job_disk *disk, size_t layer)
     return layer ? disk->lower[layer - 1].size : disk->fixed.capacity;
 }
 
-int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
-                   struct bm_staged_how *how, struct bm_stage **out,
-                   struct bm_error *err)
+int bm_replica_run_open(struct bm_replica_run *s, size_t i, size_t layer,
+                        struct bm_replica_run_how *how, struct bm_replica **out,
+                        struct bm_error *err)
 {
     const struct bm_job_disk *disk = &s->m->job->disks[i];
     const struct bm_job_layer *lower = layer ? &disk->lower[layer - 1] : NULL;
-    struct bm_chain image = bm_staged_new(disk, layer);
+    struct bm_chain image = bm_replica_new_chain(disk, layer);
     int rc = bm_target_check(disk, err);
 
     if (rc)
         return rc;
     layer_name(disk, layer, how->name);
-    how->how = (struct bm_stage_how){
+    how->how = (struct bm_replica_how){
         .dir = bm_job_store_dir(s->m->store),
         .id = s->m->job->id,
         .disk = how->name,
@@ -117,40 +120,42 @@ int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
         .throttle = s->throttle,
         .progress = on_progress,
         .opaque = s};
-    return bm_stage_open(&how->how, out, err);
+    return bm_replica_open(&how->how, out, err);
 }
 
 /* For bm_gently. */
 static int work_on_all(void *opaque)
 {
-    struct bm_staged *s = opaque;
+    struct bm_replica_run *s = opaque;
     size_t n = s->m->job->n_disks;
     int rc = 0;
 
     for (size_t i = 0; i < n; i++)
         s->total += s->m->job->disks[i].fixed.capacity;
     for (size_t i = 0; !rc && i < n; i++)
-        rc = bm_staged_open(s, i, 0, &s->hows[i], &s->stages[i], &s->error);
+        rc = bm_replica_run_open(s, i, 0, &s->hows[i], &s->replicas[i],
+                                 &s->error);
     for (size_t i = 0; !rc && i < n; i++) {
         rc = s->work(s, i, &s->error);
         s->before += s->m->job->disks[i].fixed.capacity;
     }
     for (size_t i = 0; i < n; i++)
-        bm_stage_close(s->stages[i]);
+        bm_replica_close(s->replicas[i]);
     return rc;
 }
 
 /* One layer; `below` it all is done. */
-static int work_on_layer(struct bm_staged *s, size_t i, size_t layer)
+static int work_on_layer(struct bm_replica_run *s, size_t i, size_t layer)
 {
     int rc;
 
     s->layer = layer;
-    rc = bm_staged_open(s, i, layer, &s->hows[i], &s->stages[i], &s->error);
+    rc = bm_replica_run_open(s, i, layer, &s->hows[i], &s->replicas[i],
+                             &s->error);
     if (!rc)
         rc = s->work(s, i, &s->error);
-    bm_stage_close(s->stages[i]);
-    s->stages[i] = NULL;
+    bm_replica_close(s->replicas[i]);
+    s->replicas[i] = NULL;
     s->before += layer_size(&s->m->job->disks[i], layer);
     return rc;
 }
@@ -158,7 +163,7 @@ static int work_on_layer(struct bm_staged *s, size_t i, size_t layer)
 /* For bm_gently. */
 static int work_on_lower(void *opaque)
 {
-    struct bm_staged *s = opaque;
+    struct bm_replica_run *s = opaque;
     const struct bm_job *job = s->m->job;
     int rc = 0;
 
@@ -171,21 +176,21 @@ static int work_on_lower(void *opaque)
     return rc;
 }
 
-static void staged_free(struct bm_staged *s)
+static void staged_free(struct bm_replica_run *s)
 {
     if (!s)
         return;
     bm_throttle_free(s->throttle);
     pthread_cond_destroy(&s->never);
     pthread_mutex_destroy(&s->lock);
-    free(s->stages);
+    free(s->replicas);
     free(s->hows);
     free(s);
 }
 
-static struct bm_staged *staged_new(struct bm_run *m, bm_staged_work work)
+static struct bm_replica_run *staged_new(struct bm_run *m, bm_replica_work work)
 {
-    struct bm_staged *s = calloc(1, sizeof *s);
+    struct bm_replica_run *s = calloc(1, sizeof *s);
 
     if (!s)
         return NULL;
@@ -195,18 +200,18 @@ static struct bm_staged *staged_new(struct bm_run *m, bm_staged_work work)
     s->work = work;
     s->error = (struct bm_error)BM_ERROR_INIT;
     s->hows = calloc(m->job->n_disks, sizeof *s->hows);
-    s->stages = calloc(m->job->n_disks, sizeof *s->stages);
+    s->replicas = calloc(m->job->n_disks, sizeof *s->replicas);
     s->throttle = bm_throttle_new(m->job->limits.bandwidth);
-    if (s->hows && s->stages && s->throttle)
+    if (s->hows && s->replicas && s->throttle)
         return s;
     staged_free(s);
     return NULL;
 }
 
-static int at_work(struct bm_run *m, bm_staged_work work,
+static int at_work(struct bm_run *m, bm_replica_work work,
                    int (*on)(void *opaque), struct bm_error *err)
 {
-    struct bm_staged *s = staged_new(m, work);
+    struct bm_replica_run *s = staged_new(m, work);
     struct bm_gently how = {.work = on,
                             .look = look,
                             .opaque = s,
@@ -231,12 +236,14 @@ static int at_work(struct bm_run *m, bm_staged_work work,
     return rc;
 }
 
-int bm_staged_each(struct bm_run *m, bm_staged_work work, struct bm_error *err)
+int bm_replica_run_each(struct bm_run *m, bm_replica_work work,
+                        struct bm_error *err)
 {
     return at_work(m, work, work_on_all, err);
 }
 
-int bm_staged_lower(struct bm_run *m, bm_staged_work work, struct bm_error *err)
+int bm_replica_run_lower(struct bm_run *m, bm_replica_work work,
+                         struct bm_error *err)
 {
     bool any = false;
 
@@ -245,7 +252,7 @@ int bm_staged_lower(struct bm_run *m, bm_staged_work work, struct bm_error *err)
     return any ? at_work(m, work, work_on_lower, err) : 0;
 }
 
-int bm_staged_maps(struct bm_run *m, struct bm_error *err)
+int bm_replica_run_name_maps(struct bm_run *m, struct bm_error *err)
 {
     const char *dir = bm_job_store_dir(m->store);
 
@@ -254,18 +261,19 @@ int bm_staged_maps(struct bm_run *m, struct bm_error *err)
 
         if (disk->rescue.map)
             continue;
-        disk->rescue.map = bm_stage_map_name(dir, m->job->id, disk->target);
+        disk->rescue.map = bm_replica_map_name(dir, m->job->id, disk->target);
         if (!disk->rescue.map)
             return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
     }
     return m->job->request.rescue ? bm_run_save(m, NULL, err) : 0;
 }
 
-int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err)
+int bm_replica_run_keep_gaps(struct bm_replica_run *s, size_t i,
+                             struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
-    struct bm_stage_gaps gaps;
-    int rc = disk->rescue.map ? bm_stage_gaps(s->stages[i], &gaps, err) : 0;
+    struct bm_replica_gaps gaps;
+    int rc = disk->rescue.map ? bm_replica_gaps(s->replicas[i], &gaps, err) : 0;
 
     if (rc || !disk->rescue.map)
         return rc;

@@ -18,22 +18,22 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct bm_staged;
-typedef int (*bm_staged_work)(struct bm_staged *s, size_t i,
-                              struct bm_error *err);
-struct bm_staged_how {
+struct bm_replica_run;
+typedef int (*bm_replica_work)(struct bm_replica_run *s, size_t i,
+                               struct bm_error *err);
+struct bm_replica_run_how {
     char name[64];
-    struct bm_stage_how how;
+    struct bm_replica_how how;
 };
 
-struct bm_staged {
+struct bm_replica_run {
     struct bm_run *m;
-    struct bm_stage **stages;
-    struct bm_staged_how *hows;
+    struct bm_replica **replicas;
+    struct bm_replica_run_how *hows;
     struct bm_throttle *throttle;
     uint64_t before, total; /* bytes, for the progress */
-    size_t layer;           /* whose stages these are: 0, the new image's */
-    bm_staged_work work;
+    size_t layer;           /* whose replicas these are: 0, the new image's */
+    bm_replica_work work;
     struct bm_error error;
     /* of the moving thread, which waits beside the work */
     struct bm_patience patience;
@@ -43,30 +43,34 @@ struct bm_staged {
     bool left; /* the work hangs, and was left behind */
 };
 
-/* Opens all stages, does the work for one disk after the other, in a thread of
- * low priority and at the pace of the move, and closes them: QEMU must find
+/* Opens all replicas, does the work for one disk after the other, in a thread
+ * of low priority and at the pace of the move, and closes them: QEMU must find
  * nobody in the new images. -ETIMEDOUT: a store hangs, and the work with it; it
  * is left behind, and the process can only end. */
-int bm_staged_each(struct bm_run *m, bm_staged_work work, struct bm_error *err);
+int bm_replica_run_each(struct bm_run *m, bm_replica_work work,
+                        struct bm_error *err);
 /* The same for the layers below the new images, one after the other, from the
  * base up: s->layer says which. */
-int bm_staged_lower(struct bm_run *m, bm_staged_work work,
-                    struct bm_error *err);
-/* The stage of one layer of disk i, besides those that are open; `how` must
+int bm_replica_run_lower(struct bm_run *m, bm_replica_work work,
+                         struct bm_error *err);
+/* The replica of one layer of disk i, besides those that are open; `how` must
  * stay as long as it. The caller closes it. */
-int bm_staged_open(struct bm_staged *s, size_t i, size_t layer,
-                   struct bm_staged_how *how, struct bm_stage **out,
-                   struct bm_error *err);
+int bm_replica_run_open(struct bm_replica_run *s, size_t i, size_t layer,
+                        struct bm_replica_run_how *how, struct bm_replica **out,
+                        struct bm_error *err);
 /* The chain of a new layer, and of the old one that it is made from; both
  * borrowed. */
-struct bm_chain bm_staged_new(const struct bm_job_disk *disk, size_t layer);
-struct bm_chain bm_staged_old(const struct bm_job_disk *disk, size_t layer);
-/* The files of all the stages of a disk go away. */
-int bm_staged_forget(struct bm_run *m, const struct bm_job_disk *disk,
-                     struct bm_error *err);
+struct bm_chain bm_replica_new_chain(const struct bm_job_disk *disk,
+                                     size_t layer);
+struct bm_chain bm_replica_old_chain(const struct bm_job_disk *disk,
+                                     size_t layer);
+/* The files of all the replicas of a disk go away. */
+int bm_replica_run_forget(struct bm_run *m, const struct bm_job_disk *disk,
+                          struct bm_error *err);
 /* A rescue: where the map of each disk will be; in the journal. */
-int bm_staged_maps(struct bm_run *m, struct bm_error *err);
+int bm_replica_run_name_maps(struct bm_run *m, struct bm_error *err);
 /* Keeps what a rescue has left of disk i in the job; not saved. */
-int bm_staged_gaps(struct bm_staged *s, size_t i, struct bm_error *err);
+int bm_replica_run_keep_gaps(struct bm_replica_run *s, size_t i,
+                             struct bm_error *err);
 
 #endif

@@ -121,10 +121,10 @@ static int remove_made(struct bm_run *m, size_t i, struct bm_error *err)
     if (!rc && disk->fixed.bridge)
         rc = bm_file_remove(disk->fixed.bridge, err);
     if (!rc)
-        rc = bm_staged_forget(m, disk, err);
+        rc = bm_replica_run_forget(m, disk, err);
     if (!rc && disk->rescue.map)
-        rc = bm_stage_forget_map(disk->rescue.map, m->job->id,
-                                 disk->fixed.capacity, err);
+        rc = bm_replica_forget_map(disk->rescue.map, m->job->id,
+                                   disk->fixed.capacity, err);
     return rc;
 }
 

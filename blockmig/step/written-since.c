@@ -20,7 +20,7 @@ static void read_times(const struct bm_layer *image, int64_t *written,
     *changed = bm_nanoseconds(&st.st_ctim);
 }
 
-void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer)
+void bm_target_keep_time(struct bm_job_disk *disk, size_t layer)
 {
     struct bm_job_layer *lower = layer ? &disk->lower[layer - 1] : NULL;
 
@@ -29,7 +29,8 @@ void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer)
                lower ? &lower->changed_ns : &disk->image.changed_ns);
 }
 
-bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer, bool ours)
+bool bm_target_written_since(const struct bm_job_disk *disk, size_t layer,
+                             bool ours)
 {
     const struct bm_job_layer *lower = layer ? &disk->lower[layer - 1] : NULL;
     int64_t written, changed;
@@ -40,10 +41,10 @@ bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer, bool ours)
             changed != (lower ? lower->changed_ns : disk->image.changed_ns));
 }
 
-bool bm_staged_any_touched(const struct bm_job_disk *disk, bool ours)
+bool bm_target_any_written_since(const struct bm_job_disk *disk, bool ours)
 {
     for (size_t k = 0; k <= disk->n_lower; k++)
-        if (bm_staged_touched(disk, k, ours))
+        if (bm_target_written_since(disk, k, ours))
             return true;
     return false;
 }

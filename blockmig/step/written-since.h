@@ -12,8 +12,9 @@
  * since, or to any. A block device is never touched. ours: nobody but us knows
  * of it yet, so not even a time that was set back goes unseen; later libvirt
  * changes owners and labels. */
-void bm_staged_keep_time(struct bm_job_disk *disk, size_t layer);
-bool bm_staged_touched(const struct bm_job_disk *disk, size_t layer, bool ours);
-bool bm_staged_any_touched(const struct bm_job_disk *disk, bool ours);
+void bm_target_keep_time(struct bm_job_disk *disk, size_t layer);
+bool bm_target_written_since(const struct bm_job_disk *disk, size_t layer,
+                             bool ours);
+bool bm_target_any_written_since(const struct bm_job_disk *disk, bool ours);
 
 #endif

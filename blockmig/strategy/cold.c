@@ -80,31 +80,32 @@ static int64_t changed_at(const struct bm_chain *chain)
 
 /* What an earlier process copied counts only if it is still so: it held the
  * images, but let go of them when it died. */
-static int look_again(struct bm_staged *s, size_t i, struct bm_error *err)
+static int look_again(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
     int64_t changed = changed_at(&disk->source);
     int rc = 0;
 
-    if (bm_staged_touched(disk, 0, true))
-        rc = bm_stage_doubt(s->stages[i], err);
+    if (bm_target_written_since(disk, 0, true))
+        rc = bm_replica_doubt(s->replicas[i], err);
     if (rc || (changed && changed == disk->source_ns))
         return rc;
-    rc = bm_stage_recheck(s->stages[i], &disk->source, err);
+    rc = bm_replica_recheck(s->replicas[i], &disk->source, err);
     disk->source_ns = changed;
     return rc ? rc : bm_run_save(s->m, NULL, err);
 }
 
-static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+static int copy_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
     int rc = look_again(s, i, err);
 
     if (!rc)
-        rc = bm_stage_copy(s->stages[i], &disk->source,
-                           disk->below ? BM_STAGE_OWN : BM_STAGE_ALL, err);
+        rc =
+            bm_replica_copy(s->replicas[i], &disk->source,
+                            disk->below ? BM_REPLICA_OWN : BM_REPLICA_ALL, err);
     if (!rc)
-        bm_staged_keep_time(disk, 0);
+        bm_target_keep_time(disk, 0);
     return rc;
 }
 
@@ -119,7 +120,7 @@ static int copy(struct bm_run *m, struct bm_error *err)
         rc = bm_off_hold(m, err);
     if (!rc) {
         bm_failpoint("copying.started");
-        rc = bm_staged_each(m, copy_disk, err);
+        rc = bm_replica_run_each(m, copy_disk, err);
     }
     m->job->result.copy_ms += bm_now_ms() - start;
     return rc;
@@ -127,7 +128,7 @@ static int copy(struct bm_run *m, struct bm_error *err)
 
 /* --- proving --- */
 
-static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+static int prove_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     int rc = bm_staged_prove(s, i, &s->m->job->disks[i].source, err);
 
@@ -141,13 +142,13 @@ static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 static int prove(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_staged_each(m, prove_disk, err);
+    int rc = bm_replica_run_each(m, prove_disk, err);
 
     m->job->result.prove_ms += bm_now_ms() - start;
     return rc;
 }
 
-static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+static int doubt_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     return bm_staged_doubt(s, i, &s->m->job->disks[i].source, err);
 }
@@ -167,7 +168,7 @@ static int switch_over(struct bm_run *m, struct bm_error *err)
     }
     /* held: no guest has run on the new images */
     if (!rc && m->locks && m->job->request.proof)
-        rc = bm_staged_each(m, doubt_disk, err);
+        rc = bm_replica_run_each(m, doubt_disk, err);
     return rc ? rc : bm_off_switch(m, err);
 }
 

@@ -27,12 +27,13 @@
 
 /* --- the proof of the rest --- */
 
-static int rest_of_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+static int rest_of_disk(struct bm_replica_run *s, size_t i,
+                        struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
-    struct bm_stage_proof proof = {0};
-    int rc =
-        bm_stage_rest(s->stages[i], &disk->source, &disk->dest, &proof, err);
+    struct bm_replica_proof proof = {0};
+    int rc = bm_replica_rest(s->replicas[i], &disk->source, &disk->dest, &proof,
+                             err);
 
     if (rc)
         return rc;
@@ -49,7 +50,7 @@ static int compare_touched(struct bm_run *m, struct bm_error *err)
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         struct bm_job_disk *disk = &m->job->disks[i];
 
-        if (!bm_staged_any_touched(disk, false))
+        if (!bm_target_any_written_since(disk, false))
             continue;
         rc = bm_run_note(m, err,
                          "someone has written to %s, or below it: all of it "
@@ -64,7 +65,7 @@ static int compare_touched(struct bm_run *m, struct bm_error *err)
 int bm_staged_prove_rest(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_staged_each(m, rest_of_disk, err);
+    int rc = bm_replica_run_each(m, rest_of_disk, err);
 
     if (!rc)
         rc = compare_touched(m, err);
@@ -200,7 +201,7 @@ static int merge_disk(struct bm_run *m, size_t i, struct bm_error *err)
 
 /* Before anything of the tiny overlay is merged, and only then: what the guest
  * wrote since is not what was seen. */
-static int again(struct bm_staged *s, size_t i, struct bm_error *err)
+static int again(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &s->m->job->disks[i];
     struct bm_disk *disk = bm_run_disk(s->m, i);
@@ -211,7 +212,7 @@ static int again(struct bm_staged *s, size_t i, struct bm_error *err)
         return at < 0 ? at : 0;
     if (disk->mirror)
         return bm_commit_foreign(s->m, plan->target, err);
-    at = bm_stage_again(s->stages[i], &image, err);
+    at = bm_replica_again(s->replicas[i], &image, err);
     plan->overlays.merge_proven = !at;
     return at;
 }
@@ -239,8 +240,8 @@ static int remove_map(struct bm_run *m, struct bm_job_disk *disk,
     if (!disk->rescue.map || disk->rescue.unreadable_bytes ||
         disk->rescue.filled_bytes)
         return 0;
-    rc = bm_stage_forget_map(disk->rescue.map, m->job->id, disk->fixed.capacity,
-                             err);
+    rc = bm_replica_forget_map(disk->rescue.map, m->job->id,
+                               disk->fixed.capacity, err);
     if (rc)
         return rc;
     free(disk->rescue.map);
@@ -266,7 +267,7 @@ int bm_staged_consolidate(struct bm_run *m, struct bm_error *err)
     if (!rc && bridged)
         rc = merge_bridges(m, err);
     if (!rc && m->job->request.proof && !m->job->staged.off)
-        rc = bm_staged_each(m, again, err);
+        rc = bm_replica_run_each(m, again, err);
     if (!rc)
         rc = bm_run_save(m, NULL, err);
     if (!rc)

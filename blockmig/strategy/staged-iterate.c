@@ -32,25 +32,25 @@ static int note_gaps(struct bm_run *m, const struct bm_job_disk *disk,
         (unsigned long long)disk->rescue.filled_bytes, disk->rescue.map);
 }
 
-static int copy_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+static int copy_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &s->m->job->disks[i];
     int rounds = s->m->job->staged.rounds, rc;
-    struct bm_chain view = bm_staged_view(disk, rounds);
-    enum bm_stage_part part = disk->below ? BM_STAGE_OWN : BM_STAGE_ALL;
+    struct bm_chain view = bm_job_old_view(disk, rounds);
+    enum bm_replica_part part = disk->below ? BM_REPLICA_OWN : BM_REPLICA_ALL;
 
     if (rounds > 0)
-        part = BM_STAGE_DELTA;
-    rc = bm_stage_copy(s->stages[i], &view, part, err);
+        part = BM_REPLICA_DELTA;
+    rc = bm_replica_copy(s->replicas[i], &view, part, err);
     if (!rc)
-        rc = bm_staged_gaps(s, i, err);
+        rc = bm_replica_run_keep_gaps(s, i, err);
     return rc || rounds > 0 ? rc : note_gaps(s->m, disk, err);
 }
 
-static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+static int prove_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     struct bm_chain view =
-        bm_staged_view(&s->m->job->disks[i], s->m->job->staged.rounds);
+        bm_job_old_view(&s->m->job->disks[i], s->m->job->staged.rounds);
 
     return bm_staged_prove(s, i, &view, err);
 }
@@ -58,26 +58,26 @@ static int prove_disk(struct bm_staged *s, size_t i, struct bm_error *err)
 int bm_staged_copy(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_staged_maps(m, err);
+    int rc = bm_replica_run_name_maps(m, err);
 
     if (!rc)
-        rc = bm_staged_lower(m, bm_staged_copy_layer, err);
+        rc = bm_replica_run_lower(m, bm_staged_copy_layer, err);
     if (!rc)
-        rc = bm_staged_each(m, copy_disk, err);
+        rc = bm_replica_run_each(m, copy_disk, err);
     m->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 
-static int prove_lower(struct bm_staged *s, size_t i, struct bm_error *err)
+static int prove_lower(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    struct bm_chain view = bm_staged_old(&s->m->job->disks[i], s->layer);
+    struct bm_chain view = bm_replica_old_chain(&s->m->job->disks[i], s->layer);
     int rc = bm_staged_prove(s, i, &view, err);
 
     return rc ? rc : bm_staged_bounds(s, i, err);
 }
 
 /* The base, and on a kept chain what shines through it. */
-static int prove_base(struct bm_staged *s, size_t i, struct bm_error *err)
+static int prove_base(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     int rc = prove_disk(s, i, err);
 
@@ -89,10 +89,10 @@ static int prove_base(struct bm_staged *s, size_t i, struct bm_error *err)
 int bm_staged_prove_views(struct bm_run *m, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_staged_lower(m, prove_lower, err);
+    int rc = bm_replica_run_lower(m, prove_lower, err);
 
     if (!rc)
-        rc = bm_staged_each(m, prove_base, err);
+        rc = bm_replica_run_each(m, prove_base, err);
     m->job->result.prove_ms += bm_now_ms() - start;
     if (rc)
         return rc;
@@ -102,7 +102,8 @@ int bm_staged_prove_views(struct bm_run *m, struct bm_error *err)
 
 /* --- iterating --- */
 
-static int copy_and_prove(struct bm_staged *s, size_t i, struct bm_error *err)
+static int copy_and_prove(struct bm_replica_run *s, size_t i,
+                          struct bm_error *err)
 {
     int rc = copy_disk(s, i, err);
 
@@ -115,7 +116,7 @@ static int catch_up(struct bm_run *m, int upto, struct bm_error *err)
     int rc = 0;
 
     while (!rc && m->job->staged.rounds < upto) {
-        rc = bm_staged_each(m, copy_and_prove, err);
+        rc = bm_replica_run_each(m, copy_and_prove, err);
         m->job->staged.rounds += rc == 0;
         if (!rc)
             rc = bm_run_save(m, NULL, err);

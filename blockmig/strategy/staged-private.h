@@ -10,23 +10,24 @@
 
 /* --- a chain that is kept (staged-layer.c) --- */
 
-/* For bm_staged_lower: what the old layer holds, into the new one. */
-int bm_staged_copy_layer(struct bm_staged *s, size_t i, struct bm_error *err);
+/* For bm_replica_run_lower: what the old layer holds, into the new one. */
+int bm_staged_copy_layer(struct bm_replica_run *s, size_t i,
+                         struct bm_error *err);
 /* When layer s->layer of disk i is proven: it holds nothing else. */
-int bm_staged_bounds(struct bm_staged *s, size_t i, struct bm_error *err);
+int bm_staged_bounds(struct bm_replica_run *s, size_t i, struct bm_error *err);
 /* When a new image is proven, and all below it: the digests of the whole disk
- * are in its stage. */
-int bm_staged_fill(struct bm_staged *s, size_t i, struct bm_error *err);
+ * are in its replica. */
+int bm_staged_fill(struct bm_replica_run *s, size_t i, struct bm_error *err);
 
 /* Proves what is written of the new layer s->layer of disk i, and repairs it
  * from the view; fills what the report says of that, and keeps the time. */
-int bm_staged_prove(struct bm_staged *s, size_t i, const struct bm_chain *view,
-                    struct bm_error *err);
+int bm_staged_prove(struct bm_replica_run *s, size_t i,
+                    const struct bm_chain *view, struct bm_error *err);
 /* All of the disk's proof is made: the report's digests. */
-int bm_staged_record(struct bm_staged *s, size_t i, struct bm_error *err);
+int bm_staged_record(struct bm_replica_run *s, size_t i, struct bm_error *err);
 /* If somebody has written to that layer, all of it is proven again. */
-int bm_staged_doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
-                    struct bm_error *err);
+int bm_staged_doubt(struct bm_replica_run *s, size_t i,
+                    const struct bm_chain *view, struct bm_error *err);
 
 /* --- staged alone --- */
 

@@ -10,7 +10,8 @@
 #include <string.h>
 
 static int note_repair(struct bm_run *m, const struct bm_layer *image,
-                       const struct bm_stage_proof *proof, struct bm_error *err)
+                       const struct bm_replica_proof *proof,
+                       struct bm_error *err)
 {
     if (!proof->repaired)
         return 0;
@@ -22,31 +23,31 @@ static int note_repair(struct bm_run *m, const struct bm_layer *image,
         (unsigned long long)proof->repaired_at);
 }
 
-int bm_staged_prove(struct bm_staged *s, size_t i, const struct bm_chain *view,
-                    struct bm_error *err)
+int bm_staged_prove(struct bm_replica_run *s, size_t i,
+                    const struct bm_chain *view, struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
-    struct bm_stage_proof proof = {0};
-    int rc = bm_stage_prove(s->stages[i], view, &proof, err);
+    struct bm_replica_proof proof = {0};
+    int rc = bm_replica_prove(s->replicas[i], view, &proof, err);
 
     disk->proof.read += proof.bytes;
     disk->proof.repaired += proof.repaired;
     if (proof.medium)
         snprintf(disk->proof.medium, sizeof disk->proof.medium, "%s",
                  proof.medium);
-    bm_staged_keep_time(disk, s->layer);
+    bm_target_keep_time(disk, s->layer);
     return rc ? rc
               : note_repair(s->m, &bm_job_image(disk)[s->layer], &proof, err);
 }
 
-int bm_staged_record(struct bm_staged *s, size_t i, struct bm_error *err)
+int bm_staged_record(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *disk = &s->m->job->disks[i];
     char root[BM_DIGEST_HEX];
-    int rc = bm_staged_gaps(s, i, err);
+    int rc = bm_replica_run_keep_gaps(s, i, err);
 
     if (!rc)
-        rc = bm_stage_root(s->stages[i], root, err);
+        rc = bm_replica_root(s->replicas[i], root, err);
     if (rc)
         return rc;
     /* of a disk that cannot be read whole nobody knows the digest */
@@ -59,18 +60,18 @@ int bm_staged_record(struct bm_staged *s, size_t i, struct bm_error *err)
     return 0;
 }
 
-int bm_staged_doubt(struct bm_staged *s, size_t i, const struct bm_chain *view,
-                    struct bm_error *err)
+int bm_staged_doubt(struct bm_replica_run *s, size_t i,
+                    const struct bm_chain *view, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &s->m->job->disks[i];
     int rc;
 
-    if (!bm_staged_touched(disk, s->layer, true))
+    if (!bm_target_written_since(disk, s->layer, true))
         return 0;
     rc = bm_run_note(s->m, err,
                      "someone has written to %s: all of it is proven again",
                      bm_job_image(disk)[s->layer].path);
     if (!rc)
-        rc = bm_stage_doubt(s->stages[i], err);
+        rc = bm_replica_doubt(s->replicas[i], err);
     return rc ? rc : bm_staged_prove(s, i, view, err);
 }

@@ -93,18 +93,18 @@ static int freeze(struct bm_run *m, struct bm_error *err)
 
 /* --- converging --- */
 
-static int doubt_lower(struct bm_staged *s, size_t i, struct bm_error *err)
+static int doubt_lower(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    struct bm_chain view = bm_staged_old(&s->m->job->disks[i], s->layer);
+    struct bm_chain view = bm_replica_old_chain(&s->m->job->disks[i], s->layer);
     int rc = bm_staged_doubt(s, i, &view, err);
 
     return rc ? rc : bm_staged_bounds(s, i, err);
 }
 
-static int doubt_disk(struct bm_staged *s, size_t i, struct bm_error *err)
+static int doubt_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     struct bm_chain view =
-        bm_staged_view(&s->m->job->disks[i], s->m->job->staged.rounds - 1);
+        bm_job_old_view(&s->m->job->disks[i], s->m->job->staged.rounds - 1);
 
     return bm_staged_doubt(s, i, &view, err);
 }
@@ -115,11 +115,11 @@ static int check_untouched(struct bm_run *m, struct bm_error *err)
     int rc;
 
     for (size_t i = 0; i < m->job->n_disks; i++)
-        any |= bm_staged_any_touched(&m->job->disks[i], true);
+        any |= bm_target_any_written_since(&m->job->disks[i], true);
     if (!any)
         return 0;
-    rc = bm_staged_lower(m, doubt_lower, err);
-    return rc ? rc : bm_staged_each(m, doubt_disk, err);
+    rc = bm_replica_run_lower(m, doubt_lower, err);
+    return rc ? rc : bm_replica_run_each(m, doubt_disk, err);
 }
 
 /* Of what is in the new images, so that none of our writes is in them too; and
@@ -204,7 +204,7 @@ static int prove_off(struct bm_run *m, struct bm_error *err)
     int rc = check_untouched(m, err);
 
     if (!rc)
-        rc = bm_staged_each(m, bm_staged_record, err);
+        rc = bm_replica_run_each(m, bm_staged_record, err);
     return rc ? rc : bm_run_save(m, NULL, err);
 }
 
