@@ -19,17 +19,17 @@
 #include <sys/stat.h>
 
 #define CLIENT_MS 1000
-#define LINE_MAX_BYTES BM_STEER_LINE
+#define LINE_MAX_BYTES BM_LIMITS_LINE
 
 struct bm_control {
     struct bm_control_address address;
     int listener, stop; /* stop: an eventfd */
     pthread_t thread;
     pthread_mutex_t lock;
-    char *json;            /* under lock; NULL: nothing published yet */
-    struct bm_steer steer; /* under lock */
+    char *json;              /* under lock; NULL: nothing published yet */
+    struct bm_limits limits; /* under lock */
     atomic_bool cancelled;
-    atomic_int wish; /* enum bm_wish */
+    atomic_int decision; /* enum bm_settle_decision */
     atomic_bool paused;
 };
 
@@ -53,14 +53,14 @@ static char *status_line(struct bm_control *control)
     return line;
 }
 
-static bool steer(struct bm_control *control, const char *line)
+static bool limits(struct bm_control *control, const char *line)
 {
-    struct bm_steer asked;
+    struct bm_limits asked;
 
-    if (bm_steer_parse(line, &asked))
+    if (bm_limits_parse(line, &asked))
         return false;
     BM_LOCK(&control->lock);
-    bm_steer_add(&control->steer, &asked);
+    bm_limits_add(&control->limits, &asked);
     return true;
 }
 
@@ -74,8 +74,8 @@ static void answer(struct bm_control *control, int fd, const char *line)
         atomic_store(&control->cancelled, true);
         text = strdup("ok\n");
     } else if (strcmp(line, "undo") == 0 || strcmp(line, "accept") == 0) {
-        atomic_store(&control->wish,
-                     line[0] == 'u' ? BM_WISH_UNDO : BM_WISH_ACCEPT);
+        atomic_store(&control->decision,
+                     line[0] == 'u' ? BM_DECISION_UNDO : BM_DECISION_ACCEPT);
         text = strdup("ok\n");
     } else if (strcmp(line, "pause") == 0) {
         atomic_store(&control->paused, true);
@@ -84,7 +84,7 @@ static void answer(struct bm_control *control, int fd, const char *line)
         text = strdup(
             atomic_exchange(&control->paused, false) ? "ok\n" : "not paused\n");
     } else {
-        text = strdup(steer(control, line) ? "ok\n" : "unknown\n");
+        text = strdup(limits(control, line) ? "ok\n" : "unknown\n");
     }
     if (text)
         (void)bm_control_send(fd, text, bm_now_ms() + CLIENT_MS);
@@ -178,7 +178,7 @@ int bm_control_start(const char *dir, const char *id, struct bm_control **out,
     control->listener = control->stop = -1;
     pthread_mutex_init(&control->lock, NULL);
     atomic_init(&control->cancelled, false);
-    atomic_init(&control->wish, BM_WISH_NONE);
+    atomic_init(&control->decision, BM_DECISION_NONE);
     atomic_init(&control->paused, false);
     rc = bm_control_address(dir, id, &control->address);
     if (rc == 0)
@@ -222,9 +222,9 @@ bool bm_control_cancelled(struct bm_control *control)
     return atomic_load(&control->cancelled);
 }
 
-enum bm_wish bm_control_wish(struct bm_control *control)
+enum bm_settle_decision bm_control_decision(struct bm_control *control)
 {
-    return (enum bm_wish)atomic_load(&control->wish);
+    return (enum bm_settle_decision)atomic_load(&control->decision);
 }
 
 bool bm_control_paused(struct bm_control *control)
@@ -232,10 +232,10 @@ bool bm_control_paused(struct bm_control *control)
     return atomic_load(&control->paused);
 }
 
-bool bm_control_steer(struct bm_control *control, struct bm_steer *out)
+bool bm_control_limits(struct bm_control *control, struct bm_limits *out)
 {
     BM_LOCK(&control->lock);
-    *out = control->steer;
-    control->steer = (struct bm_steer){0};
+    *out = control->limits;
+    control->limits = (struct bm_limits){0};
     return out->parts != 0;
 }

@@ -28,12 +28,16 @@ void bm_control_publish(struct bm_control *control, const char *json);
 /* A client asked for a cancel. */
 bool bm_control_cancelled(struct bm_control *control);
 /* What a client asked of a settled job: the last one counts. */
-enum bm_wish { BM_WISH_NONE, BM_WISH_UNDO, BM_WISH_ACCEPT };
-enum bm_wish bm_control_wish(struct bm_control *control);
+enum bm_settle_decision {
+    BM_DECISION_NONE,
+    BM_DECISION_UNDO,
+    BM_DECISION_ACCEPT
+};
+enum bm_settle_decision bm_control_decision(struct bm_control *control);
 /* A client asked for a pause, and none asked since to go on. */
 bool bm_control_paused(struct bm_control *control);
 /* What clients have set since the last call; false: nothing. */
-bool bm_control_steer(struct bm_control *control, struct bm_steer *out);
+bool bm_control_limits(struct bm_control *control, struct bm_limits *out);
 
 /* The client side: *answer (caller frees) within 5 s. -ENOENT: not running. */
 int bm_control_ask(const char *dir, const char *id, const char *line,

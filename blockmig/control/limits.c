@@ -16,31 +16,31 @@
 
 /* --- the line --- */
 
-static void add_number(char buf[BM_STEER_LINE], const char *name,
+static void add_number(char buf[BM_LIMITS_LINE], const char *name,
                        uint64_t number)
 {
     size_t n = strlen(buf);
 
-    snprintf(buf + n, BM_STEER_LINE - n, " %s=%" PRIu64, name, number);
+    snprintf(buf + n, BM_LIMITS_LINE - n, " %s=%" PRIu64, name, number);
 }
 
-void bm_steer_line(const struct bm_steer *steer, char buf[BM_STEER_LINE])
+void bm_limits_line(const struct bm_limits *limits, char buf[BM_LIMITS_LINE])
 {
     size_t n;
 
-    snprintf(buf, BM_STEER_LINE, COMMAND);
-    if (steer->parts & BM_STEER_BANDWIDTH)
-        add_number(buf, "bandwidth", steer->bandwidth);
-    if (steer->parts & BM_STEER_SWITCH_MAX)
-        add_number(buf, "switch-max", steer->switch_max);
-    if (steer->parts & BM_STEER_SETTLE)
-        add_number(buf, "settle", (uint64_t)steer->settle_ms);
-    if (steer->parts & BM_STEER_MAX_PAUSE)
-        add_number(buf, "max-pause", (uint64_t)steer->max_pause_ms);
+    snprintf(buf, BM_LIMITS_LINE, COMMAND);
+    if (limits->parts & BM_LIMIT_BANDWIDTH)
+        add_number(buf, "bandwidth", limits->bandwidth);
+    if (limits->parts & BM_LIMIT_SWITCH_MAX)
+        add_number(buf, "switch-max", limits->switch_max);
+    if (limits->parts & BM_LIMIT_SETTLE)
+        add_number(buf, "settle", (uint64_t)limits->settle_ms);
+    if (limits->parts & BM_LIMIT_MAX_PAUSE)
+        add_number(buf, "max-pause", (uint64_t)limits->max_pause_ms);
     n = strlen(buf);
-    if (steer->parts & BM_STEER_GUEST_LATENCY)
-        snprintf(buf + n, BM_STEER_LINE - n, " guest-latency=%.6g",
-                 steer->guest_latency);
+    if (limits->parts & BM_LIMIT_GUEST_LATENCY)
+        snprintf(buf + n, BM_LIMITS_LINE - n, " guest-latency=%.6g",
+                 limits->guest_latency);
 }
 
 static int parse_factor(const char *text, double *out)
@@ -57,7 +57,7 @@ static int parse_factor(const char *text, double *out)
 }
 
 /* Takes one NAME=VALUE. */
-static int parse_word(char *word, struct bm_steer *out)
+static int parse_word(char *word, struct bm_limits *out)
 {
     char *value = strchr(word, '=');
     int64_t number = 0;
@@ -71,18 +71,18 @@ static int parse_word(char *word, struct bm_steer *out)
                : bm_parse_number(value, 0, INT64_MAX, &number))
         return -EINVAL;
     if (factor) {
-        out->parts |= BM_STEER_GUEST_LATENCY;
+        out->parts |= BM_LIMIT_GUEST_LATENCY;
     } else if (!strcmp(word, "bandwidth")) {
-        out->parts |= BM_STEER_BANDWIDTH;
+        out->parts |= BM_LIMIT_BANDWIDTH;
         out->bandwidth = (uint64_t)number;
     } else if (!strcmp(word, "switch-max")) {
-        out->parts |= BM_STEER_SWITCH_MAX;
+        out->parts |= BM_LIMIT_SWITCH_MAX;
         out->switch_max = (uint64_t)number;
     } else if (!strcmp(word, "settle")) {
-        out->parts |= BM_STEER_SETTLE;
+        out->parts |= BM_LIMIT_SETTLE;
         out->settle_ms = number;
     } else if (!strcmp(word, "max-pause") && number > 0 && number <= INT_MAX) {
-        out->parts |= BM_STEER_MAX_PAUSE;
+        out->parts |= BM_LIMIT_MAX_PAUSE;
         out->max_pause_ms = (int)number;
     } else {
         return -EINVAL;
@@ -90,9 +90,9 @@ static int parse_word(char *word, struct bm_steer *out)
     return 0;
 }
 
-int bm_steer_parse(const char *line, struct bm_steer *out)
+int bm_limits_parse(const char *line, struct bm_limits *out)
 {
-    char copy[BM_STEER_LINE], *rest = NULL, *word;
+    char copy[BM_LIMITS_LINE], *rest = NULL, *word;
 
     memset(out, 0, sizeof *out);
     if ((size_t)snprintf(copy, sizeof copy, "%s", line) >= sizeof copy)
@@ -108,33 +108,33 @@ int bm_steer_parse(const char *line, struct bm_steer *out)
 
 /* --- what it means --- */
 
-void bm_steer_add(struct bm_steer *to, const struct bm_steer *later)
+void bm_limits_add(struct bm_limits *to, const struct bm_limits *later)
 {
     to->parts |= later->parts;
-    if (later->parts & BM_STEER_BANDWIDTH)
+    if (later->parts & BM_LIMIT_BANDWIDTH)
         to->bandwidth = later->bandwidth;
-    if (later->parts & BM_STEER_GUEST_LATENCY)
+    if (later->parts & BM_LIMIT_GUEST_LATENCY)
         to->guest_latency = later->guest_latency;
-    if (later->parts & BM_STEER_SWITCH_MAX)
+    if (later->parts & BM_LIMIT_SWITCH_MAX)
         to->switch_max = later->switch_max;
-    if (later->parts & BM_STEER_SETTLE)
+    if (later->parts & BM_LIMIT_SETTLE)
         to->settle_ms = later->settle_ms;
-    if (later->parts & BM_STEER_MAX_PAUSE)
+    if (later->parts & BM_LIMIT_MAX_PAUSE)
         to->max_pause_ms = later->max_pause_ms;
 }
 
-void bm_steer_job(const struct bm_steer *steer, struct bm_job *job)
+void bm_limits_job(const struct bm_limits *limits, struct bm_job *job)
 {
-    if (steer->parts & BM_STEER_BANDWIDTH)
-        job->limits.bandwidth = steer->bandwidth;
-    if (steer->parts & BM_STEER_GUEST_LATENCY)
-        job->limits.guest_latency = steer->guest_latency;
-    if (steer->parts & BM_STEER_SWITCH_MAX)
-        job->limits.switch_max = steer->switch_max;
-    if (steer->parts & BM_STEER_SETTLE)
-        job->limits.settle_ms = steer->settle_ms;
-    if (steer->parts & BM_STEER_MAX_PAUSE)
-        job->limits.max_pause_ms = steer->max_pause_ms;
+    if (limits->parts & BM_LIMIT_BANDWIDTH)
+        job->limits.bandwidth = limits->bandwidth;
+    if (limits->parts & BM_LIMIT_GUEST_LATENCY)
+        job->limits.guest_latency = limits->guest_latency;
+    if (limits->parts & BM_LIMIT_SWITCH_MAX)
+        job->limits.switch_max = limits->switch_max;
+    if (limits->parts & BM_LIMIT_SETTLE)
+        job->limits.settle_ms = limits->settle_ms;
+    if (limits->parts & BM_LIMIT_MAX_PAUSE)
+        job->limits.max_pause_ms = limits->max_pause_ms;
 }
 
 static void add_text(char *buf, size_t size, const char *name,
@@ -170,21 +170,22 @@ static void add_ms(char *buf, size_t size, const char *name, int64_t ms)
     add_text(buf, size, name, text);
 }
 
-const char *bm_steer_text(const struct bm_steer *steer, char *buf, size_t size)
+const char *bm_limits_text(const struct bm_limits *limits, char *buf,
+                           size_t size)
 {
     char bytes[32];
 
     buf[0] = '\0';
-    if (steer->parts & BM_STEER_BANDWIDTH)
-        add_rate(buf, size, steer->bandwidth);
-    if (steer->parts & BM_STEER_GUEST_LATENCY)
-        add_factor(buf, size, steer->guest_latency);
-    if (steer->parts & BM_STEER_SWITCH_MAX)
+    if (limits->parts & BM_LIMIT_BANDWIDTH)
+        add_rate(buf, size, limits->bandwidth);
+    if (limits->parts & BM_LIMIT_GUEST_LATENCY)
+        add_factor(buf, size, limits->guest_latency);
+    if (limits->parts & BM_LIMIT_SWITCH_MAX)
         add_text(buf, size, "switch-max",
-                 bm_format_size(steer->switch_max, bytes, sizeof bytes));
-    if (steer->parts & BM_STEER_SETTLE)
-        add_ms(buf, size, "settle", steer->settle_ms);
-    if (steer->parts & BM_STEER_MAX_PAUSE)
-        add_ms(buf, size, "max-pause", steer->max_pause_ms);
+                 bm_format_size(limits->switch_max, bytes, sizeof bytes));
+    if (limits->parts & BM_LIMIT_SETTLE)
+        add_ms(buf, size, "settle", limits->settle_ms);
+    if (limits->parts & BM_LIMIT_MAX_PAUSE)
+        add_ms(buf, size, "max-pause", limits->max_pause_ms);
     return buf;
 }

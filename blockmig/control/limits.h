@@ -19,16 +19,16 @@
 #define BM_MAX_DEPTH 32 /* images a disk */
 
 /* Which of them were given. */
-enum bm_steer_part {
-    BM_STEER_BANDWIDTH = 1,
-    BM_STEER_GUEST_LATENCY = 2,
-    BM_STEER_SWITCH_MAX = 4,
-    BM_STEER_SETTLE = 8,
-    BM_STEER_MAX_PAUSE = 16,
+enum bm_limit {
+    BM_LIMIT_BANDWIDTH = 1,
+    BM_LIMIT_GUEST_LATENCY = 2,
+    BM_LIMIT_SWITCH_MAX = 4,
+    BM_LIMIT_SETTLE = 8,
+    BM_LIMIT_MAX_PAUSE = 16,
 };
 
-struct bm_steer {
-    unsigned parts;     /* of enum bm_steer_part */
+struct bm_limits {
+    unsigned parts;     /* of enum bm_limit */
     uint64_t bandwidth; /* as of struct bm_job, all of them */
     double guest_latency;
     uint64_t switch_max;
@@ -36,17 +36,18 @@ struct bm_steer {
     int max_pause_ms;
 };
 
-#define BM_STEER_LINE 256 /* bytes; no line is longer */
+#define BM_LIMITS_LINE 256 /* bytes; no line is longer */
 
 /* The line, into buf. */
-void bm_steer_line(const struct bm_steer *steer, char buf[BM_STEER_LINE]);
+void bm_limits_line(const struct bm_limits *limits, char buf[BM_LIMITS_LINE]);
 /* 0; -EINVAL: it is no such line, *out is undefined. */
-int bm_steer_parse(const char *line, struct bm_steer *out);
+int bm_limits_parse(const char *line, struct bm_limits *out);
 /* Adds what was asked later: that counts. */
-void bm_steer_add(struct bm_steer *to, const struct bm_steer *later);
+void bm_limits_add(struct bm_limits *to, const struct bm_limits *later);
 /* Puts it into the job. */
-void bm_steer_job(const struct bm_steer *steer, struct bm_job *job);
+void bm_limits_job(const struct bm_limits *limits, struct bm_job *job);
 /* For people: "bandwidth 10.0 MiB/s, guest latency off", into buf. */
-const char *bm_steer_text(const struct bm_steer *steer, char *buf, size_t size);
+const char *bm_limits_text(const struct bm_limits *limits, char *buf,
+                           size_t size);
 
 #endif

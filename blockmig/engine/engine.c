@@ -28,9 +28,9 @@ static int work(struct bm_run *m, struct bm_error *err)
     const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
 
     if (bm_job_before_switch(m->job))
-        bm_heed_pause(m);
+        bm_run_while_paused(m);
     else
-        bm_heed(m);
+        bm_run_take_requests(m);
     if (bm_job_before_switch(m->job) && bm_run_cancelled(m))
         return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
                              bm_job_noun(m->job), m->job->domain);

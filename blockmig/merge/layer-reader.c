@@ -69,7 +69,7 @@ int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total)
     r->moved = done;
     if (r->ahead)
         return atomic_load(&r->stop);
-    bm_heed(r->m);
+    bm_run_take_requests(r->m);
     bm_pacer_tick(r->m->pacer, r->m, done);
     bm_run_progress(r->m, done, total);
     return 0;
@@ -132,7 +132,7 @@ static int look(void *opaque, struct bm_error *err)
     struct bm_merge_reading *r = opaque;
 
     if (r->ahead)
-        bm_heed(r->m);
+        bm_run_take_requests(r->m);
     return bm_patience(&r->patience, r->m->job, atomic_load(&r->moved),
                        bm_call_ms(), err);
 }

@@ -90,7 +90,7 @@ static int on_off_tick(void *opaque, unsigned thousandths)
 {
     struct off *off = opaque;
 
-    bm_heed(off->m);
+    bm_run_take_requests(off->m);
     bm_run_progress(off->m, off->held / 1000 * thousandths, off->held);
     if (bm_run_cancelled(off->m))
         return 1;

@@ -31,9 +31,9 @@ struct bm_run_hooks {
     /* true once the user asked to stop (SIGINT, SIGTERM) */
     bool (*cancelled)(void *opaque);
     /* what the user asked of a settled job; or NULL */
-    enum bm_wish (*wish)(void *opaque);
+    enum bm_settle_decision (*decision)(void *opaque);
     /* what the user has set since the last call, or false; or NULL */
-    bool (*steer)(void *opaque, struct bm_steer *out);
+    bool (*limits)(void *opaque, struct bm_limits *out);
     /* true while the user wants it to stand still; or NULL */
     bool (*paused)(void *opaque);
 };

@@ -101,7 +101,7 @@ static double baseline(const struct bm_pace *p)
     return measured < FLOOR_US ? FLOOR_US : measured;
 }
 
-/* What it is steered to: a little less than the bound, so that it is kept
+/* What it is controlled to: a little less than the bound, so that it is kept
  * although what is judged wobbles. */
 static double aim(const struct bm_pace *p)
 {
@@ -272,7 +272,8 @@ static void set(struct bm_pace *p, double factor, uint64_t bandwidth)
 {
     p->bandwidth = bandwidth;
     if (factor > 0) {
-        p->factor = factor < BM_GUEST_LATENCY_MIN ? BM_GUEST_LATENCY_MIN : factor;
+        p->factor =
+            factor < BM_GUEST_LATENCY_MIN ? BM_GUEST_LATENCY_MIN : factor;
         return;
     }
     p->factor = 0;

@@ -225,7 +225,7 @@ void bm_pacer_rest(struct bm_pacer *pacer)
  * random, a medium that is busy for a share of 1 - 1 / factor of the time takes
  * factor times as long.
  */
-static void steer(const struct bm_pacer *pacer)
+static void limits(const struct bm_pacer *pacer)
 {
     bool spares = bm_pacer_spares(pacer);
     struct bm_pace_state state;
@@ -244,7 +244,7 @@ void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
     pacer->tick_ms = bm_now_ms();
     if (!throttle)
         return;
-    steer(pacer);
+    limits(pacer);
     bm_throttle_hold(throttle, pacer->held);
 }
 
@@ -296,7 +296,7 @@ void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth)
     bm_pace_set(pacer->pace, factor, bandwidth);
     pacer->gentle = factor > 0;
     if (pacer->throttle)
-        steer(pacer);
+        limits(pacer);
 }
 
 void bm_pacer_tick(struct bm_pacer *pacer, struct bm_run *m, uint64_t moved)
@@ -313,7 +313,7 @@ void bm_pacer_tick(struct bm_pacer *pacer, struct bm_run *m, uint64_t moved)
     if (known && it.requests >= AT_WORK)
         pacer->busy = true;
     if (pacer->throttle)
-        steer(pacer);
+        limits(pacer);
     pacer->tick_ms += ms;
     pacer->moved = moved;
 }

@@ -7,24 +7,24 @@
 
 /* --- limits --- */
 
-static void set_limits(struct bm_run *m, const struct bm_steer *asked)
+static void set_limits(struct bm_run *m, const struct bm_limits *asked)
 {
     struct bm_job *job = m->job;
-    const struct bm_steer before = {.parts = asked->parts,
-                                    .bandwidth = job->limits.bandwidth,
-                                    .guest_latency = job->limits.guest_latency,
-                                    .switch_max = job->limits.switch_max,
-                                    .settle_ms = job->limits.settle_ms,
-                                    .max_pause_ms = job->limits.max_pause_ms};
+    const struct bm_limits before = {.parts = asked->parts,
+                                     .bandwidth = job->limits.bandwidth,
+                                     .guest_latency = job->limits.guest_latency,
+                                     .switch_max = job->limits.switch_max,
+                                     .settle_ms = job->limits.settle_ms,
+                                     .max_pause_ms = job->limits.max_pause_ms};
     struct bm_error err = BM_ERROR_INIT;
     char now[200], old[200];
 
-    bm_steer_job(asked, job);
+    bm_limits_job(asked, job);
     if (bm_run_note(m, &err, "set to %s (it was %s)",
-                    bm_steer_text(asked, now, sizeof now),
-                    bm_steer_text(&before, old, sizeof old))) {
+                    bm_limits_text(asked, now, sizeof now),
+                    bm_limits_text(&before, old, sizeof old))) {
         /* what is not written down does not hold */
-        bm_steer_job(&before, job);
+        bm_limits_job(&before, job);
         m->hooks->event(m->hooks->opaque, job, err.cause);
         return;
     }
@@ -54,19 +54,19 @@ static void set_pause(struct bm_run *m, bool paused)
         m->phase_ms += bm_now_ms() - m->paused_ms;
 }
 
-void bm_heed_pause_over(struct bm_run *m)
+void bm_run_end_user_pause(struct bm_run *m)
 {
     m->job->paused = false;
     if (m->pacer)
         bm_pacer_hold(m->pacer, false);
 }
 
-void bm_heed(struct bm_run *m)
+void bm_run_take_requests(struct bm_run *m)
 {
-    struct bm_steer asked;
+    struct bm_limits asked;
     bool paused;
 
-    if (m->hooks->steer && m->hooks->steer(m->hooks->opaque, &asked))
+    if (m->hooks->limits && m->hooks->limits(m->hooks->opaque, &asked))
         set_limits(m, &asked);
     paused = pause_wanted(m);
     if (paused != m->job->paused)

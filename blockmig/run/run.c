@@ -23,7 +23,7 @@ int bm_run_enter(struct bm_run *m, enum bm_state state, struct bm_error *err)
 
     bm_job_set_state(m->job, state);
     if (!bm_state_traits(state)->may_pause)
-        bm_heed_pause_over(m);
+        bm_run_end_user_pause(m);
     m->phase_ms = bm_now_ms();
     rc = bm_run_save(m, bm_state_name(state), err);
     if (rc) {
@@ -207,9 +207,9 @@ int bm_run_too_late(struct bm_run *m, struct bm_error *err)
     return rc ? rc : -EAGAIN;
 }
 
-void bm_heed_pause(struct bm_run *m)
+void bm_run_while_paused(struct bm_run *m)
 {
-    for (bm_heed(m); m->job->paused; bm_heed(m)) {
+    for (bm_run_take_requests(m); m->job->paused; bm_run_take_requests(m)) {
         bm_run_progress(m, 0, 0);
         bm_sleep_ms(PAUSE_LOOK_MS);
     }

@@ -36,8 +36,9 @@ int bm_run_forgive_change(struct bm_run *m, int rc, struct bm_error *err);
  * and -EAGAIN. */
 int bm_run_too_late(struct bm_run *m, struct bm_error *err);
 
-/* As bm_heed, and returns when there is no pause (any more). A cancel ends it.
+/* As bm_run_take_requests, and returns when there is no pause (any more). A
+ * cancel ends it.
  */
-void bm_heed_pause(struct bm_run *m);
+void bm_run_while_paused(struct bm_run *m);
 
 #endif

@@ -108,7 +108,7 @@ static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
     for (;;) {
         int rc;
 
-        bm_heed(m);
+        bm_run_take_requests(m);
         rc = poll_all(m, jobs, wanted, &all, &any, &sum, &end, err);
         for (size_t i = 0; !rc && held && i < m->job->n_disks; i++)
             if (jobs[i].target[0])

@@ -25,7 +25,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     s->moved = s->before + done;
     if (s->m->job->state == BM_STATE_COPYING)
         bm_failpoint("copying.started");
-    bm_heed(s->m);
+    bm_run_take_requests(s->m);
     if (s->m->pacer)
         bm_pacer_tick(s->m->pacer, s->m, s->moved);
     bm_run_progress(s->m, s->moved, s->total);
@@ -219,7 +219,7 @@ static int at_work(struct bm_run *m, bm_replica_work work,
     int rc;
 
     if (bm_job_before_switch(m->job))
-        bm_heed_pause(m);
+        bm_run_while_paused(m);
     rc = s ? bm_pacer_need(m, err)
            : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
     if (!rc) {

@@ -19,14 +19,14 @@
 static const struct {
     const char *name;
     enum cli_option option;
-    enum bm_steer_part part;
+    enum bm_limit part;
     const char *lift; /* a word for 0 that the option does not take, or NULL */
 } parts[] = {
-    {"bandwidth", CLI_BANDWIDTH, BM_STEER_BANDWIDTH, "none"},
-    {"guest-latency", CLI_GUEST_LATENCY, BM_STEER_GUEST_LATENCY, NULL},
-    {"switch-max", CLI_SWITCH_MAX, BM_STEER_SWITCH_MAX, NULL},
-    {"settle", CLI_SETTLE, BM_STEER_SETTLE, NULL},
-    {"max-pause", CLI_MAX_PAUSE, BM_STEER_MAX_PAUSE, NULL},
+    {"bandwidth", CLI_BANDWIDTH, BM_LIMIT_BANDWIDTH, "none"},
+    {"guest-latency", CLI_GUEST_LATENCY, BM_LIMIT_GUEST_LATENCY, NULL},
+    {"switch-max", CLI_SWITCH_MAX, BM_LIMIT_SWITCH_MAX, NULL},
+    {"settle", CLI_SETTLE, BM_LIMIT_SETTLE, NULL},
+    {"max-pause", CLI_MAX_PAUSE, BM_LIMIT_MAX_PAUSE, NULL},
 };
 
 static int unknown(const char *word, struct bm_error *err)
@@ -40,7 +40,7 @@ static int unknown(const char *word, struct bm_error *err)
 
 /* The value into the option that has the same name. */
 static int take(struct cli_options *values, const char *word,
-                struct bm_steer *steer, struct bm_error *err)
+                struct bm_limits *limits, struct bm_error *err)
 {
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         size_t n = strlen(parts[i].name);
@@ -48,7 +48,7 @@ static int take(struct cli_options *values, const char *word,
 
         if (strncmp(word, parts[i].name, n) != 0 || word[n] != '=')
             continue;
-        steer->parts |= parts[i].part;
+        limits->parts |= parts[i].part;
         if (parts[i].lift && !strcmp(word + n + 1, parts[i].lift))
             values->bandwidth = 0;
         else
@@ -60,23 +60,23 @@ static int take(struct cli_options *values, const char *word,
     return unknown(word, err);
 }
 
-static int read_words(char *const *words, struct bm_steer *steer,
+static int read_words(char *const *words, struct bm_limits *limits,
                       struct bm_error *err)
 {
     struct cli_options values = {0};
 
-    memset(steer, 0, sizeof *steer);
+    memset(limits, 0, sizeof *limits);
     for (; *words; words++) {
-        int rc = take(&values, *words, steer, err);
+        int rc = take(&values, *words, limits, err);
 
         if (rc < 0)
             return rc;
     }
-    steer->bandwidth = values.bandwidth;
-    steer->guest_latency = values.guest_latency;
-    steer->switch_max = values.switch_max;
-    steer->settle_ms = values.settle;
-    steer->max_pause_ms = (int)values.max_pause;
+    limits->bandwidth = values.bandwidth;
+    limits->guest_latency = values.guest_latency;
+    limits->switch_max = values.switch_max;
+    limits->settle_ms = values.settle;
+    limits->max_pause_ms = (int)values.max_pause;
     return 0;
 }
 
@@ -84,7 +84,7 @@ static int read_words(char *const *words, struct bm_steer *steer,
 
 /* Under the run lock, so that nobody resumes it with the old ones. */
 static int write_locked(struct bm_job_store *jobs, const char *id,
-                        const struct bm_steer *steer, struct bm_error *err)
+                        const struct bm_limits *limits, struct bm_error *err)
 {
     struct bm_job *job = NULL;
     char text[200], event[220];
@@ -93,16 +93,16 @@ static int write_locked(struct bm_job_store *jobs, const char *id,
     if (rc == 0 && bm_state_final(job->state))
         rc = cli_ask_ended("set", job, err);
     if (rc == 0) {
-        bm_steer_job(steer, job);
+        bm_limits_job(limits, job);
         snprintf(event, sizeof event, "set to %s",
-                 bm_steer_text(steer, text, sizeof text));
+                 bm_limits_text(limits, text, sizeof text));
         rc = bm_job_store_save(jobs, job, event, err);
     }
     bm_job_free(job);
     return rc;
 }
 
-static int write_down(struct cli *cli, const struct bm_steer *steer,
+static int write_down(struct cli *cli, const struct bm_limits *limits,
                       struct bm_error *err)
 {
     const char *id = cli->args[0];
@@ -111,7 +111,7 @@ static int write_down(struct cli *cli, const struct bm_steer *steer,
     int lock = rc == 0 ? bm_job_run_lock(jobs, id, err) : -1;
 
     if (rc == 0)
-        rc = lock < 0 ? lock : write_locked(jobs, id, steer, err);
+        rc = lock < 0 ? lock : write_locked(jobs, id, limits, err);
     if (lock >= 0)
         bm_job_run_unlock(jobs, id, lock);
     bm_job_store_close(jobs);
@@ -119,13 +119,13 @@ static int write_down(struct cli *cli, const struct bm_steer *steer,
 }
 
 static void tell(const struct cli *cli, const char *id, bool running,
-                 const struct bm_steer *steer)
+                 const struct bm_limits *limits)
 {
     json_object *o;
     char text[200];
 
     cli_say("%s: %s %s%s\n", id, running ? "asked to take" : "set to",
-            bm_steer_text(steer, text, sizeof text),
+            bm_limits_text(limits, text, sizeof text),
             running ? "" : ", for the next job resume");
     if (!cli->options.json)
         return;
@@ -139,23 +139,23 @@ static void tell(const struct cli *cli, const char *id, bool running,
 }
 
 static int set(struct cli *cli, const struct bm_job_store *jobs,
-               const struct bm_job *job, const struct bm_steer *steer,
+               const struct bm_job *job, const struct bm_limits *limits,
                struct bm_error *err)
 {
-    char line[BM_STEER_LINE];
+    char line[BM_LIMITS_LINE];
     int rc;
 
     if (bm_state_final(job->state))
         return cli_ask_ended("set", job, err);
-    bm_steer_line(steer, line);
+    bm_limits_line(limits, line);
     rc = cli_ask(jobs, job->id, "set", line, err);
     if (rc == 0)
-        tell(cli, job->id, true, steer);
+        tell(cli, job->id, true, limits);
     if (rc != -ENOENT)
         return rc;
-    rc = write_down(cli, steer, err);
+    rc = write_down(cli, limits, err);
     if (rc == 0)
-        tell(cli, job->id, false, steer);
+        tell(cli, job->id, false, limits);
     return rc;
 }
 
@@ -163,15 +163,15 @@ int cli_job_set(struct cli *cli, struct bm_error *err)
 {
     struct bm_job_store *jobs = NULL;
     struct bm_job *job = NULL;
-    struct bm_steer steer;
-    int rc = read_words(cli->args + 1, &steer, err);
+    struct bm_limits limits;
+    int rc = read_words(cli->args + 1, &limits, err);
 
     if (rc == 0)
         rc = cli_open_jobs(&cli->options, true, &jobs, err);
     if (rc == 0)
         rc = bm_job_store_load(jobs, cli->args[0], &job, err);
     if (rc == 0)
-        rc = set(cli, jobs, job, &steer, err);
+        rc = set(cli, jobs, job, &limits, err);
     bm_job_free(job);
     bm_job_store_close(jobs);
     return rc;

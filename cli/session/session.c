@@ -124,18 +124,18 @@ static bool on_cancelled(void *opaque)
     return interrupted || (s->control && bm_control_cancelled(s->control));
 }
 
-static enum bm_wish on_wish(void *opaque)
+static enum bm_settle_decision on_decision(void *opaque)
 {
     struct cli_session *s = opaque;
 
-    return s->control ? bm_control_wish(s->control) : BM_WISH_NONE;
+    return s->control ? bm_control_decision(s->control) : BM_DECISION_NONE;
 }
 
-static bool on_steer(void *opaque, struct bm_steer *out)
+static bool on_limits(void *opaque, struct bm_limits *out)
 {
     struct cli_session *s = opaque;
 
-    return s->control && bm_control_steer(s->control, out);
+    return s->control && bm_control_limits(s->control, out);
 }
 
 static bool on_paused(void *opaque)
@@ -152,8 +152,8 @@ int cli_session_listen(struct cli_session *s, struct bm_run_hooks *hooks,
                                    .progress = on_progress,
                                    .event = on_event,
                                    .cancelled = on_cancelled,
-                                   .wish = on_wish,
-                                   .steer = on_steer,
+                                   .decision = on_decision,
+                                   .limits = on_limits,
                                    .paused = on_paused};
     return bm_control_start(bm_job_store_dir(s->jobs), s->job->id, &s->control,
                             err);

@@ -113,17 +113,17 @@ Test(control, pause_and_resume)
 Test(control, limits)
 {
     struct bm_control *control = start(dir);
-    struct bm_steer got;
+    struct bm_limits got;
 
-    cr_expect_not(bm_control_steer(control, &got));
+    cr_expect_not(bm_control_limits(control, &got));
     expect(dir, "set bandwidth=5 settle=7", "ok");
     expect(dir, "set bandwidth=6", "ok");
     expect(dir, "set bandwidth=x", "unknown");
-    cr_assert(bm_control_steer(control, &got));
-    cr_expect_eq(got.parts, BM_STEER_BANDWIDTH | BM_STEER_SETTLE);
+    cr_assert(bm_control_limits(control, &got));
+    cr_expect_eq(got.parts, BM_LIMIT_BANDWIDTH | BM_LIMIT_SETTLE);
     cr_expect_eq(got.bandwidth, 6);
     cr_expect_eq(got.settle_ms, 7);
-    cr_expect_not(bm_control_steer(control, &got), "they are taken once");
+    cr_expect_not(bm_control_limits(control, &got), "they are taken once");
     bm_control_stop(control);
 }
 

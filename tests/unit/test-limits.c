@@ -6,9 +6,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 
-static const struct bm_steer all = {
-    .parts = BM_STEER_BANDWIDTH | BM_STEER_GUEST_LATENCY | BM_STEER_SWITCH_MAX |
-             BM_STEER_SETTLE | BM_STEER_MAX_PAUSE,
+static const struct bm_limits all = {
+    .parts = BM_LIMIT_BANDWIDTH | BM_LIMIT_GUEST_LATENCY | BM_LIMIT_SWITCH_MAX |
+             BM_LIMIT_SETTLE | BM_LIMIT_MAX_PAUSE,
     .bandwidth = INT64_MAX,
     .guest_latency = 1.25,
     .switch_max = INT64_MAX,
@@ -16,7 +16,7 @@ static const struct bm_steer all = {
     .max_pause_ms = 60000,
 };
 
-static void expect_all(const struct bm_steer *got)
+static void expect_all(const struct bm_limits *got)
 {
     cr_expect_eq(got->parts, all.parts);
     cr_expect_eq(got->bandwidth, all.bandwidth);
@@ -26,28 +26,28 @@ static void expect_all(const struct bm_steer *got)
     cr_expect_eq(got->max_pause_ms, all.max_pause_ms);
 }
 
-Test(steer, the_longest_line_reads_back)
+Test(limits, the_longest_line_reads_back)
 {
-    char line[BM_STEER_LINE];
-    struct bm_steer got;
+    char line[BM_LIMITS_LINE];
+    struct bm_limits got;
 
-    bm_steer_line(&all, line);
+    bm_limits_line(&all, line);
     cr_assert_lt(strlen(line), sizeof line - 1);
-    cr_assert_eq(bm_steer_parse(line, &got), 0, "%s", line);
+    cr_assert_eq(bm_limits_parse(line, &got), 0, "%s", line);
     expect_all(&got);
 }
 
-Test(steer, zero_is_none_and_off)
+Test(limits, zero_is_none_and_off)
 {
-    struct bm_steer got;
+    struct bm_limits got;
 
-    cr_assert_eq(bm_steer_parse("set bandwidth=0 guest-latency=0", &got), 0);
-    cr_expect_eq(got.parts, BM_STEER_BANDWIDTH | BM_STEER_GUEST_LATENCY);
+    cr_assert_eq(bm_limits_parse("set bandwidth=0 guest-latency=0", &got), 0);
+    cr_expect_eq(got.parts, BM_LIMIT_BANDWIDTH | BM_LIMIT_GUEST_LATENCY);
     cr_expect_eq(got.bandwidth, 0);
     cr_expect_eq(got.guest_latency, 0);
 }
 
-Test(steer, what_is_no_such_line)
+Test(limits, what_is_no_such_line)
 {
     static const char *const lines[] = {"",
                                         "set",
@@ -62,41 +62,41 @@ Test(steer, what_is_no_such_line)
                                         "set max-pause=0",
                                         "set pace=1",
                                         "set bandwidth=1 x"};
-    struct bm_steer got;
+    struct bm_limits got;
 
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
-        cr_expect_eq(bm_steer_parse(lines[i], &got), -EINVAL, "%s", lines[i]);
+        cr_expect_eq(bm_limits_parse(lines[i], &got), -EINVAL, "%s", lines[i]);
 }
 
-Test(steer, a_job_takes_what_was_given_only)
+Test(limits, a_job_takes_what_was_given_only)
 {
-    const struct bm_steer rate = {.parts = BM_STEER_BANDWIDTH, .bandwidth = 7};
+    const struct bm_limits rate = {.parts = BM_LIMIT_BANDWIDTH, .bandwidth = 7};
     struct bm_job job = {.limits.bandwidth = 1,
                          .limits.settle_ms = 2,
                          .limits.guest_latency = 3};
 
-    bm_steer_job(&rate, &job);
+    bm_limits_job(&rate, &job);
     cr_expect_eq(job.limits.bandwidth, 7);
     cr_expect_eq(job.limits.settle_ms, 2);
     cr_expect_eq(job.limits.guest_latency, 3);
 }
 
-Test(steer, what_was_asked_later_counts)
+Test(limits, what_was_asked_later_counts)
 {
-    struct bm_steer sum = {.parts = BM_STEER_BANDWIDTH, .bandwidth = 7};
+    struct bm_limits sum = {.parts = BM_LIMIT_BANDWIDTH, .bandwidth = 7};
 
-    bm_steer_add(&sum, &all);
+    bm_limits_add(&sum, &all);
     expect_all(&sum);
 }
 
-Test(steer, text)
+Test(limits, text)
 {
-    const struct bm_steer lifted = {.parts = BM_STEER_BANDWIDTH |
-                                             BM_STEER_GUEST_LATENCY};
+    const struct bm_limits lifted = {.parts = BM_LIMIT_BANDWIDTH |
+                                              BM_LIMIT_GUEST_LATENCY};
     char text[200];
 
-    cr_expect_str_eq(bm_steer_text(&lifted, text, sizeof text),
+    cr_expect_str_eq(bm_limits_text(&lifted, text, sizeof text),
                      "bandwidth none, guest latency off");
-    bm_steer_text(&all, text, sizeof text);
+    bm_limits_text(&all, text, sizeof text);
     cr_expect_lt(strlen(text), sizeof text - 1, "%s", text);
 }
