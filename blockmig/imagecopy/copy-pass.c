@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int bm_transfer_add_bad(struct bm_transfer_result *result, uint64_t offset,
-                        uint64_t length)
+int bm_image_copy_add_bad(struct bm_image_copy_result *result, uint64_t offset,
+                          uint64_t length)
 {
     struct bm_range *grown =
         reallocarray(result->bad, result->n_bad + 1, sizeof *grown);
@@ -19,9 +19,9 @@ int bm_transfer_add_bad(struct bm_transfer_result *result, uint64_t offset,
     return 0;
 }
 
-int bm_transfer_tick(void *opaque, uint64_t done, uint64_t total)
+int bm_image_copy_tick(void *opaque, uint64_t done, uint64_t total)
 {
-    struct bm_transfer_job *job = opaque;
+    struct bm_image_copy_job *job = opaque;
     uint64_t kept = job->todo ? job->result->kept : 0;
 
     return job->how->progress ? job->how->progress(job->how->opaque, job->phase,
@@ -29,17 +29,17 @@ int bm_transfer_tick(void *opaque, uint64_t done, uint64_t total)
                               : 0;
 }
 
-int bm_transfer_checkpoint(void *opaque, const struct bm_bitmap *written,
-                      struct bm_error *err)
+int bm_image_copy_checkpoint(void *opaque, const struct bm_bitmap *written,
+                             struct bm_error *err)
 {
-    struct bm_transfer_job *job = opaque;
-    struct bm_transfer_identity id = bm_transfer_identity_of(job);
+    struct bm_image_copy_job *job = opaque;
+    struct bm_image_copy_identity id = bm_image_copy_identity_of(job);
 
-    return bm_transfer_state_save(job->landing.state, &id, written, err);
+    return bm_image_copy_state_save(job->destination.state, &id, written, err);
 }
 
-int bm_transfer_copy(struct bm_transfer_job *job, const struct bm_bitmap *only,
-                     struct bm_error *err)
+int bm_image_copy_copy(struct bm_image_copy_job *job,
+                       const struct bm_bitmap *only, struct bm_error *err)
 {
     struct bm_copy copy = {.source = job->source,
                            .target = job->target,
@@ -47,8 +47,8 @@ int bm_transfer_copy(struct bm_transfer_job *job, const struct bm_bitmap *only,
                            .digests = job->digests,
                            .written = job->done,
                            .throttle = job->throttle,
-                           .checkpoint = bm_transfer_checkpoint,
-                           .progress = bm_transfer_tick,
+                           .checkpoint = bm_image_copy_checkpoint,
+                           .progress = bm_image_copy_tick,
                            .opaque = job};
     struct bm_copy_result sum;
     int rc;

@@ -53,7 +53,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-static int is_source(const struct bm_landing *l, const char *layer,
+static int is_source(const struct bm_destination *l, const char *layer,
                      struct bm_error *err)
 {
     bm_fail(err, EINVAL, "cannot copy to %s", l->name);
@@ -62,7 +62,7 @@ static int is_source(const struct bm_landing *l, const char *layer,
 }
 
 struct apart {
-    const struct bm_landing *landing;
+    const struct bm_destination *destination;
     struct stat mine;
 };
 
@@ -73,14 +73,14 @@ static int check_layer(void *opaque, unsigned depth, const char *layer,
     struct stat st;
 
     return examine(layer, &st) == 0 && same_file(&st, &apart->mine)
-               ? is_source(apart->landing, layer, err)
+               ? is_source(apart->destination, layer, err)
                : 0;
 }
 
-int bm_landing_apart(const struct bm_landing *l, const char *source,
-                     const char *format, struct bm_error *err)
+int bm_destination_apart(const struct bm_destination *l, const char *source,
+                         const char *format, struct bm_error *err)
 {
-    struct apart apart = {.landing = l};
+    struct apart apart = {.destination = l};
 
     if (strcmp(l->name, source) == 0)
         return is_source(l, source, err);
@@ -118,7 +118,7 @@ static bool has_writer(const char *path)
 static int check_writer(void *opaque, unsigned depth, const char *layer,
                         struct bm_error *err)
 {
-    const struct bm_landing *l = opaque;
+    const struct bm_destination *l = opaque;
 
     if (!has_writer(layer))
         return 0;
@@ -128,10 +128,10 @@ static int check_writer(void *opaque, unsigned depth, const char *layer,
     return refused(err);
 }
 
-int bm_landing_unwritten(const struct bm_landing *l, const char *source,
-                         const char *format, struct bm_error *err)
+int bm_destination_unwritten(const struct bm_destination *l, const char *source,
+                             const char *format, struct bm_error *err)
 {
-    if (l->kind != BM_LANDING_SERVER || bm_is_nbd_uri(source))
+    if (l->kind != BM_DESTINATION_SERVER || bm_is_nbd_uri(source))
         return 0;
     return bm_image_walk(source, format, check_writer, (void *)l, err);
 }

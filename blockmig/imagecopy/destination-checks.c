@@ -56,7 +56,7 @@ static char *in_state_dir(const char *dir, const char *target, const char *what)
 }
 
 /* The longest one: what is made last must not fail. */
-static int check_length(const struct bm_landing *l, struct bm_error *err)
+static int check_length(const struct bm_destination *l, struct bm_error *err)
 {
     if (strlen(strrchr(l->spool, '/') + 1) + BM_REPLACE_SUFFIX <= NAME_MAX)
         return 0;
@@ -65,11 +65,11 @@ static int check_length(const struct bm_landing *l, struct bm_error *err)
     return refused(err);
 }
 
-static int set_names(const struct bm_transfer *t, struct bm_landing *l,
+static int set_names(const struct bm_image_copy *t, struct bm_destination *l,
                      struct bm_error *err)
 {
     l->name = strdup(t->target);
-    if (l->kind == BM_LANDING_FILE) {
+    if (l->kind == BM_DESTINATION_FILE) {
         l->part = beside(t->target, "part");
         l->state = beside(t->target, "state");
         l->spool = beside(t->target, "digests");
@@ -81,13 +81,13 @@ static int set_names(const struct bm_transfer *t, struct bm_landing *l,
     l->format = t->target_format ? t->target_format : "raw";
     if (!l->name || !l->part || !l->state || !l->spool)
         return bm_fail_errno(err, ENOMEM, "cannot copy to %s", t->target);
-    return l->kind == BM_LANDING_FILE ? check_length(l, err) : 0;
+    return l->kind == BM_DESTINATION_FILE ? check_length(l, err) : 0;
 }
 
 /* --- looking --- */
 
 /* Whoever writes it would go on in a file without a name. */
-static int hold_old(const struct bm_transfer *t, struct bm_landing *l,
+static int hold_old(const struct bm_image_copy *t, struct bm_destination *l,
                     struct bm_error *err)
 {
     int rc;
@@ -99,7 +99,7 @@ static int hold_old(const struct bm_transfer *t, struct bm_landing *l,
     return rc == -EBUSY ? refused(err) : rc;
 }
 
-static int look_at_file(const struct bm_transfer *t, struct bm_landing *l,
+static int look_at_file(const struct bm_image_copy *t, struct bm_destination *l,
                         struct bm_error *err)
 {
     if (t->force || (t->rescue && t->resume))
@@ -111,7 +111,7 @@ static int look_at_file(const struct bm_transfer *t, struct bm_landing *l,
 }
 
 /* No image is made there. */
-static int check_raw(const struct bm_transfer *t, const char *what,
+static int check_raw(const struct bm_image_copy *t, const char *what,
                      struct bm_error *err)
 {
     if (!t->target_format || strcmp(t->target_format, "raw") == 0)
@@ -121,8 +121,8 @@ static int check_raw(const struct bm_transfer *t, const char *what,
     return bm_remedy(err, "leave out -O"), refused(err);
 }
 
-static int look_at_device(const struct bm_transfer *t,
-                          const struct bm_landing *l, struct bm_error *err)
+static int look_at_device(const struct bm_image_copy *t,
+                          const struct bm_destination *l, struct bm_error *err)
 {
     bool going_on = t->resume && access(l->state, F_OK) == 0;
     BM_FREE char *signature = NULL;
@@ -155,14 +155,15 @@ static int look_at_folder(const char *path, struct bm_error *err)
     return refused(err);
 }
 
-static int find_kind(const struct bm_transfer *t, struct bm_landing *l,
+static int find_kind(const struct bm_image_copy *t, struct bm_destination *l,
                      bool *exists, struct bm_error *err)
 {
     struct stat st;
 
     *exists = false;
-    l->kind = bm_is_nbd_uri(t->target) ? BM_LANDING_SERVER : BM_LANDING_FILE;
-    if (l->kind == BM_LANDING_SERVER)
+    l->kind =
+        bm_is_nbd_uri(t->target) ? BM_DESTINATION_SERVER : BM_DESTINATION_FILE;
+    if (l->kind == BM_DESTINATION_SERVER)
         return 0;
     /* a link to nothing is something that would be replaced, too */
     if (lstat(t->target, &st) != 0)
@@ -173,7 +174,7 @@ static int find_kind(const struct bm_transfer *t, struct bm_landing *l,
     *exists = true;
     if (stat(t->target, &st) == 0 && S_ISREG(st.st_mode))
         return 0;
-    l->kind = BM_LANDING_DEVICE;
+    l->kind = BM_DESTINATION_DEVICE;
     if (S_ISBLK(st.st_mode))
         return 0;
     bm_fail(err, EINVAL, "cannot copy to %s", t->target);
@@ -181,8 +182,8 @@ static int find_kind(const struct bm_transfer *t, struct bm_landing *l,
     return refused(err);
 }
 
-int bm_landing_look(const struct bm_transfer *t, struct bm_landing *l,
-                    struct bm_error *err)
+int bm_destination_look(const struct bm_image_copy *t, struct bm_destination *l,
+                        struct bm_error *err)
 {
     bool exists;
     int rc;
@@ -192,11 +193,11 @@ int bm_landing_look(const struct bm_transfer *t, struct bm_landing *l,
     rc = find_kind(t, l, &exists, err);
     if (rc == 0)
         rc = set_names(t, l, err);
-    if (rc == 0 && l->kind == BM_LANDING_SERVER)
+    if (rc == 0 && l->kind == BM_DESTINATION_SERVER)
         return check_raw(t, "an NBD server", err);
     if (rc)
         return rc;
-    if (l->kind == BM_LANDING_DEVICE)
+    if (l->kind == BM_DESTINATION_DEVICE)
         return look_at_device(t, l, err);
     return exists ? look_at_file(t, l, err) : look_at_folder(t->target, err);
 }

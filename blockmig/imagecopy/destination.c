@@ -15,18 +15,18 @@
 
 #define CREATE_MS 30000
 
-void bm_landing_clear(struct bm_landing *landing)
+void bm_destination_clear(struct bm_destination *destination)
 {
-    if (landing->old >= 0)
-        (void)close(landing->old);
-    if (landing->claim >= 0)
-        (void)close(landing->claim);
-    free(landing->name);
-    free(landing->part);
-    free(landing->state);
-    free(landing->spool);
-    memset(landing, 0, sizeof *landing);
-    landing->old = landing->claim = -1;
+    if (destination->old >= 0)
+        (void)close(destination->old);
+    if (destination->claim >= 0)
+        (void)close(destination->claim);
+    free(destination->name);
+    free(destination->part);
+    free(destination->state);
+    free(destination->spool);
+    memset(destination, 0, sizeof *destination);
+    destination->old = destination->claim = -1;
 }
 
 static int make_raw(const char *path, uint64_t size, struct bm_error *err)
@@ -39,14 +39,14 @@ static int make_raw(const char *path, uint64_t size, struct bm_error *err)
     return 0;
 }
 
-int bm_landing_make(const struct bm_landing *l, const char *state_dir,
-                    uint64_t size, struct bm_error *err)
+int bm_destination_make(const struct bm_destination *l, const char *state_dir,
+                        uint64_t size, struct bm_error *err)
 {
     char bytes[32];
     const char *argv[] = {"qemu-img", "create", "-q",  "-f",
                           l->format,  l->part,  bytes, NULL};
 
-    if (l->kind != BM_LANDING_FILE)
+    if (l->kind != BM_DESTINATION_FILE)
         return bm_state_dir_make(state_dir, err);
     if (unlink(l->part) != 0 && errno != ENOENT)
         return bm_fail_errno(err, errno, "cannot remove %s", l->part);
@@ -57,12 +57,12 @@ int bm_landing_make(const struct bm_landing *l, const char *state_dir,
     return bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
 }
 
-int bm_landing_extend(const struct bm_landing *l, uint64_t size,
-                      struct bm_error *err)
+int bm_destination_extend(const struct bm_destination *l, uint64_t size,
+                          struct bm_error *err)
 {
     struct stat st;
 
-    if (l->kind != BM_LANDING_FILE || strcmp(l->format, "raw") != 0)
+    if (l->kind != BM_DESTINATION_FILE || strcmp(l->format, "raw") != 0)
         return 0;
     if (stat(l->part, &st) != 0 ||
         ((uint64_t)st.st_size < size && truncate(l->part, (off_t)size) != 0))
@@ -73,12 +73,12 @@ int bm_landing_extend(const struct bm_landing *l, uint64_t size,
 /* A byte that no QEMU locks: QEMU's are 100 to 203 and this. */
 #define CLAIM 300
 
-int bm_landing_claim(struct bm_landing *l, struct bm_error *err)
+int bm_destination_claim(struct bm_destination *l, struct bm_error *err)
 {
     struct flock lock = {
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = CLAIM, .l_len = 1};
 
-    if (l->kind == BM_LANDING_SERVER || l->kind == BM_LANDING_DEVICE)
+    if (l->kind == BM_DESTINATION_SERVER || l->kind == BM_DESTINATION_DEVICE)
         return 0;
     if (l->claim >= 0)
         (void)close(l->claim);
@@ -95,7 +95,7 @@ int bm_landing_claim(struct bm_landing *l, struct bm_error *err)
 }
 
 /* The claim is on the file that has the name now, not on one before it. */
-static int still_ours(const struct bm_landing *l, struct bm_error *err)
+static int still_ours(const struct bm_destination *l, struct bm_error *err)
 {
     struct stat held, named;
 
@@ -106,7 +106,7 @@ static int still_ours(const struct bm_landing *l, struct bm_error *err)
     return bm_cause(err, "someone has replaced %s", l->part), -ESTALE;
 }
 
-int bm_landing_adopt(struct bm_landing *l, struct bm_error *err)
+int bm_destination_adopt(struct bm_destination *l, struct bm_error *err)
 {
     if (rename(l->name, l->part) != 0)
         return bm_fail_errno(err, errno, "cannot rename %s to %s", l->name,
@@ -117,7 +117,7 @@ int bm_landing_adopt(struct bm_landing *l, struct bm_error *err)
     return bm_sync_folder_of(l->part, err);
 }
 
-int bm_landing_forget(const struct bm_landing *l, struct bm_error *err)
+int bm_destination_forget(const struct bm_destination *l, struct bm_error *err)
 {
     if (unlink(l->state) == 0)
         return bm_sync_folder_of(l->state, err);
@@ -126,18 +126,19 @@ int bm_landing_forget(const struct bm_landing *l, struct bm_error *err)
                : bm_fail_errno(err, errno, "cannot remove %s", l->state);
 }
 
-bool bm_landing_exists(const struct bm_landing *l)
+bool bm_destination_exists(const struct bm_destination *l)
 {
-    return l->kind != BM_LANDING_FILE || access(l->part, F_OK) == 0;
+    return l->kind != BM_DESTINATION_FILE || access(l->part, F_OK) == 0;
 }
 
-int bm_landing_write(const struct bm_landing *l, const struct bm_transfer *t,
-                     bool fresh, struct bm_device **out, struct bm_error *err)
+int bm_destination_write(const struct bm_destination *l,
+                         const struct bm_image_copy *t, bool fresh,
+                         struct bm_device **out, struct bm_error *err)
 {
     struct bm_open how = {.format = l->format,
                           .lanes = bm_device_lanes(),
                           .write = true,
-                          .zeroed = fresh && l->kind == BM_LANDING_FILE,
+                          .zeroed = fresh && l->kind == BM_DESTINATION_FILE,
                           .direct = t->direct,
                           .keep = t->verify_cached,
                           .tls_certificates = t->tls_certificates,
@@ -146,8 +147,9 @@ int bm_landing_write(const struct bm_landing *l, const struct bm_transfer *t,
     return bm_device_open(l->part, &how, out, err);
 }
 
-int bm_landing_read(const struct bm_landing *l, const struct bm_transfer *t,
-                    struct bm_device **out, struct bm_error *err)
+int bm_destination_read(const struct bm_destination *l,
+                        const struct bm_image_copy *t, struct bm_device **out,
+                        struct bm_error *err)
 {
     struct bm_open how = {.format = l->format,
                           .lanes = bm_device_lanes(),
@@ -163,7 +165,7 @@ int bm_landing_read(const struct bm_landing *l, const struct bm_transfer *t,
     return bm_device_open(l->part, &how, out, err);
 }
 
-static int give_name(const struct bm_landing *l, bool force)
+static int give_name(const struct bm_destination *l, bool force)
 {
     if (!force &&
         renameat2(AT_FDCWD, l->part, AT_FDCWD, l->name, RENAME_NOREPLACE) == 0)
@@ -174,12 +176,12 @@ static int give_name(const struct bm_landing *l, bool force)
     return rename(l->part, l->name) == 0 ? 0 : -errno;
 }
 
-int bm_landing_land(const struct bm_landing *l, bool force,
-                    struct bm_error *err)
+int bm_destination_land(const struct bm_destination *l, bool force,
+                        struct bm_error *err)
 {
-    int rc = l->kind == BM_LANDING_FILE ? still_ours(l, err) : 0;
+    int rc = l->kind == BM_DESTINATION_FILE ? still_ours(l, err) : 0;
 
-    if (rc == 0 && l->kind == BM_LANDING_FILE) {
+    if (rc == 0 && l->kind == BM_DESTINATION_FILE) {
         rc = give_name(l, force);
         if (rc)
             return bm_fail_errno(err, -rc, "cannot rename %s to %s", l->part,

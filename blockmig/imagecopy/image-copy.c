@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-void bm_transfer_result_clear(struct bm_transfer_result *result)
+void bm_image_copy_result_clear(struct bm_image_copy_result *result)
 {
     free(result->bad);
     memset(result, 0, sizeof *result);
@@ -22,9 +22,9 @@ void bm_transfer_result_clear(struct bm_transfer_result *result)
 
 /* --- opening --- */
 
-static int open_source(struct bm_transfer_job *job, struct bm_error *err)
+static int open_source(struct bm_image_copy_job *job, struct bm_error *err)
 {
-    const struct bm_transfer *t = job->how;
+    const struct bm_image_copy *t = job->how;
     struct bm_open how = {.format = t->source_format,
                           .lanes = bm_device_lanes(),
                           .direct = t->direct,
@@ -45,7 +45,7 @@ static int open_source(struct bm_transfer_job *job, struct bm_error *err)
 
 /* What was written is not lost for a `resume`, if it can be made durable: a
  * device where a write or a flush has failed says no from then on. */
-static void keep_what_is_done(struct bm_transfer_job *job)
+static void keep_what_is_done(struct bm_image_copy_job *job)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
@@ -53,12 +53,12 @@ static void keep_what_is_done(struct bm_transfer_job *job)
         return;
     if (bm_device_flush(job->target, &ignored) == 0 &&
         (!job->digests || bm_manifest_sync(job->digests, &ignored) == 0))
-        (void)bm_transfer_checkpoint(job, job->done, &ignored);
+        (void)bm_image_copy_checkpoint(job, job->done, &ignored);
 }
 
 /* --- the end --- */
 
-static int copy_manifest(struct bm_transfer_job *job, struct bm_error *err)
+static int copy_manifest(struct bm_image_copy_job *job, struct bm_error *err)
 {
     const char *path = job->how->manifest;
     int rc = bm_manifest_finish(job->digests, job->result->root,
@@ -69,23 +69,23 @@ static int copy_manifest(struct bm_transfer_job *job, struct bm_error *err)
     return bm_manifest_save(job->digests, path, err);
 }
 
-static int copy_all(struct bm_transfer_job *job, struct bm_error *err)
+static int copy_all(struct bm_image_copy_job *job, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = job->how->rescue ? bm_transfer_rescue(job, err)
-                              : bm_transfer_copy(job, NULL, err);
+    int rc = job->how->rescue ? bm_image_copy_rescue(job, err)
+                              : bm_image_copy_copy(job, NULL, err);
 
     job->result->copy_ms = bm_now_ms() - start;
     if (rc == 0 && job->how->verify)
-        rc = bm_transfer_verify(job, err);
+        rc = bm_image_copy_verify(job, err);
     if (rc == 0 && job->digests)
         rc = copy_manifest(job, err);
     if (rc == 0)
-        rc = bm_landing_land(&job->landing, job->how->force, err);
+        rc = bm_destination_land(&job->destination, job->how->force, err);
     return rc;
 }
 
-static int say_unreadable(struct bm_transfer_job *job, struct bm_error *err)
+static int say_unreadable(struct bm_image_copy_job *job, struct bm_error *err)
 {
     if (job->result->n_bad == 0)
         return 0;
@@ -96,7 +96,7 @@ static int say_unreadable(struct bm_transfer_job *job, struct bm_error *err)
     return bm_status(err, BM_EXIT_UNREADABLE);
 }
 
-static void name_the_way(struct bm_transfer_job *job, struct bm_error *err)
+static void name_the_way(struct bm_image_copy_job *job, struct bm_error *err)
 {
     if (!job->started || err->remedy[0] || err->status == BM_EXIT_PROOF)
         return;
@@ -104,7 +104,8 @@ static void name_the_way(struct bm_transfer_job *job, struct bm_error *err)
 }
 
 /* A server that was started anew looks the same and may have nothing. */
-static int cannot_trust(const struct bm_transfer_job *job, struct bm_error *err)
+static int cannot_trust(const struct bm_image_copy_job *job,
+                        struct bm_error *err)
 {
     bm_fail(err, EINVAL, "cannot go on with the copy to %s", job->how->target);
     bm_cause(err, "whether the server still has what was copied is not known");
@@ -121,7 +122,7 @@ static int check_name(const char *name, struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED);
 }
 
-static int check_names(const struct bm_transfer *t, struct bm_error *err)
+static int check_names(const struct bm_image_copy *t, struct bm_error *err)
 {
     int rc = check_name(t->source, err);
 
@@ -141,7 +142,7 @@ static bool same_place(const char *a, const char *b)
            bm_same_file(in_a, in_b);
 }
 
-static int check_manifest(const struct bm_transfer *t, struct bm_error *err)
+static int check_manifest(const struct bm_image_copy *t, struct bm_error *err)
 {
     if (!same_place(t->manifest, t->target))
         return bm_manifest_may_replace(t->manifest, err);
@@ -151,21 +152,22 @@ static int check_manifest(const struct bm_transfer *t, struct bm_error *err)
     return bm_status(err, BM_EXIT_USAGE), -EINVAL;
 }
 
-static int prepare(struct bm_transfer_job *job, struct bm_error *err)
+static int prepare(struct bm_image_copy_job *job, struct bm_error *err)
 {
-    const struct bm_transfer *t = job->how;
+    const struct bm_image_copy *t = job->how;
     int rc = check_names(t, err);
 
     if (rc == 0)
-        rc = bm_landing_look(t, &job->landing, err);
+        rc = bm_destination_look(t, &job->destination, err);
     if (rc == 0 && t->manifest)
         rc = check_manifest(t, err);
     if (rc == 0 && t->resume && !t->verify &&
-        job->landing.kind == BM_LANDING_SERVER)
+        job->destination.kind == BM_DESTINATION_SERVER)
         rc = cannot_trust(job, err);
 
     if (rc == 0)
-        rc = bm_landing_apart(&job->landing, t->source, t->source_format, err);
+        rc = bm_destination_apart(&job->destination, t->source,
+                                  t->source_format, err);
     if (rc == 0)
         rc = open_source(job, err);
     job->throttle = bm_throttle_new(t->bandwidth);
@@ -174,7 +176,7 @@ static int prepare(struct bm_transfer_job *job, struct bm_error *err)
     return rc;
 }
 
-static void release(struct bm_transfer_job *job)
+static void release(struct bm_image_copy_job *job)
 {
     bm_device_close(job->source);
     bm_device_close(job->target);
@@ -183,21 +185,21 @@ static void release(struct bm_transfer_job *job)
     bm_bitmap_free(job->done);
     bm_bitmap_free(job->todo);
     bm_mapfile_free(job->map);
-    bm_landing_clear(&job->landing);
+    bm_destination_clear(&job->destination);
     free(job->source_id);
     free(job->target_id);
 }
 
-int bm_transfer_run(const struct bm_transfer *transfer,
-                    struct bm_transfer_result *result, struct bm_error *err)
+int bm_image_copy_run(const struct bm_image_copy *copy,
+                      struct bm_image_copy_result *result, struct bm_error *err)
 {
-    struct bm_transfer_job job = {.how = transfer, .result = result};
+    struct bm_image_copy_job job = {.how = copy, .result = result};
     int rc;
 
     memset(result, 0, sizeof *result);
     rc = prepare(&job, err);
     if (rc == 0)
-        rc = bm_transfer_start(&job, err);
+        rc = bm_image_copy_start(&job, err);
     else if (err->status == BM_EXIT_FAILED)
         bm_status(err, BM_EXIT_REFUSED); /* nothing was touched yet */
     if (rc == 0) {

@@ -15,7 +15,7 @@
 #include "nbd/digest/digest.h"
 #include "nbd/rescue/rescue.h"
 
-struct bm_transfer {
+struct bm_image_copy {
     const char *source, *target; /* paths or NBD URIs */
     const char *source_format;   /* NULL: probed */
     const char *target_format;   /* NULL: raw */
@@ -41,7 +41,7 @@ struct bm_transfer {
     void *opaque;
 };
 
-struct bm_transfer_result {
+struct bm_image_copy_result {
     uint64_t size;            /* bytes of the image */
     uint64_t data, zeroes;    /* bytes written; zeroed or known to be zero */
     uint64_t kept;            /* bytes that an earlier run had copied */
@@ -55,7 +55,7 @@ struct bm_transfer_result {
     uint64_t bad_bytes;    /* of them */
     uint64_t filled_bytes; /* that cannot be read, but come from another copy */
 };
-void bm_transfer_result_clear(struct bm_transfer_result *result);
+void bm_image_copy_result_clear(struct bm_image_copy_result *result);
 
 /*
  * 0; or -EIO with status BM_EXIT_UNREADABLE: done, but for the ranges in
@@ -63,7 +63,8 @@ void bm_transfer_result_clear(struct bm_transfer_result *result);
  * refused has BM_EXIT_REFUSED, and nothing was touched. After other errors a
  * temporary file may be left, for `resume`: the remedy says so.
  */
-int bm_transfer_run(const struct bm_transfer *transfer,
-                    struct bm_transfer_result *result, struct bm_error *err);
+int bm_image_copy_run(const struct bm_image_copy *copy,
+                      struct bm_image_copy_result *result,
+                      struct bm_error *err);
 
 #endif

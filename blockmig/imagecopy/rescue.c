@@ -13,20 +13,20 @@ static void close_device(struct bm_device **dev)
 
 static int save(void *opaque, struct bm_error *err)
 {
-    struct bm_transfer_job *job = opaque;
+    struct bm_image_copy_job *job = opaque;
 
     return bm_mapfile_save(job->map, job->how->mapfile, err);
 }
 
 static int progress(void *opaque, const struct bm_mapfile *map)
 {
-    return bm_transfer_tick(opaque, bm_mapfile_bytes(map, BM_AREA_FINISHED),
-                            map->size);
+    return bm_image_copy_tick(opaque, bm_mapfile_bytes(map, BM_AREA_FINISHED),
+                              map->size);
 }
 
 /* --- digests: of what is on the target now --- */
 
-static int mark_unknown(struct bm_transfer_job *job, const struct bm_bad *bad,
+static int mark_unknown(struct bm_image_copy_job *job, const struct bm_bad *bad,
                         struct bm_error *err)
 {
     int rc = 0;
@@ -43,20 +43,20 @@ static int mark_unknown(struct bm_transfer_job *job, const struct bm_bad *bad,
     return rc;
 }
 
-static int hash_target(struct bm_transfer_job *job, const struct bm_bad *bad,
+static int hash_target(struct bm_image_copy_job *job, const struct bm_bad *bad,
                        struct bm_error *err)
 {
     __attribute__((cleanup(close_device))) struct bm_device *dev = NULL;
     struct bm_bitmap *all = bm_bitmap_new(job->source->size, BM_DIGEST_BLOCK);
     struct bm_scan scan = {
-        .only = all, .progress = bm_transfer_tick, .opaque = job};
+        .only = all, .progress = bm_image_copy_tick, .opaque = job};
     int rc = all ? 0 : bm_fail_errno(err, ENOMEM, "cannot hash");
 
     if (rc == 0) {
         bm_bitmap_set(all, 0, job->source->size);
         if (!job->target->local)
-            bm_transfer_close_target(job);
-        rc = bm_landing_read(&job->landing, job->how, &dev, err);
+            bm_image_copy_close_target(job);
+        rc = bm_destination_read(&job->destination, job->how, &dev, err);
     }
     if (rc == 0) {
         job->phase = "hashing";
@@ -70,7 +70,7 @@ static int hash_target(struct bm_transfer_job *job, const struct bm_bad *bad,
 
 /* --- the whole --- */
 
-static int fill(struct bm_transfer_job *job, struct bm_error *err)
+static int fill(struct bm_image_copy_job *job, struct bm_error *err)
 {
     int rc = bm_bad_fill(job->map, job->target, job->how->fill_from,
                          job->how->share, err);
@@ -78,20 +78,20 @@ static int fill(struct bm_transfer_job *job, struct bm_error *err)
     return rc ? rc : save(job, err);
 }
 
-static int list_bad(struct bm_transfer_job *job, struct bm_bad *bad,
+static int list_bad(struct bm_image_copy_job *job, struct bm_bad *bad,
                     struct bm_error *err)
 {
     int rc = bm_bad_list(job->map, bad);
 
     for (size_t i = 0; rc == 0 && i < bad->n; i++)
         if (!bad->filled[i])
-            rc = bm_transfer_add_bad(job->result, bad->ranges[i].offset,
-                                     bad->ranges[i].length);
+            rc = bm_image_copy_add_bad(job->result, bad->ranges[i].offset,
+                                       bad->ranges[i].length);
     job->result->filled_bytes = bad->filled_bytes;
     return rc ? bm_fail_errno(err, ENOMEM, "cannot list what is bad") : 0;
 }
 
-int bm_transfer_rescue(struct bm_transfer_job *job, struct bm_error *err)
+int bm_image_copy_rescue(struct bm_image_copy_job *job, struct bm_error *err)
 {
     struct bm_rescue rescue = {.source = job->source,
                                .target = job->target,

@@ -17,7 +17,7 @@ static const char *const keys[] = {"source",    "target", "source-id",
 #define SUM_HEX (2 * 32 + 1)
 #define N_KEYS (sizeof keys / sizeof *keys)
 
-static const char *value_of(const struct bm_transfer_identity *id, size_t i)
+static const char *value_of(const struct bm_image_copy_identity *id, size_t i)
 {
     const char *values[N_KEYS] = {id->source,    id->target, id->source_id,
                                   id->target_id, id->format, id->source_format,
@@ -77,7 +77,8 @@ static int is_sound(const struct bm_mapfile *map, const char *path,
 }
 
 static int is_same(const struct bm_mapfile *map, const char *path,
-                   const struct bm_transfer_identity *id, struct bm_error *err)
+                   const struct bm_image_copy_identity *id,
+                   struct bm_error *err)
 {
     for (size_t i = 0; i < N_KEYS; i++) {
         if (strcmp(bm_mapfile_noted(map, keys[i]), value_of(id, i)) == 0)
@@ -105,9 +106,9 @@ static int to_bitmap(const struct bm_mapfile *map, struct bm_bitmap **out,
     return 0;
 }
 
-int bm_transfer_state_load(const char *path,
-                           const struct bm_transfer_identity *id,
-                           struct bm_bitmap **out, struct bm_error *err)
+int bm_image_copy_state_load(const char *path,
+                             const struct bm_image_copy_identity *id,
+                             struct bm_bitmap **out, struct bm_error *err)
 {
     BM_MAPFILE *map = NULL;
     int rc = bm_mapfile_load(path, id->size, &map, err);
@@ -121,7 +122,7 @@ int bm_transfer_state_load(const char *path,
     return rc ? rc : to_bitmap(map, out, err);
 }
 
-static int fill(struct bm_mapfile *map, const struct bm_transfer_identity *id,
+static int fill(struct bm_mapfile *map, const struct bm_image_copy_identity *id,
                 const struct bm_bitmap *done)
 {
     uint64_t offset = 0, length;
@@ -136,9 +137,9 @@ static int fill(struct bm_mapfile *map, const struct bm_transfer_identity *id,
     return rc;
 }
 
-int bm_transfer_state_save(const char *path,
-                           const struct bm_transfer_identity *id,
-                           const struct bm_bitmap *done, struct bm_error *err)
+int bm_image_copy_state_save(const char *path,
+                             const struct bm_image_copy_identity *id,
+                             const struct bm_bitmap *done, struct bm_error *err)
 {
     BM_MAPFILE *map = bm_mapfile_new(id->size);
     char hex[SUM_HEX];

@@ -12,7 +12,7 @@
 #include "nbd/map/mapfile.h"
 
 /* What must be the same when a copy goes on; strings are borrowed. */
-struct bm_transfer_identity {
+struct bm_image_copy_identity {
     const char *source, *target;
     const char *source_id, *target_id; /* of the file: device, inode, ... */
     const char *format;                /* of the target */
@@ -23,11 +23,12 @@ struct bm_transfer_identity {
 
 /* -EBADMSG: damaged; -ESTALE: of another copy; -ENOENT: none. *out has the
  * blocks (of BM_DIGEST_BLOCK) that are done. */
-int bm_transfer_state_load(const char *path,
-                           const struct bm_transfer_identity *identity,
-                           struct bm_bitmap **out, struct bm_error *err);
-int bm_transfer_state_save(const char *path,
-                           const struct bm_transfer_identity *identity,
-                           const struct bm_bitmap *done, struct bm_error *err);
+int bm_image_copy_state_load(const char *path,
+                             const struct bm_image_copy_identity *identity,
+                             struct bm_bitmap **out, struct bm_error *err);
+int bm_image_copy_state_save(const char *path,
+                             const struct bm_image_copy_identity *identity,
+                             const struct bm_bitmap *done,
+                             struct bm_error *err);
 
 #endif

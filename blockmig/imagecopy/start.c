@@ -7,20 +7,20 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static bool wants_digests(const struct bm_transfer *t)
+static bool wants_digests(const struct bm_image_copy *t)
 {
     return t->verify || t->manifest;
 }
 
-struct bm_transfer_identity
-bm_transfer_identity_of(const struct bm_transfer_job *job)
+struct bm_image_copy_identity
+bm_image_copy_identity_of(const struct bm_image_copy_job *job)
 {
-    return (struct bm_transfer_identity){
+    return (struct bm_image_copy_identity){
         .source = job->how->source,
         .target = job->how->target,
         .source_id = job->source_id,
         .target_id = job->target_id,
-        .format = job->landing.format,
+        .format = job->destination.format,
         .source_format =
             job->how->source_format ? job->how->source_format : "probed",
         .digest = wants_digests(job->how) ? job->how->digest->name : "none",
@@ -30,10 +30,11 @@ bm_transfer_identity_of(const struct bm_transfer_job *job)
 
 /* --- the target --- */
 
-int bm_transfer_open_target(struct bm_transfer_job *job, struct bm_error *err)
+int bm_image_copy_open_target(struct bm_image_copy_job *job,
+                              struct bm_error *err)
 {
-    int rc = bm_landing_write(&job->landing, job->how, job->fresh, &job->target,
-                              err);
+    int rc = bm_destination_write(&job->destination, job->how, job->fresh,
+                                  &job->target, err);
 
     if (rc)
         return rc;
@@ -47,16 +48,16 @@ int bm_transfer_open_target(struct bm_transfer_job *job, struct bm_error *err)
     }
     free(job->target_id);
     job->target_id =
-        bm_identity_of_place(job->landing.part, job->target->size, err);
+        bm_identity_of_place(job->destination.part, job->target->size, err);
     if (!job->target_id)
         return -err->code;
     return job->how->share
                ? 0
-               : bm_landing_unwritten(&job->landing, job->how->source,
-                                      job->how->source_format, err);
+               : bm_destination_unwritten(&job->destination, job->how->source,
+                                          job->how->source_format, err);
 }
 
-void bm_transfer_close_target(struct bm_transfer_job *job)
+void bm_image_copy_close_target(struct bm_image_copy_job *job)
 {
     bm_device_close(job->target);
     job->target = NULL;
@@ -65,7 +66,7 @@ void bm_transfer_close_target(struct bm_transfer_job *job)
 /* --- going on with an earlier run --- */
 
 /* What is not done yet, in todo. */
-static int plan_rest(struct bm_transfer_job *job, struct bm_error *err)
+static int plan_rest(struct bm_image_copy_job *job, struct bm_error *err)
 {
     job->todo = bm_bitmap_new(job->source->size, BM_DIGEST_BLOCK);
     if (!job->todo)
@@ -76,57 +77,58 @@ static int plan_rest(struct bm_transfer_job *job, struct bm_error *err)
 }
 
 /* A raw file that grew would be given its name with what follows the end. */
-static int check_part(const struct bm_transfer_job *job, struct bm_error *err)
+static int check_part(const struct bm_image_copy_job *job, struct bm_error *err)
 {
-    if (job->landing.kind != BM_LANDING_FILE || !job->target->local ||
+    if (job->destination.kind != BM_DESTINATION_FILE || !job->target->local ||
         job->target->size == job->source->size)
         return 0;
-    bm_fail(err, ESTALE, "cannot go on with %s", job->landing.part);
+    bm_fail(err, ESTALE, "cannot go on with %s", job->destination.part);
     bm_cause(err, "it has %llu bytes and not the %llu of %s",
              (unsigned long long)job->target->size,
              (unsigned long long)job->source->size, job->how->source);
     return bm_remedy(err, "begin again without --resume"), -ESTALE;
 }
 
-static int take_up(struct bm_transfer_job *job, struct bm_error *err)
+static int take_up(struct bm_image_copy_job *job, struct bm_error *err)
 {
-    struct bm_transfer_identity id;
-    int rc = bm_landing_claim(&job->landing, err);
+    struct bm_image_copy_identity id;
+    int rc = bm_destination_claim(&job->destination, err);
 
     if (rc == 0)
-        rc = bm_transfer_open_target(job, err);
+        rc = bm_image_copy_open_target(job, err);
     if (rc == 0)
         rc = check_part(job, err);
     if (rc)
         return rc;
-    id = bm_transfer_identity_of(job);
-    rc = bm_transfer_state_load(job->landing.state, &id, &job->done, err);
+    id = bm_image_copy_identity_of(job);
+    rc = bm_image_copy_state_load(job->destination.state, &id, &job->done, err);
     if (rc == 0 && wants_digests(job->how))
-        rc = bm_manifest_reopen(job->landing.spool, job->how->digest,
+        rc = bm_manifest_reopen(job->destination.spool, job->how->digest,
                                 job->source->size, &job->digests, err);
     return rc ? rc : plan_rest(job, err);
 }
 
 /* --- from the beginning --- */
 
-static int begin(struct bm_transfer_job *job, struct bm_error *err)
+static int begin(struct bm_image_copy_job *job, struct bm_error *err)
 {
     int rc;
 
-    rc = bm_landing_claim(&job->landing, err); /* an old one may be in use */
+    rc = bm_destination_claim(&job->destination,
+                              err); /* an old one may be in use */
     if (rc == 0)
-        rc = bm_landing_forget(&job->landing, err);
+        rc = bm_destination_forget(&job->destination, err);
     if (rc)
         return rc;
-    rc = bm_landing_make(&job->landing, job->how->state_dir, job->source->size,
-                         err);
+    rc = bm_destination_make(&job->destination, job->how->state_dir,
+                             job->source->size, err);
     job->fresh = true;
     if (rc == 0)
-        rc = bm_landing_claim(&job->landing, err);
+        rc = bm_destination_claim(&job->destination, err);
     if (rc == 0)
-        rc = bm_transfer_open_target(job, err);
+        rc = bm_image_copy_open_target(job, err);
     if (rc == 0 && wants_digests(job->how))
-        rc = bm_manifest_new(job->landing.spool, NULL, job->how->digest,
+        rc = bm_manifest_new(job->destination.spool, NULL, job->how->digest,
                              job->source->size, &job->digests, err);
     if (rc)
         return rc;
@@ -136,43 +138,44 @@ static int begin(struct bm_transfer_job *job, struct bm_error *err)
                : bm_fail_errno(err, ENOMEM, "cannot copy %s", job->how->source);
 }
 
-static int part_is_gone(const struct bm_transfer_job *job, struct bm_error *err)
+static int part_is_gone(const struct bm_image_copy_job *job,
+                        struct bm_error *err)
 {
     bm_fail(err, ENOENT, "cannot go on with the rescue of %s",
             job->how->source);
-    bm_cause(err, "%s is gone, which the map %s is about", job->landing.part,
-             job->how->mapfile);
+    bm_cause(err, "%s is gone, which the map %s is about",
+             job->destination.part, job->how->mapfile);
     return bm_status(err, BM_EXIT_REFUSED);
 }
 
 /* What ddrescue wrote bears its own name already; from now on it does not look
  * whole until it is. */
-static int take_up_rescue(struct bm_transfer_job *job, struct bm_error *err)
+static int take_up_rescue(struct bm_image_copy_job *job, struct bm_error *err)
 {
-    struct bm_landing *l = &job->landing;
+    struct bm_destination *l = &job->destination;
     int rc =
         bm_mapfile_load(job->how->mapfile, job->source->size, &job->map, err);
 
     if (rc)
         return rc;
-    if (!bm_landing_exists(l)) {
+    if (!bm_destination_exists(l)) {
         if (bm_mapfile_noted(job->map, "part"))
             return part_is_gone(job, err);
-        rc = bm_landing_adopt(l, err);
+        rc = bm_destination_adopt(l, err);
     }
     if (rc == 0)
-        rc = bm_landing_extend(l, job->source->size, err);
+        rc = bm_destination_extend(l, job->source->size, err);
     if (rc == 0)
-        rc = bm_landing_claim(l, err);
+        rc = bm_destination_claim(l, err);
     if (rc == 0)
-        rc = bm_transfer_open_target(job, err);
+        rc = bm_image_copy_open_target(job, err);
     if (rc == 0 && wants_digests(job->how))
         rc = bm_manifest_new(l->spool, NULL, job->how->digest,
                              job->source->size, &job->digests, err);
     return rc;
 }
 
-static int no_map(const struct bm_transfer_job *job, struct bm_error *err)
+static int no_map(const struct bm_image_copy_job *job, struct bm_error *err)
 {
     bm_fail(err, ENOENT, "cannot go on with the rescue of %s",
             job->how->source);
@@ -180,7 +183,7 @@ static int no_map(const struct bm_transfer_job *job, struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED);
 }
 
-static int map_exists(const struct bm_transfer_job *job, struct bm_error *err)
+static int map_exists(const struct bm_image_copy_job *job, struct bm_error *err)
 {
     bm_fail(err, EEXIST, "cannot rescue %s", job->how->source);
     bm_cause(err, "the map %s exists", job->how->mapfile);
@@ -188,16 +191,16 @@ static int map_exists(const struct bm_transfer_job *job, struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED);
 }
 
-static bool can_take_up(const struct bm_transfer_job *job)
+static bool can_take_up(const struct bm_image_copy_job *job)
 {
     return !job->how->rescue && job->how->resume &&
-           bm_landing_exists(&job->landing) &&
-           access(job->landing.state, F_OK) == 0;
+           bm_destination_exists(&job->destination) &&
+           access(job->destination.state, F_OK) == 0;
 }
 
-int bm_transfer_start(struct bm_transfer_job *job, struct bm_error *err)
+int bm_image_copy_start(struct bm_image_copy_job *job, struct bm_error *err)
 {
-    const struct bm_transfer *t = job->how;
+    const struct bm_image_copy *t = job->how;
 
     if (t->rescue && access(t->mapfile, F_OK) == 0)
         return t->resume ? take_up_rescue(job, err) : map_exists(job, err);

@@ -50,12 +50,12 @@ static int check(const struct cli_options *o, struct bm_error *err)
     return 0;
 }
 
-static int ask(const struct cli *cli, struct bm_transfer *t,
+static int ask(const struct cli *cli, struct bm_image_copy *t,
                struct bm_error *err)
 {
     const struct cli_options *o = &cli->options;
 
-    *t = (struct bm_transfer){
+    *t = (struct bm_image_copy){
         .source = cli->args[0],
         .target = cli->args[1],
         .source_format = o->image_format,
@@ -83,8 +83,8 @@ static int ask(const struct cli *cli, struct bm_transfer *t,
 
 /* --- what came of it ---------------------------------------------------- */
 
-static json_object *result_json(const struct bm_transfer *t,
-                                const struct bm_transfer_result *r,
+static json_object *result_json(const struct bm_image_copy *t,
+                                const struct bm_image_copy_result *r,
                                 const struct bm_error *err)
 {
     json_object *o = cli_event_json("result", NULL);
@@ -113,8 +113,8 @@ static json_object *result_json(const struct bm_transfer *t,
     return o;
 }
 
-static void result_text(const struct bm_transfer *t,
-                        const struct bm_transfer_result *r)
+static void result_text(const struct bm_image_copy *t,
+                        const struct bm_image_copy_result *r)
 {
     char data[32], zero[32], kept[32];
 
@@ -140,8 +140,8 @@ static void result_text(const struct bm_transfer *t,
                 r->partial ? " (partial)" : "");
 }
 
-static int tell(struct cli *cli, const struct bm_transfer *t,
-                const struct bm_transfer_result *r, struct bm_error *err)
+static int tell(struct cli *cli, const struct bm_image_copy *t,
+                const struct bm_image_copy_result *r, struct bm_error *err)
 {
     bool listed =
         err->status == BM_EXIT_UNREADABLE || err->status == BM_EXIT_PROOF;
@@ -157,18 +157,18 @@ int cli_copy(struct cli *cli, struct bm_error *err)
 {
     const char *state = cli->options.state;
     BM_FREE char *dir = state ? strdup(state) : bm_state_dir_default();
-    struct bm_transfer transfer;
-    struct bm_transfer_result result;
-    int rc = ask(cli, &transfer, err);
+    struct bm_image_copy copy;
+    struct bm_image_copy_result result;
+    int rc = ask(cli, &copy, err);
 
     if (rc < 0)
         return rc;
     if (!dir)
         return bm_fail_errno(err, ENOMEM, "cannot copy");
-    transfer.state_dir = dir;
+    copy.state_dir = dir;
     cli_catch_signals();
-    (void)bm_transfer_run(&transfer, &result, err);
-    rc = tell(cli, &transfer, &result, err);
-    bm_transfer_result_clear(&result);
+    (void)bm_image_copy_run(&copy, &result, err);
+    rc = tell(cli, &copy, &result, err);
+    bm_image_copy_result_clear(&result);
     return rc;
 }

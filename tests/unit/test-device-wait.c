@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* bm_device_wait and the transfers on it, on a device whose requests are done
- * when a byte comes through a pipe, as the replies of a server do. */
+/* bm_device_wait and the image copies on it, on a device whose requests are
+ * done when a byte comes through a pipe, as the replies of a server do. */
 #include "nbd/device/device.h"
 #include "nbd/base/units.h"
 #include "tests/unit/fixture.h"
