@@ -61,7 +61,7 @@ int bm_answers_old(const struct bm_job *job, struct bm_error *err)
         const struct bm_job_disk *disk = &job->disks[i];
 
         rc = bm_answers(disk->source.layers[0].path, err);
-        if (!rc && disk->overlays.fronts)
+        if (!rc && disk->overlays.n_source)
             rc = bm_answers(bm_job_old(disk, 0)->path, err);
     }
     return rc;

@@ -21,7 +21,7 @@ static uint64_t fronts_hold(const struct bm_job_disk *disk)
 {
     uint64_t bytes = 0;
 
-    for (int i = 0; i < disk->overlays.fronts; i++)
+    for (int i = 0; i < disk->overlays.n_source; i++)
         bytes += held_by(disk->source.layers[i].path);
     return bytes;
 }
@@ -43,7 +43,7 @@ static uint64_t merged_into(const struct bm_layer *image, uint64_t capacity,
 
 uint64_t bm_needs_back(const struct bm_job_disk *disk)
 {
-    return merged_into(&disk->source.layers[disk->overlays.fronts],
+    return merged_into(&disk->source.layers[disk->overlays.n_source],
                        disk->fixed.capacity, fronts_hold(disk));
 }
 
@@ -55,9 +55,9 @@ static bool after_switch(const struct bm_job *job)
 uint64_t bm_needs_overlays(const struct bm_job *job,
                            const struct bm_job_disk *disk)
 {
-    return after_switch(job)
-               ? held_by(disk->fixed.overlay) + held_by(disk->fixed.bridge)
-               : fronts_hold(disk);
+    return after_switch(job) ? held_by(disk->fixed.switch_overlay) +
+                                   held_by(disk->fixed.mirror_overlay)
+                             : fronts_hold(disk);
 }
 
 int bm_needs_available(const char *path, uint64_t *out)
@@ -125,13 +125,14 @@ static int add_back(const struct bm_job *job, const struct bm_job_disk *disk,
 {
     int rc;
 
-    if (disk->overlays.fronts == 0)
+    if (disk->overlays.n_source == 0)
         return 0;
     rc = bm_needs_add(needs, disk->source.layers[0].path, 0, true);
     if (rc ||
         (job->plan.on_target && !bm_state_traits(job->state)->past_switch))
         return rc;
-    return bm_needs_add(needs, disk->source.layers[disk->overlays.fronts].path,
+    return bm_needs_add(needs,
+                        disk->source.layers[disk->overlays.n_source].path,
                         bm_needs_back(disk), false);
 }
 
@@ -139,7 +140,7 @@ static int add_forth(const struct bm_job *job, const struct bm_job_disk *disk,
                      struct bm_needs *needs)
 {
     const struct bm_layer *image = bm_job_image(disk);
-    int rc = bm_needs_add(needs, disk->fixed.overlay, 0, true);
+    int rc = bm_needs_add(needs, disk->fixed.switch_overlay, 0, true);
 
     return rc ? rc
               : bm_needs_add(needs, image->path,
@@ -153,11 +154,11 @@ static int add_forth(const struct bm_job *job, const struct bm_job_disk *disk,
 static int add_undo(const struct bm_job *job, const struct bm_job_disk *disk,
                     struct bm_needs *needs)
 {
-    int rc = bm_needs_add(needs, disk->fixed.overlay, 0, true);
+    int rc = bm_needs_add(needs, disk->fixed.switch_overlay, 0, true);
 
     if (!rc)
-        rc = bm_needs_add(needs, disk->fixed.back, held_by(disk->fixed.overlay),
-                          true);
+        rc = bm_needs_add(needs, disk->fixed.rollback_overlay,
+                          held_by(disk->fixed.switch_overlay), true);
     return rc ? rc : add_back(job, disk, needs);
 }
 

@@ -37,8 +37,8 @@ void bm_needs_clear(struct bm_needs *needs);
 
 /* Bytes that going back may take in the old image. */
 uint64_t bm_needs_back(const struct bm_job_disk *disk);
-/* Bytes that the overlays of a disk hold: before the switch its fronts, after
- * it those of the new side. */
+/* Bytes that the overlays of a disk hold: before the switch its source
+ * overlays, after it those of the new side. */
 uint64_t bm_needs_overlays(const struct bm_job *job,
                            const struct bm_job_disk *disk);
 /* Free for us on the file system of path; UINT64_MAX on one without a size,

@@ -133,7 +133,7 @@ static int others(struct bm_doctor *d, enum owner owner, const char *path,
         owner == UNFINISHED ? "has not ended" : "is not known here");
 }
 
-/* A merge that was undone leaves a front as a layer of the disk. */
+/* A merge that was undone leaves a source overlay as a layer of the disk. */
 static bool is_layer(const struct bm_doctor *d, const char *path)
 {
     int i = bm_tree_index(d->tree, path);

@@ -75,11 +75,11 @@ int bm_switch_prepare(const struct bm_job *job, struct bm_error *err)
         const struct bm_layer *below = &plan->dest.layers[0];
         uint64_t size;
 
-        rc = bm_file_remove(plan->fixed.overlay, err);
+        rc = bm_file_remove(plan->fixed.switch_overlay, err);
         if (!rc)
             rc = bm_overlay_below(below, &size, err);
         if (!rc)
-            rc = bm_overlay_make(plan->fixed.overlay, below, size, err);
+            rc = bm_overlay_make(plan->fixed.switch_overlay, below, size, err);
     }
     return rc;
 }
@@ -91,7 +91,8 @@ static bool prepared(const struct bm_job *job)
     struct stat st;
 
     for (size_t i = 0; i < job->n_disks; i++)
-        if (stat(job->disks[i].fixed.overlay, &st) < 0 || st.st_size == 0)
+        if (stat(job->disks[i].fixed.switch_overlay, &st) < 0 ||
+            st.st_size == 0)
             return false;
     return true;
 }
@@ -104,7 +105,7 @@ static int freeze(struct bm_domain *domain, const struct bm_job *job,
     if (!overlays)
         return bm_fail_errno(err, ENOMEM, "cannot freeze %s", job->domain);
     for (size_t i = 0; i < job->n_disks; i++)
-        overlays[i] = job->disks[i].fixed.overlay;
+        overlays[i] = job->disks[i].fixed.switch_overlay;
     return bm_freeze(domain, job, overlays, prepared(job), err);
 }
 

@@ -38,12 +38,12 @@ int bm_chain_on_top(const char *overlay, const struct bm_chain *below,
 
 int bm_chain_overlay(const struct bm_job_disk *plan, struct bm_chain *out)
 {
-    return bm_chain_on_top(plan->fixed.overlay, &plan->dest, out);
+    return bm_chain_on_top(plan->fixed.switch_overlay, &plan->dest, out);
 }
 
 int bm_chain_back(const struct bm_job_disk *plan, struct bm_chain *out)
 {
-    return bm_chain_on_top(plan->fixed.back, &plan->source, out);
+    return bm_chain_on_top(plan->fixed.rollback_overlay, &plan->source, out);
 }
 
 /* Whether chain is `overlay` on `below`. */
@@ -67,11 +67,11 @@ static enum bm_situation place(const struct bm_chain *chain,
         return BM_AT_SOURCE;
     if (bm_chain_equal(chain, &plan->dest))
         return BM_AT_DEST;
-    if (is_on(chain, plan->fixed.overlay, &plan->dest))
+    if (is_on(chain, plan->fixed.switch_overlay, &plan->dest))
         return BM_AT_OVERLAY;
     /* shut off, the overlay itself is put back on the source */
-    if (is_on(chain, plan->fixed.back, &plan->source) ||
-        is_on(chain, plan->fixed.overlay, &plan->source))
+    if (is_on(chain, plan->fixed.rollback_overlay, &plan->source) ||
+        is_on(chain, plan->fixed.switch_overlay, &plan->source))
         return BM_AT_BACK;
     if (is_on(chain, bm_job_image(plan)->path, &plan->source))
         return BM_AT_PULL;

@@ -18,18 +18,19 @@ struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk)
 
 const struct bm_layer *bm_job_old(const struct bm_job_disk *disk, size_t k)
 {
-    return &disk->source.layers[(size_t)disk->overlays.fronts + k];
+    return &disk->source.layers[(size_t)disk->overlays.n_source + k];
 }
 
 size_t bm_job_own(const struct bm_job_disk *disk)
 {
-    return disk->source.n - (size_t)disk->overlays.fronts - (size_t)disk->below;
+    return disk->source.n - (size_t)disk->overlays.n_source -
+           (size_t)disk->below;
 }
 
 bool bm_job_chain_kept(const struct bm_job_disk *disk)
 {
     return disk->source.n ==
-           (size_t)disk->overlays.fronts + (size_t)disk->below + 1;
+           (size_t)disk->overlays.n_source + (size_t)disk->below + 1;
 }
 
 bool bm_job_keeps(const struct bm_job_disk *disk)
@@ -41,44 +42,45 @@ bool bm_job_keeps(const struct bm_job_disk *disk)
     return any;
 }
 
-bool bm_job_bridged(const struct bm_job_disk *disk)
+bool bm_job_has_mirror_overlay(const struct bm_job_disk *disk)
 {
     return disk->dest.n > (size_t)disk->below + 1;
 }
 
-const char *bm_job_new_top(const struct bm_job *job,
-                           const struct bm_job_disk *disk)
+const char *bm_job_freeze_overlay(const struct bm_job *job,
+                                  const struct bm_job_disk *disk)
 {
     return bm_strategy_traits(job->plan.strategy)->freezes_new_image
                ? bm_job_image(disk)->path
-               : disk->fixed.overlay;
+               : disk->fixed.switch_overlay;
 }
 
-#define FRONT_FIRST 11
+#define SOURCE_OVERLAY_FIRST 11
 
 /* Numbers from 11 on: the overlays of the other side have one digit. The
  * suffix matters to virt-aa-helper. */
-char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
-                   int n)
+char *bm_job_source_overlay(const struct bm_job *job,
+                            const struct bm_job_disk *disk, int n)
 {
     char *path;
 
-    return asprintf(&path, "%s/.blockmig-%s-%s-%d.qcow2", disk->fixed.front_dir,
-                    job->id, disk->target, FRONT_FIRST - 1 + n) < 0
+    return asprintf(&path, "%s/.blockmig-%s-%s-%d.qcow2",
+                    disk->fixed.source_overlay_dir, job->id, disk->target,
+                    SOURCE_OVERLAY_FIRST - 1 + n) < 0
                ? NULL
                : path;
 }
 
-int bm_job_front_number(const struct bm_job_disk *disk)
+int bm_job_source_overlay_number(const struct bm_job_disk *disk)
 {
     const char *path =
-        disk->overlays.fronts ? disk->source.layers[0].path : NULL;
+        disk->overlays.n_source ? disk->source.layers[0].path : NULL;
     const char *dash = path ? strrchr(path, '-') : NULL;
 
-    return dash ? atoi(dash + 1) - FRONT_FIRST + 1 : 0;
+    return dash ? atoi(dash + 1) - SOURCE_OVERLAY_FIRST + 1 : 0;
 }
 
-struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip)
+struct bm_chain bm_job_below(const struct bm_job_disk *disk, int skip)
 {
     struct bm_chain chain = disk->source;
 
@@ -89,5 +91,5 @@ struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip)
 
 struct bm_chain bm_job_old_view(const struct bm_job_disk *disk, int round)
 {
-    return bm_fronts_below(disk, disk->overlays.fronts - round);
+    return bm_job_below(disk, disk->overlays.n_source - round);
 }

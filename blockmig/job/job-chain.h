@@ -11,14 +11,14 @@
 
 #include "blockmig/job/job.h"
 
-/* The two freezes: of the old side, with a front; of the new side, with
- * bm_job_new_top. */
+/* The two freezes: of the old side, with a source overlay; of the new side,
+ * with bm_job_freeze_overlay. */
 enum bm_freeze { BM_FREEZE_OLD, BM_FREEZE_NEW };
 
-/* What is frozen on the new side with: the tiny overlay; of a pull the new
+/* What is frozen on the new side with: the switch overlay; of a pull the new
  * image itself. Borrowed. */
-const char *bm_job_new_top(const struct bm_job *job,
-                           const struct bm_job_disk *disk);
+const char *bm_job_freeze_overlay(const struct bm_job *job,
+                                  const struct bm_job_disk *disk);
 /* The new image itself, which the guest will write to; what is below it in
  * `dest` follows it in memory. */
 const struct bm_layer *bm_job_image(const struct bm_job_disk *disk);
@@ -34,21 +34,21 @@ size_t bm_job_own(const struct bm_job_disk *disk);
 bool bm_job_chain_kept(const struct bm_job_disk *disk);
 /* Whether any of the old layers that have a new image is kept. */
 bool bm_job_keeps(const struct bm_job_disk *disk);
-/* Whether the bridge is on top of the image. */
-bool bm_job_bridged(const struct bm_job_disk *disk);
+/* Whether the mirror overlay is on top of the image. */
+bool bm_job_has_mirror_overlay(const struct bm_job_disk *disk);
 /* The name of our overlay number n on the old side, from 1. Caller frees. */
-char *bm_job_front(const struct bm_job *job, const struct bm_job_disk *disk,
-                   int n);
+char *bm_job_source_overlay(const struct bm_job *job,
+                            const struct bm_job_disk *disk, int n);
 /* The number of the uppermost one that the disk stands on; 0: it stands on
  * none. (A merge takes the lower ones away, so they need not begin with 1.) */
-int bm_job_front_number(const struct bm_job_disk *disk);
+int bm_job_source_overlay_number(const struct bm_job_disk *disk);
 
 /* The chain of a disk without its uppermost `skip` layers; strings borrowed,
  * the layers are those of the journal. */
-struct bm_chain bm_fronts_below(const struct bm_job_disk *disk, int skip);
+struct bm_chain bm_job_below(const struct bm_job_disk *disk, int skip);
 
-/* The old view number `round`: 0 is the base, n the front n on those below it;
- * borrowed. */
+/* The old view number `round`: 0 is the base, n the source overlay n on those
+ * below it; borrowed. */
 struct bm_chain bm_job_old_view(const struct bm_job_disk *disk, int round);
 
 #endif

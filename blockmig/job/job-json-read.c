@@ -74,8 +74,8 @@ static int check_layers(const struct bm_job_disk *disk, const char *where,
     if (disk->below < 0 || (size_t)disk->below >= disk->dest.n ||
         disk->n_lower > (size_t)disk->below)
         return bm_json_bad(err, where, "below", "does not fit dest and lower");
-    if (disk->overlays.fronts < 0 ||
-        (size_t)disk->overlays.fronts + disk->n_lower >= disk->source.n)
+    if (disk->overlays.n_source < 0 ||
+        (size_t)disk->overlays.n_source + disk->n_lower >= disk->source.n)
         return bm_json_bad(err, where, "fronts",
                            "does not fit source and lower");
     return 0;

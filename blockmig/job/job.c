@@ -76,10 +76,10 @@ void bm_job_set_state(struct bm_job *job, enum bm_state state)
 static void disk_clear(struct bm_job_disk *disk)
 {
     free(disk->target);
-    free(disk->fixed.overlay);
-    free(disk->fixed.back);
-    free(disk->fixed.front_dir);
-    free(disk->fixed.bridge);
+    free(disk->fixed.switch_overlay);
+    free(disk->fixed.rollback_overlay);
+    free(disk->fixed.source_overlay_dir);
+    free(disk->fixed.mirror_overlay);
     for (size_t k = 0; k < disk->n_lower; k++)
         free(disk->lower[k].create);
     free(disk->lower);

@@ -45,11 +45,12 @@ struct bm_job_disk_fixed {
     char *create;    /* as of struct bm_job_layer, of the new image itself */
     bool relative;   /* likewise */
     bool dest_block; /* an existing block device: never unlinked */
-    char *overlay;   /* the tiny overlay on the new side */
-    char *back;      /* the overlay of the way back */
-    char *bridge;    /* staged: the overlay on the new image that QEMU copies
-                      * into */
-    char *front_dir; /* staged: the folder of the overlays on the old side */
+    char *switch_overlay;     /* the switch overlay on the new side */
+    char *rollback_overlay;   /* the overlay of the way back */
+    char *mirror_overlay;     /* staged: the overlay on the new image that QEMU
+                               * copies into */
+    char *source_overlay_dir; /* staged: the folder of the overlays on the old
+                                 side */
 };
 
 /* The new image's file: written by the steps that make it and write to it. */
@@ -63,10 +64,11 @@ struct bm_job_image {
 
 /* The overlays on a disk: written where they are made, seen and merged. */
 struct bm_job_overlays {
-    int fronts;        /* how many of source's uppermost layers are ours */
-    int front_seen;    /* the last one that both XMLs have shown */
-    bool top_seen;     /* both XMLs have shown bm_job_new_top since */
-    bool merge_proven; /* the bridge is in the new image: that was read back */
+    int n_source;      /* how many of source's uppermost layers are ours */
+    int source_seen;   /* the last one that both XMLs have shown */
+    bool freeze_seen;  /* both XMLs have shown bm_job_freeze_overlay since */
+    bool merge_proven; /* the mirror overlay is in the new image: that was read
+                          back */
     int64_t below_ns;  /* of the image below an overlay that only QEMU knows
                         * (orphan-overlay.h): when it was last written to; 0:
                         * unknown */
@@ -91,11 +93,11 @@ struct bm_job_proof {
 struct bm_job_disk {
     char *target; /* vda */
     const struct bm_job_disk_fixed fixed;
-    /* What it was when the job began; staged: under our fronts. */
+    /* What it was when the job began; staged: under our source overlays. */
     struct bm_chain source;
-    /* The new image; staged: under the bridge, until that is merged. A chain
-     * that is kept goes on below it: the n_lower new images of `lower`, from
-     * the top, then what stays where it is; `below` of them in all. */
+    /* The new image; staged: under the mirror overlay, until that is merged. A
+     * chain that is kept goes on below it: the n_lower new images of `lower`,
+     * from the top, then what stays where it is; `below` of them in all. */
     struct bm_chain dest;
     int below;
     struct bm_job_layer *lower;
@@ -129,7 +131,7 @@ struct bm_job_limits {
     double guest_latency; /* times what it was; 0: not held */
     int max_pause_ms;
     int64_t settle_ms;   /* how long the way back stays open */
-    uint64_t switch_max; /* bytes, staged: of the last front */
+    uint64_t switch_max; /* bytes, staged: of the last source overlay */
 };
 
 /* What was decided. Filled by plan/, never changed later. */
@@ -137,18 +139,19 @@ struct bm_job_plan {
     enum bm_strategy strategy;
     char *why;       /* this strategy */
     char *chain;     /* keep, flatten, all: as it was decided */
-    bool on_target;  /* the fronts stand there: the guest needs both stores */
-    char *place_why; /* why the fronts stand where they do */
+    bool on_target;  /* the source overlays stand there: the guest needs both
+                        stores */
+    char *place_why; /* why the source overlays stand where they do */
     bool was_active; /* the guest ran when the job began */
 };
 
 /* How far a staged move has come: written by its own steps. */
 struct bm_job_staged {
-    int fronts_sent;  /* how many fronts were, or are to be, made */
-    int fronts_asked; /* and the last that a freeze was asked for with */
-    int rounds;       /* views in the new images: the base, then fronts */
-    bool off;         /* the guest went off, and all it wrote is there */
-    bool carried;     /* the new images have the bitmaps of those views */
+    int overlays_sent;  /* how many source overlays were, or are to be, made */
+    int overlays_asked; /* and the last that a freeze was asked for with */
+    int rounds;   /* views in the new images: the base, then source overlays */
+    bool off;     /* the guest went off, and all it wrote is there */
+    bool carried; /* the new images have the bitmaps of those views */
 };
 
 /* What became of the guest: written by the steps that pause it, freeze its file
@@ -158,7 +161,7 @@ struct bm_job_guest {
     bool fs_frozen;   /* the same of a freeze of its file systems, and a thaw */
     bool quiesced;    /* they were frozen for the whole first freeze */
     bool pivot_asked; /* or may be: the guest may run on the new images */
-    bool top_asked;   /* a freeze was asked for with bm_job_new_top */
+    bool top_asked;   /* a freeze was asked for with bm_job_freeze_overlay */
     bool unclean;     /* the guest may have written to the new image before
                        * it was frozen: old and new cannot be compared */
     bool doubt;       /* the window was ended by recovery, unwatched before */

@@ -27,7 +27,7 @@ static int note_merged(struct bm_run *m, struct bm_job_merge *merge,
 {
     struct bm_job_disk *disk = &m->job->disks[bm_merge_disk(m->job, merge)];
     struct bm_chain left = {0};
-    int rc = 0, fronts = 0;
+    int rc = 0, n_source = 0;
 
     for (size_t l = 0; !rc && l < disk->source.n; l++) {
         const struct bm_layer *layer = &disk->source.layers[l];
@@ -36,7 +36,7 @@ static int note_merged(struct bm_run *m, struct bm_job_merge *merge,
         if (at < merge->layers.n - 1)
             continue;
         rc = bm_chain_add(&left, layer);
-        fronts += l < (size_t)disk->overlays.fronts;
+        n_source += l < (size_t)disk->overlays.n_source;
     }
     if (rc) {
         bm_chain_clear(&left);
@@ -45,7 +45,7 @@ static int note_merged(struct bm_run *m, struct bm_job_merge *merge,
     left.complete = true;
     bm_chain_clear(&disk->source);
     disk->source = left;
-    disk->overlays.fronts = fronts;
+    disk->overlays.n_source = n_source;
     merge->merged = true;
     return bm_run_save(m, NULL, err);
 }

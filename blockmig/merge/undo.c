@@ -3,8 +3,8 @@
 /*
  * The way back of a merge whose proof has failed. The layers that went down are
  * as they were, and hide whatever is wrong in what took them; so a running
- * guest is put on them again: by a shallow copy of its front onto the old
- * chain. Where nobody stands on them nothing was changed yet.
+ * guest is put on them again: by a shallow copy of its source overlay onto the
+ * old chain. Where nobody stands on them nothing was changed yet.
  */
 #include "blockmig/step/commit.h"
 #include "blockmig/step/source-overlays.h"
@@ -24,8 +24,8 @@ static int no_memory(struct bm_error *err)
     return bm_fail_errno(err, ENOMEM, "cannot undo a merge");
 }
 
-/* What was below the front before the merge: the layers have their place above
- * the base again. */
+/* What was below the source overlay before the merge: the layers have their
+ * place above the base again. */
 static int old_chain(const struct bm_job_disk *plan,
                      const struct bm_job_merge *merge, struct bm_chain *out)
 {
@@ -33,7 +33,7 @@ static int old_chain(const struct bm_job_disk *plan,
     int rc = 0;
 
     memset(out, 0, sizeof *out);
-    for (size_t l = (size_t)plan->overlays.fronts; !rc && l < plan->source.n;
+    for (size_t l = (size_t)plan->overlays.n_source; !rc && l < plan->source.n;
          l++) {
         const struct bm_layer *layer = &plan->source.layers[l];
 
@@ -47,24 +47,26 @@ static int old_chain(const struct bm_job_disk *plan,
     return rc;
 }
 
-/* The next front, on the old chain, in the journal before it is made. */
+/* The next source overlay, on the old chain, in the journal before it is made.
+ */
 static int next_chain(struct bm_run *m, size_t i,
                       const struct bm_job_merge *merge, struct bm_chain *out,
                       struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain old = {0};
-    BM_FREE char *front = NULL;
+    BM_FREE char *overlay = NULL;
     int rc = old_chain(plan, merge, &old);
 
-    if (!rc && m->job->staged.fronts_sent == bm_job_front_number(plan)) {
+    if (!rc &&
+        m->job->staged.overlays_sent == bm_job_source_overlay_number(plan)) {
         /* no freeze puts it there, so that bm_lost_check lets it be */
-        m->job->staged.fronts_sent++;
+        m->job->staged.overlays_sent++;
         rc = bm_run_save(m, NULL, err);
     }
-    front = bm_job_front(m->job, plan, m->job->staged.fronts_sent);
+    overlay = bm_job_source_overlay(m->job, plan, m->job->staged.overlays_sent);
     if (!rc)
-        rc = front ? bm_chain_on_top(front, &old, out) : -ENOMEM;
+        rc = overlay ? bm_chain_on_top(overlay, &old, out) : -ENOMEM;
     bm_chain_clear(&old);
     return rc == -ENOMEM ? no_memory(err) : rc;
 }
@@ -94,8 +96,8 @@ static int copy_back(struct bm_run *m, size_t i, const struct bm_chain *chain,
     return rc ? rc : bm_run_refresh(m, err);
 }
 
-/* Of an image between the front and them QEMU has written the header anew, and
- * has it open: the XML is right, and what it says holds. */
+/* Of an image between the source overlay and them QEMU has written the header
+ * anew, and has it open: the XML is right, and what it says holds. */
 static int note_header(struct bm_run *m, size_t i,
                        const struct bm_job_merge *merge, struct bm_error *err)
 {
@@ -105,7 +107,7 @@ static int note_header(struct bm_run *m, size_t i,
     while (l < chain->n &&
            strcmp(chain->layers[l].path, merge->layers.layers[0].path) != 0)
         l++;
-    if (l <= (size_t)m->job->disks[i].overlays.fronts)
+    if (l <= (size_t)m->job->disks[i].overlays.n_source)
         return 0;
     return bm_run_note(m, err,
                        "the header of %s names %s, its XML %s, which is "
@@ -123,7 +125,7 @@ static int note_undone(struct bm_run *m, size_t i, struct bm_job_merge *merge,
     bm_chain_clear(&plan->source);
     plan->source = *chain;
     memset(chain, 0, sizeof *chain);
-    plan->overlays.fronts = 1;
+    plan->overlays.n_source = 1;
     merge->merged = false;
     rc = bm_run_save(m, NULL, err);
     return rc ? rc : note_header(m, i, merge, err);
@@ -137,8 +139,8 @@ static int undo_running(struct bm_run *m, struct bm_job_merge *merge,
     struct bm_disk *disk;
     int rc = 0;
 
-    if (m->job->disks[i].overlays.fronts == 0)
-        rc = bm_fronts_freeze(m, err);
+    if (m->job->disks[i].overlays.n_source == 0)
+        rc = bm_source_overlays_freeze(m, err);
     if (!rc)
         rc = next_chain(m, i, merge, &chain, err);
     if (!rc && !bm_chain_equal(&bm_run_disk(m, i)->chain, &chain))
@@ -160,12 +162,12 @@ int bm_merge_undo(struct bm_run *m, struct bm_job_merge *merge,
 
     if (rc)
         return rc;
-    /* in its chain, though merged under a front: it was put there again, and
-     * the process died */
+    /* in its chain, though merged under a source overlay: it was put there
+     * again, and the process died */
     if (m->domain->active &&
         (at == BM_MERGE_MERGED ||
          (at == BM_MERGE_CHAIN &&
-          m->job->disks[bm_merge_disk(m->job, merge)].overlays.fronts > 0)))
+          m->job->disks[bm_merge_disk(m->job, merge)].overlays.n_source > 0)))
         return undo_running(m, merge, err);
     if (at != BM_MERGE_MERGED)
         return 0;

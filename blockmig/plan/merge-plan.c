@@ -156,8 +156,8 @@ static int add_disk(const struct bm_merging *m, struct bm_job *job, size_t d,
     fixed = bm_job_fill_disk(disk);
     fixed->source_dev = m->tree->list[top].dev;
     fixed->source_ino = m->tree->list[top].ino;
-    fixed->front_dir = bm_file_folder(disk->source.layers[0].path);
-    if (!fixed->front_dir)
+    fixed->source_overlay_dir = bm_file_folder(disk->source.layers[0].path);
+    if (!fixed->source_overlay_dir)
         return no_memory(err);
     if (bm_domain_disk_size((struct bm_domain *)m->domain, from, err))
         return -err->code;
@@ -272,7 +272,7 @@ static int make(struct bm_merging *m, struct bm_connection *conn,
     if (!rc)
         rc = add_disks(m, job, err);
     if (!rc && job->n_disks)
-        job->store = strdup(job->disks[0].fixed.front_dir);
+        job->store = strdup(job->disks[0].fixed.source_overlay_dir);
     return rc;
 }
 

@@ -60,7 +60,7 @@ static void staged_steps(FILE *out, const struct bm_job *job)
         fprintf(out, "  the guest's agent freezes its file systems for the "
                      "freeze\n");
     fprintf(out, "  freeze: an overlay on each disk, in %s",
-            job->n_disks ? job->disks[0].fixed.front_dir : "?");
+            job->n_disks ? job->disks[0].fixed.source_overlay_dir : "?");
     if (job->snapshot)
         fprintf(out, "\n");
     else

@@ -147,7 +147,7 @@ static int choose_disks(struct bm_job *job, struct bm_domain *domain,
 /* --- where to --- */
 
 /* An overlay of ours in that folder: N is 1 on the new side, 2 on the way
- * back, 3 the bridge. The suffix matters to virt-aa-helper. */
+ * back, 3 the mirror overlay. The suffix matters to virt-aa-helper. */
 static char *overlay_path(const struct bm_job *job, const char *target,
                           const char *folder, int n)
 {
@@ -173,7 +173,8 @@ static char *folder_for(const struct bm_layer *layer,
     return NULL;
 }
 
-/* The bridge on top of the new image, and where the fronts will stand. */
+/* The mirror overlay on top of the new image, and where the source overlays
+ * will stand. */
 static int set_staged(struct bm_job *job, struct bm_job_disk *plan,
                       const char *forth, const char *back)
 {
@@ -181,11 +182,11 @@ static int set_staged(struct bm_job *job, struct bm_job_disk *plan,
     struct bm_chain bridged = {0};
     int rc;
 
-    fixed->bridge = overlay_path(job, plan->target, forth, 3);
-    fixed->front_dir = strdup(back);
-    if (!fixed->bridge || !fixed->front_dir)
+    fixed->mirror_overlay = overlay_path(job, plan->target, forth, 3);
+    fixed->source_overlay_dir = strdup(back);
+    if (!fixed->mirror_overlay || !fixed->source_overlay_dir)
         return -ENOMEM;
-    rc = bm_chain_on_top(plan->fixed.bridge, &plan->dest, &bridged);
+    rc = bm_chain_on_top(plan->fixed.mirror_overlay, &plan->dest, &bridged);
     if (rc)
         return rc;
     bm_chain_clear(&plan->dest);
@@ -206,9 +207,9 @@ static int overlays(struct bm_job *job, struct bm_job_disk *plan,
     if (job->plan.strategy == BM_STRATEGY_COLD || !job->request.proof)
         return 0;
     /* no folder at all: preflight asks for --overlay-dir */
-    bm_job_fill_disk(plan)->overlay =
+    bm_job_fill_disk(plan)->switch_overlay =
         forth ? overlay_path(job, plan->target, forth, 1) : NULL;
-    bm_job_fill_disk(plan)->back =
+    bm_job_fill_disk(plan)->rollback_overlay =
         back ? overlay_path(job, plan->target, back, 2) : NULL;
     if (job->plan.strategy != BM_STRATEGY_STAGED || !forth || !back)
         return 0;

@@ -36,7 +36,8 @@ static bool on_device(const struct bm_job_disk *disk, dev_t device)
     return folder && stat(folder, &st) == 0 && st.st_dev == device;
 }
 
-/* all: the fronts of all disks come there, else of those that stand there. */
+/* all: the source overlays of all disks come there, else of those that stand
+ * there. */
 static void look_at_folder(const struct bm_job *job, const char *folder,
                            bool all, char *why, size_t size)
 {

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Where the fronts of a staged move stand: on the source wherever that takes
- * writes and has room, since then no target can touch the guest before the
- * switch. On the target from the freeze to the end the guest needs both
+ * Where the source overlays of a staged move stand: on the source wherever that
+ * takes writes and has room, since then no target can touch the guest before
+ * the switch. On the target from the freeze to the end the guest needs both
  * stores, and going back needs a source that takes writes again.
  */
 #ifndef BM_PLAN_OVERLAY_PLACEMENT_H
@@ -11,14 +11,15 @@
 
 #include "blockmig/plan/move-plan.h"
 
-/* Bytes that the fronts of a disk shall find at least: what a guest writes is
- * not known before, so this is its whole disk, and not more than 512 MiB. */
+/* Bytes that the source overlays of a disk shall find at least: what a guest
+ * writes is not known before, so this is its whole disk, and not more than 512
+ * MiB. */
 uint64_t bm_place_reserve(const struct bm_job_disk *disk);
 
 /*
  * Sets job->on_target and job->place_why from the options; the job's disks are
- * chosen. obstacle (of size bytes): why no fronts can stand there, "" when
- * they can. -ENOMEM.
+ * chosen. obstacle (of size bytes): why no source overlays can stand there, ""
+ * when they can. -ENOMEM.
  */
 int bm_place_choose(struct bm_job *job, const struct bm_store *store,
                     const struct bm_move_options *options, char *obstacle,

@@ -243,7 +243,7 @@ int bm_snapshot_plan_revert(struct bm_connection *conn,
     bm_job_fill_request(job)->proof =
         true; /* nothing that could need one is left unproven */
     job->limits.max_pause_ms = options->max_pause_ms;
-    job->store = bm_file_folder(job->disks[0].fixed.overlay);
+    job->store = bm_file_folder(job->disks[0].fixed.switch_overlay);
     *out = job;
     return 0;
 }

@@ -13,7 +13,7 @@ static void create_lines(FILE *out, const struct bm_job *job)
         fprintf(out, "  the guest's agent freezes its file systems\n");
     for (size_t i = 0; i < job->n_disks; i++)
         fprintf(out, "  %s: %s on %s\n", job->disks[i].target,
-                job->disks[i].fixed.overlay,
+                job->disks[i].fixed.switch_overlay,
                 job->disks[i].source.layers[0].path);
     if (job->snapshot->memory)
         fprintf(out, "  the guest's memory into %s\n", job->snapshot->memory);
@@ -25,7 +25,7 @@ static void view_lines(FILE *out, const struct bm_job *job)
             job->domain);
     for (size_t i = 0; i < job->n_disks; i++)
         fprintf(out, "  %s: what the guest overwrites is saved in %s\n",
-                job->disks[i].target, job->disks[i].fixed.overlay);
+                job->disks[i].target, job->disks[i].fixed.switch_overlay);
     fprintf(out, "  served at %s, until it is deleted or the guest ends\n",
             job->snapshot->socket);
 }
@@ -40,8 +40,8 @@ static void revert_lines(FILE *out, const struct bm_job *job)
     for (size_t i = 0; i < job->n_disks; i++) {
         const struct bm_job_disk *disk = &job->disks[i];
 
-        fprintf(out, "  %s: %s on %s\n", disk->target, disk->fixed.overlay,
-                disk->dest.layers[1].path);
+        fprintf(out, "  %s: %s on %s\n", disk->target,
+                disk->fixed.switch_overlay, disk->dest.layers[1].path);
         if (snapshot->branch)
             fprintf(out, "    %s stays, as restore point %s\n",
                     disk->source.layers[0].path, snapshot->branch);

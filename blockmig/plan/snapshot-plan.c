@@ -55,8 +55,8 @@ static size_t stem_of(const char *base, const struct bm_restore_points *points)
 static bool is_overlay(const struct bm_job *job, const char *path)
 {
     for (size_t i = 0; job && i < job->n_disks; i++)
-        if (job->disks[i].fixed.overlay &&
-            !strcmp(job->disks[i].fixed.overlay, path))
+        if (job->disks[i].fixed.switch_overlay &&
+            !strcmp(job->disks[i].fixed.switch_overlay, path))
             return true;
     return false;
 }
@@ -89,8 +89,8 @@ char *bm_snapshot_overlay_name(const char *image, const char *folder,
 
 static int add_chains(struct bm_job_disk *disk, const struct bm_chain *below)
 {
-    int rc = bm_chain_append(&disk->dest, BM_SOURCE_FILE, disk->fixed.overlay,
-                             "qcow2");
+    int rc = bm_chain_append(&disk->dest, BM_SOURCE_FILE,
+                             disk->fixed.switch_overlay, "qcow2");
 
     for (size_t l = 0; !rc && l < below->n; l++)
         rc = bm_chain_add(&disk->dest, &below->layers[l]);
@@ -115,7 +115,7 @@ int bm_snapshot_add_disk(struct bm_job *job, struct bm_disk *from,
     job->disks = disks;
     disk = &disks[job->n_disks++];
     memset(disk, 0, sizeof *disk);
-    bm_job_fill_disk(disk)->overlay = overlay;
+    bm_job_fill_disk(disk)->switch_overlay = overlay;
     bm_job_fill_disk(disk)->capacity = from->capacity;
     disk->target = strdup(from->target);
     if (!overlay || !disk->target || bm_chain_copy(source, &disk->source) < 0 ||
@@ -314,7 +314,7 @@ static int create_disks(struct bm_domain *domain,
 static int set_memory(const struct bm_domain *domain, struct bm_job *job,
                       struct bm_error *err)
 {
-    BM_FREE char *folder = bm_file_folder(job->disks[0].fixed.overlay);
+    BM_FREE char *folder = bm_file_folder(job->disks[0].fixed.switch_overlay);
 
     if (!domain->active) {
         bm_fail(err, EINVAL, "cannot keep the memory of %s", domain->name);
@@ -360,7 +360,7 @@ int bm_snapshot_plan_create(struct bm_connection *conn,
     job->limits.max_pause_ms = options->max_pause_ms;
     bm_job_fill_request(job)->proof =
         true; /* nothing that could need one is left unproven */
-    job->store = bm_file_folder(job->disks[0].fixed.overlay);
+    job->store = bm_file_folder(job->disks[0].fixed.switch_overlay);
     *out = job;
     return 0;
 }

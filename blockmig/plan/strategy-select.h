@@ -8,9 +8,9 @@
 
 #include "blockmig/plan/move-plan.h"
 
-/* Sets job->strategy and job->why, and for staged where the fronts stand; the
- * job's disks are chosen. -ENOMEM; what was asked for and cannot be had is
- * refused: -EINVAL with BM_EXIT_REFUSED. */
+/* Sets job->strategy and job->why, and for staged where the source overlays
+ * stand; the job's disks are chosen. -ENOMEM; what was asked for and cannot be
+ * had is refused: -EINVAL with BM_EXIT_REFUSED. */
 int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
                        const struct bm_store *store,
                        const struct bm_move_options *options,

@@ -117,7 +117,7 @@ int bm_snapshot_plan_view(struct bm_connection *conn, struct bm_domain *domain,
         return rc;
     }
     job->limits.max_pause_ms = options->max_pause_ms;
-    job->store = bm_file_folder(job->disks[0].fixed.overlay);
+    job->store = bm_file_folder(job->disks[0].fixed.switch_overlay);
     *out = job;
     return 0;
 }

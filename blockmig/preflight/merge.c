@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* For the front, while the merge runs. */
+/* For the source overlay, while the merge runs. */
 #define FRONT_ROOM (64ULL << 20)
 
 /* What a merge cannot take along. */
@@ -122,8 +122,8 @@ static int check_room(const struct bm_looking *look, struct bm_error *err)
                           false);
     }
     for (size_t i = 0; !rc && look->domain->active && i < job->n_disks; i++)
-        rc = bm_needs_add(&needs, job->disks[i].fixed.front_dir, FRONT_ROOM,
-                          true);
+        rc = bm_needs_add(&needs, job->disks[i].fixed.source_overlay_dir,
+                          FRONT_ROOM, true);
     for (size_t i = 0; !rc && i < needs.n; i++) {
         const struct bm_need *it = &needs.all[i];
 

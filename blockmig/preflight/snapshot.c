@@ -39,22 +39,22 @@ static int check_depth(const struct bm_looking *look,
 static int check_folder(const struct bm_looking *look,
                         const struct bm_job_disk *plan)
 {
-    BM_FREE char *folder = bm_file_folder(plan->fixed.overlay);
+    BM_FREE char *folder = bm_file_folder(plan->fixed.switch_overlay);
 
     if (!folder)
         return -ENOMEM;
-    if (strlen(plan->fixed.overlay) - strlen(folder) - 1 > NAME_MAX)
+    if (strlen(plan->fixed.switch_overlay) - strlen(folder) - 1 > NAME_MAX)
         return BM_REFUSED(look, "overlay-name", plan->target,
                           "give the restore point a shorter one",
                           "no file can have so long a name: %.100s...",
-                          plan->fixed.overlay + strlen(folder) + 1);
+                          plan->fixed.switch_overlay + strlen(folder) + 1);
     if (access(folder, W_OK | X_OK) != 0)
         return BM_REFUSED(look, "overlay-folder", plan->target,
                           "make it writable, or give --overlay-dir",
                           "no file can be made in %s: %s", folder,
                           strerror(errno));
     return BM_FINE(look, "overlay-folder", plan->target, "%s",
-                   plan->fixed.overlay);
+                   plan->fixed.switch_overlay);
 }
 
 /* What a guest will write is not known: at least the reserve must be there, and
@@ -66,7 +66,7 @@ static int check_room(const struct bm_looking *look)
 
     for (size_t i = 0; !rc && i < look->job->n_disks; i++) {
         const struct bm_job_disk *plan = &look->job->disks[i];
-        BM_FREE char *folder = bm_file_folder(plan->fixed.overlay);
+        BM_FREE char *folder = bm_file_folder(plan->fixed.switch_overlay);
 
         rc = folder ? bm_needs_add(&needs, folder, plan->fixed.capacity, true)
                     : -ENOMEM;

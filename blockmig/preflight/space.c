@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* For the tiny overlay while the proof runs, each disk. */
+/* For the switch overlay while the proof runs, each disk. */
 #define OVERLAY_ROOM (64ULL << 20)
 
 /* A frozen layer takes what it takes now; the base may be compressed, which
@@ -69,12 +69,13 @@ static int add_disk(const struct bm_looking *look,
     if (look->store->kind != BM_STORE_BLOCK)
         rc = bm_needs_add(needs, look->store->path, image_room(plan), false);
     if (!rc && job->request.proof && job->plan.strategy != BM_STRATEGY_COLD)
-        rc = add_in(needs, plan->fixed.overlay, OVERLAY_ROOM, true);
+        rc = add_in(needs, plan->fixed.switch_overlay, OVERLAY_ROOM, true);
     if (rc || job->plan.strategy != BM_STRATEGY_STAGED)
         return rc;
-    rc = add_in(needs, plan->fixed.bridge, bridge_room(look, plan), false);
+    rc = add_in(needs, plan->fixed.mirror_overlay, bridge_room(look, plan),
+                false);
     return rc ? rc
-              : bm_needs_add(needs, plan->fixed.front_dir,
+              : bm_needs_add(needs, plan->fixed.source_overlay_dir,
                              bm_place_reserve(plan), true);
 }
 

@@ -172,8 +172,9 @@ static int bad_name(const struct bm_looking *look,
 static int check_names(const struct bm_looking *look,
                        const struct bm_job_disk *plan)
 {
-    const char *const paths[] = {bm_job_image(plan)->path, plan->fixed.overlay,
-                                 plan->fixed.back};
+    const char *const paths[] = {bm_job_image(plan)->path,
+                                 plan->fixed.switch_overlay,
+                                 plan->fixed.rollback_overlay};
 
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         if (paths[i] && !fits_xml(paths[i]))
@@ -210,8 +211,9 @@ static int check_overlays(const struct bm_looking *look,
     if (!look->job->request.proof ||
         look->job->plan.strategy == BM_STRATEGY_COLD)
         return 0;
-    rc = check_overlay_folder(look, plan, plan->fixed.overlay);
-    return rc ? rc : check_overlay_folder(look, plan, plan->fixed.back);
+    rc = check_overlay_folder(look, plan, plan->fixed.switch_overlay);
+    return rc ? rc
+              : check_overlay_folder(look, plan, plan->fixed.rollback_overlay);
 }
 
 /* What is true of every pull is said before it. */

@@ -37,7 +37,7 @@ static int check_iothread(const struct bm_looking *look,
 static int check_room(const struct bm_looking *look,
                       const struct bm_job_disk *plan)
 {
-    BM_FREE char *folder = bm_file_folder(plan->fixed.overlay);
+    BM_FREE char *folder = bm_file_folder(plan->fixed.switch_overlay);
     char wants[32], has[32];
     uint64_t available = 0;
 

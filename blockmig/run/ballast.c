@@ -21,8 +21,12 @@ static char *folder_of(const struct bm_job *job, size_t n)
     const struct bm_job_disk *disk = &job->disks[n / 2];
 
     if (n % 2)
-        return disk->fixed.overlay ? bm_file_folder(disk->fixed.overlay) : NULL;
-    return disk->fixed.front_dir ? strdup(disk->fixed.front_dir) : NULL;
+        return disk->fixed.switch_overlay
+                   ? bm_file_folder(disk->fixed.switch_overlay)
+                   : NULL;
+    return disk->fixed.source_overlay_dir
+               ? strdup(disk->fixed.source_overlay_dir)
+               : NULL;
 }
 
 /* Whether a folder before number n is on the same file system. */

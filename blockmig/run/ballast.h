@@ -12,8 +12,8 @@
 
 #include "blockmig/run/run.h"
 
-/* One on each file system where fronts or tiny overlays (will) stand, in the
- * journal before. Those that are there are made anew. */
+/* One on each file system where source overlays or tiny overlays (will) stand,
+ * in the journal before. Those that are there are made anew. */
 int bm_ballast_make(struct bm_run *m, struct bm_error *err);
 /* Takes all of them away; none is fine. */
 int bm_ballast_remove(struct bm_run *m, struct bm_error *err);

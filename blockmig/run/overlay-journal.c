@@ -12,14 +12,15 @@ int bm_lost_begin(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
     if (which == BM_FREEZE_NEW)
         job->guest.top_asked = false;
     else
-        job->staged.fronts_asked = bm_job_front_number(&job->disks[0]);
+        job->staged.overlays_asked =
+            bm_job_source_overlay_number(&job->disks[0]);
     for (size_t i = 0; i < job->n_disks; i++) {
         job->disks[i].overlays.below_ns = 0;
         if (which == BM_FREEZE_NEW)
-            job->disks[i].overlays.top_seen = false;
+            job->disks[i].overlays.freeze_seen = false;
         else
-            job->disks[i].overlays.front_seen =
-                bm_job_front_number(&job->disks[i]);
+            job->disks[i].overlays.source_seen =
+                bm_job_source_overlay_number(&job->disks[i]);
     }
     return bm_run_save(m, NULL, err);
 }
@@ -29,7 +30,7 @@ int bm_lost_expect(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
     if (which == BM_FREEZE_NEW)
         m->job->guest.top_asked = true;
     else
-        m->job->staged.fronts_asked = m->job->staged.fronts_sent;
+        m->job->staged.overlays_asked = m->job->staged.overlays_sent;
     return bm_run_save(m, NULL, err);
 }
 
@@ -38,8 +39,8 @@ bool bm_lost_is_seen(const struct bm_job *job, size_t i, enum bm_freeze which)
     const struct bm_job_disk *plan = &job->disks[i];
 
     return which == BM_FREEZE_NEW
-               ? !job->guest.top_asked || plan->overlays.top_seen
-               : plan->overlays.front_seen >= job->staged.fronts_asked;
+               ? !job->guest.top_asked || plan->overlays.freeze_seen
+               : plan->overlays.source_seen >= job->staged.overlays_asked;
 }
 
 size_t bm_lost_count_unseen(const struct bm_job *job, enum bm_freeze which)
@@ -57,8 +58,8 @@ char *bm_lost_asked_for(const struct bm_job *job, size_t i,
     const struct bm_job_disk *plan = &job->disks[i];
 
     return which == BM_FREEZE_NEW
-               ? strdup(bm_job_new_top(job, plan))
-               : bm_job_front(job, plan, job->staged.fronts_asked);
+               ? strdup(bm_job_freeze_overlay(job, plan))
+               : bm_job_source_overlay(job, plan, job->staged.overlays_asked);
 }
 
 static void see(struct bm_run *m, enum bm_freeze which)
@@ -72,9 +73,10 @@ static void see(struct bm_run *m, enum bm_freeze which)
         if (!path || !bm_disk_names(disk, path))
             continue;
         if (which == BM_FREEZE_NEW)
-            m->job->disks[i].overlays.top_seen = true;
+            m->job->disks[i].overlays.freeze_seen = true;
         else
-            m->job->disks[i].overlays.front_seen = m->job->staged.fronts_asked;
+            m->job->disks[i].overlays.source_seen =
+                m->job->staged.overlays_asked;
     }
 }
 

@@ -179,14 +179,14 @@ static const char *active(struct bm_run *m, size_t i)
     return old->path && !strcmp(top->path, old->path) ? NULL : top->path;
 }
 
-/* QEMU mirrors and merges into the new image and the bridge. */
+/* QEMU mirrors and merges into the new image and the mirror overlay. */
 static size_t flushed(struct bm_run *m, char **paths)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < m->job->n_disks; i++) {
         const struct bm_job_disk *plan = &m->job->disks[i];
-        const char *all[] = {active(m, i), plan->fixed.bridge,
+        const char *all[] = {active(m, i), plan->fixed.mirror_overlay,
                              bm_job_image(plan)->path};
 
         for (size_t k = 0; k < WRITTEN; k++)

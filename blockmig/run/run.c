@@ -94,7 +94,7 @@ static int read_anyhow(struct bm_run *m, struct bm_error *err)
 static bool stands_on_ours(const struct bm_job *job)
 {
     return job->plan.strategy == BM_STRATEGY_PULL ||
-           job->staged.fronts_sent > 0 ||
+           job->staged.overlays_sent > 0 ||
            (job->plan.strategy == BM_STRATEGY_BLOCKCOPY &&
             !bm_job_before_switch(job) && job->state != BM_STATE_ROLLING_BACK);
 }

@@ -79,7 +79,7 @@ static int check_overlays(const struct bm_job *job, struct bm_error *err)
 static int check_back(const struct bm_job *job, const struct bm_job_disk *disk,
                       struct bm_error *err)
 {
-    const char *path = disk->source.layers[disk->overlays.fronts].path;
+    const char *path = disk->source.layers[disk->overlays.n_source].path;
     uint64_t available;
     int rc = 0;
 
@@ -103,7 +103,7 @@ int bm_room_way_back(const struct bm_job *job, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && job->plan.on_target && i < job->n_disks; i++)
-        if (job->disks[i].overlays.fronts > 0)
+        if (job->disks[i].overlays.n_source > 0)
             rc = check_back(job, &job->disks[i], err);
     return rc;
 }

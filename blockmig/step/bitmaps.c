@@ -227,8 +227,8 @@ static int move_layer(struct bm_run *m, size_t i, size_t layer,
 int bm_bitmaps_move(struct bm_run *m, size_t i, int skip, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_chain view = bm_fronts_below(plan, skip);
-    size_t top = (size_t)(plan->overlays.fronts - skip) + bm_job_own(plan);
+    struct bm_chain view = bm_job_below(plan, skip);
+    size_t top = (size_t)(plan->overlays.n_source - skip) + bm_job_own(plan);
     int rc = move_layer(m, i, 0, &view, 0, top, err);
 
     for (size_t k = 1; !rc && k <= plan->n_lower; k++)

@@ -209,7 +209,9 @@ static int commit_disk(struct bm_run *m, size_t i, struct bm_error *err)
     if (at != BM_AT_DEST)
         return at < 0 ? at : misplaced(m, i, at, err);
     bm_failpoint("consolidating.committed");
-    return plan->fixed.overlay ? bm_file_remove(plan->fixed.overlay, err) : 0;
+    return plan->fixed.switch_overlay
+               ? bm_file_remove(plan->fixed.switch_overlay, err)
+               : 0;
 }
 
 int bm_commit_overlays(struct bm_run *m, struct bm_error *err)
@@ -234,12 +236,12 @@ static int start_back(struct bm_run *m, size_t i, struct bm_blockjob *job,
 
     if (disk->mirror) {
         bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
-        return bm_disk_copies_to(disk, plan->fixed.back)
+        return bm_disk_copies_to(disk, plan->fixed.rollback_overlay)
                    ? 0
                    : bm_commit_foreign(m, plan->target, err);
     }
     /* what a dead run of ours left there; the name bears our job */
-    rc = bm_file_remove(plan->fixed.back, err);
+    rc = bm_file_remove(plan->fixed.rollback_overlay, err);
     if (!rc && bm_chain_back(plan, &chain) < 0)
         rc = bm_fail_errno(err, ENOMEM, "cannot go back");
     if (rc)
@@ -277,7 +279,8 @@ static int back_off(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
 
-    return bm_commit_rebase(plan->fixed.overlay, &plan->source.layers[0], err);
+    return bm_commit_rebase(plan->fixed.switch_overlay, &plan->source.layers[0],
+                            err);
 }
 
 static int undo_disk(struct bm_run *m, size_t i, struct bm_error *err)
@@ -298,8 +301,12 @@ static int undo_disk(struct bm_run *m, size_t i, struct bm_error *err)
     at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
     if (at != BM_AT_SOURCE)
         return at < 0 ? at : misplaced(m, i, at, err);
-    rc = plan->fixed.overlay ? bm_file_remove(plan->fixed.overlay, err) : 0;
-    return rc || !plan->fixed.back ? rc : bm_file_remove(plan->fixed.back, err);
+    rc = plan->fixed.switch_overlay
+             ? bm_file_remove(plan->fixed.switch_overlay, err)
+             : 0;
+    return rc || !plan->fixed.rollback_overlay
+               ? rc
+               : bm_file_remove(plan->fixed.rollback_overlay, err);
 }
 
 int bm_undo(struct bm_run *m, struct bm_error *err)

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Ends of a switched move: the tiny overlay goes down into the new image, or
+ * Ends of a switched move: the switch overlay goes down into the new image, or
  * the whole disk goes back to the old one. Both for a running guest (libvirt)
  * and a shut-off one (qemu-img), and both from wherever a dead process left
  * them. No write of the guest is lost on either way.

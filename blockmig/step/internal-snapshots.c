@@ -47,7 +47,7 @@ int bm_inner_top(const struct bm_job *job, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
-        if (job->disks[i].overlays.fronts)
+        if (job->disks[i].overlays.n_source)
             rc = check(job, job->disks[i].source.layers[0].path, err);
     return rc;
 }
@@ -57,7 +57,7 @@ static int all_fronts(const struct bm_job *job, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
-        for (int k = 0; !rc && k < job->disks[i].overlays.fronts; k++)
+        for (int k = 0; !rc && k < job->disks[i].overlays.n_source; k++)
             rc = check(job, job->disks[i].source.layers[k].path, err);
     return rc;
 }
@@ -65,8 +65,9 @@ static int all_fronts(const struct bm_job *job, struct bm_error *err)
 int bm_inner_new(const struct bm_job *job, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &job->disks[i];
-    const char *paths[] = {disk->fixed.bridge, disk->fixed.overlay,
-                           disk->fixed.back};
+    const char *paths[] = {disk->fixed.mirror_overlay,
+                           disk->fixed.switch_overlay,
+                           disk->fixed.rollback_overlay};
     int rc = 0;
 
     for (size_t k = 0; !rc && k < sizeof paths / sizeof *paths; k++)

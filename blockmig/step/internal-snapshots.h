@@ -14,8 +14,8 @@
 int bm_inner_check(const struct bm_job *job, struct bm_error *err);
 /* The overlays on the new side of disk i alone. */
 int bm_inner_new(const struct bm_job *job, size_t i, struct bm_error *err);
-/* The uppermost fronts alone; virsh finds a snapshot only there, so it is
- * looked for before another one is put on top. */
+/* The uppermost source overlays alone; virsh finds a snapshot only there, so it
+ * is looked for before another one is put on top. */
 int bm_inner_top(const struct bm_job *job, struct bm_error *err);
 
 #endif

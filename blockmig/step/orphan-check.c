@@ -126,7 +126,7 @@ int bm_lost_unwritten(struct bm_run *m, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        const char *path = m->job->disks[i].fixed.overlay;
+        const char *path = m->job->disks[i].fixed.switch_overlay;
         bool any = false;
         struct stat st;
 

@@ -40,13 +40,14 @@ static struct bm_chain put_on(const struct bm_job *job, size_t i,
                               enum bm_freeze which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
-    int over = bm_job_front_number(plan) - job->staged.fronts_asked + 1;
+    int over =
+        bm_job_source_overlay_number(plan) - job->staged.overlays_asked + 1;
 
     if (which == BM_FREEZE_NEW)
         return bm_strategy_traits(job->plan.strategy)->freezes_source
                    ? plan->source
                    : plan->dest;
-    return over > 0 ? bm_fronts_below(plan, over) : plan->source;
+    return over > 0 ? bm_job_below(plan, over) : plan->source;
 }
 
 static int prepare(struct bm_run *m, struct suspect *all, enum bm_freeze which,

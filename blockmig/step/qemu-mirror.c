@@ -77,7 +77,7 @@ static int start_copy(struct bm_run *m, size_t i, bool shallow,
         return vanished(m, plan, err);
     rc = bm_target_check(plan, err);
     if (!rc && shallow) /* what a dead run left there: ours, by its name */
-        rc = bm_file_remove(plan->fixed.bridge, err);
+        rc = bm_file_remove(plan->fixed.mirror_overlay, err);
     if (rc)
         return rc;
     plan->image.copy_sent = true;

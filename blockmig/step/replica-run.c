@@ -61,7 +61,7 @@ struct bm_chain bm_replica_new_chain(const struct bm_job_disk *disk,
 struct bm_chain bm_replica_old_chain(const struct bm_job_disk *disk,
                                      size_t layer)
 {
-    return bm_fronts_below(disk, disk->overlays.fronts + (int)layer);
+    return bm_job_below(disk, disk->overlays.n_source + (int)layer);
 }
 
 /* Of its replica: vda, and vda.1, vda.2 below it. */

@@ -89,10 +89,12 @@ static bool names_ours(const struct bm_domain *domain,
     for (size_t k = 0; k <= plan->n_lower; k++)
         if (bm_domain_names(domain, bm_job_image(plan)[k].path))
             return true;
-    return (plan->fixed.overlay &&
-            bm_domain_names(domain, plan->fixed.overlay)) ||
-           (plan->fixed.back && bm_domain_names(domain, plan->fixed.back)) ||
-           (plan->fixed.bridge && bm_domain_names(domain, plan->fixed.bridge));
+    return (plan->fixed.switch_overlay &&
+            bm_domain_names(domain, plan->fixed.switch_overlay)) ||
+           (plan->fixed.rollback_overlay &&
+            bm_domain_names(domain, plan->fixed.rollback_overlay)) ||
+           (plan->fixed.mirror_overlay &&
+            bm_domain_names(domain, plan->fixed.mirror_overlay));
 }
 
 static int still_named(struct bm_run *m, size_t i, int at, struct bm_error *err)
@@ -114,12 +116,12 @@ static int remove_made(struct bm_run *m, size_t i, struct bm_error *err)
     for (size_t k = disk->fixed.dest_block; !rc && k <= disk->n_lower; k++)
         if (bm_target_is_ours(m->job, disk, k))
             rc = bm_file_remove(bm_job_image(disk)[k].path, err);
-    if (!rc && disk->fixed.overlay)
-        rc = bm_file_remove(disk->fixed.overlay, err);
-    if (!rc && disk->fixed.back)
-        rc = bm_file_remove(disk->fixed.back, err);
-    if (!rc && disk->fixed.bridge)
-        rc = bm_file_remove(disk->fixed.bridge, err);
+    if (!rc && disk->fixed.switch_overlay)
+        rc = bm_file_remove(disk->fixed.switch_overlay, err);
+    if (!rc && disk->fixed.rollback_overlay)
+        rc = bm_file_remove(disk->fixed.rollback_overlay, err);
+    if (!rc && disk->fixed.mirror_overlay)
+        rc = bm_file_remove(disk->fixed.mirror_overlay, err);
     if (!rc)
         rc = bm_replica_run_forget(m, disk, err);
     if (!rc && disk->rescue.map)
@@ -146,13 +148,14 @@ static int nobody_there(struct bm_run *m, size_t i, const char *path,
  * freeze that the journal does not know the end of. */
 static int check_fronts(struct bm_run *m, size_t i, struct bm_error *err)
 {
-    for (int n = m->job->staged.fronts_sent; n > 0; n--) {
-        BM_FREE char *front = bm_job_front(m->job, &m->job->disks[i], n);
+    for (int n = m->job->staged.overlays_sent; n > 0; n--) {
+        BM_FREE char *overlay =
+            bm_job_source_overlay(m->job, &m->job->disks[i], n);
 
-        if (!front)
+        if (!overlay)
             return bm_fail_errno(err, ENOMEM, "cannot go back");
-        if (access(front, F_OK) == 0)
-            return nobody_there(m, i, front, err);
+        if (access(overlay, F_OK) == 0)
+            return nobody_there(m, i, overlay, err);
     }
     return 0;
 }
@@ -168,10 +171,10 @@ static int check_new_side(struct bm_run *m, size_t i, struct bm_error *err)
         return 0;
     if (!m->job->request.proof || ran_unfrozen(m))
         return nobody_there(m, i, bm_job_image(plan)->path, err);
-    if (access(plan->fixed.overlay, F_OK) != 0)
+    if (access(plan->fixed.switch_overlay, F_OK) != 0)
         return 0;
-    rc = bm_lost_holds(plan->fixed.overlay, &any, err);
-    return any ? nobody_there(m, i, plan->fixed.overlay, err) : rc;
+    rc = bm_lost_holds(plan->fixed.switch_overlay, &any, err);
+    return any ? nobody_there(m, i, plan->fixed.switch_overlay, err) : rc;
 }
 
 /* Before anything is removed: disks that are gone, or their domain. */
@@ -228,8 +231,8 @@ static int roll_back_disk(struct bm_run *m, size_t i, struct bm_error *err)
         return newer(m, plan, err);
     if (!rc && names_ours(m->domain, plan))
         return still_named(m, i, at, err);
-    if (!rc && m->job->staged.fronts_sent && at != BM_AT_NOWHERE)
-        rc = bm_fronts_commit(m, i, err);
+    if (!rc && m->job->staged.overlays_sent && at != BM_AT_NOWHERE)
+        rc = bm_source_overlays_commit(m, i, err);
     return rc ? rc : remove_made(m, i, err);
 }
 
@@ -246,7 +249,7 @@ int bm_step_roll_back_after(struct bm_run *m,
     if (!rc)
         rc = check_switched(m, err);
     if (!rc)
-        rc = bm_fronts_adopt(m, err);
+        rc = bm_source_overlays_adopt(m, err);
     if (!rc) /* what is merged may need that room; it is removed below anyhow */
         (void)bm_ballast_remove(m, &later);
     if (!rc)

@@ -13,33 +13,33 @@
 
 /* Which image has become which (or, of a job that went back, is it again), and
  * which overlays are gone; borrows from the job, but for the names of the
- * fronts. */
+ * source overlays. */
 struct all_moved {
     bool back;
     struct bm_image_moved *list;
     size_t n;
-    char **fronts;
+    char **n_source;
     size_t n_fronts;
 };
 
 static void all_moved_clear(struct all_moved *all)
 {
     for (size_t i = 0; i < all->n_fronts; i++)
-        free(all->fronts[i]);
-    free(all->fronts);
+        free(all->n_source[i]);
+    free(all->n_source);
     free(all->list);
 }
 
 static int make_room(const struct bm_job *job, struct all_moved *all)
 {
-    size_t fronts = (size_t)job->staged.fronts_sent * job->n_disks;
-    size_t max = fronts;
+    size_t n_source = (size_t)job->staged.overlays_sent * job->n_disks;
+    size_t max = n_source;
 
     for (size_t i = 0; i < job->n_disks; i++)
         max += job->disks[i].n_lower + 4; /* image, three overlays */
     all->list = calloc(max, sizeof *all->list);
-    all->fronts = calloc(fronts + 1, sizeof *all->fronts);
-    return all->list && all->fronts ? 0 : -ENOMEM;
+    all->n_source = calloc(n_source + 1, sizeof *all->n_source);
+    return all->list && all->n_source ? 0 : -ENOMEM;
 }
 
 /* A snapshot that was made meanwhile, of another disk, names them. */
@@ -68,13 +68,13 @@ static void add_layer(struct all_moved *all, const struct bm_job_disk *disk,
 static int add_fronts(struct all_moved *all, const struct bm_job *job,
                       const struct bm_job_disk *disk)
 {
-    for (int n = 1; n <= job->staged.fronts_sent; n++) {
-        char *front = bm_job_front(job, disk, n);
+    for (int n = 1; n <= job->staged.overlays_sent; n++) {
+        char *overlay = bm_job_source_overlay(job, disk, n);
 
-        if (!front)
+        if (!overlay)
             return -ENOMEM;
-        all->fronts[all->n_fronts++] = front;
-        add_overlay(all, disk, front);
+        all->n_source[all->n_fronts++] = overlay;
+        add_overlay(all, disk, overlay);
     }
     return 0;
 }
@@ -87,9 +87,9 @@ static int add_disk(struct all_moved *all, const struct bm_job *job,
         add_layer(all, disk, k);
     if (all->back && !bm_job_chain_kept(disk) && disk->source.n == 1)
         add_layer(all, disk, 0);
-    add_overlay(all, disk, disk->fixed.overlay);
-    add_overlay(all, disk, disk->fixed.bridge);
-    add_overlay(all, disk, disk->fixed.back);
+    add_overlay(all, disk, disk->fixed.switch_overlay);
+    add_overlay(all, disk, disk->fixed.mirror_overlay);
+    add_overlay(all, disk, disk->fixed.rollback_overlay);
     return add_fronts(all, job, disk);
 }
 

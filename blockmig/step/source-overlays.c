@@ -28,13 +28,13 @@ static uint64_t written(const struct bm_job_disk *disk, const struct stat *st)
     return all > tables ? all - tables : 0;
 }
 
-uint64_t bm_fronts_bytes(const struct bm_job *job)
+uint64_t bm_source_overlays_bytes(const struct bm_job *job)
 {
     uint64_t bytes = 0;
     struct stat st;
 
     for (size_t i = 0; i < job->n_disks; i++)
-        if (job->disks[i].overlays.fronts > 0 &&
+        if (job->disks[i].overlays.n_source > 0 &&
             stat(job->disks[i].source.layers[0].path, &st) == 0)
             bytes += written(&job->disks[i], &st);
     return bytes;
@@ -73,10 +73,11 @@ static int adopt_disk(struct bm_run *m, size_t i, bool *moved,
                       struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
-    BM_FREE char *front =
-        bm_job_front(m->job, plan, m->job->staged.fronts_sent);
+    BM_FREE char *overlay =
+        bm_job_source_overlay(m->job, plan, m->job->staged.overlays_sent);
     struct bm_chain wanted = {0}, found = {0};
-    int rc = front ? bm_chain_on_top(front, &plan->source, &wanted) : -ENOMEM;
+    int rc =
+        overlay ? bm_chain_on_top(overlay, &plan->source, &wanted) : -ENOMEM;
 
     if (rc)
         return no_memory(m, err);
@@ -84,14 +85,14 @@ static int adopt_disk(struct bm_run *m, size_t i, bool *moved,
     *moved = !rc && bm_chain_equal(&found, &wanted);
     if (*moved) {
         stand_on(plan, &wanted);
-        plan->overlays.fronts++;
+        plan->overlays.n_source++;
     }
     bm_chain_clear(&wanted);
     bm_chain_clear(&found);
     return rc;
 }
 
-int bm_fronts_adopt(struct bm_run *m, struct bm_error *err)
+int bm_source_overlays_adopt(struct bm_run *m, struct bm_error *err)
 {
     size_t moved = 0, asked = 0;
     int rc = 0;
@@ -99,8 +100,8 @@ int bm_fronts_adopt(struct bm_run *m, struct bm_error *err)
     for (size_t i = 0; !rc && m->domain && i < m->job->n_disks; i++) {
         bool it = false;
 
-        if (bm_job_front_number(&m->job->disks[i]) >=
-                m->job->staged.fronts_sent ||
+        if (bm_job_source_overlay_number(&m->job->disks[i]) >=
+                m->job->staged.overlays_sent ||
             !bm_run_disk(m, i))
             continue;
         asked++;
@@ -120,7 +121,7 @@ int bm_fronts_adopt(struct bm_run *m, struct bm_error *err)
 
 /* --- one more --- */
 
-struct front {
+struct overlay {
     char *path;
     uint64_t size; /* bytes */
 };
@@ -139,26 +140,27 @@ static int check_stand(struct bm_run *m, struct bm_error *err)
 
 /* Makes the next ones. What a failed freeze has left by those names is ours,
  * and no chain holds it. */
-static int make(struct bm_run *m, struct front *fronts, struct bm_error *err)
+static int make(struct bm_run *m, struct overlay *n_source,
+                struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         const struct bm_layer *below = &m->job->disks[i].source.layers[0];
-        struct front *front = &fronts[i];
+        struct overlay *overlay = &n_source[i];
 
-        rc = bm_file_remove(front->path, err);
+        rc = bm_file_remove(overlay->path, err);
         if (!rc)
-            rc = bm_overlay_below(below, &front->size, err);
+            rc = bm_overlay_below(below, &overlay->size, err);
         if (!rc)
-            rc = bm_overlay_make(front->path, below, front->size, err);
+            rc = bm_overlay_make(overlay->path, below, overlay->size, err);
     }
     return rc;
 }
 
 /* Somebody may have resized a disk since its overlay was made: the guest goes
  * on seeing that size. */
-static int keep_size(struct bm_run *m, const struct front *fronts,
+static int keep_size(struct bm_run *m, const struct overlay *n_source,
                      struct bm_error *err)
 {
     int rc = 0;
@@ -168,13 +170,13 @@ static int keep_size(struct bm_run *m, const struct front *fronts,
         uint64_t size;
 
         rc = bm_overlay_below(&plan->source.layers[0], &size, err);
-        if (!rc && size != fronts[i].size)
+        if (!rc && size != n_source[i].size)
             rc = bm_domain_resize(m->domain, plan->target, size, err);
     }
     return rc;
 }
 
-static int put_on(struct bm_run *m, const struct front *fronts,
+static int put_on(struct bm_run *m, const struct overlay *n_source,
                   struct bm_error *err)
 {
     BM_FREE const char **paths = calloc(m->job->n_disks, sizeof *paths);
@@ -183,7 +185,7 @@ static int put_on(struct bm_run *m, const struct front *fronts,
     if (!paths)
         return no_memory(m, err);
     for (size_t i = 0; i < m->job->n_disks; i++)
-        paths[i] = fronts[i].path;
+        paths[i] = n_source[i].path;
     bm_pacer_measure(m); /* what the guest's I/O takes on its own images */
     rc = check_busy(m, "make", err); /* that took up to a second */
     if (!rc)
@@ -194,34 +196,36 @@ static int put_on(struct bm_run *m, const struct front *fronts,
     for (size_t i = 0; i < m->job->n_disks; i++)
         bm_file_calm(m->job->disks[i].source.layers[0].path);
     rc = bm_freeze(m->domain, m->job, paths, true, err);
-    return rc ? rc : keep_size(m, fronts, err);
+    return rc ? rc : keep_size(m, n_source, err);
 }
 
 static int ask(struct bm_run *m, struct bm_error *err)
 {
-    BM_FREE struct front *fronts = calloc(m->job->n_disks, sizeof *fronts);
+    BM_FREE struct overlay *n_source =
+        calloc(m->job->n_disks, sizeof *n_source);
     int rc;
 
-    if (!fronts)
+    if (!n_source)
         return no_memory(m, err);
-    m->job->staged.fronts_sent = bm_job_front_number(&m->job->disks[0]) + 1;
+    m->job->staged.overlays_sent =
+        bm_job_source_overlay_number(&m->job->disks[0]) + 1;
     rc = bm_lost_begin(m, BM_FREEZE_OLD, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        fronts[i].path =
-            bm_job_front(m->job, &m->job->disks[i], m->job->staged.fronts_sent);
-        if (!fronts[i].path)
+        n_source[i].path = bm_job_source_overlay(m->job, &m->job->disks[i],
+                                                 m->job->staged.overlays_sent);
+        if (!n_source[i].path)
             rc = no_memory(m, err);
     }
     if (!rc)
-        rc = make(m, fronts, err);
+        rc = make(m, n_source, err);
     if (!rc)
-        rc = put_on(m, fronts, err);
+        rc = put_on(m, n_source, err);
     for (size_t i = 0; i < m->job->n_disks; i++)
-        free(fronts[i].path);
+        free(n_source[i].path);
     return rc;
 }
 
-int bm_fronts_freeze(struct bm_run *m, struct bm_error *err)
+int bm_source_overlays_freeze(struct bm_run *m, struct bm_error *err)
 {
     int rc = check_stand(m, err);
 
@@ -236,7 +240,7 @@ int bm_fronts_freeze(struct bm_run *m, struct bm_error *err)
     bm_failpoint("freezing.frozen");
     rc = bm_run_refresh(m, err);
     if (!rc)
-        rc = bm_fronts_adopt(m, err);
+        rc = bm_source_overlays_adopt(m, err);
     return rc ? rc : check_stand(m, err);
 }
 
@@ -247,11 +251,11 @@ static int drop(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain origin = {0},
-                    below = bm_fronts_below(plan, plan->overlays.fronts);
+                    below = bm_job_below(plan, plan->overlays.n_source);
     int rc = 0;
 
-    for (int n = m->job->staged.fronts_sent; !rc && n > 0; n--) {
-        BM_FREE char *path = bm_job_front(m->job, plan, n);
+    for (int n = m->job->staged.overlays_sent; !rc && n > 0; n--) {
+        BM_FREE char *path = bm_job_source_overlay(m->job, plan, n);
 
         if (!path)
             rc = no_memory(m, err);
@@ -263,38 +267,39 @@ static int drop(struct bm_run *m, size_t i, struct bm_error *err)
         else
             rc = bm_file_remove(path, err);
     }
-    if (rc || !plan->overlays.fronts)
+    if (rc || !plan->overlays.n_source)
         return rc;
     if (bm_chain_copy(&below, &origin) < 0)
         return no_memory(m, err);
     stand_on(plan, &origin);
-    plan->overlays.fronts = 0;
+    plan->overlays.n_source = 0;
     return bm_run_save(m, NULL, err);
 }
 
 static int commit(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_chain origin = bm_fronts_below(plan, plan->overlays.fronts);
+    struct bm_chain origin = bm_job_below(plan, plan->overlays.n_source);
     int rc;
 
     if (!m->domain->active)
         return bm_commit_off(m, i, &origin, err);
     rc = check_busy(m, "merge", err);
     return rc ? rc
-              : bm_commit_running(m, i, (size_t)plan->overlays.fronts, err);
+              : bm_commit_running(m, i, (size_t)plan->overlays.n_source, err);
 }
 
-int bm_fronts_commit(struct bm_run *m, size_t i, struct bm_error *err)
+int bm_source_overlays_commit(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_chain origin = bm_fronts_below(plan, plan->overlays.fronts),
+    struct bm_chain origin = bm_job_below(plan, plan->overlays.n_source),
                     found = {0};
     int rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
 
     /* A dead process may have come so far. And what somebody has put on our
      * overlays is not ours to commit. */
-    if (!rc && plan->overlays.fronts && bm_chain_equal(&found, &plan->source)) {
+    if (!rc && plan->overlays.n_source &&
+        bm_chain_equal(&found, &plan->source)) {
         bm_chain_clear(&found);
         rc = commit(m, i, err);
         if (!rc)
@@ -307,13 +312,13 @@ int bm_fronts_commit(struct bm_run *m, size_t i, struct bm_error *err)
     return rc ? rc : drop(m, i, err);
 }
 
-int bm_fronts_remove(struct bm_run *m, size_t i, struct bm_error *err)
+int bm_source_overlays_remove(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     int rc = 0;
 
-    for (int n = m->job->staged.fronts_sent; !rc && n > 0; n--) {
-        BM_FREE char *path = bm_job_front(m->job, plan, n);
+    for (int n = m->job->staged.overlays_sent; !rc && n > 0; n--) {
+        BM_FREE char *path = bm_job_source_overlay(m->job, plan, n);
 
         rc = path ? bm_users_other_domains(m->conn, m->job->uuid, path, err)
                   : no_memory(m, err);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * One libvirt blockcopy a disk, all disks of the domain; then the switch
- * window, the full compare, and the commit of the tiny overlay.
+ * window, the full compare, and the commit of the switch overlay.
  */
 #include "blockmig/step/commit.h"
 #include "blockmig/strategy/strategy.h"

@@ -69,8 +69,8 @@ static int make_overlays(struct bm_run *m, struct bm_error *err)
 
         rc = bm_target_check(disk, err);
         if (!rc)
-            rc = bm_overlay_format(disk->fixed.overlay, &disk->source.layers[0],
-                                   err);
+            rc = bm_overlay_format(disk->fixed.switch_overlay,
+                                   &disk->source.layers[0], err);
         if (!rc)
             bm_file_calm(disk->source.layers[0].path);
     }
@@ -84,7 +84,7 @@ static const char **overlays_of(struct bm_run *m)
 
     for (size_t i = 0; all && i < m->job->n_disks; i++)
         all[bm_run_disk(m, i) - m->domain->disks] =
-            m->job->disks[i].fixed.overlay;
+            m->job->disks[i].fixed.switch_overlay;
     return all;
 }
 
@@ -297,7 +297,7 @@ static int remove_made(struct bm_run *m, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
-            rc = bm_file_remove(m->job->disks[i].fixed.overlay, err);
+            rc = bm_file_remove(m->job->disks[i].fixed.switch_overlay, err);
     return rc || !memory || !m->job->snapshot->xml
                ? rc
                : bm_file_remove(memory, err);

@@ -3,8 +3,8 @@
 /*
  * Merging in place: the layers of a snapshot command go down, one run of them
  * after the other. Where the active layer is to go down too, the guest gets a
- * front first: so what is merged does not change, and can be proven. The front
- * itself comes last, by an active commit.
+ * source overlay first: so what is merged does not change, and can be proven.
+ * The source overlay itself comes last, by an active commit.
  */
 #include "blockmig/run/ballast.h"
 #include "blockmig/image/owned-file.h"
@@ -33,17 +33,17 @@ static int allocate(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_run_refresh_domain(m, err);
 
-    /* ends just before the freeze, if the guest is to get a front */
+    /* ends just before the freeze, if the guest is to get a source overlay */
     if (!rc)
         rc = bm_pacer_begin(m, err);
     return rc ? rc : bm_step_stamp(m, err);
 }
 
-/* --- the front --- */
+/* --- the source overlay --- */
 
 static bool fronted(const struct bm_job *job)
 {
-    return job->n_disks && job->disks[0].overlays.fronts > 0;
+    return job->n_disks && job->disks[0].overlays.n_source > 0;
 }
 
 /* The uppermost layer is the one that the guest writes to. */
@@ -71,13 +71,13 @@ static int freeze(struct bm_run *m, struct bm_error *err)
     int rc = bm_run_refresh(m, err);
 
     if (!rc && m->domain)
-        rc = bm_fronts_adopt(m, err);
+        rc = bm_source_overlays_adopt(m, err);
     if (rc || !m->domain || !merge || !wants_front(m, merge))
         return rc;
     rc = bm_pacer_begin(m, err);
     if (!rc)
         rc = bm_ballast_make(m, err);
-    return rc ? rc : bm_fronts_freeze(m, err);
+    return rc ? rc : bm_source_overlays_freeze(m, err);
 }
 
 /* --- the merges --- */
@@ -106,11 +106,11 @@ static int merge_all(struct bm_run *m, struct bm_error *err)
 
 /* --- what the guest wrote meanwhile --- */
 
-/* Bytes of a front that nobody feels, whose merge comes last. */
+/* Bytes of a source overlay that nobody feels, whose merge comes last. */
 #define TINY (UINT64_C(4) << 20)
 #define ROUNDS 8
 
-/* The lowest front of each disk, into what it stands on. */
+/* The lowest source overlay of each disk, into what it stands on. */
 static int add_front_merges(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
@@ -121,8 +121,8 @@ static int add_front_merges(struct bm_run *m, struct bm_error *err)
             bm_job_snapshot_add_merge(m->job->snapshot);
 
         rc = merge && (merge->target = strdup(disk->target)) ? 0 : -ENOMEM;
-        for (int l = disk->overlays.fronts - 1;
-             !rc && l <= disk->overlays.fronts; l++)
+        for (int l = disk->overlays.n_source - 1;
+             !rc && l <= disk->overlays.n_source; l++)
             rc = bm_chain_add(&merge->layers, &disk->source.layers[l]);
     }
     return rc ? bm_fail_errno(err, ENOMEM, "cannot merge")
@@ -133,7 +133,7 @@ static int add_front_merges(struct bm_run *m, struct bm_error *err)
 static int another_round(struct bm_run *m, int round, uint64_t *before,
                          bool *again, struct bm_error *err)
 {
-    uint64_t bytes = bm_fronts_bytes(m->job);
+    uint64_t bytes = bm_source_overlays_bytes(m->job);
     int rc;
 
     *again = m->domain && m->domain->active && fronted(m->job) &&
@@ -142,7 +142,7 @@ static int another_round(struct bm_run *m, int round, uint64_t *before,
     *before = bytes;
     if (!*again)
         return 0;
-    rc = bm_fronts_freeze(m, err);
+    rc = bm_source_overlays_freeze(m, err);
     return rc ? rc : add_front_merges(m, err);
 }
 
@@ -152,8 +152,8 @@ static int take_up(struct bm_run *m, struct bm_error *err)
     int rc = bm_run_refresh_domain(m, err);
 
     if (!rc)
-        rc = bm_fronts_adopt(m, err);
-    return rc || !fronted(m->job) || m->job->disks[0].overlays.fronts < 2 ||
+        rc = bm_source_overlays_adopt(m, err);
+    return rc || !fronted(m->job) || m->job->disks[0].overlays.n_source < 2 ||
                    next_merge(m->job)
                ? rc
                : add_front_merges(m, err);
@@ -184,14 +184,14 @@ static int copy(struct bm_run *m, struct bm_error *err)
 
 static int commit_fronts(struct bm_run *m, struct bm_error *err)
 {
-    uint64_t bytes = bm_fronts_bytes(m->job);
+    uint64_t bytes = bm_source_overlays_bytes(m->job);
     bool any = fronted(m->job);
     int rc = 0;
 
     /* also those of a freeze that was asked for, and did not happen */
-    for (size_t i = 0; !rc && m->job->staged.fronts_sent && i < m->job->n_disks;
-         i++)
-        rc = bm_fronts_commit(m, i, err);
+    for (size_t i = 0;
+         !rc && m->job->staged.overlays_sent && i < m->job->n_disks; i++)
+        rc = bm_source_overlays_commit(m, i, err);
     return rc || !any
                ? rc
                : bm_run_note(m, err,
@@ -274,17 +274,17 @@ static int end_or_undo(struct bm_run *m, struct bm_job_merge *merge,
 }
 
 /* With the domain gone: what its guest wrote last may be there alone. */
-static int check_front(struct bm_run *m, const char *front,
+static int check_front(struct bm_run *m, const char *overlay,
                        struct bm_error *err)
 {
     bool any = false;
-    int rc = access(front, F_OK) == 0 ? bm_lost_holds(front, &any, err) : 0;
+    int rc = access(overlay, F_OK) == 0 ? bm_lost_holds(overlay, &any, err) : 0;
 
     if (rc || !any)
-        return rc ? rc : bm_file_remove(front, err);
+        return rc ? rc : bm_file_remove(overlay, err);
     rc = bm_stuck(m->job, err);
     bm_cause(err, "domain %s is gone, and %s holds what its guest wrote last",
-             m->job->domain, front);
+             m->job->domain, overlay);
     bm_remedy(err,
               "define it again, on that image, or delete the image; then "
               "`blockmig job resume %s`",
@@ -297,11 +297,12 @@ static int end_without_domain(struct bm_run *m, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        for (int k = m->job->staged.fronts_sent; !rc && k > 0; k--) {
-            BM_FREE char *front = bm_job_front(m->job, &m->job->disks[i], k);
+        for (int k = m->job->staged.overlays_sent; !rc && k > 0; k--) {
+            BM_FREE char *overlay =
+                bm_job_source_overlay(m->job, &m->job->disks[i], k);
 
-            rc = front ? check_front(m, front, err)
-                       : bm_fail_errno(err, ENOMEM, "cannot end a merge");
+            rc = overlay ? check_front(m, overlay, err)
+                         : bm_fail_errno(err, ENOMEM, "cannot end a merge");
         }
     return rc ? rc : tidy(m, err);
 }
@@ -315,7 +316,7 @@ static int roll_back(struct bm_run *m, struct bm_error *err)
 
     if (rc || !m->domain)
         return rc ? rc : end_without_domain(m, err);
-    rc = bm_fronts_adopt(m, err);
+    rc = bm_source_overlays_adopt(m, err);
     if (!rc && merge)
         rc = bm_merge_stop(m, merge, err);
     if (!rc && merge && merge->merged)

@@ -47,7 +47,7 @@ static int allocate(struct bm_run *m, struct bm_error *err)
     if (!rc)
         rc = bm_step_allocate(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = bm_overlay_format(m->job->disks[i].fixed.overlay,
+        rc = bm_overlay_format(m->job->disks[i].fixed.switch_overlay,
                                &m->job->disks[i].dest.layers[1], err);
     return rc;
 }
@@ -374,7 +374,7 @@ static int roll_back(struct bm_run *m, struct bm_error *err)
         rc = bm_lost_unwritten(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
-            rc = bm_file_remove(m->job->disks[i].fixed.overlay, err);
+            rc = bm_file_remove(m->job->disks[i].fixed.switch_overlay, err);
     if (!rc && m->domain && m->job->plan.was_active && !m->domain->active)
         rc = bm_domain_start(m->domain, err);
     if (!rc && m->domain)

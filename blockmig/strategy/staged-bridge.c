@@ -13,9 +13,10 @@
 
 /* --- a failing source --- */
 
-/* --- the bridge --- */
+/* --- the mirror overlay --- */
 
-int bm_staged_bridge(struct bm_run *m, bool there, struct bm_error *err)
+int bm_staged_set_mirror_overlay(struct bm_run *m, bool there,
+                                 struct bm_error *err)
 {
     int rc = 0;
 
@@ -23,10 +24,11 @@ int bm_staged_bridge(struct bm_run *m, bool there, struct bm_error *err)
         struct bm_job_disk *disk = &m->job->disks[i];
         struct bm_chain image = bm_job_new_chain(disk), wanted = {0};
 
-        if (there == bm_job_bridged(disk))
+        if (there == bm_job_has_mirror_overlay(disk))
             continue;
-        rc = there ? bm_chain_on_top(disk->fixed.bridge, &image, &wanted)
-                   : bm_chain_copy(&image, &wanted);
+        rc = there
+                 ? bm_chain_on_top(disk->fixed.mirror_overlay, &image, &wanted)
+                 : bm_chain_copy(&image, &wanted);
         if (rc)
             return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
         bm_chain_clear(&disk->dest);
@@ -41,7 +43,7 @@ int bm_staged_again(struct bm_run *m, struct bm_error *err)
 
     m->job->staged.off = false;
     bm_run_unlock(m);
-    rc = bm_staged_bridge(m, true, err);
+    rc = bm_staged_set_mirror_overlay(m, true, err);
     if (!rc)
         rc = bm_run_enter(m, BM_STATE_ITERATING, err);
     return rc ? rc : -EAGAIN;
@@ -56,6 +58,6 @@ int bm_staged_switch_off(struct bm_run *m, struct bm_error *err)
     if (!rc && again)
         return bm_staged_again(m, err);
     if (!rc)
-        rc = bm_staged_bridge(m, false, err);
+        rc = bm_staged_set_mirror_overlay(m, false, err);
     return rc ? rc : bm_off_switch(m, err);
 }

@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The end of a staged move: the rest is proven, the bridge and the tiny overlay
- * go down into the new image, the old side's fronts go away.
+ * The end of a staged move: the rest is proven, the mirror overlay and the
+ * switch overlay go down into the new image, the old side's source overlays go
+ * away.
  */
 #include "blockmig/step/bitmaps.h"
 #include "blockmig/step/commit.h"
@@ -73,11 +74,11 @@ int bm_staged_prove_rest(struct bm_run *m, struct bm_error *err)
     return rc ? rc : bm_run_save(m, NULL, err);
 }
 
-/* --- the bridge --- */
+/* --- the mirror overlay --- */
 
-/* Where a disk stands on its way from overlay, bridge, image to overlay,
- * image. */
-enum bridge {
+/* Where a disk stands on its way from overlay, mirror overlay, image to
+ * overlay, image. */
+enum mirror_overlay {
     BRIDGE_THERE,
     BRIDGE_TOP, /* accepted without a proof: nothing was frozen over it */
     BRIDGE_MERGED,
@@ -85,7 +86,7 @@ enum bridge {
     BRIDGE_FOREIGN
 };
 
-static int look_at_bridge(struct bm_run *m, size_t i, enum bridge *out,
+static int look_at_bridge(struct bm_run *m, size_t i, enum mirror_overlay *out,
                           struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
@@ -96,7 +97,7 @@ static int look_at_bridge(struct bm_run *m, size_t i, enum bridge *out,
     *out = BRIDGE_FOREIGN;
     if (!disk)
         return 0;
-    rc = bm_chain_on_top(plan->fixed.overlay, &image, &merged);
+    rc = bm_chain_on_top(plan->fixed.switch_overlay, &image, &merged);
     if (rc)
         return bm_fail_errno(err, ENOMEM, "cannot merge");
     rc = bm_situation_chain(m->domain, disk, &found, err);
@@ -119,7 +120,7 @@ static int merge_running(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
     const struct bm_commit_request request = {.target = plan->target,
-                                              .top = plan->fixed.bridge,
+                                              .top = plan->fixed.mirror_overlay,
                                               .base = bm_job_image(plan)->path};
     struct bm_blockjob job;
     int rc;
@@ -140,13 +141,13 @@ static int merge_off(struct bm_run *m, size_t i, struct bm_error *err)
     const struct bm_job_disk *plan = &m->job->disks[i];
     const struct bm_layer *image = bm_job_image(plan);
     struct bm_chain merged = {0}, below = bm_job_new_chain(plan);
-    int rc = bm_image_commit(plan->fixed.bridge, "qcow2", NULL, err);
+    int rc = bm_image_commit(plan->fixed.mirror_overlay, "qcow2", NULL, err);
 
     if (!rc)
         rc = bm_bitmaps_add(&plan->dest, 1, image, err);
     if (!rc)
-        rc = bm_commit_rebase(plan->fixed.overlay, image, err);
-    if (!rc && bm_chain_on_top(plan->fixed.overlay, &below, &merged) < 0)
+        rc = bm_commit_rebase(plan->fixed.switch_overlay, image, err);
+    if (!rc && bm_chain_on_top(plan->fixed.switch_overlay, &below, &merged) < 0)
         rc = bm_fail_errno(err, ENOMEM, "cannot merge");
     if (!rc)
         rc = bm_domain_set_config(m->domain, plan->target, &merged, err);
@@ -173,7 +174,7 @@ static int merge_top(struct bm_run *m, size_t i, struct bm_error *err)
 static int merge_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    enum bridge is;
+    enum mirror_overlay is;
     int rc = look_at_bridge(m, i, &is, err);
 
     if (!rc && is == BRIDGE_THERE) {
@@ -199,8 +200,8 @@ static int merge_disk(struct bm_run *m, size_t i, struct bm_error *err)
     return rc;
 }
 
-/* Before anything of the tiny overlay is merged, and only then: what the guest
- * wrote since is not what was seen. */
+/* Before anything of the switch overlay is merged, and only then: what the
+ * guest wrote since is not what was seen. */
 static int again(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &s->m->job->disks[i];
@@ -224,7 +225,7 @@ static int merge_bridges(struct bm_run *m, struct bm_error *err)
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = merge_disk(m, i, err);
     if (!rc)
-        rc = bm_staged_bridge(m, false, err);
+        rc = bm_staged_set_mirror_overlay(m, false, err);
     bm_failpoint("consolidating.merged");
     return rc;
 }
@@ -252,16 +253,16 @@ static int remove_map(struct bm_run *m, struct bm_job_disk *disk,
 static int remove_rest(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
-    int rc = bm_file_remove(plan->fixed.bridge, err);
+    int rc = bm_file_remove(plan->fixed.mirror_overlay, err);
 
     if (!rc)
-        rc = bm_fronts_remove(m, i, err);
+        rc = bm_source_overlays_remove(m, i, err);
     return rc ? rc : remove_map(m, plan, err);
 }
 
 int bm_staged_consolidate(struct bm_run *m, struct bm_error *err)
 {
-    bool bridged = bm_job_bridged(&m->job->disks[0]);
+    bool bridged = bm_job_has_mirror_overlay(&m->job->disks[0]);
     int rc = bm_run_refresh_domain(m, err);
 
     if (!rc && bridged)

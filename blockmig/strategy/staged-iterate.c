@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The frozen views, one after the other, into the new images: the base, then
- * a front at a time, until what the last one holds is little.
+ * a source overlay at a time, until what the last one holds is little.
  */
 #include "blockmig/step/source-overlays.h"
 #include "blockmig/strategy/staged-private.h"
@@ -14,9 +14,9 @@
 
 /* Layers that QEMU opens for each write to what is old: enough of them. */
 #define MAX_FRONTS 16
-/* Bytes of a front that nobody feels. One of 75 MiB cost 1.5 s of mirror, proof
- * and merge, none of them paced, in which the guest's p99 doubled; a round more
- * of ours is paced, and the move became 2 s shorter. */
+/* Bytes of a source overlay that nobody feels. One of 75 MiB cost 1.5 s of
+ * mirror, proof and merge, none of them paced, in which the guest's p99
+ * doubled; a round more of ours is paced, and the move became 2 s shorter. */
 #define TINY (UINT64_C(4) << 20)
 
 static int note_gaps(struct bm_run *m, const struct bm_job_disk *disk,
@@ -127,14 +127,14 @@ static int catch_up(struct bm_run *m, int upto, struct bm_error *err)
 /* The guest is off: what it wrote last is frozen too, as long as we hold it. */
 static int finish_off(struct bm_run *m, struct bm_error *err)
 {
-    int fronts = m->job->disks[0].overlays.fronts;
+    int n_source = m->job->disks[0].overlays.n_source;
     int rc = bm_off_hold(m, err);
 
-    /* it may have run since that front was copied */
-    if (!rc && m->job->staged.rounds > fronts)
-        m->job->staged.rounds = fronts;
+    /* it may have run since that source overlay was copied */
+    if (!rc && m->job->staged.rounds > n_source)
+        m->job->staged.rounds = n_source;
     if (!rc)
-        rc = catch_up(m, fronts + 1, err);
+        rc = catch_up(m, n_source + 1, err);
     if (!rc)
         m->job->staged.off = true;
     if (rc == -EBUSY && bm_run_refresh(m, err) == 0 && m->domain &&
@@ -143,7 +143,8 @@ static int finish_off(struct bm_run *m, struct bm_error *err)
     return rc ? rc : bm_run_save(m, NULL, err);
 }
 
-/* Below --switch-max a round must halve a front to be worth another one. */
+/* Below --switch-max a round must halve a source overlay to be worth another
+ * one. */
 static bool is_small(const struct bm_job *job, uint64_t before, uint64_t bytes)
 {
     if (bytes > job->limits.switch_max)
@@ -151,20 +152,21 @@ static bool is_small(const struct bm_job *job, uint64_t before, uint64_t bytes)
     return bytes <= TINY || bytes > before / 2;
 }
 
-/* Another front, until the last one is small, or does not get smaller. */
+/* Another source overlay, until the last one is small, or does not get smaller.
+ */
 static int shrink(struct bm_run *m, struct bm_error *err)
 {
     uint64_t before = UINT64_MAX;
     int rc = 0;
 
     for (;;) {
-        int fronts = m->job->disks[0].overlays.fronts;
+        int n_source = m->job->disks[0].overlays.n_source;
         uint64_t bytes;
 
         if (!rc)
-            rc = catch_up(m, fronts, err);
-        bytes = bm_fronts_bytes(m->job);
-        if (rc || is_small(m->job, before, bytes) || fronts >= MAX_FRONTS)
+            rc = catch_up(m, n_source, err);
+        bytes = bm_source_overlays_bytes(m->job);
+        if (rc || is_small(m->job, before, bytes) || n_source >= MAX_FRONTS)
             return rc;
         before = bytes;
         rc = bm_run_refresh(m, err);
@@ -172,7 +174,7 @@ static int shrink(struct bm_run *m, struct bm_error *err)
             return bm_fail_errno(err, ESRCH, "the guest %s went off",
                                  m->job->domain);
         if (!rc)
-            rc = bm_fronts_freeze(m, err);
+            rc = bm_source_overlays_freeze(m, err);
     }
 }
 
@@ -187,10 +189,10 @@ int bm_staged_iterate(struct bm_run *m, struct bm_error *err)
         rc = bm_run_save(m, NULL, err);
     }
     if (!rc)
-        rc = bm_fronts_adopt(m, err);
+        rc = bm_source_overlays_adopt(m, err);
     if (!rc && m->domain->active) {
-        if (m->job->staged.rounds > m->job->disks[0].overlays.fronts)
-            m->job->staged.rounds = m->job->disks[0].overlays.fronts;
+        if (m->job->staged.rounds > m->job->disks[0].overlays.n_source)
+            m->job->staged.rounds = m->job->disks[0].overlays.n_source;
         rc = shrink(m, err);
         if (bm_staged_went_off(m, rc))
             rc = 0;

@@ -38,8 +38,8 @@ int bm_staged_iterate(struct bm_run *m, struct bm_error *err);
 /* A step failed: because the guest went off meanwhile? An abandoned call may
  * still do something, and who cancels wants no other way. */
 bool bm_staged_went_off(struct bm_run *m, int rc);
-/* The guest is off, and its disks stand on their old images under our fronts.
- * The domain was read just now. */
+/* The guest is off, and its disks stand on their old images under our source
+ * overlays. The domain was read just now. */
 bool bm_staged_off_at_source(struct bm_run *m);
 
 /* The guest is off, and all is in the new images: the saved XML names them. The
@@ -49,13 +49,15 @@ int bm_staged_switch_off(struct bm_run *m, struct bm_error *err);
 /* Back to iterating: -EAGAIN, or an error. */
 int bm_staged_again(struct bm_run *m, struct bm_error *err);
 
-/* With or without the bridge: what every disk's `dest` is; in the journal. */
-int bm_staged_bridge(struct bm_run *m, bool there, struct bm_error *err);
+/* With or without the mirror overlay: what every disk's `dest` is; in the
+ * journal. */
+int bm_staged_set_mirror_overlay(struct bm_run *m, bool there,
+                                 struct bm_error *err);
 
 /* After the switch of a running guest. */
 int bm_staged_prove_rest(struct bm_run *m, struct bm_error *err);
-/* The bridge into the new image, and that proven; then the tiny overlay; then
- * what is left of the old side's fronts goes. */
+/* The mirror overlay into the new image, and that proven; then the switch
+ * overlay; then what is left of the old side's source overlays goes. */
 int bm_staged_consolidate(struct bm_run *m, struct bm_error *err);
 
 #endif

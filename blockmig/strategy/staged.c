@@ -3,7 +3,8 @@
 /*
  * The staged move (design.md section 3): freeze, copy the frozen view with our
  * own engine and prove it, again for what the guest wrote meanwhile until that
- * is little; only then does QEMU copy, the last front, and the disks switch.
+ * is little; only then does QEMU copy, the last source overlay, and the disks
+ * switch.
  */
 #include "blockmig/run/ballast.h"
 #include "blockmig/step/bitmaps.h"
@@ -51,7 +52,7 @@ static int freeze_quiesced(struct bm_run *m, struct bm_error *err)
 
     if (rc)
         return rc;
-    rc = bm_fronts_freeze(m, err);
+    rc = bm_source_overlays_freeze(m, err);
     end = bm_quiesce_end(m, &quiesce, rc ? &second : err);
     if (rc && end == -ETIMEDOUT)
         *err = second;
@@ -74,9 +75,9 @@ static int freeze(struct bm_run *m, struct bm_error *err)
     int rc = bm_run_refresh(m, err);
 
     if (!rc && m->domain)
-        rc = bm_fronts_adopt(m, err);
+        rc = bm_source_overlays_adopt(m, err);
     /* if it went off since: what is frozen is moved */
-    if (!rc && m->domain && m->job->disks[0].overlays.fronts)
+    if (!rc && m->domain && m->job->disks[0].overlays.n_source)
         return check_quiesced(m, err);
     if (!rc && (!m->domain || !m->domain->active))
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
@@ -88,7 +89,7 @@ static int freeze(struct bm_run *m, struct bm_error *err)
     if (rc)
         return rc;
     return m->job->request.quiesce ? freeze_quiesced(m, err)
-                                   : bm_fronts_freeze(m, err);
+                                   : bm_source_overlays_freeze(m, err);
 }
 
 /* --- converging --- */
@@ -131,9 +132,9 @@ static int carry(struct bm_run *m, struct bm_error *err)
     if (m->job->staged.carried)
         return 0;
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        int fronts = m->job->disks[i].overlays.fronts;
+        int n_source = m->job->disks[i].overlays.n_source;
 
-        rc = bm_bitmaps_move(m, i, fronts - m->job->staged.rounds + 1, err);
+        rc = bm_bitmaps_move(m, i, n_source - m->job->staged.rounds + 1, err);
     }
     bm_failpoint("converging.carried");
     m->job->staged.carried = rc == 0;
@@ -186,8 +187,8 @@ static bool on_image(struct bm_run *m, size_t i)
     return disk && bm_chain_equal(&disk->chain, &image);
 }
 
-/* Somebody has committed the bridge with what lay over it, and nothing was
- * frozen: it cannot be proven any more. */
+/* Somebody has committed the mirror overlay with what lay over it, and nothing
+ * was frozen: it cannot be proven any more. */
 static bool all_merged(struct bm_run *m)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
@@ -219,7 +220,7 @@ static int switch_over(struct bm_run *m, struct bm_error *err)
     if (m->job->staged.off)
         return rc ? rc : bm_staged_switch_off(m, err);
     if (all_merged(m))
-        rc = bm_staged_bridge(m, false, err);
+        rc = bm_staged_set_mirror_overlay(m, false, err);
     if (rc)
         return rc;
     if (!bm_staged_off_at_source(m)) {

@@ -50,8 +50,8 @@ static int begin(struct bm_run *m, struct bm_error *err)
     if (!disks)
         return bm_fail_errno(err, ENOMEM, "cannot make a view");
     for (size_t i = 0; i < m->job->n_disks; i++)
-        disks[i] = (struct bm_backup_disk){m->job->disks[i].target,
-                                           m->job->disks[i].fixed.overlay};
+        disks[i] = (struct bm_backup_disk){
+            m->job->disks[i].target, m->job->disks[i].fixed.switch_overlay};
     bm_failpoint("freezing.sent");
     return bm_backup_begin(m->domain, m->job->snapshot->socket, disks,
                            m->job->n_disks, err);
@@ -93,7 +93,7 @@ static int freeze(struct bm_run *m, struct bm_error *err)
 static const char *short_of_room(const struct bm_job *job)
 {
     for (size_t i = 0; i < job->n_disks; i++) {
-        const char *scratch = job->disks[i].fixed.overlay;
+        const char *scratch = job->disks[i].fixed.switch_overlay;
         uint64_t available;
 
         if (bm_needs_available(scratch, &available) == 0 &&
@@ -149,7 +149,7 @@ static int remove_scratch(struct bm_run *m, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = bm_file_remove(m->job->disks[i].fixed.overlay, err);
+        rc = bm_file_remove(m->job->disks[i].fixed.switch_overlay, err);
     return rc;
 }
 

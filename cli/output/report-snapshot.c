@@ -64,7 +64,7 @@ static void add_disks(json_object *o, const struct bm_job *job)
 
             cli_add_text(one, "uri", uri);
         } else {
-            cli_add_text(one, "overlay", disk->fixed.overlay);
+            cli_add_text(one, "overlay", disk->fixed.switch_overlay);
             cli_add_text(one, "image", disk->dest.layers[1].path);
         }
         json_object_array_add(disks, one);
@@ -80,7 +80,7 @@ static void disks_text(const struct bm_job *job)
         return;
     for (size_t i = 0; i < job->n_disks; i++)
         cli_print("%s: %s, on %s\n", job->disks[i].target,
-                  job->disks[i].fixed.overlay,
+                  job->disks[i].fixed.switch_overlay,
                   job->disks[i].dest.layers[1].path);
     if (snapshot->memory && job->plan.strategy == BM_STRATEGY_CREATE)
         cli_print("memory: %s\n", snapshot->memory);

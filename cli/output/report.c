@@ -18,7 +18,7 @@ static const char *path_of(const struct bm_chain *chain, size_t i)
 
 const char *cli_source_name(const struct bm_job_disk *disk)
 {
-    return path_of(&disk->source, (size_t)disk->overlays.fronts);
+    return path_of(&disk->source, (size_t)disk->overlays.n_source);
 }
 
 const char *cli_dest_name(const struct bm_job_disk *disk)
@@ -30,7 +30,7 @@ const char *cli_dest_name(const struct bm_job_disk *disk)
 
 const char *cli_layer_name(const struct bm_job_disk *disk, size_t k)
 {
-    return path_of(&disk->source, (size_t)disk->overlays.fronts + k);
+    return path_of(&disk->source, (size_t)disk->overlays.n_source + k);
 }
 
 bool cli_job_keeps(const struct bm_job *job)

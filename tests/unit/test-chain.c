@@ -168,7 +168,8 @@ static enum bm_situation stand(const char *const paths[])
     struct bm_domain domain = {.active = true};
     struct bm_disk disk = {0};
     char overlay[] = "/ds2/.o", back[] = "/ds1/.b";
-    struct bm_job_disk plan = {.fixed.overlay = overlay, .fixed.back = back};
+    struct bm_job_disk plan = {.fixed.switch_overlay = overlay,
+                               .fixed.rollback_overlay = back};
     int at;
 
     for (size_t i = 0; paths[i]; i++)

@@ -50,14 +50,15 @@ static void fill_disk(struct bm_job_disk *disk)
     bm_job_fill_disk(disk)->capacity = 1ULL << 40;
     bm_job_fill_disk(disk)->dest_block = disk->image.copy_sent =
         disk->proof.proven = true;
-    disk->kept = disk->deleted = disk->flushed = disk->overlays.top_seen = true;
-    disk->overlays.front_seen = 2;
+    disk->kept = disk->deleted = disk->flushed = disk->overlays.freeze_seen =
+        true;
+    disk->overlays.source_seen = 2;
     disk->overlays.below_ns = INT64_MIN;
     bm_job_fill_disk(disk)->source_ino = UINT64_MAX - 2;
     disk->image.dev = 1ULL << 63;
     disk->image.ino = UINT64_MAX - 1;
-    bm_job_fill_disk(disk)->overlay = strdup("/b/o");
-    bm_job_fill_disk(disk)->back = strdup("/a/o");
+    bm_job_fill_disk(disk)->switch_overlay = strdup("/b/o");
+    bm_job_fill_disk(disk)->rollback_overlay = strdup("/a/o");
     disk->rescue.map = strdup("/s/1-vda.map");
     disk->rescue.unreadable_bytes = 7;
     disk->rescue.filled_bytes = 8;
@@ -123,7 +124,7 @@ static struct bm_job *full_job(void)
     bm_job_fill_request(job)->rescue = true;
     bm_job_fill_request(job)->fill_from = strdup("/c/copy.raw");
     bm_job_fill_request(job)->overlay_max = 1ULL << 41;
-    job->staged.fronts_asked = 3;
+    job->staged.overlays_asked = 3;
     bm_job_fill_plan(job)->on_target = job->guest.ballast =
         job->guest.room_paused = job->guest.top_asked = true;
     job->guest.pivot_asked = true;
@@ -231,9 +232,9 @@ Test(job, round_trip)
     cr_assert_str_eq(bm_job_image(disk)->path, "/b/top.qcow2");
     cr_assert_str_eq(bm_job_old(disk, 1)->path, "/a/base.qcow2");
     cr_assert(bm_job_chain_kept(disk));
-    cr_assert_not(bm_job_bridged(disk));
+    cr_assert_not(bm_job_has_mirror_overlay(disk));
     cr_assert_not(bm_job_keeps(disk));
-    cr_assert_null(back->disks[1].fixed.overlay);
+    cr_assert_null(back->disks[1].fixed.switch_overlay);
     bm_job_free(job);
     bm_job_free(back);
 }

@@ -58,7 +58,8 @@ static void layer(struct bm_chain *chain, const char *name, uint64_t size,
     cr_assert_eq(bm_chain_append(chain, BM_SOURCE_FILE, path, "qcow2"), 0);
 }
 
-/* A disk of 8 MiB: two fronts of 1 and 2 MiB on a source that holds `held`. */
+/* A disk of 8 MiB: two source overlays of 1 and 2 MiB on a source that holds
+ * `held`. */
 static struct bm_job *fronted(uint64_t held)
 {
     struct bm_job *job = bm_job_new();
@@ -69,12 +70,12 @@ static struct bm_job *fronted(uint64_t held)
     job->disks = disk = calloc(1, sizeof *disk);
     disk->target = strdup("vda");
     bm_job_fill_disk(disk)->capacity = 8 * MIB;
-    disk->overlays.fronts = 2;
+    disk->overlays.n_source = 2;
     layer(&disk->source, "two", 2 * MIB, 2 * MIB);
     layer(&disk->source, "one", MIB, MIB);
     layer(&disk->source, "source", 8 * MIB, held);
     layer(&disk->dest, "image", 8 * MIB, 7 * MIB);
-    bm_job_fill_disk(disk)->overlay = file("overlay", 3 * MIB, 3 * MIB);
+    bm_job_fill_disk(disk)->switch_overlay = file("overlay", 3 * MIB, 3 * MIB);
     return job;
 }
 
