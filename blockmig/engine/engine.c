@@ -109,7 +109,7 @@ int bm_engine_machine(struct bm_run *m, struct bm_error *err)
             rc = bm_engine_decide(m, rc, err);
     }
     bm_run_unlock(m);
-    bm_pacer_free(m->pacer);
+    bm_pacing_free(m->pacing);
     bm_domain_free(m->domain);
     if (rc) { /* it has not ended, whatever the reason to go back was */
         bm_engine_name_the_way(m->job, err);

@@ -32,7 +32,7 @@ static int begin_waiting(struct bm_run *m, struct bm_error *err)
 {
     const char *id = m->job->id;
 
-    bm_pacer_rest(m->pacer);
+    bm_pacing_rest(m->pacing);
     return bm_run_note(m, err,
                        "waiting for %lld s: `blockmig job undo %s` goes "
                        "back, `blockmig job accept %s` goes on",

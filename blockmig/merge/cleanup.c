@@ -233,8 +233,9 @@ static int delete_layer(struct bm_run *m, const struct bm_layer *layer,
         return 0;
     rc = bm_users_none(m->conn, m->job->uuid, layer->path, err);
     if (!rc)
-        rc = bm_pacer_spares(m->pacer) ? bm_file_remove_slowly(layer->path, err)
-                                       : bm_file_remove(layer->path, err);
+        rc = bm_pacing_spares(m->pacing)
+                 ? bm_file_remove_slowly(layer->path, err)
+                 : bm_file_remove(layer->path, err);
     bm_failpoint("copying.deleted");
     return rc ? rc : bm_run_note(m, err, "%s deleted", layer->path);
 }

@@ -70,7 +70,7 @@ int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total)
     if (r->ahead)
         return atomic_load(&r->stop);
     bm_run_take_requests(r->m);
-    bm_pacer_tick(r->m->pacer, r->m, done);
+    bm_pacing_tick(r->m->pacing, r->m, done);
     bm_run_progress(r->m, done, total);
     return 0;
 }
@@ -143,17 +143,17 @@ int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
                                   .look = look,
                                   .opaque = r,
                                   .idle = r->m->job->limits.guest_latency > 0};
-    int rc = bm_pacer_need(r->m, err);
+    int rc = bm_pacing_need(r->m, err);
 
     if (rc)
         return rc;
-    r->lanes = bm_pacer_spares(r->m->pacer) ? 1 : bm_view_lanes();
-    bm_pacer_take(r->m->pacer, r->throttle);
+    r->lanes = bm_pacing_spares(r->m->pacing) ? 1 : bm_view_lanes();
+    bm_pacing_take(r->m->pacing, r->throttle);
     if (r->ahead)
-        bm_pacer_take_jobs_too(r->m->pacer);
+        bm_pacing_take_jobs_too(r->m->pacing);
     rc = bm_gently_start(&how, &r->gentle, err);
     if (rc)
-        bm_pacer_take(r->m->pacer, NULL);
+        bm_pacing_take(r->m->pacing, NULL);
     return rc;
 }
 
@@ -162,7 +162,7 @@ int bm_merge_reading_end(struct bm_merge_reading *r, struct bm_error *err)
     int rc = bm_gently_finish(r->gentle, err);
 
     r->gentle = NULL;
-    bm_pacer_take(r->m->pacer, NULL);
+    bm_pacing_take(r->m->pacing, NULL);
     if (rc && !bm_gently_left() && r->error.code)
         *err = r->error;
     return rc;

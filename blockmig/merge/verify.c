@@ -183,14 +183,14 @@ int bm_merge_prove_ahead(struct bm_run *m, struct bm_job_merge *merge,
                          struct bm_merge_reading **out, struct bm_error *err)
 {
     struct bm_merge_reading *r;
-    int rc = bm_pacer_need(m, err);
+    int rc = bm_pacing_need(m, err);
 
     /* A guest that is off may be started, and the layers be written to: they
      * are read after it, when their locks are held. */
     *out = NULL;
     if (rc || !m->domain->active ||
         m->job->snapshot->proof != BM_PROOF_TOUCHED ||
-        m->job->limits.bandwidth || bm_pacer_spares(m->pacer))
+        m->job->limits.bandwidth || bm_pacing_spares(m->pacing))
         return rc;
     r = bm_merge_reading_new(m, merge, hash_touched, err);
     if (!r)

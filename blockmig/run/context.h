@@ -15,7 +15,7 @@
 #include "snapshot/libvirt/connection.h"
 
 struct bm_guard;
-struct bm_pacer;
+struct bm_pacing;
 
 /* What the watch over the room of our overlays has found (space-watch.h). */
 enum bm_room {
@@ -29,7 +29,7 @@ struct bm_run {
     struct bm_job_store *store; /* borrowed */
     struct bm_job *job;         /* borrowed */
     struct bm_guard *guard;     /* borrowed */
-    struct bm_pacer *pacer;     /* owned; NULL: there is no pace */
+    struct bm_pacing *pacing;   /* owned; NULL: there is no pace */
     const struct bm_run_hooks *hooks;
     struct bm_domain *domain; /* owned; NULL: gone */
     struct bm_error reason;   /* why we go back; code 0: no reason */

@@ -8,7 +8,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define START (256 * MIB)     /* of a guest that does I/O */
 #define NO_LIMIT (8192 * MIB) /* nothing is as fast */
-#define SLOW (4 * BM_PACE_RATE_MIN)
+#define SLOW (4 * BM_LATENCY_RATE_MIN)
 
 #define ASSUMED_US 1000.0 /* baseline of a guest that did nothing */
 #define FLOOR_US 250.0 /* less is the host's noise: 150 to 220 us were seen */
@@ -39,7 +39,7 @@ struct seen {
     double us; /* their latencies, added up */
 };
 
-struct bm_pace {
+struct bm_latency_control {
     pthread_mutex_t lock; /* guards all */
     double factor;        /* 0: off */
     uint64_t bandwidth;   /* 0: no cap */
@@ -92,7 +92,7 @@ static double mean_us(const struct seen *seen, double expected)
     return (seen->us + unseen) / (double)n;
 }
 
-static double baseline(const struct bm_pace *p)
+static double baseline(const struct bm_latency_control *p)
 {
     double measured = mean_us(&p->before, ASSUMED_US);
 
@@ -103,12 +103,12 @@ static double baseline(const struct bm_pace *p)
 
 /* What it is controlled to: a little less than the bound, so that it is kept
  * although what is judged wobbles. */
-static double aim(const struct bm_pace *p)
+static double aim(const struct bm_latency_control *p)
 {
     return baseline(p) * (1 + AIM * (p->factor - 1));
 }
 
-static uint64_t rate(const struct bm_pace *p)
+static uint64_t rate(const struct bm_latency_control *p)
 {
     bool capped = p->bandwidth && (!p->limit || p->bandwidth < p->limit);
 
@@ -123,7 +123,7 @@ static uint64_t rate(const struct bm_pace *p)
  * crawls becomes the baseline: the better one of two times, since even then we
  * can be in its way. Only for a minute, since the reason may pass.
  */
-static void learn(struct bm_pace *p)
+static void learn(struct bm_latency_control *p)
 {
     double own = mean_us(&p->crawl, 0), other = p->crawl_us;
 
@@ -139,7 +139,7 @@ static void learn(struct bm_pace *p)
     }
 }
 
-static void look_at_crawl(struct bm_pace *p, uint64_t speed)
+static void look_at_crawl(struct bm_latency_control *p, uint64_t speed)
 {
     bool crawled = p->crawling;
 
@@ -156,7 +156,7 @@ static void look_at_crawl(struct bm_pace *p, uint64_t speed)
     learn(p);
 }
 
-static void pass_time(struct bm_pace *p)
+static void pass_time(struct bm_latency_control *p)
 {
     p->quiet_ms += p->now.ms;
     p->silent_ms = p->now.requests ? 0 : p->silent_ms + p->now.ms;
@@ -172,7 +172,7 @@ static void pass_time(struct bm_pace *p)
  * a little above the aim is how a steady rate settles there; only what
  * was far above needs patience.
  */
-static void note_harm(struct bm_pace *p, uint64_t speed, bool much)
+static void note_harm(struct bm_latency_control *p, uint64_t speed, bool much)
 {
     bool again = p->knee && p->quiet_ms < FORGET_MS &&
                  speed < p->knee / 2 * 3 && speed > p->knee / 3 * 2;
@@ -185,7 +185,7 @@ static void note_harm(struct bm_pace *p, uint64_t speed, bool much)
         p->patience_ms = PATIENCE_MAX_MS;
 }
 
-static void slower(struct bm_pace *p, double latency, uint64_t speed)
+static void slower(struct bm_latency_control *p, double latency, uint64_t speed)
 {
     double base = baseline(p), most = aim(p);
     double cut = between(CUT_MOST, (most - base) / (latency - base), CUT_LEAST);
@@ -193,7 +193,7 @@ static void slower(struct bm_pace *p, double latency, uint64_t speed)
     bool much = latency > MUCH * most;
 
     /* a copy that stands still does no harm */
-    if (speed < BM_PACE_RATE_MIN / 2)
+    if (speed < BM_LATENCY_RATE_MIN / 2)
         return;
     if (!p->harming)
         note_harm(p, from, much);
@@ -201,17 +201,17 @@ static void slower(struct bm_pace *p, double latency, uint64_t speed)
         p->quiet_ms = 0;
     p->harming = true;
     p->limit = (uint64_t)((double)from * cut);
-    if (p->limit < BM_PACE_RATE_MIN)
-        p->limit = BM_PACE_RATE_MIN;
+    if (p->limit < BM_LATENCY_RATE_MIN)
+        p->limit = BM_LATENCY_RATE_MIN;
 }
 
-static bool harm_is_near(const struct bm_pace *p)
+static bool harm_is_near(const struct bm_latency_control *p)
 {
     return p->knee && p->limit < p->knee / 2 * 3;
 }
 
 /* Up to four times as much; but to where harm began slowly, and not at once. */
-static double growth(const struct bm_pace *p, double room)
+static double growth(const struct bm_latency_control *p, double room)
 {
     double rest = KNEE_REST * (double)p->knee / (double)p->limit;
 
@@ -222,7 +222,7 @@ static double growth(const struct bm_pace *p, double room)
     return p->quiet_ms < p->patience_ms ? 1 : 1 + room / 2;
 }
 
-static void faster(struct bm_pace *p, double latency, uint64_t speed)
+static void faster(struct bm_latency_control *p, double latency, uint64_t speed)
 {
     double base = baseline(p), most = aim(p), to;
 
@@ -240,7 +240,7 @@ static void faster(struct bm_pace *p, double latency, uint64_t speed)
     }
 }
 
-static void judge(struct bm_pace *p)
+static void judge(struct bm_latency_control *p)
 {
     double latency = mean_us(&p->now, baseline(p));
     uint64_t speed = speed_of(&p->now), before = p->speed;
@@ -258,7 +258,7 @@ static void judge(struct bm_pace *p)
 }
 
 /* Soon when there is enough to see, or when little says enough already. */
-static bool can_judge(const struct bm_pace *p)
+static bool can_judge(const struct bm_latency_control *p)
 {
     if (p->now.ms < JUDGE_MS)
         return false;
@@ -268,7 +268,7 @@ static bool can_judge(const struct bm_pace *p)
 
 /* --- the outside --- */
 
-static void set(struct bm_pace *p, double factor, uint64_t bandwidth)
+static void set(struct bm_latency_control *p, double factor, uint64_t bandwidth)
 {
     p->bandwidth = bandwidth;
     if (factor > 0) {
@@ -282,9 +282,9 @@ static void set(struct bm_pace *p, double factor, uint64_t bandwidth)
     p->now = p->crawl = (struct seen){0};
 }
 
-struct bm_pace *bm_pace_new(double factor, uint64_t bandwidth)
+struct bm_latency_control *bm_latency_new(double factor, uint64_t bandwidth)
 {
-    struct bm_pace *p = calloc(1, sizeof *p);
+    struct bm_latency_control *p = calloc(1, sizeof *p);
 
     if (!p)
         return NULL;
@@ -293,7 +293,7 @@ struct bm_pace *bm_pace_new(double factor, uint64_t bandwidth)
     return p;
 }
 
-void bm_pace_free(struct bm_pace *p)
+void bm_latency_free(struct bm_latency_control *p)
 {
     if (!p)
         return;
@@ -301,14 +301,16 @@ void bm_pace_free(struct bm_pace *p)
     free(p);
 }
 
-void bm_pace_set(struct bm_pace *p, double factor, uint64_t bandwidth)
+void bm_latency_set(struct bm_latency_control *p, double factor,
+                    uint64_t bandwidth)
 {
     BM_LOCK(&p->lock);
 
     set(p, factor, bandwidth);
 }
 
-bool bm_pace_measure(struct bm_pace *p, const struct bm_block_sample *sample)
+bool bm_latency_measure(struct bm_latency_control *p,
+                        const struct bm_block_sample *sample)
 {
     BM_LOCK(&p->lock);
 
@@ -318,8 +320,8 @@ bool bm_pace_measure(struct bm_pace *p, const struct bm_block_sample *sample)
            (p->before.ms >= MEASURE_SOON_MS && p->before.requests >= PLENTY);
 }
 
-uint64_t bm_pace_tick(struct bm_pace *p, int64_t ms, uint64_t moved,
-                      const struct bm_block_sample *sample)
+uint64_t bm_latency_tick(struct bm_latency_control *p, int64_t ms,
+                         uint64_t moved, const struct bm_block_sample *sample)
 {
     BM_LOCK(&p->lock);
 
@@ -332,18 +334,19 @@ uint64_t bm_pace_tick(struct bm_pace *p, int64_t ms, uint64_t moved,
     return rate(p);
 }
 
-uint64_t bm_pace_rate(struct bm_pace *p)
+uint64_t bm_latency_rate(struct bm_latency_control *p)
 {
     BM_LOCK(&p->lock);
 
     return rate(p);
 }
 
-void bm_pace_state(struct bm_pace *p, struct bm_pace_state *out)
+void bm_latency_state(struct bm_latency_control *p,
+                      struct bm_latency_state *out)
 {
     BM_LOCK(&p->lock);
 
-    *out = (struct bm_pace_state){
+    *out = (struct bm_latency_state){
         .rate = rate(p),
         .factor = p->factor,
         .latency_us = p->latency,

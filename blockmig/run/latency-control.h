@@ -5,8 +5,8 @@
  * factor times what it was before. Pure logic: it is fed with samples of the
  * guest and with what the copy moved, and knows neither clock nor libvirt.
  *
- *   bm_pace_measure  each 250 ms or so before the move, until it says true
- *   bm_pace_tick     each 500 ms or so while data moves
+ *   bm_latency_measure  each 250 ms or so before the move, until it says true
+ *   bm_latency_tick     each 500 ms or so while data moves
  *
  * It starts at 256 MiB/s when the guest does I/O, and without a limit when it
  * does not. Latency above the bound cuts the rate in proportion, by up to
@@ -26,12 +26,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BM_PACE_RATE_MIN (UINT64_C(4) << 20) /* bytes a second */
+#define BM_LATENCY_RATE_MIN (UINT64_C(4) << 20) /* bytes a second */
 
-struct bm_pace;
+struct bm_latency_control;
 
 /* What to tell the user. */
-struct bm_pace_state {
+struct bm_latency_state {
     uint64_t rate;      /* bytes a second, 0: no limit */
     double factor;      /* 0: off, then the next three mean nothing */
     double latency_us;  /* the guest's as last judged; 0: it did no I/O */
@@ -44,15 +44,16 @@ struct bm_pace_state {
 /* factor 0: off (else BM_GUEST_LATENCY_MIN at least); bandwidth: a cap in bytes
  * a second that holds in any case, also below the minimum; 0: none. NULL: out
  * of memory. */
-struct bm_pace *bm_pace_new(double factor, uint64_t bandwidth);
-void bm_pace_free(struct bm_pace *pace); /* accepts NULL */
+struct bm_latency_control *bm_latency_new(double factor, uint64_t bandwidth);
+void bm_latency_free(struct bm_latency_control *control); /* accepts NULL */
 /* While it runs. Off forgets all limits, not the baseline. */
-void bm_pace_set(struct bm_pace *pace, double factor, uint64_t bandwidth);
+void bm_latency_set(struct bm_latency_control *control, double factor,
+                    uint64_t bandwidth);
 
 /* Adds a sample to the baseline, before the first tick. True: enough, which
  * is after 3 s, after 1 s if there was much I/O, or at once when off. */
-bool bm_pace_measure(struct bm_pace *pace,
-                     const struct bm_block_sample *sample);
+bool bm_latency_measure(struct bm_latency_control *control,
+                        const struct bm_block_sample *sample);
 
 /*
  * ms passed, in which our copy or block jobs moved so many bytes; sample is
@@ -61,11 +62,12 @@ bool bm_pace_measure(struct bm_pace *pace,
  * tick of less than 400 ms or with few requests is gathered with the next
  * ones, a second's worth at most.
  */
-uint64_t bm_pace_tick(struct bm_pace *pace, int64_t ms, uint64_t moved,
-                      const struct bm_block_sample *sample);
+uint64_t bm_latency_tick(struct bm_latency_control *control, int64_t ms,
+                         uint64_t moved, const struct bm_block_sample *sample);
 
 /* What the last tick returned, or what the first one will begin from. */
-uint64_t bm_pace_rate(struct bm_pace *pace);
-void bm_pace_state(struct bm_pace *pace, struct bm_pace_state *out);
+uint64_t bm_latency_rate(struct bm_latency_control *control);
+void bm_latency_state(struct bm_latency_control *control,
+                      struct bm_latency_state *out);
 
 #endif

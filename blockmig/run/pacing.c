@@ -29,8 +29,8 @@
 #define PULL_MOST (20.0 * (1 << 20))
 #define WRITTEN 3 /* images of a disk, at most, that QEMU writes to */
 
-struct bm_pacer {
-    struct bm_pace *pace;
+struct bm_pacing {
+    struct bm_latency_control *control;
     struct bm_throttle *throttle; /* borrowed; NULL: none */
     struct bm_behind *behind;     /* owned; NULL: nothing to be written yet */
     bool jobs;                    /* the step is one of block jobs */
@@ -45,7 +45,7 @@ struct bm_pacer {
 };
 
 /* false: nothing is known of this time. */
-static bool sample(struct bm_pacer *pacer, struct bm_run *m,
+static bool sample(struct bm_pacing *pacing, struct bm_run *m,
                    struct bm_block_sample *out)
 {
     BM_FREE const char **targets = calloc(m->job->n_disks, sizeof *targets);
@@ -59,41 +59,41 @@ static bool sample(struct bm_pacer *pacer, struct bm_run *m,
         targets[i] = m->job->disks[i].target;
     if (bm_block_stats_read(m->domain, targets, m->job->n_disks, CALL_MS, &now,
                             &ignored) != 0) {
-        pacer->have_last = false;
+        pacing->have_last = false;
         return false;
     }
     known =
-        pacer->have_last && bm_block_stats_diff(&pacer->last, &now, out) == 0;
-    pacer->last = now;
-    pacer->have_last = true;
+        pacing->have_last && bm_block_stats_diff(&pacing->last, &now, out) == 0;
+    pacing->last = now;
+    pacing->have_last = true;
     return known;
 }
 
 /* Until the last look is old enough for another. */
-static void rest(const struct bm_pacer *pacer)
+static void rest(const struct bm_pacing *pacing)
 {
-    int64_t left = pacer->last.time_ms + LOOK_MS - bm_now_ms();
+    int64_t left = pacing->last.time_ms + LOOK_MS - bm_now_ms();
 
-    if (pacer->have_last && left > 0)
+    if (pacing->have_last && left > 0)
         bm_sleep_ms(left < LOOK_MS ? (int)left : LOOK_MS);
 }
 
 /* What it did since the first look says whether it is at work at all; how long
  * its I/O takes, only what it does while we do nothing. */
-static void measure(struct bm_pacer *pacer, struct bm_run *m)
+static void measure(struct bm_pacing *pacing, struct bm_run *m)
 {
-    bool quiet = !pacer->have_last;
+    bool quiet = !pacing->have_last;
 
     for (int i = !quiet; i < LOOKS; i++, quiet = true) {
         struct bm_block_sample it;
 
-        rest(pacer);
-        if (sample(pacer, m, &it)) {
-            pacer->busy |= it.requests > 0;
-            if (quiet && bm_pace_measure(pacer->pace, &it))
+        rest(pacing);
+        if (sample(pacing, m, &it)) {
+            pacing->busy |= it.requests > 0;
+            if (quiet && bm_latency_measure(pacing->control, &it))
                 return;
         }
-        if (i >= IDLE_LOOKS && !pacer->busy)
+        if (i >= IDLE_LOOKS && !pacing->busy)
             return;
     }
 }
@@ -104,65 +104,65 @@ static bool has_guest(const struct bm_run *m)
     return m->job->limits.guest_latency > 0 && m->domain && m->domain->active;
 }
 
-static struct bm_pacer *pacer_new(struct bm_run *m)
+static struct bm_pacing *pacer_new(struct bm_run *m)
 {
-    struct bm_pacer *pacer = calloc(1, sizeof *pacer);
+    struct bm_pacing *pacing = calloc(1, sizeof *pacing);
     struct bm_block_sample none;
 
-    if (!pacer)
+    if (!pacing)
         return NULL;
-    pacer->pace =
-        bm_pace_new(m->job->limits.guest_latency, m->job->limits.bandwidth);
-    if (!pacer->pace) {
-        free(pacer);
+    pacing->control =
+        bm_latency_new(m->job->limits.guest_latency, m->job->limits.bandwidth);
+    if (!pacing->control) {
+        free(pacing);
         return NULL;
     }
-    pacer->gentle = has_guest(m);
-    if (pacer->gentle)
-        (void)sample(pacer, m, &none);
-    return pacer;
+    pacing->gentle = has_guest(m);
+    if (pacing->gentle)
+        (void)sample(pacing, m, &none);
+    return pacing;
 }
 
-int bm_pacer_begin(struct bm_run *m, struct bm_error *err)
+int bm_pacing_begin(struct bm_run *m, struct bm_error *err)
 {
-    if (!m->pacer)
-        m->pacer = pacer_new(m);
-    return m->pacer
+    if (!m->pacing)
+        m->pacing = pacer_new(m);
+    return m->pacing
                ? 0
                : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
 }
 
-void bm_pacer_measure(struct bm_run *m)
+void bm_pacing_measure(struct bm_run *m)
 {
-    if (!m->pacer || m->pacer->measured)
+    if (!m->pacing || m->pacing->measured)
         return;
-    m->pacer->measured = true;
-    m->pacer->gentle = has_guest(m); /* it may have been started since */
-    if (m->pacer->gentle)
-        measure(m->pacer, m);
+    m->pacing->measured = true;
+    m->pacing->gentle = has_guest(m); /* it may have been started since */
+    if (m->pacing->gentle)
+        measure(m->pacing, m);
 }
 
-int bm_pacer_need(struct bm_run *m, struct bm_error *err)
+int bm_pacing_need(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_pacer_begin(m, err);
+    int rc = bm_pacing_begin(m, err);
 
     if (!rc)
-        bm_pacer_measure(m);
+        bm_pacing_measure(m);
     return rc;
 }
 
-void bm_pacer_free(struct bm_pacer *pacer)
+void bm_pacing_free(struct bm_pacing *pacing)
 {
-    if (!pacer)
+    if (!pacing)
         return;
-    bm_behind_stop(pacer->behind);
-    bm_pace_free(pacer->pace);
-    free(pacer);
+    bm_behind_stop(pacing->behind);
+    bm_latency_free(pacing->control);
+    free(pacing);
 }
 
-bool bm_pacer_spares(const struct bm_pacer *pacer)
+bool bm_pacing_spares(const struct bm_pacing *pacing)
 {
-    return pacer && pacer->gentle && pacer->busy;
+    return pacing && pacing->gentle && pacing->busy;
 }
 
 /* --- what the guest flushes --- */
@@ -196,23 +196,23 @@ static size_t flushed(struct bm_run *m, char **paths)
     return n;
 }
 
-void bm_pacer_follow(struct bm_pacer *pacer, struct bm_run *m)
+void bm_pacing_follow(struct bm_pacing *pacing, struct bm_run *m)
 {
     BM_FREE char **paths = NULL;
 
-    if (!bm_pacer_spares(pacer))
+    if (!bm_pacing_spares(pacing))
         return;
     paths = calloc(m->job->n_disks, WRITTEN * sizeof *paths);
-    if (!pacer->behind)
-        pacer->behind = bm_behind_start();
-    if (paths && pacer->behind)
-        bm_behind_follow(pacer->behind, paths, flushed(m, paths));
+    if (!pacing->behind)
+        pacing->behind = bm_behind_start();
+    if (paths && pacing->behind)
+        bm_behind_follow(pacing->behind, paths, flushed(m, paths));
 }
 
-void bm_pacer_rest(struct bm_pacer *pacer)
+void bm_pacing_rest(struct bm_pacing *pacing)
 {
-    if (pacer)
-        bm_behind_stop(BM_STEAL(pacer->behind));
+    if (pacing)
+        bm_behind_stop(BM_STEAL(pacing->behind));
 }
 
 /* --- the rate --- */
@@ -225,100 +225,100 @@ void bm_pacer_rest(struct bm_pacer *pacer)
  * random, a medium that is busy for a share of 1 - 1 / factor of the time takes
  * factor times as long.
  */
-static void limits(const struct bm_pacer *pacer)
+static void limits(const struct bm_pacing *pacing)
 {
-    bool spares = bm_pacer_spares(pacer);
-    struct bm_pace_state state;
+    bool spares = bm_pacing_spares(pacing);
+    struct bm_latency_state state;
 
-    bm_pace_state(pacer->pace, &state);
-    bm_throttle_set(pacer->throttle, state.rate);
-    bm_throttle_set_request(pacer->throttle, spares ? REQUEST : 0);
-    bm_throttle_set_rest(pacer->throttle, spares ? 1 / (state.factor - 1) : 0);
+    bm_latency_state(pacing->control, &state);
+    bm_throttle_set(pacing->throttle, state.rate);
+    bm_throttle_set_request(pacing->throttle, spares ? REQUEST : 0);
+    bm_throttle_set_rest(pacing->throttle, spares ? 1 / (state.factor - 1) : 0);
 }
 
-void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle)
+void bm_pacing_take(struct bm_pacing *pacing, struct bm_throttle *throttle)
 {
-    pacer->throttle = throttle;
-    pacer->jobs = false;
-    pacer->moved = 0;
-    pacer->tick_ms = bm_now_ms();
+    pacing->throttle = throttle;
+    pacing->jobs = false;
+    pacing->moved = 0;
+    pacing->tick_ms = bm_now_ms();
     if (!throttle)
         return;
-    limits(pacer);
-    bm_throttle_hold(throttle, pacer->held);
+    limits(pacing);
+    bm_throttle_hold(throttle, pacing->held);
 }
 
-void bm_pacer_take_jobs(struct bm_pacer *pacer)
+void bm_pacing_take_jobs(struct bm_pacing *pacing)
 {
-    bm_pacer_take(pacer, NULL);
-    pacer->jobs = true;
+    bm_pacing_take(pacing, NULL);
+    pacing->jobs = true;
 }
 
-void bm_pacer_take_jobs_too(struct bm_pacer *pacer)
+void bm_pacing_take_jobs_too(struct bm_pacing *pacing)
 {
-    pacer->jobs = true;
+    pacing->jobs = true;
 }
 
 /* 0: no limit. */
-static uint64_t jobs_rate(const struct bm_pacer *pacer)
+static uint64_t jobs_rate(const struct bm_pacing *pacing)
 {
-    uint64_t rate = bm_pace_rate(pacer->pace), most;
-    struct bm_pace_state state;
+    uint64_t rate = bm_latency_rate(pacing->control), most;
+    struct bm_latency_state state;
 
-    if (!bm_pacer_spares(pacer))
+    if (!bm_pacing_spares(pacing))
         return rate;
-    bm_pace_state(pacer->pace, &state);
+    bm_latency_state(pacing->control, &state);
     most = (uint64_t)(PULL_MOST * (state.factor - 1));
-    if (most < BM_PACE_RATE_MIN)
-        most = BM_PACE_RATE_MIN;
+    if (most < BM_LATENCY_RATE_MIN)
+        most = BM_LATENCY_RATE_MIN;
     return rate && rate < most ? rate : most;
 }
 
-void bm_pacer_share(struct bm_pacer *pacer, size_t n, uint64_t *share)
+void bm_pacing_share(struct bm_pacing *pacing, size_t n, uint64_t *share)
 {
-    uint64_t rate = jobs_rate(pacer);
+    uint64_t rate = jobs_rate(pacing);
 
-    if (pacer->jobs)
+    if (pacing->jobs)
         *share = rate && rate < n ? 1 : rate / n;
 }
 
-void bm_pacer_hold(struct bm_pacer *pacer, bool held)
+void bm_pacing_hold(struct bm_pacing *pacing, bool held)
 {
-    pacer->held = held;
-    pacer->have_last = false;
-    pacer->tick_ms = bm_now_ms();
-    if (pacer->throttle)
-        bm_throttle_hold(pacer->throttle, held);
+    pacing->held = held;
+    pacing->have_last = false;
+    pacing->tick_ms = bm_now_ms();
+    if (pacing->throttle)
+        bm_throttle_hold(pacing->throttle, held);
 }
 
-void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth)
+void bm_pacing_set(struct bm_pacing *pacing, double factor, uint64_t bandwidth)
 {
-    bm_pace_set(pacer->pace, factor, bandwidth);
-    pacer->gentle = factor > 0;
-    if (pacer->throttle)
-        limits(pacer);
+    bm_latency_set(pacing->control, factor, bandwidth);
+    pacing->gentle = factor > 0;
+    if (pacing->throttle)
+        limits(pacing);
 }
 
-void bm_pacer_tick(struct bm_pacer *pacer, struct bm_run *m, uint64_t moved)
+void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *m, uint64_t moved)
 {
-    int64_t ms = bm_now_ms() - pacer->tick_ms;
+    int64_t ms = bm_now_ms() - pacing->tick_ms;
     struct bm_block_sample it;
     bool known;
 
-    if ((!pacer->throttle && !pacer->jobs) || pacer->held || ms < TICK_MS)
+    if ((!pacing->throttle && !pacing->jobs) || pacing->held || ms < TICK_MS)
         return;
-    known = m->job->limits.guest_latency > 0 && sample(pacer, m, &it);
-    (void)bm_pace_tick(pacer->pace, ms, moved - pacer->moved,
-                       known ? &it : NULL);
+    known = m->job->limits.guest_latency > 0 && sample(pacing, m, &it);
+    (void)bm_latency_tick(pacing->control, ms, moved - pacing->moved,
+                          known ? &it : NULL);
     if (known && it.requests >= AT_WORK)
-        pacer->busy = true;
-    if (pacer->throttle)
-        limits(pacer);
-    pacer->tick_ms += ms;
-    pacer->moved = moved;
+        pacing->busy = true;
+    if (pacing->throttle)
+        limits(pacing);
+    pacing->tick_ms += ms;
+    pacing->moved = moved;
 }
 
-void bm_pacer_state(struct bm_pacer *pacer, struct bm_pace_state *out)
+void bm_pacing_state(struct bm_pacing *pacing, struct bm_latency_state *out)
 {
-    bm_pace_state(pacer->pace, out);
+    bm_latency_state(pacing->control, out);
 }

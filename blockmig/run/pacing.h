@@ -13,45 +13,45 @@
 #include "blockmig/run/latency-control.h"
 #include "nbd/thread/rate-limit.h"
 
-struct bm_pacer;
+struct bm_pacing;
 
-/* m->pacer, if there is none yet: measures what the guest's I/O takes now, a
+/* m->pacing, if there is none yet: measures what the guest's I/O takes now, a
  * second at most. (So a resumed job measures what it finds.) */
-int bm_pacer_need(struct bm_run *m, struct bm_error *err);
+int bm_pacing_need(struct bm_run *m, struct bm_error *err);
 /* The same in two steps, with work between them: a first look; the rest, a
- * second at most, unless there is no pacer or it was done. The work delays
+ * second at most, unless there is no pacing or it was done. The work delays
  * nothing if the guest did nothing meanwhile, and nothing of it is measured. */
-int bm_pacer_begin(struct bm_run *m, struct bm_error *err);
-void bm_pacer_measure(struct bm_run *m);
-void bm_pacer_free(struct bm_pacer *pacer); /* accepts NULL */
+int bm_pacing_begin(struct bm_run *m, struct bm_error *err);
+void bm_pacing_measure(struct bm_run *m);
+void bm_pacing_free(struct bm_pacing *pacing); /* accepts NULL */
 /* Whether a guest that is, or was, at work is to be spared. NULL: nothing is
  * known of one. */
-bool bm_pacer_spares(const struct bm_pacer *pacer);
+bool bm_pacing_spares(const struct bm_pacing *pacing);
 
 /* The guest may write to other images now: those of ours are written behind
  * (writeback.h), if it is to be spared. */
-void bm_pacer_follow(struct bm_pacer *pacer, struct bm_run *m);
+void bm_pacing_follow(struct bm_pacing *pacing, struct bm_run *m);
 /* Nothing is copied for a long time: no more writing behind, until the next
- * bm_pacer_follow. Accepts NULL. */
-void bm_pacer_rest(struct bm_pacer *pacer);
+ * bm_pacing_follow. Accepts NULL. */
+void bm_pacing_rest(struct bm_pacing *pacing);
 
 /* A step begins: its copy is held by this throttle; NULL: it has ended. */
-void bm_pacer_take(struct bm_pacer *pacer, struct bm_throttle *throttle);
+void bm_pacing_take(struct bm_pacing *pacing, struct bm_throttle *throttle);
 /* The same for libvirt's block jobs; each gets its share. */
-void bm_pacer_take_jobs(struct bm_pacer *pacer);
+void bm_pacing_take_jobs(struct bm_pacing *pacing);
 /* Block jobs run beside what was taken. */
-void bm_pacer_take_jobs_too(struct bm_pacer *pacer);
+void bm_pacing_take_jobs_too(struct bm_pacing *pacing);
 /* In such a step: the share of one of n jobs in bytes/s, 0: no limit; in others
  * *share stays. */
-void bm_pacer_share(struct bm_pacer *pacer, size_t n, uint64_t *share);
+void bm_pacing_share(struct bm_pacing *pacing, size_t n, uint64_t *share);
 /* Now and then in that step; moved: bytes since it began. */
-void bm_pacer_tick(struct bm_pacer *pacer, struct bm_run *m, uint64_t moved);
+void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *m, uint64_t moved);
 /* While the user has paused the move: the copy stands still, and what the
  * guest does meanwhile is judged by nobody. */
-void bm_pacer_hold(struct bm_pacer *pacer, bool held);
+void bm_pacing_hold(struct bm_pacing *pacing, bool held);
 /* New limits, as of struct bm_job. A guest that was not watched before has
  * the baseline of one that was idle. */
-void bm_pacer_set(struct bm_pacer *pacer, double factor, uint64_t bandwidth);
-void bm_pacer_state(struct bm_pacer *pacer, struct bm_pace_state *out);
+void bm_pacing_set(struct bm_pacing *pacing, double factor, uint64_t bandwidth);
+void bm_pacing_state(struct bm_pacing *pacing, struct bm_latency_state *out);
 
 #endif

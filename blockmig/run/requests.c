@@ -28,9 +28,9 @@ static void set_limits(struct bm_run *m, const struct bm_limits *asked)
         m->hooks->event(m->hooks->opaque, job, err.cause);
         return;
     }
-    if (m->pacer)
-        bm_pacer_set(m->pacer, job->limits.guest_latency,
-                     job->limits.bandwidth);
+    if (m->pacing)
+        bm_pacing_set(m->pacing, job->limits.guest_latency,
+                      job->limits.bandwidth);
 }
 
 /* --- the pause --- */
@@ -46,8 +46,8 @@ static void set_pause(struct bm_run *m, bool paused)
     m->job->paused = paused;
     /* it is a comfort for who looks at the journal: no reason to fail */
     (void)bm_run_note(m, NULL, paused ? "paused" : "goes on");
-    if (m->pacer)
-        bm_pacer_hold(m->pacer, paused);
+    if (m->pacing)
+        bm_pacing_hold(m->pacing, paused);
     if (paused)
         m->paused_ms = bm_now_ms();
     else
@@ -57,8 +57,8 @@ static void set_pause(struct bm_run *m, bool paused)
 void bm_run_end_user_pause(struct bm_run *m)
 {
     m->job->paused = false;
-    if (m->pacer)
-        bm_pacer_hold(m->pacer, false);
+    if (m->pacing)
+        bm_pacing_hold(m->pacing, false);
 }
 
 void bm_run_take_requests(struct bm_run *m)

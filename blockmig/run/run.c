@@ -49,13 +49,13 @@ void bm_run_progress(struct bm_run *m, uint64_t done, uint64_t total)
         .elapsed_ms = elapsed,
         .paused = m->job->paused,
     };
-    struct bm_pace_state pace = {0};
+    struct bm_latency_state control = {0};
 
     bm_room_tick(m);
-    if (m->pacer)
-        bm_pacer_state(m->pacer, &pace);
-    progress.latency_us = pace.factor > 0 ? pace.latency_us : 0;
-    progress.bound_us = pace.factor > 0 ? pace.bound_us : 0;
+    if (m->pacing)
+        bm_pacing_state(m->pacing, &control);
+    progress.latency_us = control.factor > 0 ? control.latency_us : 0;
+    progress.bound_us = control.factor > 0 ? control.bound_us : 0;
 
     m->hooks->progress(m->hooks->opaque, m->job, &progress);
 }
@@ -127,8 +127,8 @@ int bm_run_refresh(struct bm_run *m, struct bm_error *err)
 
     if (!rc)
         bm_lost_see(m);
-    if (!rc && m->pacer)
-        bm_pacer_follow(m->pacer, m);
+    if (!rc && m->pacing)
+        bm_pacing_follow(m->pacing, m);
     return rc ? rc : check_here(m, err);
 }
 

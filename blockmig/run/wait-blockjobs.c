@@ -43,8 +43,8 @@ static void hold_speed(struct bm_run *m, struct bm_blockjob *job,
     struct bm_error ignored = BM_ERROR_INIT;
     uint64_t speed = m->job->limits.bandwidth;
 
-    if (m->pacer)
-        bm_pacer_share(m->pacer, m->job->n_disks, &speed);
+    if (m->pacing)
+        bm_pacing_share(m->pacing, m->job->n_disks, &speed);
     if (m->job->paused && on_its_way)
         speed = PAUSED_RATE;
     if (job->speed != speed &&
@@ -124,8 +124,8 @@ static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
         rc = bm_patience(&patience, m->job, sum, bm_call_ms(), err);
         if (rc)
             return rc;
-        if (m->pacer && !one_ends_soon(m, jobs))
-            bm_pacer_tick(m->pacer, m, sum);
+        if (m->pacing && !one_ends_soon(m, jobs))
+            bm_pacing_tick(m->pacing, m, sum);
         bm_run_progress(m, sum, end);
         if (bm_now_ms() - moved_ms > STALL_MS) {
             bm_fail(err, ETIMEDOUT, "the block jobs of %s stand still",

@@ -158,8 +158,8 @@ static int delete_old(struct bm_run *m, const struct old *old,
     if (!rc && there)
         rc = bm_users_none(m->conn, NULL, path, err);
     if (!rc && there)
-        rc = bm_pacer_spares(m->pacer) ? bm_file_remove_slowly(path, err)
-                                       : bm_file_remove(path, err);
+        rc = bm_pacing_spares(m->pacing) ? bm_file_remove_slowly(path, err)
+                                         : bm_file_remove(path, err);
     if (rc)
         return rc;
     if (there)

@@ -26,8 +26,8 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     if (s->m->job->state == BM_STATE_COPYING)
         bm_failpoint("copying.started");
     bm_run_take_requests(s->m);
-    if (s->m->pacer)
-        bm_pacer_tick(s->m->pacer, s->m, s->moved);
+    if (s->m->pacing)
+        bm_pacing_tick(s->m->pacing, s->m, s->moved);
     bm_run_progress(s->m, s->moved, s->total);
     return bm_job_before_switch(s->m->job) && bm_run_cancelled(s->m);
 }
@@ -220,14 +220,14 @@ static int at_work(struct bm_run *m, bm_replica_work work,
 
     if (bm_job_before_switch(m->job))
         bm_run_while_paused(m);
-    rc = s ? bm_pacer_need(m, err)
+    rc = s ? bm_pacing_need(m, err)
            : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
     if (!rc) {
-        bm_pacer_take(m->pacer, s->throttle);
+        bm_pacing_take(m->pacing, s->throttle);
         rc = bm_gently(&how, err);
     }
-    if (m->pacer)
-        bm_pacer_take(m->pacer, NULL);
+    if (m->pacing)
+        bm_pacing_take(m->pacing, NULL);
     if (s && s->left)
         return rc; /* the work hangs in it */
     if (rc && s && s->error.code)

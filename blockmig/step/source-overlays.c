@@ -186,7 +186,7 @@ static int put_on(struct bm_run *m, const struct overlay *n_source,
         return no_memory(m, err);
     for (size_t i = 0; i < m->job->n_disks; i++)
         paths[i] = n_source[i].path;
-    bm_pacer_measure(m); /* what the guest's I/O takes on its own images */
+    bm_pacing_measure(m); /* what the guest's I/O takes on its own images */
     rc = check_busy(m, "make", err); /* that took up to a second */
     if (!rc)
         rc = bm_lost_expect(m, BM_FREEZE_OLD, err);

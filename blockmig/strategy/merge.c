@@ -35,7 +35,7 @@ static int allocate(struct bm_run *m, struct bm_error *err)
 
     /* ends just before the freeze, if the guest is to get a source overlay */
     if (!rc)
-        rc = bm_pacer_begin(m, err);
+        rc = bm_pacing_begin(m, err);
     return rc ? rc : bm_step_stamp(m, err);
 }
 
@@ -74,7 +74,7 @@ static int freeze(struct bm_run *m, struct bm_error *err)
         rc = bm_source_overlays_adopt(m, err);
     if (rc || !m->domain || !merge || !wants_front(m, merge))
         return rc;
-    rc = bm_pacer_begin(m, err);
+    rc = bm_pacing_begin(m, err);
     if (!rc)
         rc = bm_ballast_make(m, err);
     return rc ? rc : bm_source_overlays_freeze(m, err);
@@ -87,7 +87,7 @@ static int merge_all(struct bm_run *m, struct bm_error *err)
     struct bm_job_merge *merge;
     int rc = 0;
 
-    bm_pacer_take_jobs(m->pacer);
+    bm_pacing_take_jobs(m->pacing);
     while (!rc && (merge = next_merge(m->job))) {
         rc = bm_run_refresh_domain(m, err);
         if (!rc && bm_run_cancelled(m))
@@ -99,7 +99,7 @@ static int merge_all(struct bm_run *m, struct bm_error *err)
         }
         if (!rc)
             rc = bm_merge_run(m, merge, err);
-        bm_pacer_take_jobs(m->pacer); /* a proof has had the pace */
+        bm_pacing_take_jobs(m->pacing); /* a proof has had the pace */
     }
     return rc;
 }
@@ -167,7 +167,7 @@ static int copy(struct bm_run *m, struct bm_error *err)
     int rc = take_up(m, err);
 
     if (!rc)
-        rc = bm_pacer_need(m, err);
+        rc = bm_pacing_need(m, err);
 
     for (int round = 0; !rc && again; round++) {
         rc = merge_all(m, err);

@@ -73,7 +73,7 @@ static int start_pull(struct bm_run *m, size_t i, int kind,
     }
     if (kind)
         return bm_commit_foreign(m, plan->target, err);
-    bm_pacer_share(m->pacer, m->job->n_disks, &speed);
+    bm_pacing_share(m->pacing, m->job->n_disks, &speed);
     rc = bm_target_check(plan, err);
     if (!rc)
         rc =
@@ -108,11 +108,11 @@ static int pull_running(struct bm_run *m, bool to_end, struct bm_error *err)
 {
     BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
     bool more = false;
-    int rc = jobs ? bm_pacer_need(m, err)
+    int rc = jobs ? bm_pacing_need(m, err)
                   : bm_fail_errno(err, ENOMEM, "cannot pull");
 
     if (!rc)
-        bm_pacer_take_jobs(m->pacer);
+        bm_pacing_take_jobs(m->pacing);
     if (!rc)
         rc = start_all(m, jobs, to_end, &more, err);
     if (!rc && more) {
@@ -120,8 +120,8 @@ static int pull_running(struct bm_run *m, bool to_end, struct bm_error *err)
         rc = to_end ? bm_run_wait_jobs(m, jobs, BM_JOB_COMPLETED, false, err)
                     : bm_run_wait_first(m, jobs, err);
     }
-    if (m->pacer)
-        bm_pacer_take(m->pacer, NULL);
+    if (m->pacing)
+        bm_pacing_take(m->pacing, NULL);
     return rc;
 }
 

@@ -84,7 +84,7 @@ static int freeze(struct bm_run *m, struct bm_error *err)
                -ESTALE;
     }
     /* what the guest's I/O takes before we do anything to it */
-    rc = bm_pacer_need(m, err);
+    rc = bm_pacing_need(m, err);
     return rc ? rc : put_on(m, err);
 }
 

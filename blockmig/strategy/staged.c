@@ -83,7 +83,7 @@ static int freeze(struct bm_run *m, struct bm_error *err)
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
     /* what the guest's I/O takes before we do anything to it */
     if (!rc)
-        rc = bm_pacer_need(m, err);
+        rc = bm_pacing_need(m, err);
     if (!rc)
         rc = bm_ballast_make(m, err);
     if (rc)

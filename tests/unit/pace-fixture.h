@@ -18,7 +18,7 @@
 
 /* A machine with a guest on it, which our copy slows down. */
 struct world {
-    struct bm_pace *pace;
+    struct bm_latency_control *control;
     double base_us;  /* the guest's latency without a copy */
     double harm;     /* MiB/s of the copy at which that has doubled; 0: none */
     int power;       /* how steeply: 1 linear, 12 a cliff */
@@ -32,20 +32,20 @@ struct world {
 
 static inline struct world world_new(double factor, uint64_t bandwidth)
 {
-    struct world w = {.pace = bm_pace_new(factor, bandwidth),
+    struct world w = {.control = bm_latency_new(factor, bandwidth),
                       .base_us = 1000,
                       .power = 1,
                       .iops = 400,
                       .copy_max = 550};
 
-    cr_assert_not_null(w.pace);
+    cr_assert_not_null(w.control);
     srand(1);
     return w;
 }
 
 static inline void world_end(struct world *w)
 {
-    bm_pace_free(w->pace);
+    bm_latency_free(w->control);
 }
 #define WORLD __attribute__((cleanup(world_end))) struct world
 
@@ -74,13 +74,13 @@ static inline void measure(struct world *w)
 
     do
         sample = live(w, 0, TICK);
-    while (!bm_pace_measure(w->pace, &sample));
+    while (!bm_latency_measure(w->control, &sample));
 }
 
 /* Ticks on; the rate at the end, in MiB/s. */
 static inline double tick(struct world *w, int n)
 {
-    uint64_t rate = bm_pace_rate(w->pace);
+    uint64_t rate = bm_latency_rate(w->control);
 
     while (n-- > 0) {
         struct bm_block_sample sample;
@@ -89,7 +89,8 @@ static inline double tick(struct world *w, int n)
         if (rate && (double)rate / MIB < w->speed)
             w->speed = (double)rate / MIB;
         sample = live(w, w->speed, TICK);
-        rate = bm_pace_tick(w->pace, TICK,
+        rate =
+            bm_latency_tick(w->control, TICK,
                             (uint64_t)(w->speed * MIB * TICK / 1000), &sample);
     }
     return (double)rate / MIB;
@@ -106,11 +107,11 @@ static inline struct world world_at_work(double harm)
     return w;
 }
 
-static inline struct bm_pace_state state(const struct world *w)
+static inline struct bm_latency_state state(const struct world *w)
 {
-    struct bm_pace_state said;
+    struct bm_latency_state said;
 
-    bm_pace_state(w->pace, &said);
+    bm_latency_state(w->control, &said);
     return said;
 }
 

@@ -3,21 +3,21 @@
 /* The pace against a simulated guest. */
 #include "tests/unit/pace-fixture.h"
 
-Test(pace, an_idle_guest_sets_no_limit)
+Test(control, an_idle_guest_sets_no_limit)
 {
     WORLD w = world_new(2, 0);
 
     w.iops = 0;
     measure(&w);
-    cr_expect_eq(bm_pace_rate(w.pace), 0);
+    cr_expect_eq(bm_latency_rate(w.control), 0);
     cr_expect_eq(tick(&w, 20), 0);
     cr_expect_eq(state(&w).latency_us, 0);
     cr_expect_float_eq(state(&w).bound_us, 2000, 1e-6);
-    bm_pace_free(NULL);
+    bm_latency_free(NULL);
 }
 
 /* One that wakes up has the assumed baseline: 1 ms. */
-Test(pace, a_guest_that_wakes_up_slow_is_spared)
+Test(control, a_guest_that_wakes_up_slow_is_spared)
 {
     WORLD w = world_new(2, 0);
 
@@ -29,37 +29,37 @@ Test(pace, a_guest_that_wakes_up_slow_is_spared)
     cr_expect_lt(tick(&w, 4), 130);
 }
 
-Test(pace, a_guest_that_does_not_suffer_sets_no_limit_soon)
+Test(control, a_guest_that_does_not_suffer_sets_no_limit_soon)
 {
     WORLD w = world_new(2, 0);
 
     measure(&w);
-    cr_expect_eq(bm_pace_rate(w.pace), 256 * MIB);
+    cr_expect_eq(bm_latency_rate(w.control), 256 * MIB);
     cr_expect_lt(ticks_to_freedom(&w, 20), 3);
     cr_expect_eq(tick(&w, 100), 0);
 }
 
-Test(pace, the_baseline_is_measured_until_there_is_enough)
+Test(control, the_baseline_is_measured_until_there_is_enough)
 {
-    struct bm_pace *pace = bm_pace_new(2, 0);
+    struct bm_latency_control *control = bm_latency_new(2, 0);
     struct bm_block_sample few = {.ms = 500, .requests = 5, .latency_us = 400};
     struct bm_block_sample many = {.ms = 500, .requests = 99, .latency_us = 9};
 
     for (int i = 0; i < 5; i++)
-        cr_expect_not(bm_pace_measure(pace, &few));
-    cr_expect(bm_pace_measure(pace, &few));
-    bm_pace_free(pace);
-    pace = bm_pace_new(2, 0);
-    cr_expect_not(bm_pace_measure(pace, &many));
-    cr_expect_not(bm_pace_measure(pace, &many));
-    cr_expect(bm_pace_measure(pace, &many));
-    bm_pace_free(pace);
-    pace = bm_pace_new(0, 0);
-    cr_expect(bm_pace_measure(pace, &few));
-    bm_pace_free(pace);
+        cr_expect_not(bm_latency_measure(control, &few));
+    cr_expect(bm_latency_measure(control, &few));
+    bm_latency_free(control);
+    control = bm_latency_new(2, 0);
+    cr_expect_not(bm_latency_measure(control, &many));
+    cr_expect_not(bm_latency_measure(control, &many));
+    cr_expect(bm_latency_measure(control, &many));
+    bm_latency_free(control);
+    control = bm_latency_new(0, 0);
+    cr_expect(bm_latency_measure(control, &few));
+    bm_latency_free(control);
 }
 
-Test(pace, the_state_tells_latency_baseline_and_bound)
+Test(control, the_state_tells_latency_baseline_and_bound)
 {
     WORLD w = world_new(3, 0);
 
@@ -78,7 +78,7 @@ Test(pace, the_state_tells_latency_baseline_and_bound)
 }
 
 /* Microseconds of a fast disk are noise, not a baseline. */
-Test(pace, a_very_fast_guest_has_a_floor)
+Test(control, a_very_fast_guest_has_a_floor)
 {
     WORLD w = world_new(2, 0);
 
@@ -90,7 +90,7 @@ Test(pace, a_very_fast_guest_has_a_floor)
     cr_expect_gt(tick(&w, 1), 0);
 }
 
-Test(pace, a_slow_guest_cuts_the_rate_within_a_few_ticks)
+Test(control, a_slow_guest_cuts_the_rate_within_a_few_ticks)
 {
     WORLD w = world_at_work(0);
 
@@ -100,7 +100,7 @@ Test(pace, a_slow_guest_cuts_the_rate_within_a_few_ticks)
     cr_expect_eq(tick(&w, 2), 4);
 }
 
-Test(pace, it_recovers_to_no_limit)
+Test(control, it_recovers_to_no_limit)
 {
     WORLD w = world_at_work(0);
 
@@ -135,7 +135,7 @@ static void expect_settled(double harm, int power, double noise, double least)
     cr_expect_lt(speed, harm, "%g^%d ~%g: %g MiB/s", harm, power, noise, speed);
 }
 
-Test(pace, it_settles_near_the_bound)
+Test(control, it_settles_near_the_bound)
 {
     expect_settled(100, 1, 0, 0.85);
     expect_settled(400, 1, 0, 0.85);
@@ -144,14 +144,14 @@ Test(pace, it_settles_near_the_bound)
     expect_settled(300, 4, 0, 0.8);
 }
 
-Test(pace, it_settles_in_spite_of_noise)
+Test(control, it_settles_in_spite_of_noise)
 {
     expect_settled(100, 1, 0.2, 0.78);
     expect_settled(300, 2, 0.2, 0.78);
 }
 
 /* Nearly a cliff: what did harm is tried again, but ever more seldom. */
-Test(pace, it_does_not_try_often_what_did_harm)
+Test(control, it_does_not_try_often_what_did_harm)
 {
     WORLD w = world_new(2, 0);
     int bad = 0;
@@ -168,50 +168,50 @@ Test(pace, it_does_not_try_often_what_did_harm)
     cr_expect_gt(w.speed, 130);
 }
 
-Test(pace, a_cap_holds_in_any_case)
+Test(control, a_cap_holds_in_any_case)
 {
     WORLD w = world_new(2, 10 * MIB);
 
     measure(&w);
     cr_expect_eq(tick(&w, 20), 10);
     cr_expect_not(state(&w).limited);
-    bm_pace_set(w.pace, 2, MIB);
+    bm_latency_set(w.control, 2, MIB);
     cr_expect_eq(tick(&w, 1), 1);
     w.base_us = 50000;
     cr_expect_eq(tick(&w, 20), 1);
-    bm_pace_set(w.pace, 2, 0);
+    bm_latency_set(w.control, 2, 0);
     w.base_us = 1000;
     cr_expect_lt(ticks_to_freedom(&w, 100), 20);
 }
 
-Test(pace, off_sets_no_limit)
+Test(control, off_sets_no_limit)
 {
     WORLD w = world_new(0, 0);
 
     measure(&w);
-    cr_expect_eq(bm_pace_rate(w.pace), 0);
+    cr_expect_eq(bm_latency_rate(w.control), 0);
     w.harm = 1;
     cr_expect_eq(tick(&w, 20), 0);
-    bm_pace_set(w.pace, 0, 30 * MIB);
+    bm_latency_set(w.control, 0, 30 * MIB);
     cr_expect_eq(tick(&w, 1), 30);
 }
 
-Test(pace, it_is_switched_on_and_off_while_it_runs)
+Test(control, it_is_switched_on_and_off_while_it_runs)
 {
     WORLD w = world_new(0, 0);
 
     w.harm = 50;
     measure(&w);
     tick(&w, 5);
-    bm_pace_set(w.pace, 2, 0);
-    cr_expect_eq(bm_pace_rate(w.pace), 0);
+    bm_latency_set(w.control, 2, 0);
+    cr_expect_eq(bm_latency_rate(w.control), 0);
     cr_expect_lt(tick(&w, 6), 70);
-    bm_pace_set(w.pace, 0, 0);
-    cr_expect_eq(bm_pace_rate(w.pace), 0);
+    bm_latency_set(w.control, 0, 0);
+    cr_expect_eq(bm_latency_rate(w.control), 0);
     cr_expect_eq(tick(&w, 5), 0);
 }
 
-Test(pace, a_higher_factor_allows_more)
+Test(control, a_higher_factor_allows_more)
 {
     WORLD w = world_new(2, 0);
     double two;
@@ -219,11 +219,11 @@ Test(pace, a_higher_factor_allows_more)
     w.harm = 50;
     measure(&w);
     two = tick(&w, 40);
-    bm_pace_set(w.pace, 5, 0);
+    bm_latency_set(w.control, 5, 0);
     cr_expect_gt(tick(&w, 40), 2.5 * two);
 }
 
-Test(pace, a_move_always_goes_on)
+Test(control, a_move_always_goes_on)
 {
     WORLD w = world_new(1.01, 0);
 
@@ -235,10 +235,10 @@ Test(pace, a_move_always_goes_on)
 }
 
 /* It waits for its first answer since we became faster. */
-Test(pace, a_guest_that_is_silent_all_at_once_is_not_idle)
+Test(control, a_guest_that_is_silent_all_at_once_is_not_idle)
 {
     WORLD w = world_at_work(40);
-    uint64_t rate = bm_pace_rate(w.pace);
+    uint64_t rate = bm_latency_rate(w.control);
 
     w.iops = 0;
     w.begun = 0;
@@ -247,7 +247,7 @@ Test(pace, a_guest_that_is_silent_all_at_once_is_not_idle)
 }
 
 /* The guest's own load, not ours: else a move at 4 MiB/s takes days. */
-Test(pace, a_guest_that_is_slow_by_itself_gets_a_new_baseline)
+Test(control, a_guest_that_is_slow_by_itself_gets_a_new_baseline)
 {
     WORLD w = world_at_work(0);
 
@@ -269,7 +269,7 @@ static uint64_t saw(struct world *w, int64_t ms, uint64_t bytes,
     struct bm_block_sample sample = {
         .ms = ms, .requests = requests, .latency_us = latency_us};
 
-    return bm_pace_tick(w->pace, ms, bytes, &sample);
+    return bm_latency_tick(w->control, ms, bytes, &sample);
 }
 
 static uint64_t few(struct world *w, uint64_t requests, double latency_us)
@@ -277,7 +277,7 @@ static uint64_t few(struct world *w, uint64_t requests, double latency_us)
     return saw(w, TICK, 250 * MIB, requests, latency_us);
 }
 
-Test(pace, one_slow_request_is_not_believed)
+Test(control, one_slow_request_is_not_believed)
 {
     WORLD w = world_at_work(0);
 
@@ -285,7 +285,7 @@ Test(pace, one_slow_request_is_not_believed)
         cr_expect_eq(few(&w, 1, 8000), 0);
 }
 
-Test(pace, few_requests_are_gathered)
+Test(control, few_requests_are_gathered)
 {
     WORLD w = world_at_work(0);
 
@@ -294,15 +294,15 @@ Test(pace, few_requests_are_gathered)
 }
 
 /* A guest that waits for its I/O cannot do much of it. */
-Test(pace, few_requests_that_are_very_slow_are_believed_at_once)
+Test(control, few_requests_that_are_very_slow_are_believed_at_once)
 {
     WORLD w = world_at_work(0);
 
     cr_expect_leq(few(&w, 2, 200000), 100 * MIB);
-    cr_expect_gt(bm_pace_rate(w.pace), 0);
+    cr_expect_gt(bm_latency_rate(w.control), 0);
 }
 
-Test(pace, short_ticks_are_gathered)
+Test(control, short_ticks_are_gathered)
 {
     WORLD w = world_at_work(0);
 
@@ -311,35 +311,35 @@ Test(pace, short_ticks_are_gathered)
     cr_expect_gt(saw(&w, 100, 50 * MIB, 50, 9000), 0);
 }
 
-Test(pace, a_guest_that_cannot_be_read_is_not_idle)
+Test(control, a_guest_that_cannot_be_read_is_not_idle)
 {
     WORLD w = world_at_work(40);
-    uint64_t rate = bm_pace_rate(w.pace);
+    uint64_t rate = bm_latency_rate(w.control);
 
     for (int i = 0; i < 40; i++)
-        cr_expect_eq(bm_pace_tick(w.pace, TICK, rate / 2, NULL), rate);
+        cr_expect_eq(bm_latency_tick(w.control, TICK, rate / 2, NULL), rate);
 }
 
 /* Few big requests in flight: half of the ticks see nothing moved. */
-Test(pace, a_copy_by_fits_and_starts_gets_faster)
+Test(control, a_copy_by_fits_and_starts_gets_faster)
 {
     WORLD w = world_at_work(0);
     uint64_t rate;
 
     w.base_us = 20000;
     tick(&w, 4);
-    rate = bm_pace_rate(w.pace);
-    cr_expect_eq(rate, BM_PACE_RATE_MIN);
+    rate = bm_latency_rate(w.control);
+    cr_expect_eq(rate, BM_LATENCY_RATE_MIN);
     saw(&w, TICK, 8 * MIB, 100, 900);
-    rate = bm_pace_rate(w.pace);
+    rate = bm_latency_rate(w.control);
     cr_expect_gt(saw(&w, TICK, 0, 100, 900), rate);
 }
 
 /* A pause of the copy teaches nothing about the speed that did harm. */
-Test(pace, a_copy_that_stands_still_keeps_its_rate)
+Test(control, a_copy_that_stands_still_keeps_its_rate)
 {
     WORLD w = world_at_work(40);
-    uint64_t rate = bm_pace_rate(w.pace);
+    uint64_t rate = bm_latency_rate(w.control);
 
     for (int i = 0; i < 4; i++)
         cr_expect_eq(saw(&w, TICK, 0, 100, 9000), rate);
