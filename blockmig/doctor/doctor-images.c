@@ -152,9 +152,10 @@ static int check_tables(struct bm_doctor *d, const struct bm_tree_image *image)
 static int check_kept(struct bm_doctor *d, const struct bm_tree_image *image,
                       struct bm_error *err)
 {
-    const struct bm_vault vault = {bm_job_store_dir(d->jobs), d->domain->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(d->jobs),
+                                                d->domain->uuid};
     enum bm_kept kept;
-    int rc = bm_vault_look(&vault, image->layer.path, &kept, err);
+    int rc = bm_manifest_store_look(&manifests, image->layer.path, &kept, err);
 
     if (rc || kept == BM_KEPT_NONE || kept == BM_KEPT_SAME)
         return rc;

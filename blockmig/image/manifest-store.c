@@ -28,8 +28,8 @@ static int no_memory(const char *image, struct bm_error *err)
 }
 
 /* DIR/manifests/UUID/KEY.ENDING; NULL: out of memory. */
-static char *file_name(const struct bm_vault *vault, const char *image,
-                       const char *ending)
+static char *file_name(const struct bm_manifest_store *manifests,
+                       const char *image, const char *ending)
 {
     unsigned char md[EVP_MAX_MD_SIZE];
     char key[2 * KEY_BYTES + 1], *name;
@@ -39,18 +39,19 @@ static char *file_name(const struct bm_vault *vault, const char *image,
         return NULL;
     for (size_t i = 0; i < KEY_BYTES; i++)
         snprintf(key + 2 * i, 3, "%02x", md[i]);
-    return asprintf(&name, "%s/manifests/%s/%s.%s", vault->dir, vault->uuid,
-                    key, ending) < 0
+    return asprintf(&name, "%s/manifests/%s/%s.%s", manifests->dir,
+                    manifests->uuid, key, ending) < 0
                ? NULL
                : name;
 }
 
-static int make_folders(const struct bm_vault *vault, struct bm_error *err)
+static int make_folders(const struct bm_manifest_store *manifests,
+                        struct bm_error *err)
 {
     BM_FREE char *all = NULL, *own = NULL;
 
-    if (asprintf(&all, "%s/manifests", vault->dir) < 0 ||
-        asprintf(&own, "%s/manifests/%s", vault->dir, vault->uuid) < 0)
+    if (asprintf(&all, "%s/manifests", manifests->dir) < 0 ||
+        asprintf(&own, "%s/manifests/%s", manifests->dir, manifests->uuid) < 0)
         return bm_fail_errno(err, ENOMEM, "cannot keep a manifest");
     if ((mkdir(all, 0700) < 0 && errno != EEXIST) ||
         (mkdir(own, 0700) < 0 && errno != EEXIST))
@@ -78,10 +79,10 @@ static json_object *identity(const char *image, bool wrong)
     return o;
 }
 
-static int write_identity(const struct bm_vault *vault, const char *image,
-                          bool wrong, struct bm_error *err)
+static int write_identity(const struct bm_manifest_store *manifests,
+                          const char *image, bool wrong, struct bm_error *err)
 {
-    BM_FREE char *name = file_name(vault, image, "json");
+    BM_FREE char *name = file_name(manifests, image, "json");
     VAULT_JSON *json = identity(image, wrong);
     BM_REPLACE struct bm_replace file = BM_REPLACE_INIT;
     const char *text;
@@ -122,10 +123,11 @@ static enum bm_kept judge(json_object *json, const char *image)
                : BM_KEPT_CHANGED;
 }
 
-int bm_vault_look(const struct bm_vault *vault, const char *image,
-                  enum bm_kept *out, struct bm_error *err)
+int bm_manifest_store_look(const struct bm_manifest_store *manifests,
+                           const char *image, enum bm_kept *out,
+                           struct bm_error *err)
 {
-    BM_FREE char *name = file_name(vault, image, "json");
+    BM_FREE char *name = file_name(manifests, image, "json");
     VAULT_JSON *json = NULL;
 
     *out = BM_KEPT_NONE;
@@ -140,10 +142,11 @@ int bm_vault_look(const struct bm_vault *vault, const char *image,
 
 /* --- manifests --- */
 
-int bm_vault_open(const struct bm_vault *vault, const char *image,
-                  struct bm_manifest **out, struct bm_error *err)
+int bm_manifest_store_open(const struct bm_manifest_store *manifests,
+                           const char *image, struct bm_manifest **out,
+                           struct bm_error *err)
 {
-    BM_FREE char *name = file_name(vault, image, "manifest");
+    BM_FREE char *name = file_name(manifests, image, "manifest");
 
     if (!name)
         return no_memory(image, err);
@@ -153,34 +156,36 @@ int bm_vault_open(const struct bm_vault *vault, const char *image,
 }
 
 /* The identity last: it says that the manifest is there. */
-int bm_vault_put(const struct bm_vault *vault, const char *image,
-                 const struct bm_manifest *manifest, struct bm_error *err)
+int bm_manifest_store_put(const struct bm_manifest_store *manifests,
+                          const char *image, const struct bm_manifest *manifest,
+                          struct bm_error *err)
 {
-    BM_FREE char *name = file_name(vault, image, "manifest");
-    int rc = name ? make_folders(vault, err) : no_memory(image, err);
+    BM_FREE char *name = file_name(manifests, image, "manifest");
+    int rc = name ? make_folders(manifests, err) : no_memory(image, err);
 
     if (!rc)
-        rc = bm_vault_forget(vault, image, err);
+        rc = bm_manifest_store_forget(manifests, image, err);
     if (!rc)
         rc = bm_manifest_save(manifest, name, err);
-    return rc ? rc : write_identity(vault, image, false, err);
+    return rc ? rc : write_identity(manifests, image, false, err);
 }
 
-int bm_vault_stamp(const struct bm_vault *vault, const char *image, bool wrong,
-                   struct bm_error *err)
+int bm_manifest_store_stamp(const struct bm_manifest_store *manifests,
+                            const char *image, bool wrong, struct bm_error *err)
 {
     enum bm_kept kept;
-    int rc = bm_vault_look(vault, image, &kept, err);
+    int rc = bm_manifest_store_look(manifests, image, &kept, err);
 
     return rc || kept == BM_KEPT_NONE
                ? rc
-               : write_identity(vault, image, wrong, err);
+               : write_identity(manifests, image, wrong, err);
 }
 
-static int remove_one(const struct bm_vault *vault, const char *image,
-                      const char *ending, struct bm_error *err)
+static int remove_one(const struct bm_manifest_store *manifests,
+                      const char *image, const char *ending,
+                      struct bm_error *err)
 {
-    BM_FREE char *name = file_name(vault, image, ending);
+    BM_FREE char *name = file_name(manifests, image, ending);
 
     if (!name)
         return no_memory(image, err);
@@ -189,29 +194,30 @@ static int remove_one(const struct bm_vault *vault, const char *image,
     return bm_fail_errno(err, errno, "cannot remove %s", name);
 }
 
-int bm_vault_forget(const struct bm_vault *vault, const char *image,
-                    struct bm_error *err)
+int bm_manifest_store_forget(const struct bm_manifest_store *manifests,
+                             const char *image, struct bm_error *err)
 {
-    int rc = remove_one(vault, image, "json", err);
+    int rc = remove_one(manifests, image, "json", err);
 
-    return rc ? rc : remove_one(vault, image, "manifest", err);
+    return rc ? rc : remove_one(manifests, image, "manifest", err);
 }
 
-int bm_vault_hand(const struct bm_vault *vault, const char *from,
-                  const char *to, struct bm_error *err)
+int bm_manifest_store_hand(const struct bm_manifest_store *manifests,
+                           const char *from, const char *to,
+                           struct bm_error *err)
 {
-    BM_FREE char *old = file_name(vault, from, "manifest");
-    BM_FREE char *new = file_name(vault, to, "manifest");
+    BM_FREE char *old = file_name(manifests, from, "manifest");
+    BM_FREE char *new = file_name(manifests, to, "manifest");
     enum bm_kept kept;
-    int rc = old && new ? bm_vault_look(vault, from, &kept, err)
+    int rc = old && new ? bm_manifest_store_look(manifests, from, &kept, err)
                         : no_memory(from, err);
 
     if (rc || kept != BM_KEPT_SAME)
-        return rc ? rc : bm_vault_forget(vault, from, err);
-    rc = remove_one(vault, to, "json", err);
+        return rc ? rc : bm_manifest_store_forget(manifests, from, err);
+    rc = remove_one(manifests, to, "json", err);
     if (!rc && rename(old, new) < 0)
         rc = bm_fail_errno(err, errno, "cannot rename %s", old);
     if (!rc)
-        rc = write_identity(vault, to, false, err);
-    return rc ? rc : bm_vault_forget(vault, from, err);
+        rc = write_identity(manifests, to, false, err);
+    return rc ? rc : bm_manifest_store_forget(manifests, from, err);
 }

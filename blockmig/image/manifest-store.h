@@ -23,27 +23,32 @@ enum bm_kept {
 };
 
 /* Those of one domain. */
-struct bm_vault {
+struct bm_manifest_store {
     const char *dir;  /* the state directory; borrowed */
     const char *uuid; /* borrowed */
 };
 
-int bm_vault_look(const struct bm_vault *vault, const char *image,
-                  enum bm_kept *out, struct bm_error *err);
+int bm_manifest_store_look(const struct bm_manifest_store *manifests,
+                           const char *image, enum bm_kept *out,
+                           struct bm_error *err);
 /* A finished manifest. -ENOENT: there is none. */
-int bm_vault_open(const struct bm_vault *vault, const char *image,
-                  struct bm_manifest **out, struct bm_error *err);
+int bm_manifest_store_open(const struct bm_manifest_store *manifests,
+                           const char *image, struct bm_manifest **out,
+                           struct bm_error *err);
 /* Keeps a finished one, for the file as it is now. */
-int bm_vault_put(const struct bm_vault *vault, const char *image,
-                 const struct bm_manifest *manifest, struct bm_error *err);
+int bm_manifest_store_put(const struct bm_manifest_store *manifests,
+                          const char *image, const struct bm_manifest *manifest,
+                          struct bm_error *err);
 /* What was written to the file since was us, or is right. wrong: it is not.
  * Without a manifest: nothing. */
-int bm_vault_stamp(const struct bm_vault *vault, const char *image, bool wrong,
-                   struct bm_error *err);
+int bm_manifest_store_stamp(const struct bm_manifest_store *manifests,
+                            const char *image, bool wrong,
+                            struct bm_error *err);
 /* The view at `from` is that at `to` now. */
-int bm_vault_hand(const struct bm_vault *vault, const char *from,
-                  const char *to, struct bm_error *err);
-int bm_vault_forget(const struct bm_vault *vault, const char *image,
-                    struct bm_error *err);
+int bm_manifest_store_hand(const struct bm_manifest_store *manifests,
+                           const char *from, const char *to,
+                           struct bm_error *err);
+int bm_manifest_store_forget(const struct bm_manifest_store *manifests,
+                             const char *image, struct bm_error *err);
 
 #endif

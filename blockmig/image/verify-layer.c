@@ -69,7 +69,7 @@ static int read_view(const struct bm_verify *how, const struct bm_chain *view,
         rc = bm_device_open_shared(images, view->n, bm_device_lanes(), 0,
                                    &device, err);
     if (!rc)
-        rc = bm_manifest_new(NULL, how->vault.dir, bm_digest_sha256,
+        rc = bm_manifest_new(NULL, how->manifests.dir, bm_digest_sha256,
                              device->size, out, err);
     if (!rc)
         rc = hash(how, device, *out, result, err);
@@ -103,9 +103,10 @@ static int hold_against(const struct bm_verify *how, const char *image,
         result->different ? BM_VERIFIED_DIFFERS : BM_VERIFIED_SAME;
     if (result->different && how->accept) {
         result->verified = BM_VERIFIED_ACCEPTED;
-        return bm_vault_put(&how->vault, image, now, err);
+        return bm_manifest_store_put(&how->manifests, image, now, err);
     }
-    return bm_vault_stamp(&how->vault, image, result->different > 0, err);
+    return bm_manifest_store_stamp(&how->manifests, image,
+                                   result->different > 0, err);
 }
 
 int bm_verify_layer(const struct bm_verify *how, const struct bm_chain *view,
@@ -116,14 +117,14 @@ int bm_verify_layer(const struct bm_verify *how, const struct bm_chain *view,
     int rc;
 
     memset(result, 0, sizeof *result);
-    rc = bm_vault_open(&how->vault, image, &old, err);
+    rc = bm_manifest_store_open(&how->manifests, image, &old, err);
     if (rc && rc != -ENOENT)
         return rc;
     rc = read_view(how, view, &now, result, err);
     if (!rc && old)
         rc = hold_against(how, image, old, now, result, err);
     else if (!rc)
-        rc = bm_vault_put(&how->vault, image, now, err);
+        rc = bm_manifest_store_put(&how->manifests, image, now, err);
     bm_manifest_close(old);
     bm_manifest_close(now);
     return rc;

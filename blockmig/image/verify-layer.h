@@ -23,7 +23,7 @@ enum bm_verified {
 };
 
 struct bm_verify {
-    struct bm_vault vault;
+    struct bm_manifest_store manifests;
     struct bm_throttle *throttle; /* or NULL */
     bool accept;                  /* what differs is right, from now on */
     /* About every 200 ms; non-zero stops it with ECANCELED. Or NULL. */

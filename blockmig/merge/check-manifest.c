@@ -24,13 +24,13 @@ static int not_as_noted(const struct bm_merge_reading *r, const char *image,
 static int check_kept(struct bm_merge_reading *r)
 {
     const char *top = r->merge->layers.layers[0].path;
-    const struct bm_vault vault = {bm_job_store_dir(r->m->store),
-                                   r->m->job->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(r->m->store),
+                                                r->m->job->uuid};
     struct bm_manifest *manifest = NULL;
     BM_BITMAP *only = NULL, *differ = NULL;
     BM_VIEW view = {0};
     struct bm_scan scan;
-    int rc = bm_vault_open(&vault, top, &manifest, &r->error);
+    int rc = bm_manifest_store_open(&manifests, top, &manifest, &r->error);
 
     if (!rc)
         rc = bm_merge_reading_open(r, 0, (unsigned)r->merge->layers.n - 1,
@@ -55,10 +55,10 @@ static int check_kept(struct bm_merge_reading *r)
 static int look_up(const struct bm_merge_reading *r, const char *image,
                    enum bm_kept *kept, struct bm_error *err)
 {
-    const struct bm_vault vault = {bm_job_store_dir(r->m->store),
-                                   r->m->job->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(r->m->store),
+                                                r->m->job->uuid};
 
-    return bm_vault_look(&vault, image, kept, err);
+    return bm_manifest_store_look(&manifests, image, kept, err);
 }
 
 /* What nobody has noted is taken as it is. */

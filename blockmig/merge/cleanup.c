@@ -182,11 +182,13 @@ static int rewrite_saved(struct bm_run *m, const struct bm_job_merge *merge,
 int bm_merge_forget_kept(struct bm_run *m, const struct bm_job_merge *merge,
                          struct bm_error *err)
 {
-    const struct bm_vault vault = {bm_job_store_dir(m->store), m->job->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(m->store),
+                                                m->job->uuid};
     int rc = 0;
 
     for (size_t l = 1; !rc && l < merge->layers.n; l++)
-        rc = bm_vault_forget(&vault, merge->layers.layers[l].path, err);
+        rc = bm_manifest_store_forget(&manifests, merge->layers.layers[l].path,
+                                      err);
     return rc;
 }
 
@@ -196,14 +198,16 @@ int bm_merge_forget_kept(struct bm_run *m, const struct bm_job_merge *merge,
 static int hand_on(struct bm_run *m, const struct bm_job_merge *merge,
                    struct bm_error *err)
 {
-    const struct bm_vault vault = {bm_job_store_dir(m->store), m->job->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(m->store),
+                                                m->job->uuid};
     int rc = 0;
 
     if (access(merge->layers.layers[0].path, F_OK) == 0)
-        rc = bm_vault_hand(&vault, merge->layers.layers[0].path,
-                           bm_merge_base(merge)->path, err);
+        rc = bm_manifest_store_hand(&manifests, merge->layers.layers[0].path,
+                                    bm_merge_base(merge)->path, err);
     for (size_t i = 0; !rc && i < merge->children.n; i++)
-        rc = bm_vault_stamp(&vault, merge->children.layers[i].path, false, err);
+        rc = bm_manifest_store_stamp(&manifests, merge->children.layers[i].path,
+                                     false, err);
     return rc;
 }
 

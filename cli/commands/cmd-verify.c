@@ -175,7 +175,7 @@ static int verify_all(void *opaque)
                           .looked_ms = bm_now_ms(),
                           .json = o->json};
     const struct bm_verify how = {
-        .vault = {.dir = all->dir, .uuid = p->domain->uuid},
+        .manifests = {.dir = all->dir, .uuid = p->domain->uuid},
         .throttle = bm_throttle_new(o->bandwidth),
         .accept = o->force,
         .progress = on_progress,

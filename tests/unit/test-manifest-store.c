@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 static char dir[64], image[80], other[80];
-static struct bm_vault vault = {dir, "uuid"};
+static struct bm_manifest_store manifests = {dir, "uuid"};
 
 static void make_file(const char *path)
 {
@@ -35,7 +35,8 @@ static void keep(const char *path)
     cr_assert_eq(
         bm_manifest_new(NULL, dir, bm_digest_sha256, 1 << 20, &m, &err), 0);
     cr_assert_eq(bm_manifest_finish(m, hex, &partial, &err), 0);
-    cr_assert_eq(bm_vault_put(&vault, path, m, &err), 0, "%s", err.cause);
+    cr_assert_eq(bm_manifest_store_put(&manifests, path, m, &err), 0, "%s",
+                 err.cause);
     bm_manifest_close(m);
 }
 
@@ -44,7 +45,7 @@ static enum bm_kept look(const char *path)
     struct bm_error err = BM_ERROR_INIT;
     enum bm_kept kept;
 
-    cr_assert_eq(bm_vault_look(&vault, path, &kept, &err), 0);
+    cr_assert_eq(bm_manifest_store_look(&manifests, path, &kept, &err), 0);
     return kept;
 }
 
@@ -69,18 +70,18 @@ static void tear_down(void)
     nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-TestSuite(vault, .init = set_up, .fini = tear_down);
+TestSuite(manifests, .init = set_up, .fini = tear_down);
 
-Test(vault, what_was_not_noted_has_no_manifest)
+Test(manifests, what_was_not_noted_has_no_manifest)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_manifest *m = NULL;
 
     cr_assert_eq(look(image), BM_KEPT_NONE);
-    cr_assert_eq(bm_vault_open(&vault, image, &m, &err), -ENOENT);
+    cr_assert_eq(bm_manifest_store_open(&manifests, image, &m, &err), -ENOENT);
 }
 
-Test(vault, what_was_noted_is_the_same_until_somebody_writes_to_it)
+Test(manifests, what_was_noted_is_the_same_until_somebody_writes_to_it)
 {
     keep(image);
     cr_assert_eq(look(image), BM_KEPT_SAME);
@@ -89,48 +90,48 @@ Test(vault, what_was_noted_is_the_same_until_somebody_writes_to_it)
     cr_assert_eq(look(image), BM_KEPT_CHANGED);
 }
 
-Test(vault, another_file_of_that_name_is_a_change)
+Test(manifests, another_file_of_that_name_is_a_change)
 {
     keep(image);
     cr_assert_eq(rename(other, image), 0);
     cr_assert_eq(look(image), BM_KEPT_CHANGED);
 }
 
-Test(vault, one_that_is_wrong_stays_so_until_it_is_right)
+Test(manifests, one_that_is_wrong_stays_so_until_it_is_right)
 {
     struct bm_error err = BM_ERROR_INIT;
 
     keep(image);
-    cr_assert_eq(bm_vault_stamp(&vault, image, true, &err), 0);
+    cr_assert_eq(bm_manifest_store_stamp(&manifests, image, true, &err), 0);
     cr_assert_eq(look(image), BM_KEPT_WRONG);
-    cr_assert_eq(bm_vault_stamp(&vault, image, false, &err), 0);
+    cr_assert_eq(bm_manifest_store_stamp(&manifests, image, false, &err), 0);
     cr_assert_eq(look(image), BM_KEPT_SAME);
 }
 
-Test(vault, a_merge_hands_it_on)
+Test(manifests, a_merge_hands_it_on)
 {
     struct bm_error err = BM_ERROR_INIT;
 
     keep(image);
     keep(other);
-    cr_assert_eq(bm_vault_hand(&vault, image, other, &err), 0);
+    cr_assert_eq(bm_manifest_store_hand(&manifests, image, other, &err), 0);
     cr_assert_eq(look(image), BM_KEPT_NONE);
     cr_assert_eq(look(other), BM_KEPT_SAME);
 }
 
-Test(vault, but_not_of_a_file_that_was_written_to)
+Test(manifests, but_not_of_a_file_that_was_written_to)
 {
     struct bm_error err = BM_ERROR_INIT;
 
     keep(image);
     usleep(10000);
     make_file(image);
-    cr_assert_eq(bm_vault_hand(&vault, image, other, &err), 0);
+    cr_assert_eq(bm_manifest_store_hand(&manifests, image, other, &err), 0);
     cr_assert_eq(look(image), BM_KEPT_NONE);
     cr_assert_eq(look(other), BM_KEPT_NONE);
 }
 
-Test(vault, a_damaged_note_is_no_proof)
+Test(manifests, a_damaged_note_is_no_proof)
 {
     char command[256];
 
