@@ -152,7 +152,7 @@ static bool holds_data(const char *path)
 
     if (scratch || len < 6 || strcmp(path + len - 6, ".qcow2") != 0)
         return false;
-    return bm_lost_holds(path, &any, &ignored) != 0 || any;
+    return bm_overlay_holds_data(path, &any, &ignored) != 0 || any;
 }
 
 static int check_file(struct bm_doctor *d, const char *folder, const char *name)

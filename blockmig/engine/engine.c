@@ -74,7 +74,7 @@ static int step(struct bm_run *m, struct bm_error *err)
     if (!rc)
         rc = bm_inner_check(m->job, err);
     if (!rc)
-        rc = bm_lost_check(m, err);
+        rc = bm_orphan_check(m, err);
     if (!rc && state == BM_STATE_ROLLING_BACK)
         return bm_engine_rolled_back(m, err);
     if (!rc)

@@ -165,7 +165,7 @@ int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
     if (how == BM_RESUME_ACCEPT && !acceptable(job))
         return refused(job, job->state, cannot_accept(job, err), err);
     /* while that is open no proof need be given up */
-    rc = how == BM_RESUME_ACCEPT ? bm_lost_check(&m, err) : 0;
+    rc = how == BM_RESUME_ACCEPT ? bm_orphan_check(&m, err) : 0;
     if (rc) {
         bm_domain_free(m.domain);
         return refused(job, job->state, rc, err);

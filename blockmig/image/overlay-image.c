@@ -112,7 +112,7 @@ int bm_commit_rebase(const char *overlay, const struct bm_layer *below,
                 : bm_fail_errno(err, ENOMEM, "cannot rebase %s", overlay);
 }
 
-int bm_lost_holds(const char *path, bool *any, struct bm_error *err)
+int bm_overlay_holds_data(const char *path, bool *any, struct bm_error *err)
 {
     struct bm_bitmap *dirty = NULL;
     struct bm_chain alone = {0};

@@ -42,6 +42,6 @@ int bm_commit_rebase(const char *overlay, const struct bm_layer *below,
                      struct bm_error *err);
 
 /* Whether an overlay holds anything of the guest's. -EBUSY: it is open. */
-int bm_lost_holds(const char *path, bool *any, struct bm_error *err);
+int bm_overlay_holds_data(const char *path, bool *any, struct bm_error *err);
 
 #endif

@@ -60,7 +60,7 @@ static int next_chain(struct bm_run *m, size_t i,
 
     if (!rc &&
         m->job->staged.overlays_sent == bm_job_source_overlay_number(plan)) {
-        /* no freeze puts it there, so that bm_lost_check lets it be */
+        /* no freeze puts it there, so that bm_orphan_check lets it be */
         m->job->staged.overlays_sent++;
         rc = bm_run_save(m, NULL, err);
     }

@@ -68,7 +68,7 @@ static int is_empty(const struct bm_domain *domain,
         bm_tree_children(tree, top) || image->layer.type != BM_SOURCE_FILE ||
         strcmp(image->layer.format, "qcow2") != 0)
         return 0;
-    rc = bm_lost_holds(image->layer.path, &holds, err);
+    rc = bm_overlay_holds_data(image->layer.path, &holds, err);
     *empty = !holds;
     return rc;
 }

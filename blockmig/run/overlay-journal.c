@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-int bm_lost_begin(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
+int bm_overlay_journal_begin(struct bm_run *m, enum bm_freeze which,
+                             struct bm_error *err)
 {
     struct bm_job *job = m->job;
 
@@ -25,7 +26,8 @@ int bm_lost_begin(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
     return bm_run_save(m, NULL, err);
 }
 
-int bm_lost_expect(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
+int bm_overlay_journal_expect(struct bm_run *m, enum bm_freeze which,
+                              struct bm_error *err)
 {
     if (which == BM_FREEZE_NEW)
         m->job->guest.top_asked = true;
@@ -34,7 +36,8 @@ int bm_lost_expect(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
     return bm_run_save(m, NULL, err);
 }
 
-bool bm_lost_is_seen(const struct bm_job *job, size_t i, enum bm_freeze which)
+bool bm_overlay_journal_is_seen(const struct bm_job *job, size_t i,
+                                enum bm_freeze which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
 
@@ -43,17 +46,18 @@ bool bm_lost_is_seen(const struct bm_job *job, size_t i, enum bm_freeze which)
                : plan->overlays.source_seen >= job->staged.overlays_asked;
 }
 
-size_t bm_lost_count_unseen(const struct bm_job *job, enum bm_freeze which)
+size_t bm_overlay_journal_count_unseen(const struct bm_job *job,
+                                       enum bm_freeze which)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < job->n_disks; i++)
-        n += !bm_lost_is_seen(job, i, which);
+        n += !bm_overlay_journal_is_seen(job, i, which);
     return n;
 }
 
-char *bm_lost_asked_for(const struct bm_job *job, size_t i,
-                        enum bm_freeze which)
+char *bm_overlay_journal_asked_for(const struct bm_job *job, size_t i,
+                                   enum bm_freeze which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
 
@@ -66,9 +70,10 @@ static void see(struct bm_run *m, enum bm_freeze which)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         struct bm_disk *disk = bm_run_disk(m, i);
-        BM_FREE char *path = disk && !bm_lost_is_seen(m->job, i, which)
-                                 ? bm_lost_asked_for(m->job, i, which)
-                                 : NULL;
+        BM_FREE char *path =
+            disk && !bm_overlay_journal_is_seen(m->job, i, which)
+                ? bm_overlay_journal_asked_for(m->job, i, which)
+                : NULL;
 
         if (!path || !bm_disk_names(disk, path))
             continue;
@@ -80,7 +85,7 @@ static void see(struct bm_run *m, enum bm_freeze which)
     }
 }
 
-void bm_lost_see(struct bm_run *m)
+void bm_overlay_journal_see(struct bm_run *m)
 {
     see(m, BM_FREEZE_OLD);
     see(m, BM_FREEZE_NEW);

@@ -14,17 +14,20 @@
 
 /* In the journal: before the overlays of the next freeze are made, and before
  * it is asked for. */
-int bm_lost_begin(struct bm_run *m, enum bm_freeze which, struct bm_error *err);
-int bm_lost_expect(struct bm_run *m, enum bm_freeze which,
-                   struct bm_error *err);
+int bm_overlay_journal_begin(struct bm_run *m, enum bm_freeze which,
+                             struct bm_error *err);
+int bm_overlay_journal_expect(struct bm_run *m, enum bm_freeze which,
+                              struct bm_error *err);
 /* Whether both XMLs were seen to name the overlay of disk i that was asked for
  * last, or none was; how many disks' were not. */
-bool bm_lost_is_seen(const struct bm_job *job, size_t i, enum bm_freeze which);
-size_t bm_lost_count_unseen(const struct bm_job *job, enum bm_freeze which);
+bool bm_overlay_journal_is_seen(const struct bm_job *job, size_t i,
+                                enum bm_freeze which);
+size_t bm_overlay_journal_count_unseen(const struct bm_job *job,
+                                       enum bm_freeze which);
 /* The name of that overlay. Caller frees; NULL: out of memory. */
-char *bm_lost_asked_for(const struct bm_job *job, size_t i,
-                        enum bm_freeze which);
+char *bm_overlay_journal_asked_for(const struct bm_job *job, size_t i,
+                                   enum bm_freeze which);
 /* What the domain, as it was read just now, shows of them; not saved. */
-void bm_lost_see(struct bm_run *m);
+void bm_overlay_journal_see(struct bm_run *m);
 
 #endif

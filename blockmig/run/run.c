@@ -126,7 +126,7 @@ int bm_run_refresh(struct bm_run *m, struct bm_error *err)
     int rc = read_anyhow(m, err);
 
     if (!rc)
-        bm_lost_see(m);
+        bm_overlay_journal_see(m);
     if (!rc && m->pacing)
         bm_pacing_follow(m->pacing, m);
     return rc ? rc : check_here(m, err);

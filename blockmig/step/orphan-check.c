@@ -18,8 +18,8 @@
 #define NOTE_MS 5000
 #define LOOK_MS 100
 
-int bm_lost_without(const struct bm_run *m, const struct suspect *s,
-                    struct bm_error *err)
+int bm_orphan_without(const struct bm_run *m, const struct suspect *s,
+                      struct bm_error *err)
 {
     const char *target = m->job->disks[s->disk].target;
     bool runs = m->domain && m->domain->active;
@@ -121,7 +121,7 @@ static int written(struct bm_run *m, const char *path, struct bm_error *err)
     return rc;
 }
 
-int bm_lost_unwritten(struct bm_run *m, struct bm_error *err)
+int bm_orphan_unwritten(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -133,14 +133,14 @@ int bm_lost_unwritten(struct bm_run *m, struct bm_error *err)
         if (!bm_target_is_ours(m->job, &m->job->disks[i], 0) ||
             (stat(path, &st) < 0 ? errno == ENOENT : st.st_size == 0))
             continue;
-        rc = bm_lost_holds(path, &any, err);
+        rc = bm_overlay_holds_data(path, &any, err);
         if (!rc && any)
             rc = written(m, path, err);
     }
     return rc;
 }
 
-int bm_lost_look(struct bm_run *m, struct suspect *s, struct bm_error *err)
+int bm_orphan_look(struct bm_run *m, struct suspect *s, struct bm_error *err)
 {
     bool any = false;
     struct stat st;
@@ -155,7 +155,7 @@ int bm_lost_look(struct bm_run *m, struct suspect *s, struct bm_error *err)
     rc = wait_for_note(m, s, err);
     if (rc || s->look != LOOK_NOTHING)
         return rc;
-    rc = bm_lost_holds(s->path, &any, err);
+    rc = bm_overlay_holds_data(s->path, &any, err);
     s->look = any ? LOOK_HOLDS : LOOK_EMPTY;
     return rc ? unknown(m, s, err) : 0;
 }

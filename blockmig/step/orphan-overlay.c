@@ -55,8 +55,8 @@ static int prepare(struct bm_run *m, struct suspect *all, enum bm_freeze which,
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         all[i].disk = i;
-        all[i].seen = bm_lost_is_seen(m->job, i, which);
-        all[i].path = bm_lost_asked_for(m->job, i, which);
+        all[i].seen = bm_overlay_journal_is_seen(m->job, i, which);
+        all[i].path = bm_overlay_journal_asked_for(m->job, i, which);
         if (!all[i].path)
             return bm_fail_errno(err, ENOMEM, "cannot go on");
         all[i].below = put_on(m->job, i, which);
@@ -85,22 +85,22 @@ static int decide(struct bm_run *m, struct suspect *all, enum bm_freeze which,
     if (open)
         return held_open(m, open, err);
     if (holds && !off)
-        return bm_lost_without(m, holds, err);
+        return bm_orphan_without(m, holds, err);
     /* or we died while we gave them back */
     if (holds || (off && find(m, all, LOOK_NAMED) && find(m, all, LOOK_EMPTY)))
-        return bm_lost_give_back(m, all, which, err);
+        return bm_orphan_give_back(m, all, which, err);
     if (!find(m, all, LOOK_UNSAVED))
         return 0;
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (all[i].look == LOOK_UNSAVED)
-            rc = bm_lost_save(m, &all[i], err);
+            rc = bm_orphan_save(m, &all[i], err);
     return rc ? rc : bm_run_refresh(m, err);
 }
 
 static int check(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
 {
     BM_FREE struct suspect *all = NULL;
-    size_t unseen = bm_lost_count_unseen(m->job, which);
+    size_t unseen = bm_overlay_journal_count_unseen(m->job, which);
     int rc;
 
     if (!unseen)
@@ -111,20 +111,20 @@ static int check(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
     if (!rc)
         rc = prepare(m, all, which, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = bm_lost_look(m, &all[i], err);
+        rc = bm_orphan_look(m, &all[i], err);
     if (!rc) {
-        bm_lost_note_below(m, all);
+        bm_orphan_note_below(m, all);
         rc = decide(m, all, which, err);
     }
     for (size_t i = 0; all && i < m->job->n_disks; i++)
         free(all[i].path);
     /* before anything is merged that was seen only now */
-    return !rc && bm_lost_count_unseen(m->job, which) != unseen
+    return !rc && bm_overlay_journal_count_unseen(m->job, which) != unseen
                ? bm_run_save(m, NULL, err)
                : rc;
 }
 
-int bm_lost_check(struct bm_run *m, struct bm_error *err)
+int bm_orphan_check(struct bm_run *m, struct bm_error *err)
 {
     int rc = check(m, BM_FREEZE_OLD, err);
 

@@ -22,7 +22,7 @@ static int64_t written_ns(const char *path)
                : bm_nanoseconds(&st.st_mtim);
 }
 
-void bm_lost_note_below(struct bm_run *m, const struct suspect *all)
+void bm_orphan_note_below(struct bm_run *m, const struct suspect *all)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
         if (all[i].look == LOOK_OPEN)
@@ -77,8 +77,8 @@ static int name_it(struct bm_run *m, const struct suspect *s,
     return rc ? rc : bm_domain_set_config(m->domain, target, chain, err);
 }
 
-int bm_lost_save(struct bm_run *m, const struct suspect *s,
-                 struct bm_error *err)
+int bm_orphan_save(struct bm_run *m, const struct suspect *s,
+                   struct bm_error *err)
 {
     struct bm_disk *disk = bm_run_disk(m, s->disk);
 
@@ -114,7 +114,7 @@ static int hold_below(struct bm_run *m, const struct suspect *all, int *locks,
     for (size_t i = 0; i < m->job->n_disks; i++) {
         locks[i] = bm_frozen_lock(all[i].below.layers[0].path, err);
         if (locks[i] == -EBUSY)
-            return bm_lost_without(m, &all[i], err);
+            return bm_orphan_without(m, &all[i], err);
         if (locks[i] < 0)
             return locks[i];
     }
@@ -129,7 +129,7 @@ static int can_all(struct bm_run *m, const struct suspect *all,
         int rc = can ? 0 : can_give_back(m, &all[i], &can, err);
 
         if (rc || !can)
-            return rc ? rc : bm_lost_without(m, &all[i], err);
+            return rc ? rc : bm_orphan_without(m, &all[i], err);
     }
     return 0;
 }
@@ -147,8 +147,8 @@ static int name_all(struct bm_run *m, const struct suspect *all,
     return rc ? rc : bm_run_refresh(m, err);
 }
 
-int bm_lost_give_back(struct bm_run *m, const struct suspect *all,
-                      enum bm_freeze which, struct bm_error *err)
+int bm_orphan_give_back(struct bm_run *m, const struct suspect *all,
+                        enum bm_freeze which, struct bm_error *err)
 {
     BM_FREE int *locks = calloc(m->job->n_disks, sizeof *locks);
     int rc;

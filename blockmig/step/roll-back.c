@@ -173,7 +173,7 @@ static int check_new_side(struct bm_run *m, size_t i, struct bm_error *err)
         return nobody_there(m, i, bm_job_image(plan)->path, err);
     if (access(plan->fixed.switch_overlay, F_OK) != 0)
         return 0;
-    rc = bm_lost_holds(plan->fixed.switch_overlay, &any, err);
+    rc = bm_overlay_holds_data(plan->fixed.switch_overlay, &any, err);
     return any ? nobody_there(m, i, plan->fixed.switch_overlay, err) : rc;
 }
 

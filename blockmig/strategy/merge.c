@@ -278,7 +278,9 @@ static int check_front(struct bm_run *m, const char *overlay,
                        struct bm_error *err)
 {
     bool any = false;
-    int rc = access(overlay, F_OK) == 0 ? bm_lost_holds(overlay, &any, err) : 0;
+    int rc = access(overlay, F_OK) == 0
+                 ? bm_overlay_holds_data(overlay, &any, err)
+                 : 0;
 
     if (rc || !any)
         return rc ? rc : bm_file_remove(overlay, err);

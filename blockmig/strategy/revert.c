@@ -311,7 +311,7 @@ static int drop_empty(struct bm_run *m, const struct bm_job_disk *disk,
     if (m->job->snapshot->branch || access(path, F_OK) != 0)
         return 0;
     if (bm_users_none(m->conn, m->job->uuid, path, &why) == 0 &&
-        bm_lost_holds(path, &holds, &why) == 0 && !holds &&
+        bm_overlay_holds_data(path, &holds, &why) == 0 && !holds &&
         bm_file_remove(path, &why) == 0)
         return bm_run_note(m, err, "%s, which held nothing, deleted", path);
     if (holds)
@@ -353,7 +353,7 @@ static int xml_back(struct bm_run *m, struct bm_error *err)
         return rc;
     if (m->domain->active)
         return too_late(m, err);
-    rc = bm_lost_unwritten(m, err);
+    rc = bm_orphan_unwritten(m, err);
     if (rc) /* the way on is open */
         return bm_run_stop_at(m, BM_STATE_SWITCHING, rc);
     rc = bm_domain_define(m->conn, m->job->snapshot->xml, err);
@@ -371,7 +371,7 @@ static int roll_back(struct bm_run *m, struct bm_error *err)
     if (!rc && m->domain && branch)
         rc = bm_snapshot_forget(m->domain, branch, err);
     if (!rc)
-        rc = bm_lost_unwritten(m, err);
+        rc = bm_orphan_unwritten(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
             rc = bm_file_remove(m->job->disks[i].fixed.switch_overlay, err);

@@ -25,7 +25,7 @@ bool bm_staged_went_off(struct bm_run *m, int rc)
 
     return rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EAGAIN &&
            rc != -BM_STUCK && bm_run_refresh(m, &ignored) == 0 &&
-           bm_lost_check(m, &ignored) == 0 &&
+           bm_orphan_check(m, &ignored) == 0 &&
            bm_source_overlays_adopt(m, &ignored) == 0 &&
            bm_staged_off_at_source(m);
 }
