@@ -11,7 +11,7 @@
 
 #define PIECE ((size_t)256 << 10)
 
-void bm_bad_clear(struct bm_bad *bad)
+void bm_bad_areas_clear(struct bm_bad_areas *bad)
 {
     free(bad->ranges);
     free(bad->filled);
@@ -36,7 +36,7 @@ static bool is_filled(const struct bm_mapfile *map, uint64_t offset,
 }
 
 /* Neighbours that are bad in two ways are one range. */
-static int add(struct bm_bad *bad, uint64_t offset, uint64_t length)
+static int add(struct bm_bad_areas *bad, uint64_t offset, uint64_t length)
 {
     struct bm_range *last = bad->n ? &bad->ranges[bad->n - 1] : NULL;
     struct bm_range *ranges;
@@ -58,7 +58,7 @@ static int add(struct bm_bad *bad, uint64_t offset, uint64_t length)
     return 0;
 }
 
-static void judge(struct bm_bad *bad, const struct bm_mapfile *map)
+static void judge(struct bm_bad_areas *bad, const struct bm_mapfile *map)
 {
     for (size_t i = 0; i < bad->n; i++) {
         const struct bm_range *range = &bad->ranges[i];
@@ -71,7 +71,7 @@ static void judge(struct bm_bad *bad, const struct bm_mapfile *map)
     }
 }
 
-int bm_bad_list(const struct bm_mapfile *map, struct bm_bad *out)
+int bm_bad_areas_list(const struct bm_mapfile *map, struct bm_bad_areas *out)
 {
     int rc = 0;
 
@@ -86,14 +86,14 @@ int bm_bad_list(const struct bm_mapfile *map, struct bm_bad *out)
     return rc;
 }
 
-int bm_bad_load(const char *path, uint64_t size, struct bm_bad *out,
-                struct bm_error *err)
+int bm_bad_areas_load(const char *path, uint64_t size, struct bm_bad_areas *out,
+                      struct bm_error *err)
 {
     BM_MAPFILE *map = NULL;
     int rc = bm_mapfile_load(path, size, &map, err);
 
     memset(out, 0, sizeof *out);
-    if (rc == 0 && bm_bad_list(map, out) != 0)
+    if (rc == 0 && bm_bad_areas_list(map, out) != 0)
         rc = bm_fail_errno(err, ENOMEM, "cannot read %s", path);
     return rc;
 }
@@ -140,19 +140,19 @@ static int fill_range(struct bm_device *target, struct bm_device *other,
     return *whole ? rc : 0;
 }
 
-int bm_bad_fill(struct bm_mapfile *map, struct bm_device *target,
-                const char *from, bool share, struct bm_error *err)
+int bm_bad_areas_fill(struct bm_mapfile *map, struct bm_device *target,
+                      const char *from, bool share, struct bm_error *err)
 {
     __attribute__((cleanup(close_device))) struct bm_device *other = NULL;
     const struct bm_open how = {.share = share};
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
     int rc = bm_device_open(from, &how, &other, err);
 
     if (rc == 0 && other->size < map->size) {
         bm_fail(err, EINVAL, "cannot fill from %s", other->name);
         return bm_cause(err, "it is shorter than what it is to fill"), -EINVAL;
     }
-    if (rc == 0 && bm_bad_list(map, &bad) != 0)
+    if (rc == 0 && bm_bad_areas_list(map, &bad) != 0)
         rc = bm_fail_errno(err, ENOMEM, "cannot fill from %s", from);
     for (size_t i = 0; rc == 0 && i < bad.n; i++) {
         bool whole = false;
@@ -169,11 +169,11 @@ int bm_bad_fill(struct bm_mapfile *map, struct bm_device *target,
     return rc ? rc : bm_device_flush(target, err);
 }
 
-int bm_bad_zero(const struct bm_mapfile *map, struct bm_device *target,
-                struct bm_error *err)
+int bm_bad_areas_zero(const struct bm_mapfile *map, struct bm_device *target,
+                      struct bm_error *err)
 {
-    BM_BAD bad = {0};
-    int rc = bm_bad_list(map, &bad);
+    BM_BAD_AREAS bad = {0};
+    int rc = bm_bad_areas_list(map, &bad);
 
     if (rc)
         return bm_fail_errno(err, ENOMEM, "cannot zero %s", target->name);

@@ -12,20 +12,21 @@
 #include "nbd/device/device.h"
 #include "nbd/map/mapfile.h"
 
-struct bm_bad {
+struct bm_bad_areas {
     struct bm_range *ranges; /* ascending; owned */
     bool *filled;            /* of each; owned */
     size_t n;
     uint64_t unreadable, filled_bytes; /* each byte is one of them */
 };
-#define BM_BAD __attribute__((cleanup(bm_bad_clear))) struct bm_bad
+#define BM_BAD_AREAS                                                           \
+    __attribute__((cleanup(bm_bad_areas_clear))) struct bm_bad_areas
 
 /* All that is not finished. -ENOMEM; clear it also then. */
-int bm_bad_list(const struct bm_mapfile *map, struct bm_bad *out);
+int bm_bad_areas_list(const struct bm_mapfile *map, struct bm_bad_areas *out);
 /* Of the map in a file, of an image of that size. */
-int bm_bad_load(const char *path, uint64_t size, struct bm_bad *out,
-                struct bm_error *err);
-void bm_bad_clear(struct bm_bad *bad);
+int bm_bad_areas_load(const char *path, uint64_t size, struct bm_bad_areas *out,
+                      struct bm_error *err);
+void bm_bad_areas_clear(struct bm_bad_areas *bad);
 
 /*
  * Writes what the copy `from` (probed; one that names a backing file is
@@ -33,10 +34,10 @@ void bm_bad_clear(struct bm_bad *bad);
  * map, which is not saved. It is at least as large. A range that it cannot
  * read either stays unreadable. share: take no lock on it.
  */
-int bm_bad_fill(struct bm_mapfile *map, struct bm_device *target,
-                const char *from, bool share, struct bm_error *err);
+int bm_bad_areas_fill(struct bm_mapfile *map, struct bm_device *target,
+                      const char *from, bool share, struct bm_error *err);
 /* Zeroes what is not filled, durably. */
-int bm_bad_zero(const struct bm_mapfile *map, struct bm_device *target,
-                struct bm_error *err);
+int bm_bad_areas_zero(const struct bm_mapfile *map, struct bm_device *target,
+                      struct bm_error *err);
 
 #endif

@@ -26,8 +26,8 @@ static int progress(void *opaque, const struct bm_mapfile *map)
 
 /* --- digests: of what is on the target now --- */
 
-static int mark_unknown(struct bm_image_copy_job *job, const struct bm_bad *bad,
-                        struct bm_error *err)
+static int mark_unknown(struct bm_image_copy_job *job,
+                        const struct bm_bad_areas *bad, struct bm_error *err)
 {
     int rc = 0;
 
@@ -43,8 +43,8 @@ static int mark_unknown(struct bm_image_copy_job *job, const struct bm_bad *bad,
     return rc;
 }
 
-static int hash_target(struct bm_image_copy_job *job, const struct bm_bad *bad,
-                       struct bm_error *err)
+static int hash_target(struct bm_image_copy_job *job,
+                       const struct bm_bad_areas *bad, struct bm_error *err)
 {
     __attribute__((cleanup(close_device))) struct bm_device *dev = NULL;
     struct bm_bitmap *all = bm_bitmap_new(job->source->size, BM_DIGEST_BLOCK);
@@ -72,16 +72,16 @@ static int hash_target(struct bm_image_copy_job *job, const struct bm_bad *bad,
 
 static int fill(struct bm_image_copy_job *job, struct bm_error *err)
 {
-    int rc = bm_bad_fill(job->map, job->target, job->how->fill_from,
-                         job->how->share, err);
+    int rc = bm_bad_areas_fill(job->map, job->target, job->how->fill_from,
+                               job->how->share, err);
 
     return rc ? rc : save(job, err);
 }
 
-static int list_bad(struct bm_image_copy_job *job, struct bm_bad *bad,
+static int list_bad(struct bm_image_copy_job *job, struct bm_bad_areas *bad,
                     struct bm_error *err)
 {
-    int rc = bm_bad_list(job->map, bad);
+    int rc = bm_bad_areas_list(job->map, bad);
 
     for (size_t i = 0; rc == 0 && i < bad->n; i++)
         if (!bad->filled[i])
@@ -100,7 +100,7 @@ int bm_image_copy_rescue(struct bm_image_copy_job *job, struct bm_error *err)
                                .progress = progress,
                                .opaque = job};
     struct bm_rescue_result sum;
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
     int rc;
 
     if (!job->map) /* else it was there: ours, or ddrescue's */

@@ -238,10 +238,11 @@ static int set_up(struct run *run, struct bm_error *err)
 static int fill(struct run *run, struct bm_error *err)
 {
     const char *from = run->replica->how->fill_from;
-    int rc = from ? bm_bad_fill(run->map, run->target, from, false, err) : 0;
+    int rc =
+        from ? bm_bad_areas_fill(run->map, run->target, from, false, err) : 0;
 
     if (!rc)
-        rc = bm_bad_zero(run->map, run->target, err);
+        rc = bm_bad_areas_zero(run->map, run->target, err);
     return rc ? rc : save(run, err);
 }
 
@@ -330,14 +331,14 @@ int bm_replica_gaps(const struct bm_replica *replica,
                     struct bm_replica_gaps *out, struct bm_error *err)
 {
     BM_MAPFILE *map = NULL;
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
     int rc = bm_replica_has_map(replica) ? load_map(replica, &map, err) : 0;
 
     *out = (struct bm_replica_gaps){.unproven = replica->how->size -
                                                 bm_bitmap_count(replica->done)};
     if (rc || !map)
         return rc;
-    if (bm_bad_list(map, &bad) != 0)
+    if (bm_bad_areas_list(map, &bad) != 0)
         return no_memory(replica, err);
     out->ranges = bad.n;
     out->unreadable = bad.unreadable;

@@ -13,7 +13,7 @@
 
 #define RANGES 64 /* that a person is shown */
 
-static void range_text(const struct bm_bad *bad, bool filled)
+static void range_text(const struct bm_bad_areas *bad, bool filled)
 {
     size_t shown = 0, more = 0;
 
@@ -34,12 +34,12 @@ static void range_text(const struct bm_bad *bad, bool filled)
 static void gaps_text(const struct bm_job *job, const struct bm_job_disk *d)
 {
     struct bm_error err = BM_ERROR_INIT;
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
     char line[2100];
 
     if (!cli_has_gaps(d))
         return;
-    if (bm_bad_load(d->rescue.map, d->fixed.capacity, &bad, &err) != 0) {
+    if (bm_bad_areas_load(d->rescue.map, d->fixed.capacity, &bad, &err) != 0) {
         bm_error_line(&err, line, sizeof line);
         cli_print("  the list of what is unreadable is lost: %s\n", line);
     }

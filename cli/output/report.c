@@ -110,10 +110,11 @@ static void add_gaps(json_object *o, const struct bm_job_disk *disk)
 {
     json_object *unreadable = json_object_new_array();
     json_object *filled = json_object_new_array();
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
 
     if (cli_has_gaps(disk))
-        (void)bm_bad_load(disk->rescue.map, disk->fixed.capacity, &bad, NULL);
+        (void)bm_bad_areas_load(disk->rescue.map, disk->fixed.capacity, &bad,
+                                NULL);
     for (size_t i = 0; i < bad.n; i++)
         cli_append_range(bad.filled[i] ? filled : unreadable, &bad.ranges[i]);
     json_object_object_add(o, "unreadable", unreadable);

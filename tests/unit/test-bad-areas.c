@@ -18,8 +18,8 @@ static struct bm_mapfile *two_gaps(void)
     return map;
 }
 
-static void expect_range(const struct bm_bad *bad, size_t i, uint64_t offset,
-                         uint64_t length, bool filled)
+static void expect_range(const struct bm_bad_areas *bad, size_t i,
+                         uint64_t offset, uint64_t length, bool filled)
 {
     cr_assert_lt(i, bad->n);
     cr_expect_eq(bad->ranges[i].offset, offset);
@@ -30,13 +30,13 @@ static void expect_range(const struct bm_bad *bad, size_t i, uint64_t offset,
 Test(mapfile, bad_lists_all_that_is_not_finished)
 {
     BM_MAPFILE *map = two_gaps();
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
 
     /* one range, bad in four ways */
     must_set(map, 135168, 512, BM_AREA_UNTRIED);
     must_set(map, 135680, 512, BM_AREA_UNTRIMMED);
     must_set(map, 136192, 512, BM_AREA_UNSCRAPED);
-    cr_assert_eq(bm_bad_list(map, &bad), 0);
+    cr_assert_eq(bm_bad_areas_list(map, &bad), 0);
     cr_expect_eq(bad.n, 2);
     expect_range(&bad, 0, 65536, 512, false);
     expect_range(&bad, 1, 131072, 4096 + 3 * 512, false);
@@ -47,10 +47,10 @@ Test(mapfile, bad_lists_all_that_is_not_finished)
 Test(mapfile, bad_of_a_map_that_is_whole)
 {
     BM_MAPFILE *map = bm_mapfile_new(SIZE);
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
 
     must_set(map, 0, SIZE, BM_AREA_FINISHED);
-    cr_assert_eq(bm_bad_list(map, &bad), 0);
+    cr_assert_eq(bm_bad_areas_list(map, &bad), 0);
     cr_expect_eq(bad.n, 0);
     cr_expect_eq(bad.unreadable, 0);
 }
@@ -60,17 +60,17 @@ Test(mapfile, bad_knows_what_was_filled)
 {
     BM_MAPFILE *map = two_gaps();
     struct faulty *target = faulty_new(SIZE, 0xee);
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
 
     sh("head -c 1M /dev/zero | tr '\\0' a >other");
-    ok(bm_bad_fill(map, &target->dev, at("other"), false, &err), err);
+    ok(bm_bad_areas_fill(map, &target->dev, at("other"), false, &err), err);
     cr_expect_eq(target->data[65535], 0xee);
     cr_expect_eq(target->data[65536], 'a');
     cr_expect_eq(target->data[65536 + 511], 'a');
     cr_expect_eq(target->data[65536 + 512], 0xee);
     must_set(map, 131072, 1024, BM_AREA_FINISHED);
     must_save(map, "m");
-    ok(bm_bad_load("m", SIZE, &bad, &err), err);
+    ok(bm_bad_areas_load("m", SIZE, &bad, &err), err);
     expect_range(&bad, 0, 65536, 512, true);
     expect_range(&bad, 1, 131072 + 1024, 3072, true);
     cr_expect_eq(bad.unreadable, 0);
@@ -83,7 +83,7 @@ Test(mapfile, bad_is_filled_only_with_what_can_be_read)
 {
     BM_MAPFILE *map = two_gaps();
     struct faulty *target = faulty_new(SIZE, 0xee);
-    BM_BAD bad = {0};
+    BM_BAD_AREAS bad = {0};
 
     must_set(map, 0, SIZE, BM_AREA_FINISHED);
     for (uint64_t i = 0; i < SIZE; i += 65536)
@@ -92,8 +92,8 @@ Test(mapfile, bad_is_filled_only_with_what_can_be_read)
        "qemu-img convert -c -f raw -O qcow2 raw other && "
        "head -c 64 raw | dd of=other bs=1 conv=notrunc status=none "
        "seek=$(($(stat -c %%s other) / 2))");
-    ok(bm_bad_fill(map, &target->dev, at("other"), false, &err), err);
-    cr_assert_eq(bm_bad_list(map, &bad), 0);
+    ok(bm_bad_areas_fill(map, &target->dev, at("other"), false, &err), err);
+    cr_assert_eq(bm_bad_areas_list(map, &bad), 0);
     cr_expect_eq(bad.n, 16);
     cr_expect_eq(bad.unreadable, 512);
     cr_expect_eq(bad.filled_bytes, 15 * 512);
@@ -108,7 +108,7 @@ Test(mapfile, bad_that_is_not_filled_is_zeroed)
     struct faulty *target = faulty_new(SIZE, 0xee);
 
     cr_assert_eq(bm_mapfile_note(map, "filled 0x10000 0x200", "other"), 0);
-    ok(bm_bad_zero(map, &target->dev, &err), err);
+    ok(bm_bad_areas_zero(map, &target->dev, &err), err);
     cr_expect_eq(target->data[65536], 0xee);
     cr_expect_eq(target->data[131071], 0xee);
     cr_expect_eq(target->data[131072], 0);
@@ -123,7 +123,7 @@ Test(mapfile, bad_is_not_filled_from_what_is_shorter)
     struct faulty *target = faulty_new(SIZE, 0xee);
 
     sh("head -c 512K /dev/zero >other");
-    cr_expect_eq(bm_bad_fill(map, &target->dev, at("other"), false, &err),
+    cr_expect_eq(bm_bad_areas_fill(map, &target->dev, at("other"), false, &err),
                  -EINVAL);
     cr_expect_eq(target->data[65536], 0xee);
     bm_device_close(&target->dev);
