@@ -173,9 +173,9 @@ static int ask_mounts(struct bm_store *store)
     BM_FCLOSE FILE *mounts = fopen("/proc/self/mountinfo", "re");
     BM_FREE char *line = NULL;
     char *type, *source;
-    size_t room = 0;
+    size_t space = 0;
 
-    while (mounts && getline(&line, &room, mounts) > 0)
+    while (mounts && getline(&line, &space, mounts) > 0)
         if (split_mount(line, store->device, &type, &source)) {
             if (keep(&store->fs_type, type) != 0 ||
                 keep(&store->device_path, source) != 0)

@@ -41,7 +41,7 @@ static uint64_t merged_into(const struct bm_layer *image, uint64_t capacity,
     return bytes < capacity - held ? bytes : capacity - held;
 }
 
-uint64_t bm_needs_back(const struct bm_job_disk *disk)
+uint64_t bm_space_required_back(const struct bm_job_disk *disk)
 {
     return merged_into(&disk->source.layers[disk->overlays.n_source],
                        disk->fixed.capacity, fronts_hold(disk));
@@ -52,15 +52,15 @@ static bool after_switch(const struct bm_job *job)
     return bm_state_traits(job->state)->overlays_on_new;
 }
 
-uint64_t bm_needs_overlays(const struct bm_job *job,
-                           const struct bm_job_disk *disk)
+uint64_t bm_space_required_overlays(const struct bm_job *job,
+                                    const struct bm_job_disk *disk)
 {
     return after_switch(job) ? held_by(disk->fixed.switch_overlay) +
                                    held_by(disk->fixed.mirror_overlay)
                              : fronts_hold(disk);
 }
 
-int bm_needs_available(const char *path, uint64_t *out)
+int bm_space_available(const char *path, uint64_t *out)
 {
     struct statvfs fs;
 
@@ -70,47 +70,48 @@ int bm_needs_available(const char *path, uint64_t *out)
     return 0;
 }
 
-static struct bm_need *of_device(struct bm_needs *needs, dev_t device)
+static struct bm_space_need *of_device(struct bm_space_required *required,
+                                       dev_t device)
 {
-    for (size_t i = 0; i < needs->n; i++)
-        if (needs->all[i].device == device)
-            return &needs->all[i];
+    for (size_t i = 0; i < required->n; i++)
+        if (required->all[i].device == device)
+            return &required->all[i];
     return NULL;
 }
 
-static struct bm_need *append(struct bm_needs *needs, const char *path,
-                              dev_t device)
+static struct bm_space_need *append(struct bm_space_required *required,
+                                    const char *path, dev_t device)
 {
-    struct bm_need *all =
-        realloc(needs->all, (needs->n + 1) * sizeof *needs->all);
-    struct bm_need *it;
+    struct bm_space_need *all =
+        realloc(required->all, (required->n + 1) * sizeof *required->all);
+    struct bm_space_need *it;
 
     if (!all)
         return NULL;
-    needs->all = all;
-    it = &all[needs->n];
+    required->all = all;
+    it = &all[required->n];
     memset(it, 0, sizeof *it);
     it->device = device;
     it->path = strdup(path);
     if (!it->path)
         return NULL;
-    needs->n++;
+    required->n++;
     return it;
 }
 
-int bm_needs_add(struct bm_needs *needs, const char *path, uint64_t bytes,
-                 bool written)
+int bm_space_required_add(struct bm_space_required *required, const char *path,
+                          uint64_t bytes, bool written)
 {
     uint64_t available = 0;
-    struct bm_need *it;
+    struct bm_space_need *it;
     struct stat st;
 
     if (!path || stat(path, &st) != 0 || S_ISBLK(st.st_mode) ||
-        bm_needs_available(path, &available) != 0)
+        bm_space_available(path, &available) != 0)
         return 0;
-    it = of_device(needs, st.st_dev);
+    it = of_device(required, st.st_dev);
     if (!it)
-        it = append(needs, path, st.st_dev);
+        it = append(required, path, st.st_dev);
     if (!it)
         return -ENOMEM;
     it->available = available;
@@ -121,49 +122,52 @@ int bm_needs_add(struct bm_needs *needs, const char *path, uint64_t bytes,
 
 /* Overlays on the target are there since the source is short of room. */
 static int add_back(const struct bm_job *job, const struct bm_job_disk *disk,
-                    struct bm_needs *needs)
+                    struct bm_space_required *required)
 {
     int rc;
 
     if (disk->overlays.n_source == 0)
         return 0;
-    rc = bm_needs_add(needs, disk->source.layers[0].path, 0, true);
+    rc = bm_space_required_add(required, disk->source.layers[0].path, 0, true);
     if (rc ||
         (job->plan.on_target && !bm_state_traits(job->state)->past_switch))
         return rc;
-    return bm_needs_add(needs,
-                        disk->source.layers[disk->overlays.n_source].path,
-                        bm_needs_back(disk), false);
+    return bm_space_required_add(
+        required, disk->source.layers[disk->overlays.n_source].path,
+        bm_space_required_back(disk), false);
 }
 
 static int add_forth(const struct bm_job *job, const struct bm_job_disk *disk,
-                     struct bm_needs *needs)
+                     struct bm_space_required *required)
 {
     const struct bm_layer *image = bm_job_image(disk);
-    int rc = bm_needs_add(needs, disk->fixed.switch_overlay, 0, true);
+    int rc =
+        bm_space_required_add(required, disk->fixed.switch_overlay, 0, true);
 
     return rc ? rc
-              : bm_needs_add(needs, image->path,
-                             merged_into(image, disk->fixed.capacity,
-                                         bm_needs_overlays(job, disk)),
-                             false);
+              : bm_space_required_add(
+                    required, image->path,
+                    merged_into(image, disk->fixed.capacity,
+                                bm_space_required_overlays(job, disk)),
+                    false);
 }
 
 /* On the way back from the new side the guest goes on writing there until all
  * of it is on the old one. */
 static int add_undo(const struct bm_job *job, const struct bm_job_disk *disk,
-                    struct bm_needs *needs)
+                    struct bm_space_required *required)
 {
-    int rc = bm_needs_add(needs, disk->fixed.switch_overlay, 0, true);
+    int rc =
+        bm_space_required_add(required, disk->fixed.switch_overlay, 0, true);
 
     if (!rc)
-        rc = bm_needs_add(needs, disk->fixed.rollback_overlay,
-                          held_by(disk->fixed.switch_overlay), true);
-    return rc ? rc : add_back(job, disk, needs);
+        rc = bm_space_required_add(required, disk->fixed.rollback_overlay,
+                                   held_by(disk->fixed.switch_overlay), true);
+    return rc ? rc : add_back(job, disk, required);
 }
 
-int bm_needs_find(const struct bm_job *job, struct bm_needs *out,
-                  struct bm_error *err)
+int bm_space_required_find(const struct bm_job *job,
+                           struct bm_space_required *out, struct bm_error *err)
 {
     int rc = 0;
 
@@ -180,12 +184,12 @@ int bm_needs_find(const struct bm_job *job, struct bm_needs *out,
     return rc ? bm_fail_errno(err, -rc, "cannot look at the room") : 0;
 }
 
-void bm_needs_clear(struct bm_needs *needs)
+void bm_space_required_clear(struct bm_space_required *required)
 {
-    for (size_t i = 0; i < needs->n; i++)
-        free(needs->all[i].path);
-    free(needs->all);
-    memset(needs, 0, sizeof *needs);
+    for (size_t i = 0; i < required->n; i++)
+        free(required->all[i].path);
+    free(required->all);
+    memset(required, 0, sizeof *required);
 }
 
 #define SHARE 64

@@ -73,13 +73,13 @@ struct failed {
     struct bm_run *m;
     struct bm_error *err;
     bool waited; /* for space */
-    int space;   /* of bm_room_wait, once waited */
+    int space;   /* of bm_space_wait, once waited */
 };
 
 static int wait_for_space(struct failed *step)
 {
     if (!step->waited)
-        step->space = bm_room_wait(step->m, step->err);
+        step->space = bm_space_wait(step->m, step->err);
     step->waited = true;
     return step->space;
 }

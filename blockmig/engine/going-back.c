@@ -58,15 +58,15 @@ int bm_engine_back(struct bm_run *m, enum bm_state state, struct bm_error *err)
 {
     struct bm_error shut = BM_ERROR_INIT;
 
-    if (m->room == BM_ROOM_STOP &&
+    if (m->space == BM_SPACE_STOP &&
         !bm_state_traits(m->job->state)->past_switch && !m->job->cancel &&
         err->status != BM_EXIT_PROOF)
-        *err = m->room_why;
+        *err = m->space_why;
     else if (err->code ==
              ECANCELED) /* in one wording, whichever tool stopped */
         bm_fail_errno(err, ECANCELED, "the %s of %s stops", bm_job_noun(m->job),
                       m->job->domain);
-    if (bm_room_way_back(m->job, &shut)) {
+    if (bm_space_way_back(m->job, &shut)) {
         bm_cause(err, "%.500s: %.200s", shut.what, shut.cause);
         bm_remedy(err, "%s", shut.remedy);
         return bm_engine_stop(m, BM_STATE_HELD, err);

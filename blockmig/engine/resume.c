@@ -176,7 +176,7 @@ int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
     if (how == BM_RESUME_BACK && job->state != BM_STATE_ROLLING_BACK &&
         job->state != BM_STATE_UNDOING)
         return refused(job, found, cannot_go_back(job, err), err);
-    rc = how == BM_RESUME_BACK ? bm_room_way_back(job, err) : 0;
+    rc = how == BM_RESUME_BACK ? bm_space_way_back(job, err) : 0;
     if (rc)
         return refused(job, found, rc, err);
     recall_reason(&m);

@@ -55,7 +55,7 @@ int bm_engine_settle(struct bm_run *m, struct bm_error *err)
         enum bm_settle_decision wanted = decision(m);
 
         bm_run_take_requests(m);
-        if (wanted == BM_DECISION_UNDO && bm_room_way_back(job, err))
+        if (wanted == BM_DECISION_UNDO && bm_space_way_back(job, err))
             return -err->code;
         if (wanted == BM_DECISION_UNDO) {
             bm_fail(err, EINTR, "the move of %s was undone, as was asked",

@@ -59,7 +59,7 @@ const struct bm_field bm_job_fields[] = {
     FIELD_AS(bm_job, BOOL, guest.pivot_asked, "pivot_asked"),
     FIELD_AS(bm_job, BOOL, guest.top_asked, "top_asked"),
     FIELD_AS(bm_job, BOOL, guest.ballast, "ballast"),
-    FIELD_AS(bm_job, BOOL, guest.room_paused, "room_paused"),
+    FIELD_AS(bm_job, BOOL, guest.space_paused, "room_paused"),
     FIELD_AS(bm_job, INT, result.pauses, "pauses"),
     FIELD_AS(bm_job, REAL, result.pause_ms_total, "pause_ms_total"),
     FIELD_AS(bm_job, REAL, result.pause_ms_longest, "pause_ms_longest"),

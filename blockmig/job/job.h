@@ -166,8 +166,8 @@ struct bm_job_guest {
                        * it was frozen: old and new cannot be compared */
     bool doubt;       /* the window was ended by recovery, unwatched before */
     bool ballast;     /* files that hold a reserve of room are, or were, made */
-    bool room_paused; /* QEMU has paused the guest since our overlay ran out of
-                       * room, and we have not seen it run again */
+    bool space_paused; /* QEMU has paused the guest since our overlay ran out of
+                        * room, and we have not seen it run again */
 };
 
 /* What was measured, by the host's clock, and how it ended. */

@@ -43,10 +43,10 @@ static void look_at_folder(const struct bm_job *job, const char *folder,
 {
     uint64_t need = 2 * bm_ballast_size(folder), available;
     struct stat st;
-    char needs[32];
+    char required[32];
 
     if (access(folder, W_OK | X_OK) != 0 || stat(folder, &st) != 0 ||
-        bm_needs_available(folder, &available) != 0) {
+        bm_space_available(folder, &available) != 0) {
         snprintf(why, size, "no overlay can be made in %s: %s", folder,
                  strerror(errno));
         return;
@@ -56,7 +56,7 @@ static void look_at_folder(const struct bm_job *job, const char *folder,
             need += bm_place_reserve(&job->disks[i]);
     if (available < need)
         snprintf(why, size, "%s has too little room for overlays: under %s",
-                 folder, bm_format_size(need, needs, sizeof needs));
+                 folder, bm_format_size(need, required, sizeof required));
 }
 
 /* The image must take writes too: going back ends in it. */

@@ -109,29 +109,30 @@ static uint64_t growth(const struct bm_job_merge *merge)
                                                                : 0;
 }
 
-static int check_room(const struct bm_looking *look, struct bm_error *err)
+static int check_space(const struct bm_looking *look, struct bm_error *err)
 {
     const struct bm_job *job = look->job;
-    struct bm_needs needs = BM_NEEDS_INIT;
+    struct bm_space_required required = BM_SPACE_REQUIRED_INIT;
     int rc = 0;
 
     for (size_t k = 0; !rc && k < job->snapshot->n_merges; k++) {
         const struct bm_job_merge *merge = &job->snapshot->merges[k];
 
-        rc = bm_needs_add(&needs, bm_merge_base(merge)->path, growth(merge),
-                          false);
+        rc = bm_space_required_add(&required, bm_merge_base(merge)->path,
+                                   growth(merge), false);
     }
     for (size_t i = 0; !rc && look->domain->active && i < job->n_disks; i++)
-        rc = bm_needs_add(&needs, job->disks[i].fixed.source_overlay_dir,
-                          FRONT_ROOM, true);
-    for (size_t i = 0; !rc && i < needs.n; i++) {
-        const struct bm_need *it = &needs.all[i];
+        rc = bm_space_required_add(&required,
+                                   job->disks[i].fixed.source_overlay_dir,
+                                   FRONT_ROOM, true);
+    for (size_t i = 0; !rc && i < required.n; i++) {
+        const struct bm_space_need *it = &required.all[i];
 
         rc = bm_preflight_need(look, it,
                                it->written ? 2 * bm_ballast_size(it->path) : 0,
                                "make room there");
     }
-    bm_needs_clear(&needs);
+    bm_space_required_clear(&required);
     return rc ? bm_fail_errno(err, -rc, "cannot check the room") : 0;
 }
 
@@ -161,7 +162,7 @@ int bm_preflight_merge(struct bm_connection *conn, struct bm_domain *domain,
             rc = check_writable(&look, merge);
     }
     if (!rc)
-        rc = check_room(&look, err);
+        rc = check_space(&look, err);
     return rc == -ENOMEM ? bm_fail_errno(err, ENOMEM, "cannot check the merge")
                          : rc;
 }

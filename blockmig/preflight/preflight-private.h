@@ -43,11 +43,12 @@ int bm_preflight_checkpoints(const struct bm_looking *look,
                              struct bm_error *err);
 /* Room for the worst case on each file system: images and overlays; and where
  * the overlays stand. */
-int bm_preflight_room(const struct bm_looking *look, struct bm_error *err);
-struct bm_need;
+int bm_preflight_space(const struct bm_looking *look, struct bm_error *err);
+struct bm_space_need;
 /* One file system; spare: bytes that must be free besides. */
-int bm_preflight_need(const struct bm_looking *look, const struct bm_need *it,
-                      uint64_t spare, const char *remedy);
+int bm_preflight_need(const struct bm_looking *look,
+                      const struct bm_space_need *it, uint64_t spare,
+                      const char *remedy);
 /* That the guest's agent answers, for --quiesce. */
 int bm_preflight_agent(const struct bm_looking *look);
 int bm_preflight_target(const struct bm_looking *look, struct bm_error *err);

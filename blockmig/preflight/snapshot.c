@@ -59,20 +59,21 @@ static int check_folder(const struct bm_looking *look,
 
 /* What a guest will write is not known: at least the reserve must be there, and
  * that an overlay may grow to the size of its disk is said. */
-static int check_room(const struct bm_looking *look)
+static int check_space(const struct bm_looking *look)
 {
-    struct bm_needs needs = BM_NEEDS_INIT;
+    struct bm_space_required required = BM_SPACE_REQUIRED_INIT;
     int rc = 0;
 
     for (size_t i = 0; !rc && i < look->job->n_disks; i++) {
         const struct bm_job_disk *plan = &look->job->disks[i];
         BM_FREE char *folder = bm_file_folder(plan->fixed.switch_overlay);
 
-        rc = folder ? bm_needs_add(&needs, folder, plan->fixed.capacity, true)
+        rc = folder ? bm_space_required_add(&required, folder,
+                                            plan->fixed.capacity, true)
                     : -ENOMEM;
     }
-    for (size_t i = 0; !rc && i < needs.n; i++) {
-        const struct bm_need *it = &needs.all[i];
+    for (size_t i = 0; !rc && i < required.n; i++) {
+        const struct bm_space_need *it = &required.all[i];
         char wants[32], has[32];
 
         bm_format_size(it->bytes, wants, sizeof wants);
@@ -90,7 +91,7 @@ static int check_room(const struct bm_looking *look)
             rc = BM_FINE(look, "room", "", "%s: up to %s of %s free", it->path,
                          wants, has);
     }
-    bm_needs_clear(&needs);
+    bm_space_required_clear(&required);
     return rc;
 }
 
@@ -129,7 +130,7 @@ int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
             rc = check_folder(&look, plan);
     }
     if (!rc)
-        rc = check_room(&look);
+        rc = check_space(&look);
     if (!rc)
         rc = job->request.quiesce ? bm_preflight_agent(&look) : 0;
     if (!rc)

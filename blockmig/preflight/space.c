@@ -52,35 +52,38 @@ static uint64_t bridge_room(const struct bm_looking *look,
                : plan->fixed.capacity;
 }
 
-static int add_in(struct bm_needs *needs, const char *overlay, uint64_t bytes,
-                  bool written)
+static int add_in(struct bm_space_required *required, const char *overlay,
+                  uint64_t bytes, bool written)
 {
     BM_FREE char *folder = overlay ? bm_file_folder(overlay) : NULL;
 
-    return bm_needs_add(needs, folder, bytes, written);
+    return bm_space_required_add(required, folder, bytes, written);
 }
 
 static int add_disk(const struct bm_looking *look,
-                    const struct bm_job_disk *plan, struct bm_needs *needs)
+                    const struct bm_job_disk *plan,
+                    struct bm_space_required *required)
 {
     const struct bm_job *job = look->job;
     int rc = 0;
 
     if (look->store->kind != BM_STORE_BLOCK)
-        rc = bm_needs_add(needs, look->store->path, image_room(plan), false);
+        rc = bm_space_required_add(required, look->store->path,
+                                   image_room(plan), false);
     if (!rc && job->request.proof && job->plan.strategy != BM_STRATEGY_COLD)
-        rc = add_in(needs, plan->fixed.switch_overlay, OVERLAY_ROOM, true);
+        rc = add_in(required, plan->fixed.switch_overlay, OVERLAY_ROOM, true);
     if (rc || job->plan.strategy != BM_STRATEGY_STAGED)
         return rc;
-    rc = add_in(needs, plan->fixed.mirror_overlay, bridge_room(look, plan),
+    rc = add_in(required, plan->fixed.mirror_overlay, bridge_room(look, plan),
                 false);
     return rc ? rc
-              : bm_needs_add(needs, plan->fixed.source_overlay_dir,
-                             bm_place_reserve(plan), true);
+              : bm_space_required_add(required, plan->fixed.source_overlay_dir,
+                                      bm_place_reserve(plan), true);
 }
 
 /* The ballast, and what is left when it is let go. */
-static uint64_t reserve(const struct bm_job *job, const struct bm_need *need)
+static uint64_t reserve(const struct bm_job *job,
+                        const struct bm_space_need *need)
 {
     if (!need->written)
         return 0;
@@ -88,20 +91,21 @@ static uint64_t reserve(const struct bm_job *job, const struct bm_need *need)
            (job->plan.strategy == BM_STRATEGY_STAGED ? 2 : 1);
 }
 
-int bm_preflight_need(const struct bm_looking *look, const struct bm_need *it,
-                      uint64_t spare, const char *remedy)
+int bm_preflight_need(const struct bm_looking *look,
+                      const struct bm_space_need *it, uint64_t spare,
+                      const char *remedy)
 {
     uint64_t need = it->bytes + spare;
-    char needs[32], has[32];
+    char required[32], has[32];
 
-    bm_format_size(need, needs, sizeof needs);
+    bm_format_size(need, required, sizeof required);
     bm_format_size(it->available, has, sizeof has);
     if (need > it->available)
         return BM_REFUSED(look, "room", "", remedy,
-                          "%s needs up to %s and has %s free", it->path, needs,
-                          has);
-    return BM_FINE(look, "room", "", "%s: up to %s of %s free", it->path, needs,
-                   has);
+                          "%s needs up to %s and has %s free", it->path,
+                          required, has);
+    return BM_FINE(look, "room", "", "%s: up to %s of %s free", it->path,
+                   required, has);
 }
 
 static int check_place(const struct bm_looking *look)
@@ -123,18 +127,18 @@ static int check_place(const struct bm_looking *look)
                      look->job->plan.place_why);
 }
 
-int bm_preflight_room(const struct bm_looking *look, struct bm_error *err)
+int bm_preflight_space(const struct bm_looking *look, struct bm_error *err)
 {
-    struct bm_needs needs = BM_NEEDS_INIT;
+    struct bm_space_required required = BM_SPACE_REQUIRED_INIT;
     int rc = check_place(look);
 
     for (size_t i = 0; !rc && i < look->job->n_disks; i++)
-        rc = add_disk(look, &look->job->disks[i], &needs);
-    for (size_t i = 0; !rc && i < needs.n; i++)
-        rc = bm_preflight_need(look, &needs.all[i],
-                               reserve(look->job, &needs.all[i]),
+        rc = add_disk(look, &look->job->disks[i], &required);
+    for (size_t i = 0; !rc && i < required.n; i++)
+        rc = bm_preflight_need(look, &required.all[i],
+                               reserve(look->job, &required.all[i]),
                                "make room, choose another store, or another "
                                "place for the overlays with --overlay-dir");
-    bm_needs_clear(&needs);
+    bm_space_required_clear(&required);
     return rc ? bm_fail_errno(err, -rc, "cannot check the room") : 0;
 }

@@ -262,7 +262,7 @@ int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
     int rc = check_writable(look);
 
     if (!rc)
-        rc = bm_preflight_room(look, err);
+        rc = bm_preflight_space(look, err);
     if (!rc)
         rc = check_pull(look);
     for (size_t i = 0; !rc && i < look->job->n_disks; i++) {

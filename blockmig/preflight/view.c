@@ -34,8 +34,8 @@ static int check_iothread(const struct bm_looking *look,
                       version / 1000000, version / 1000 % 1000);
 }
 
-static int check_room(const struct bm_looking *look,
-                      const struct bm_job_disk *plan)
+static int check_space(const struct bm_looking *look,
+                       const struct bm_job_disk *plan)
 {
     BM_FREE char *folder = bm_file_folder(plan->fixed.switch_overlay);
     char wants[32], has[32];
@@ -44,7 +44,7 @@ static int check_room(const struct bm_looking *look,
     if (!folder)
         return -ENOMEM;
     if (access(folder, W_OK | X_OK) != 0 ||
-        bm_needs_available(folder, &available) != 0)
+        bm_space_available(folder, &available) != 0)
         return BM_REFUSED(look, "scratch", plan->target,
                           "give another folder with --overlay-dir",
                           "no file can be made in %s", folder);
@@ -84,7 +84,7 @@ int bm_preflight_view(struct bm_connection *conn, struct bm_domain *domain,
             rc = BM_REFUSED(&look, "block-job", plan->target,
                             "wait for its end", "the disk has a block job");
         if (!rc)
-            rc = check_room(&look, plan);
+            rc = check_space(&look, plan);
     }
     return rc == -ENOMEM ? bm_fail_errno(err, ENOMEM, "cannot check") : rc;
 }

@@ -31,8 +31,8 @@ bool bm_run_asked_to_cancel(struct bm_run *m)
 
 bool bm_run_cancelled(struct bm_run *m)
 {
-    return bm_run_asked_to_cancel(m) || m->room == BM_ROOM_STOP ||
-           (m->room == BM_ROOM_FORWARD &&
+    return bm_run_asked_to_cancel(m) || m->space == BM_SPACE_STOP ||
+           (m->space == BM_SPACE_FORWARD &&
             bm_state_traits(m->job->state)->past_switch);
 }
 

@@ -18,10 +18,10 @@ struct bm_guard;
 struct bm_pacing;
 
 /* What the watch over the room of our overlays has found (space-watch.h). */
-enum bm_room {
-    BM_ROOM_WATCHED,
-    BM_ROOM_STOP,    /* too little: back, or on without any waiting */
-    BM_ROOM_FORWARD, /* too little, and there is no way back */
+enum bm_space_verdict {
+    BM_SPACE_WATCHED,
+    BM_SPACE_STOP,    /* too little: back, or on without any waiting */
+    BM_SPACE_FORWARD, /* too little, and there is no way back */
 };
 
 struct bm_run {
@@ -42,11 +42,11 @@ struct bm_run {
     int64_t phase_ms;  /* bm_now_ms when the state was entered, and later by as
                         * long as it was paused */
     int64_t paused_ms; /* bm_now_ms when the pause began */
-    enum bm_room room;
-    struct bm_error room_why; /* unless it is watched still */
-    int64_t room_ms;          /* bm_now_ms of the last look; 0: none yet */
-    unsigned abandoned;       /* bm_calls_abandoned before it began */
-    int room_pauses;          /* of the guest, for want of it, that we ended */
+    enum bm_space_verdict space;
+    struct bm_error space_why; /* unless it is watched still */
+    int64_t space_ms;          /* bm_now_ms of the last look; 0: none yet */
+    unsigned abandoned;        /* bm_calls_abandoned before it began */
+    int space_pauses;          /* of the guest, for want of it, that we ended */
 };
 
 /* Writes the journal; text NULL: no event. */

@@ -211,15 +211,15 @@ static bool harm_is_near(const struct bm_latency_control *p)
 }
 
 /* Up to four times as much; but to where harm began slowly, and not at once. */
-static double growth(const struct bm_latency_control *p, double room)
+static double growth(const struct bm_latency_control *p, double space)
 {
     double rest = KNEE_REST * (double)p->knee / (double)p->limit;
 
     if (!harm_is_near(p))
-        return 1 + 3 * room;
+        return 1 + 3 * space;
     if (rest > 1.001) /* it was rounded when it came there */
-        return between(1, 1 + 3 * room, rest);
-    return p->quiet_ms < p->patience_ms ? 1 : 1 + room / 2;
+        return between(1, 1 + 3 * space, rest);
+    return p->quiet_ms < p->patience_ms ? 1 : 1 + space / 2;
 }
 
 static void faster(struct bm_latency_control *p, double latency, uint64_t speed)

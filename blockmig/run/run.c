@@ -32,7 +32,7 @@ int bm_run_enter(struct bm_run *m, enum bm_state state, struct bm_error *err)
         return rc;
     }
     m->hooks->event(m->hooks->opaque, m->job, NULL);
-    m->room_ms = 0; /* a quick move has no second */
+    m->space_ms = 0; /* a quick move has no second */
     bm_run_progress(m, 0, 0);
     bm_failpoint(bm_state_name(state));
     return 0;
@@ -51,7 +51,7 @@ void bm_run_progress(struct bm_run *m, uint64_t done, uint64_t total)
     };
     struct bm_latency_state control = {0};
 
-    bm_room_tick(m);
+    bm_space_tick(m);
     if (m->pacing)
         bm_pacing_state(m->pacing, &control);
     progress.latency_us = control.factor > 0 ? control.latency_us : 0;

@@ -16,8 +16,8 @@
 
 #define LOOK_MS 1000
 
-static int no_room(const struct bm_job *job, const char *path, uint64_t left,
-                   struct bm_error *err)
+static int no_space(const struct bm_job *job, const char *path, uint64_t left,
+                    struct bm_error *err)
 {
     char text[32];
 
@@ -27,35 +27,35 @@ static int no_room(const struct bm_job *job, const char *path, uint64_t left,
     return bm_remedy(err, "make room there"), -ENOSPC;
 }
 
-int bm_room_held(int rc, struct bm_error *err)
+int bm_space_held(int rc, struct bm_error *err)
 {
     return bm_status(err, BM_EXIT_HELD), rc;
 }
 
 /* --- is it enough --- */
 
-int bm_room_check(const struct bm_job *job, uint64_t spare, bool merges,
-                  struct bm_error *err)
+int bm_space_check(const struct bm_job *job, uint64_t spare, bool merges,
+                   struct bm_error *err)
 {
-    struct bm_needs needs;
-    int rc = bm_needs_find(job, &needs, err);
+    struct bm_space_required required;
+    int rc = bm_space_required_find(job, &required, err);
 
-    for (size_t i = 0; !rc && i < needs.n; i++) {
-        const struct bm_need *it = &needs.all[i];
+    for (size_t i = 0; !rc && i < required.n; i++) {
+        const struct bm_space_need *it = &required.all[i];
         uint64_t need = it->bytes + spare;
 
         if (!spare && it->written)
             need += bm_ballast_size(it->path);
         if ((it->bytes || (it->written && !merges)) && it->available < need)
-            rc = no_room(job, it->path, it->available, err);
+            rc = no_space(job, it->path, it->available, err);
     }
-    bm_needs_clear(&needs);
+    bm_space_required_clear(&required);
     return rc;
 }
 
-int bm_room_merge(const struct bm_job *job, struct bm_error *err)
+int bm_space_merge(const struct bm_job *job, struct bm_error *err)
 {
-    return bm_room_check(job, BM_SOME_ROOM, true, err);
+    return bm_space_check(job, BM_SOME_SPACE, true, err);
 }
 
 static int check_overlays(const struct bm_job *job, struct bm_error *err)
@@ -63,7 +63,8 @@ static int check_overlays(const struct bm_job *job, struct bm_error *err)
     char text[32];
 
     for (size_t i = 0; job->request.overlay_max && i < job->n_disks; i++) {
-        if (bm_needs_overlays(job, &job->disks[i]) <= job->request.overlay_max)
+        if (bm_space_required_overlays(job, &job->disks[i]) <=
+            job->request.overlay_max)
             continue;
         bm_fail(err, EDQUOT, "the %s of %s stops", bm_job_noun(job),
                 job->domain);
@@ -85,8 +86,8 @@ static int check_back(const struct bm_job *job, const struct bm_job_disk *disk,
 
     if (access(path, W_OK) != 0)
         rc = -EROFS;
-    else if (bm_needs_available(path, &available) == 0 &&
-             available < bm_needs_back(disk))
+    else if (bm_space_available(path, &available) == 0 &&
+             available < bm_space_required_back(disk))
         rc = -ENOSPC;
     if (!rc)
         return 0;
@@ -95,10 +96,10 @@ static int check_back(const struct bm_job *job, const struct bm_job_disk *disk,
               "`blockmig job resume %s` goes forward; with --back when that "
               "image takes writes and has room",
               job->id);
-    return bm_room_held(rc, err);
+    return bm_space_held(rc, err);
 }
 
-int bm_room_way_back(const struct bm_job *job, struct bm_error *err)
+int bm_space_way_back(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
@@ -116,13 +117,13 @@ static const char *consequence(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
-    m->room = BM_ROOM_STOP;
+    m->space = BM_SPACE_STOP;
     if (bm_state_traits(m->job->state)->past_switch)
         return bm_state_traits(m->job->state)->can_undo ? "no more waiting"
                                                         : "going on";
-    if (bm_room_way_back(m->job, &ignored) == 0)
+    if (bm_space_way_back(m->job, &ignored) == 0)
         return "going back";
-    m->room = BM_ROOM_FORWARD;
+    m->space = BM_SPACE_FORWARD;
     return "going forward, as the source takes no writes";
 }
 
@@ -132,11 +133,11 @@ static void give_way(struct bm_run *m, const struct bm_error *why)
     const char *then;
 
     (void)bm_ballast_remove(m, &ignored);
-    if (m->room != BM_ROOM_WATCHED ||
+    if (m->space != BM_SPACE_WATCHED ||
         !bm_state_traits(m->job->state)->needs_space)
         return;
     then = consequence(m);
-    m->room_why = *why;
+    m->space_why = *why;
     (void)bm_run_note(m, &ignored, "%s: the reserve is let go, %s", why->cause,
                       then);
 }
@@ -145,10 +146,10 @@ static void watch(struct bm_run *m)
 {
     struct bm_error why = BM_ERROR_INIT;
 
-    if (m->room == BM_ROOM_WATCHED &&
+    if (m->space == BM_SPACE_WATCHED &&
         bm_state_traits(m->job->state)->needs_space &&
         (check_overlays(m->job, &why) ||
-         bm_room_check(m->job, 0, false, &why)) &&
+         bm_space_check(m->job, 0, false, &why)) &&
         why.code != ENOMEM)
         give_way(m, &why);
 }
@@ -167,16 +168,16 @@ static bool is_ours(const struct bm_job *job, const struct bm_disk *disk)
 
 /* All that it is paused for is room in overlays of ours; or was, before these
  * were merged. Fills path with such an image. */
-static bool for_our_room(const struct bm_job *job, struct bm_domain *now,
-                         const struct bm_io_pause *pause, char *path,
-                         size_t size)
+static bool for_our_space(const struct bm_job *job, struct bm_domain *now,
+                          const struct bm_io_pause *pause, char *path,
+                          size_t size)
 {
     for (size_t i = 0; i < pause->n; i++) {
         struct bm_disk *disk = bm_domain_disk(now, pause->faults[i].target);
 
         if (!pause->faults[i].no_space || !disk || !disk->chain.n ||
             !disk->chain.layers[0].path ||
-            !(is_ours(job, disk) || job->guest.room_paused))
+            !(is_ours(job, disk) || job->guest.space_paused))
             return false;
         snprintf(path, size, "%s", disk->chain.layers[0].path);
     }
@@ -192,7 +193,7 @@ static bool whose_pause(struct bm_run *m, const struct bm_io_pause *pause,
 
     if (bm_domain_open_uuid(m->conn, m->job->uuid, &now, &ignored))
         return false;
-    ours = for_our_room(m->job, now, pause, path, size);
+    ours = for_our_space(m->job, now, pause, path, size);
     bm_domain_free(now);
     return ours;
 }
@@ -200,9 +201,9 @@ static bool whose_pause(struct bm_run *m, const struct bm_io_pause *pause,
 static int note_pause(struct bm_run *m, bool paused, const char *path,
                       struct bm_error *err)
 {
-    if (m->job->guest.room_paused == paused)
+    if (m->job->guest.space_paused == paused)
         return 0;
-    m->job->guest.room_paused = paused;
+    m->job->guest.space_paused = paused;
     return paused ? bm_run_note(m, err,
                                 "QEMU has paused the guest: no room left "
                                 "for %s",
@@ -211,21 +212,21 @@ static int note_pause(struct bm_run *m, bool paused, const char *path,
 }
 
 /* Twice is a sign too: of a quota, say, that the file system does not tell. */
-static int make_room(struct bm_run *m, const char *path, struct bm_error *err)
+static int make_space(struct bm_run *m, const char *path, struct bm_error *err)
 {
     uint64_t available;
-    int rc = bm_needs_available(path, &available);
+    int rc = bm_space_available(path, &available);
 
-    if (!rc && available >= BM_SOME_ROOM && m->room_pauses++ == 0)
+    if (!rc && available >= BM_SOME_SPACE && m->space_pauses++ == 0)
         return 0;
     if (!rc) {
-        no_room(m->job, path, available, err);
+        no_space(m->job, path, available, err);
         give_way(m, err);
-        rc = bm_needs_available(path, &available);
+        rc = bm_space_available(path, &available);
     }
     if (rc)
         return bm_fail_errno(err, -rc, "cannot look at the room of %s", path);
-    return available < BM_SOME_ROOM ? bm_room_held(-ENOSPC, err) : 0;
+    return available < BM_SOME_SPACE ? bm_space_held(-ENOSPC, err) : 0;
 }
 
 static int resume(struct bm_run *m, const char *path, struct bm_error *err)
@@ -233,13 +234,13 @@ static int resume(struct bm_run *m, const char *path, struct bm_error *err)
     int rc = note_pause(m, true, path, err);
 
     if (!rc)
-        rc = make_room(m, path, err);
+        rc = make_space(m, path, err);
     if (!rc)
         rc = bm_domain_resume(m->domain, bm_call_ms(), err);
     return rc ? rc : note_pause(m, false, path, err);
 }
 
-int bm_room_let_run(struct bm_run *m, struct bm_error *err)
+int bm_space_let_run(struct bm_run *m, struct bm_error *err)
 {
     struct bm_io_pause pause;
     char path[4096];
@@ -262,18 +263,18 @@ static int answers(const struct bm_job *job, struct bm_error *err)
                                                     : bm_answers_old(job, err);
 }
 
-void bm_room_tick(struct bm_run *m)
+void bm_space_tick(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     int64_t now = bm_now_ms();
 
     /* the pause of the switch is short, and a QEMU that hangs answers not */
-    if (now - m->room_ms < LOOK_MS || m->job->guest.window_paused ||
+    if (now - m->space_ms < LOOK_MS || m->job->guest.window_paused ||
         bm_calls_abandoned() > m->abandoned)
         return;
-    m->room_ms = now;
+    m->space_ms = now;
     if (answers(m->job, &ignored) != 0)
         return; /* what hangs is for the step to find */
     watch(m);
-    (void)bm_room_let_run(m, &ignored);
+    (void)bm_space_let_run(m, &ignored);
 }

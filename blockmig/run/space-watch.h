@@ -15,20 +15,20 @@
 #include "blockmig/run/run.h"
 
 /* Whatever waits calls it; it looks once a second, and when a state begins. */
-void bm_room_tick(struct bm_run *m);
+void bm_space_tick(struct bm_run *m);
 /* Resumes a guest that is paused for want of room in our overlay, and no
  * other. -ENOSPC with BM_EXIT_HELD: there still is none. */
-int bm_room_let_run(struct bm_run *m, struct bm_error *err);
+int bm_space_let_run(struct bm_run *m, struct bm_error *err);
 
 /* Whether overlays can go down into the source. Those that stand on the target
  * are there because that takes no writes, or is full: -EROFS or -ENOSPC, with
  * BM_EXIT_HELD, as long as it does. */
-int bm_room_way_back(const struct bm_job *job, struct bm_error *err);
+int bm_space_way_back(const struct bm_job *job, struct bm_error *err);
 
 /* Before QEMU merges into an image with holes: -ENOSPC, unless what that may
  * take is free. A merge that fails for want of room, just while the guest is
  * stopped for the same reason, leaves QEMU 7.2 with one reference to the top
  * image too few: no more merge can be started, or the guest dies. */
-int bm_room_merge(const struct bm_job *job, struct bm_error *err);
+int bm_space_merge(const struct bm_job *job, struct bm_error *err);
 
 #endif

@@ -10,20 +10,20 @@
 #define WAIT_MS 20000
 #define WAIT_LOOK_MS 200
 
-int bm_room_wait(struct bm_run *m, struct bm_error *err)
+int bm_space_wait(struct bm_run *m, struct bm_error *err)
 {
     int64_t until = bm_now_ms() + WAIT_MS;
     struct bm_error why = BM_ERROR_INIT;
 
-    if (bm_room_check(m->job, BM_SOME_ROOM, false, &why) != -ENOSPC)
+    if (bm_space_check(m->job, BM_SOME_SPACE, false, &why) != -ENOSPC)
         return -ENOENT;
     *err = why;
     (void)bm_run_note(m, &why, "%s; waiting for some", why.cause);
     while (bm_now_ms() < until) {
         bm_sleep_ms(WAIT_LOOK_MS);
         bm_run_progress(m, 0, 0);
-        if (bm_room_check(m->job, BM_SOME_ROOM, false, &why) != -ENOSPC)
+        if (bm_space_check(m->job, BM_SOME_SPACE, false, &why) != -ENOSPC)
             return 0;
     }
-    return bm_room_held(-ENOSPC, err);
+    return bm_space_held(-ENOSPC, err);
 }

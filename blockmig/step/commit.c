@@ -33,7 +33,7 @@ int bm_commit_wait(struct bm_run *m, struct bm_blockjob *job, int timeout_ms,
     int rc = 0;
 
     while (!rc && job->state != BM_JOB_COMPLETED && bm_now_ms() < until) {
-        bm_room_tick(m);
+        bm_space_tick(m);
         rc = bm_blockjob_poll(job, 50, err);
         if (rc || (job->state != BM_JOB_READY && job->state != BM_JOB_RUNNING))
             break; /* an end, which asks nothing more of a store */
@@ -113,7 +113,7 @@ static int start_commit(struct bm_run *m, size_t i, size_t down,
     /* an image that backs more than one image is never written */
     rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
     if (!rc)
-        rc = bm_room_merge(m->job, err);
+        rc = bm_space_merge(m->job, err);
     if (!rc)
         rc = bm_blockjob_commit(m->conn, m->domain, &request, job, err);
     return rc;

@@ -223,7 +223,7 @@ int bm_window_switch(struct bm_run *m, struct bm_error *err)
         if (rc)
             return rc;
         bm_sleep_ms(1000 << i);
-        bm_room_tick(m);
+        bm_space_tick(m);
     }
     if (m->domain && m->domain->state == VIR_DOMAIN_PAUSED) {
         bm_fail(err, EBUSY, "cannot switch %s", m->job->domain);

@@ -249,7 +249,7 @@ int bm_step_release(struct bm_run *m, struct bm_error *err)
     if (!rc)
         rc = bm_ballast_remove(m, err);
     if (!rc)
-        rc = bm_room_let_run(m, err);
+        rc = bm_space_let_run(m, err);
     if (!rc)
         rc = bm_carry_snapshots(m, false, err);
     if (!rc)

@@ -260,7 +260,7 @@ int bm_step_roll_back_after(struct bm_run *m,
         rc = bm_ballast_remove(m, err);
     bm_failpoint("rolling-back.removed");
     if (!rc)
-        rc = bm_room_let_run(m, err);
+        rc = bm_space_let_run(m, err);
     if (!rc)
         rc = bm_carry_snapshots(m, true, err);
     if (!rc && m->domain)

@@ -30,7 +30,7 @@ static void all_moved_clear(struct all_moved *all)
     free(all->list);
 }
 
-static int make_room(const struct bm_job *job, struct all_moved *all)
+static int make_space(const struct bm_job *job, struct all_moved *all)
 {
     size_t n_source = (size_t)job->staged.overlays_sent * job->n_disks;
     size_t max = n_source;
@@ -97,7 +97,7 @@ static int add_disk(struct all_moved *all, const struct bm_job *job,
 static int list_moved(const struct bm_job *job, struct all_moved *all,
                       struct bm_error *err)
 {
-    int rc = make_room(job, all);
+    int rc = make_space(job, all);
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
         rc = add_disk(all, job, &job->disks[i]);

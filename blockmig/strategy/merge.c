@@ -224,7 +224,7 @@ static int tidy(struct bm_run *m, struct bm_error *err)
     int rc = bm_ballast_remove(m, err);
 
     if (!rc)
-        rc = bm_room_let_run(m, err);
+        rc = bm_space_let_run(m, err);
     if (!rc && m->domain)
         rc = bm_domain_stamp(m->domain, NULL, err);
     return rc;

@@ -239,7 +239,7 @@ static int paused_by_others(const struct bm_job *job, struct bm_error *err)
 }
 
 /* No pull runs any more: to stop a guest in which a block job ends is what QEMU
- * 7.2 cannot stand (bm_room_merge). */
+ * 7.2 cannot stand (bm_space_merge). */
 static int flush_running(struct bm_run *m, struct bm_error *err)
 {
     struct bm_pause pause;

@@ -96,7 +96,7 @@ static const char *short_of_room(const struct bm_job *job)
         const char *scratch = job->disks[i].fixed.switch_overlay;
         uint64_t available;
 
-        if (bm_needs_available(scratch, &available) == 0 &&
+        if (bm_space_available(scratch, &available) == 0 &&
             available < bm_ballast_size(scratch))
             return scratch;
     }
@@ -123,7 +123,7 @@ static int look_at_domain(struct bm_run *m, const char **why,
 
 static int live(struct bm_run *m, struct bm_error *err)
 {
-    int64_t looked_ms = bm_now_ms(), room_ms = 0;
+    int64_t looked_ms = bm_now_ms(), space_ms = 0;
     const char *why = NULL;
     int rc = 0;
 
@@ -132,7 +132,7 @@ static int live(struct bm_run *m, struct bm_error *err)
         bm_sleep_ms(LOOK_MS);
         if (bm_run_asked_to_cancel(m))
             why = "as was asked";
-        if (!why && bm_now_ms() - room_ms > ROOM_MS && short_of_room(m->job))
+        if (!why && bm_now_ms() - space_ms > ROOM_MS && short_of_room(m->job))
             why = "the store of the saved blocks is short of room";
         if (!why && bm_now_ms() - looked_ms > DOMAIN_MS) {
             looked_ms = bm_now_ms();

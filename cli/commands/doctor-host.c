@@ -55,16 +55,16 @@ static int check_state_dir(struct bm_preflight *list, const char *dir)
 {
     BM_FREE char *real = existing(dir);
     struct statvfs fs;
-    uint64_t room;
+    uint64_t space;
     char size[32];
 
     if (!real || access(real, W_OK | X_OK) < 0 || statvfs(real, &fs) < 0)
         return bm_preflight_add(
             list, BM_REFUSE, "state", "", "give another with --state PATH",
             "%s is not writable: %s", real ? real : dir, strerror(errno));
-    room = (uint64_t)fs.f_bavail * fs.f_frsize;
-    bm_format_size(room, size, sizeof size);
-    if (room < STATE_ROOM)
+    space = (uint64_t)fs.f_bavail * fs.f_frsize;
+    bm_format_size(space, size, sizeof size);
+    if (space < STATE_ROOM)
         return bm_preflight_add(list, BM_WARN, "state", "",
                                 "make room: a journal that cannot be written "
                                 "stops a move",

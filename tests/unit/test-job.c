@@ -126,7 +126,7 @@ static struct bm_job *full_job(void)
     bm_job_fill_request(job)->overlay_max = 1ULL << 41;
     job->staged.overlays_asked = 3;
     bm_job_fill_plan(job)->on_target = job->guest.ballast =
-        job->guest.room_paused = job->guest.top_asked = true;
+        job->guest.space_paused = job->guest.top_asked = true;
     job->guest.pivot_asked = true;
     bm_job_fill_plan(job)->place_why = strdup("the source is full");
     job->result.pauses = 2;
@@ -212,7 +212,7 @@ Test(job, round_trip)
     cr_assert_eq(back->from, BM_STATE_PROVING_REST);
     cr_assert_eq(back->request.overlay_max, 1ULL << 41);
     cr_assert(back->plan.on_target && back->guest.ballast &&
-              back->guest.room_paused);
+              back->guest.space_paused);
     cr_assert_str_eq(back->plan.place_why, "the source is full");
     cr_assert_null(back->result.error);
     cr_assert_eq(back->n_disks, 2);

@@ -33,7 +33,7 @@ static void tear_down(void)
     nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-TestSuite(needs, .init = set_up, .fini = tear_down);
+TestSuite(required, .init = set_up, .fini = tear_down);
 
 /* A file of size bytes, so many of which take room. Caller frees the name. */
 static char *file(const char *name, uint64_t size, uint64_t held)
@@ -85,44 +85,44 @@ static void is_about(uint64_t got, uint64_t want)
     cr_assert_lt(got, want + MIB / 2, "%llu", (unsigned long long)got);
 }
 
-Test(needs, back)
+Test(required, back)
 {
     struct bm_job *sparse = fronted(MIB), *tight, *full;
 
-    is_about(bm_needs_back(&sparse->disks[0]), 3 * MIB);
+    is_about(bm_space_required_back(&sparse->disks[0]), 3 * MIB);
     bm_job_free(sparse);
     tight = fronted(6 * MIB);
-    is_about(bm_needs_back(&tight->disks[0]) + MIB / 4, 2 * MIB);
+    is_about(bm_space_required_back(&tight->disks[0]) + MIB / 4, 2 * MIB);
     bm_job_free(tight);
     full = fronted(8 * MIB);
-    cr_assert_eq(bm_needs_back(&full->disks[0]), 0);
+    cr_assert_eq(bm_space_required_back(&full->disks[0]), 0);
     bm_job_free(full);
 }
 
-static struct bm_need needed(struct bm_job *job, enum bm_state state)
+static struct bm_space_need needed(struct bm_job *job, enum bm_state state)
 {
     struct bm_error err = BM_ERROR_INIT;
-    struct bm_needs needs;
-    struct bm_need first = {0};
+    struct bm_space_required required;
+    struct bm_space_need first = {0};
 
     bm_job_set_state(job, state);
-    cr_assert_eq(bm_needs_find(job, &needs, &err), 0);
-    cr_assert_leq(needs.n, 1); /* all on one file system */
-    if (needs.n)
-        first = needs.all[0];
-    bm_needs_clear(&needs);
+    cr_assert_eq(bm_space_required_find(job, &required, &err), 0);
+    cr_assert_leq(required.n, 1); /* all on one file system */
+    if (required.n)
+        first = required.all[0];
+    bm_space_required_clear(&required);
     return first;
 }
 
-Test(needs, by_state)
+Test(required, by_state)
 {
     struct bm_job *job = fronted(MIB);
-    struct bm_need it = needed(job, BM_STATE_COPYING);
+    struct bm_space_need it = needed(job, BM_STATE_COPYING);
 
     cr_assert(it.written);
     cr_assert_gt(it.available, 0);
     is_about(it.bytes, 3 * MIB);
-    is_about(bm_needs_overlays(job, &job->disks[0]), 3 * MIB);
+    is_about(bm_space_required_overlays(job, &job->disks[0]), 3 * MIB);
     /* the new image has a hole of 1 MiB; the source is not written any more */
     it = needed(job, BM_STATE_SETTLED);
     cr_assert(it.written);
@@ -136,10 +136,10 @@ Test(needs, by_state)
 }
 
 /* The source is why they are elsewhere: its room stops nothing. */
-Test(needs, on_target)
+Test(required, on_target)
 {
     struct bm_job *job = fronted(MIB);
-    struct bm_need it;
+    struct bm_space_need it;
 
     bm_job_fill_plan(job)->on_target = true;
     it = needed(job, BM_STATE_COPYING);
@@ -151,16 +151,16 @@ Test(needs, on_target)
 }
 
 /* What tells no size is not full. */
-Test(needs, no_size)
+Test(required, no_size)
 {
     uint64_t available = 0;
 
-    cr_assert_eq(bm_needs_available("/proc", &available), 0);
+    cr_assert_eq(bm_space_available("/proc", &available), 0);
     cr_assert_eq(available, UINT64_MAX);
-    cr_assert_lt(bm_needs_available("/nowhere/at/all", &available), 0);
+    cr_assert_lt(bm_space_available("/nowhere/at/all", &available), 0);
 }
 
-Test(needs, ballast)
+Test(required, ballast)
 {
     uint64_t size = bm_ballast_size(dir);
 
