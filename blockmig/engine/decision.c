@@ -25,8 +25,8 @@ static bool nothing_switched(struct bm_run *m)
         return false;
     for (size_t i = 0; m->domain && m->domain->active && i < m->job->n_disks;
          i++)
-        if (bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i],
-                         &ignored) != BM_AT_SOURCE)
+        if (bm_disk_location(m->domain, bm_run_disk(m, i), &m->job->disks[i],
+                             &ignored) != BM_AT_SOURCE)
             return false;
     return true;
 }

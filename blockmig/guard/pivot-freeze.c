@@ -16,23 +16,25 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int bm_stand_look(const struct bm_domain *domain, const struct bm_job *job,
-                  struct bm_stand *stand, struct bm_error *err)
+int bm_location_count_look(const struct bm_domain *domain,
+                           const struct bm_job *job,
+                           struct bm_location_count *count,
+                           struct bm_error *err)
 {
-    memset(stand, 0, sizeof *stand);
+    memset(count, 0, sizeof *count);
     for (size_t i = 0; i < job->n_disks; i++) {
         const struct bm_job_disk *plan = &job->disks[i];
         struct bm_disk *disk =
             bm_domain_disk((struct bm_domain *)domain, plan->target);
-        int at = bm_situation(domain, disk, plan, err);
+        int at = bm_disk_location(domain, disk, plan, err);
 
         if (at < 0)
             return at;
-        stand->at_source += at == BM_AT_SOURCE;
-        stand->at_dest += at == BM_AT_DEST;
-        stand->at_overlay += at == BM_AT_OVERLAY;
+        count->at_source += at == BM_AT_SOURCE;
+        count->at_dest += at == BM_AT_DEST;
+        count->at_overlay += at == BM_AT_OVERLAY;
     }
-    if (stand->at_source + stand->at_dest + stand->at_overlay == job->n_disks)
+    if (count->at_source + count->at_dest + count->at_overlay == job->n_disks)
         return 0;
     bm_fail(err, ESTALE, "the disks of %s are not as we left them",
             job->domain);
@@ -126,7 +128,7 @@ int bm_switch_finish(struct bm_connection *conn, struct bm_domain *domain,
     int64_t until = bm_now_ms() + timeout_ms;
     bool frozen = false;
     int frozen_rc = 0;
-    struct bm_stand stand;
+    struct bm_location_count count;
 
     if (!sent)
         return bm_fail_errno(err, ENOMEM, "cannot switch %s", job->domain);
@@ -135,13 +137,13 @@ int bm_switch_finish(struct bm_connection *conn, struct bm_domain *domain,
         int rc = bm_domain_refresh(conn, domain, err);
 
         if (!rc)
-            rc = bm_stand_look(domain, job, &stand, err);
+            rc = bm_location_count_look(domain, job, &count, err);
         if (rc)
             return rc;
-        if (stand.at_overlay == job->n_disks ||
-            (!job->request.proof && stand.at_source == 0))
+        if (count.at_overlay == job->n_disks ||
+            (!job->request.proof && count.at_source == 0))
             return 0;
-        if (stand.at_source == 0) {
+        if (count.at_source == 0) {
             /* a freeze that failed because another one came first (the
              * guard's) shows as done at the next look */
             if (frozen)

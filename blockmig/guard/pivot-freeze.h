@@ -12,12 +12,14 @@
 #include "snapshot/domain/domain.h"
 
 /* How many of the job's disks stand where. */
-struct bm_stand {
+struct bm_location_count {
     size_t at_source, at_dest, at_overlay;
 };
 /* -ESTALE: some disk stands elsewhere. */
-int bm_stand_look(const struct bm_domain *domain, const struct bm_job *job,
-                  struct bm_stand *stand, struct bm_error *err);
+int bm_location_count_look(const struct bm_domain *domain,
+                           const struct bm_job *job,
+                           struct bm_location_count *count,
+                           struct bm_error *err);
 
 /* Before the guest is paused, while no disk stands on its overlay: makes them,
  * so that the pause is shorter, and the guest does not feel them

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-const char *bm_situation_name(enum bm_situation situation)
+const char *bm_location_name(enum bm_location location)
 {
     static const char *const names[] = {"on the source",
                                         "on the target",
@@ -16,7 +16,7 @@ const char *bm_situation_name(enum bm_situation situation)
                                         "gone",
                                         "on a chain that is not ours"};
 
-    return names[situation];
+    return names[location];
 }
 
 int bm_chain_on_top(const char *overlay, const struct bm_chain *below,
@@ -60,8 +60,8 @@ static bool is_on(const struct bm_chain *chain, const char *overlay,
     return same;
 }
 
-static enum bm_situation place(const struct bm_chain *chain,
-                               const struct bm_job_disk *plan)
+static enum bm_location place(const struct bm_chain *chain,
+                              const struct bm_job_disk *plan)
 {
     if (bm_chain_equal(chain, &plan->source))
         return BM_AT_SOURCE;
@@ -78,9 +78,9 @@ static enum bm_situation place(const struct bm_chain *chain,
     return BM_AT_FOREIGN;
 }
 
-int bm_situation_chain(const struct bm_domain *domain,
-                       const struct bm_disk *disk, struct bm_chain *out,
-                       struct bm_error *err)
+int bm_disk_location_chain(const struct bm_domain *domain,
+                           const struct bm_disk *disk, struct bm_chain *out,
+                           struct bm_error *err)
 {
     int rc = bm_chain_copy(&disk->chain, out);
 
@@ -93,18 +93,18 @@ int bm_situation_chain(const struct bm_domain *domain,
     return rc;
 }
 
-int bm_situation(const struct bm_domain *domain, const struct bm_disk *disk,
-                 const struct bm_job_disk *plan, struct bm_error *err)
+int bm_disk_location(const struct bm_domain *domain, const struct bm_disk *disk,
+                     const struct bm_job_disk *plan, struct bm_error *err)
 {
     struct bm_chain chain;
-    enum bm_situation found;
+    enum bm_location found;
     int rc;
 
     if (!domain || !disk)
         return BM_AT_NOWHERE;
     if (domain->active)
         return (int)place(&disk->chain, plan);
-    rc = bm_situation_chain(domain, disk, &chain, err);
+    rc = bm_disk_location_chain(domain, disk, &chain, err);
     if (rc)
         return rc;
     found = place(&chain, plan);

@@ -11,7 +11,7 @@
 #include "blockmig/job/job.h"
 #include "snapshot/domain/domain.h"
 
-enum bm_situation {
+enum bm_location {
     BM_AT_SOURCE,  /* the chain the job began with */
     BM_AT_DEST,    /* the new image alone */
     BM_AT_OVERLAY, /* our overlay on the new image */
@@ -20,18 +20,18 @@ enum bm_situation {
     BM_AT_NOWHERE, /* the disk or the domain is gone */
     BM_AT_FOREIGN, /* someone else changed it: a person must look */
 };
-const char *bm_situation_name(enum bm_situation situation);
+const char *bm_location_name(enum bm_location location);
 
 /* disk NULL: nowhere. Negative errno when it cannot be told (a header could
- * not be read), else an enum bm_situation. */
-int bm_situation(const struct bm_domain *domain, const struct bm_disk *disk,
-                 const struct bm_job_disk *plan, struct bm_error *err);
+ * not be read), else an enum bm_location. */
+int bm_disk_location(const struct bm_domain *domain, const struct bm_disk *disk,
+                     const struct bm_job_disk *plan, struct bm_error *err);
 
 /* The chain that the disk stands on: of a shut-off domain with what the
  * headers tell. Caller clears. */
-int bm_situation_chain(const struct bm_domain *domain,
-                       const struct bm_disk *disk, struct bm_chain *out,
-                       struct bm_error *err);
+int bm_disk_location_chain(const struct bm_domain *domain,
+                           const struct bm_disk *disk, struct bm_chain *out,
+                           struct bm_error *err);
 
 /* A qcow2 overlay on a chain; -ENOMEM. The others: the chains of the
  * situations. Caller clears. */

@@ -59,7 +59,7 @@ int bm_merge_look(struct bm_run *m, const struct bm_job_merge *merge,
 
     if (!disk)
         return bm_run_misplaced(m, i, "gone", NULL, err);
-    rc = bm_situation_chain(m->domain, disk, &chain, err);
+    rc = bm_disk_location_chain(m->domain, disk, &chain, err);
     if (rc)
         return rc;
     *at = place(&chain, merge, &foreign);

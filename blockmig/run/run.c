@@ -156,13 +156,13 @@ int bm_run_count_arrived(struct bm_run *m, size_t *arrived,
 {
     *arrived = 0;
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at =
-            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
+        int at = bm_disk_location(m->domain, bm_run_disk(m, i),
+                                  &m->job->disks[i], err);
 
         if (at < 0)
             return at;
         if (at != BM_AT_SOURCE && at != BM_AT_DEST)
-            return bm_run_misplaced(m, i, bm_situation_name(at), NULL, err);
+            return bm_run_misplaced(m, i, bm_location_name(at), NULL, err);
         *arrived += at == BM_AT_DEST;
     }
     return 0;

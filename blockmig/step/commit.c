@@ -140,7 +140,7 @@ int bm_commit_running(struct bm_run *m, size_t i, size_t down,
 
 static int misplaced(struct bm_run *m, size_t i, int at, struct bm_error *err)
 {
-    return bm_run_misplaced(m, i, bm_situation_name(at), NULL, err);
+    return bm_run_misplaced(m, i, bm_location_name(at), NULL, err);
 }
 
 /* A slice has no path in the headers that name it: layer by layer, each into
@@ -169,7 +169,7 @@ int bm_commit_off(struct bm_run *m, size_t i, const struct bm_chain *result,
     struct bm_chain found = {0};
 
     if (!rc)
-        rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
+        rc = bm_disk_location_chain(m->domain, bm_run_disk(m, i), &found, err);
     if (!rc)
         rc = commit_files(&found, result, err);
     if (!rc && found.n > result->n)
@@ -194,7 +194,7 @@ static int commit_overlay(struct bm_run *m, size_t i, struct bm_error *err)
 static int commit_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
+    int at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
     int rc = 0;
 
     if (at < 0)
@@ -205,7 +205,7 @@ static int commit_disk(struct bm_run *m, size_t i, struct bm_error *err)
         rc = commit_overlay(m, i, err);
     if (rc)
         return rc;
-    at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
+    at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
     if (at != BM_AT_DEST)
         return at < 0 ? at : misplaced(m, i, at, err);
     bm_failpoint("consolidating.committed");
@@ -258,8 +258,8 @@ static int all_back(struct bm_run *m, struct bm_error *err)
     int rc = jobs ? 0 : bm_fail_errno(err, ENOMEM, "cannot go back");
 
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        int at =
-            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
+        int at = bm_disk_location(m->domain, bm_run_disk(m, i),
+                                  &m->job->disks[i], err);
 
         if (at == BM_AT_OVERLAY)
             rc = start_back(m, i, &jobs[i], err);
@@ -286,7 +286,7 @@ static int back_off(struct bm_run *m, size_t i, struct bm_error *err)
 static int undo_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
+    int at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
     int rc = 0;
 
     if (at == BM_AT_OVERLAY && !m->domain->active) {
@@ -298,7 +298,7 @@ static int undo_disk(struct bm_run *m, size_t i, struct bm_error *err)
                                : bm_commit_off(m, i, &plan->source, err);
     if (rc || at < 0)
         return rc ? rc : at;
-    at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
+    at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
     if (at != BM_AT_SOURCE)
         return at < 0 ? at : misplaced(m, i, at, err);
     rc = plan->fixed.switch_overlay

@@ -69,7 +69,7 @@ static int look_at_xml(struct bm_run *m, struct suspect *s,
     s->look = LOOK_NOTHING;
     if (!disk)
         return 0;
-    rc = bm_situation_chain(m->domain, disk, &found, err);
+    rc = bm_disk_location_chain(m->domain, disk, &found, err);
     if (!rc && bm_chain_names(&found, s->path)) {
         saved = m->domain->active && disk->inactive.n
                     ? disk->inactive.layers[0].path

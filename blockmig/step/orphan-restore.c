@@ -57,7 +57,7 @@ static int can_give_back(struct bm_run *m, const struct suspect *s, bool *can,
     *can = false;
     if (!disk || m->domain->active || s->look == LOOK_NOTHING)
         return 0;
-    rc = bm_situation_chain(m->domain, disk, &found, err);
+    rc = bm_disk_location_chain(m->domain, disk, &found, err);
     *can = !rc && bm_chain_equal(&found, &s->below) &&
            (s->look == LOOK_EMPTY ||
             written_last(s, m->job->disks[s->disk].overlays.below_ns));

@@ -99,11 +99,11 @@ static int resume(struct bm_run *m, bool clean, struct bm_error *err)
 static bool nothing_pivoted(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    struct bm_stand stand;
+    struct bm_location_count count;
 
     /* unknown counts as pivoted: the safe side */
     if (bm_run_refresh(m, &ignored) || !m->domain ||
-        bm_stand_look(m->domain, m->job, &stand, &ignored))
+        bm_location_count_look(m->domain, m->job, &count, &ignored))
         return false;
     for (size_t i = 0; i < m->job->n_disks; i++) {
         struct bm_disk *disk = bm_run_disk(m, i);
@@ -111,7 +111,7 @@ static bool nothing_pivoted(struct bm_run *m)
         if (!disk || !disk->mirror || !disk->mirror_ready)
             return false;
     }
-    return stand.at_source == m->job->n_disks;
+    return count.at_source == m->job->n_disks;
 }
 
 /* libvirtd may be started anew in the middle: the guest is still paused, so
@@ -242,10 +242,10 @@ int bm_window_switch(struct bm_run *m, struct bm_error *err)
 static bool any_switched(struct bm_run *m)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    struct bm_stand stand;
+    struct bm_location_count count;
 
-    return bm_stand_look(m->domain, m->job, &stand, &ignored) ||
-           stand.at_source < m->job->n_disks;
+    return bm_location_count_look(m->domain, m->job, &count, &ignored) ||
+           count.at_source < m->job->n_disks;
 }
 
 int bm_window_abandon(struct bm_run *m, struct bm_error *err)

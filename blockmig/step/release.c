@@ -86,7 +86,7 @@ static int check_disk(struct bm_run *m, size_t i, struct bm_error *err)
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_disk *disk = bm_run_disk(m, i);
     static const struct bm_chain nothing;
-    int at = bm_situation(m->domain, disk, plan, err);
+    int at = bm_disk_location(m->domain, disk, plan, err);
     int rc;
 
     if (at != BM_AT_DEST)

@@ -101,7 +101,7 @@ static int still_named(struct bm_run *m, size_t i, int at, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot go back with disk %s of %s",
             m->job->disks[i].target, m->job->domain);
-    bm_cause(err, "it is %s, and its XML still names %s", bm_situation_name(at),
+    bm_cause(err, "it is %s, and its XML still names %s", bm_location_name(at),
              m->job->disks[i].dest.layers[0].path);
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
@@ -196,11 +196,11 @@ static int check_gone(struct bm_run *m, struct bm_error *err)
 static int check_switched(struct bm_run *m, struct bm_error *err)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    struct bm_stand stand;
+    struct bm_location_count count;
 
     if (!m->job->request.proof || ran_unfrozen(m) || !m->domain ||
-        bm_stand_look(m->domain, m->job, &stand, &ignored) ||
-        stand.at_overlay < m->job->n_disks)
+        bm_location_count_look(m->domain, m->job, &count, &ignored) ||
+        count.at_overlay < m->job->n_disks)
         return 0;
     bm_fail(err, BM_STUCK, "cannot go back with %s yet", m->job->domain);
     bm_cause(err, "its disks were switched, and what it writes is on the new "
@@ -220,7 +220,7 @@ static int roll_back_disk(struct bm_run *m, size_t i, struct bm_error *err)
     int at = BM_AT_NOWHERE;
 
     if (!rc && m->domain)
-        at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
+        at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
     if (rc || at < 0)
         return rc ? rc : at;
     if (at == BM_AT_DEST && !m->domain->active) {

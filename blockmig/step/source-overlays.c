@@ -81,7 +81,7 @@ static int adopt_disk(struct bm_run *m, size_t i, bool *moved,
 
     if (rc)
         return no_memory(m, err);
-    rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
+    rc = bm_disk_location_chain(m->domain, bm_run_disk(m, i), &found, err);
     *moved = !rc && bm_chain_equal(&found, &wanted);
     if (*moved) {
         stand_on(plan, &wanted);
@@ -294,7 +294,7 @@ int bm_source_overlays_commit(struct bm_run *m, size_t i, struct bm_error *err)
     const struct bm_job_disk *plan = &m->job->disks[i];
     struct bm_chain origin = bm_job_below(plan, plan->overlays.n_source),
                     found = {0};
-    int rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
+    int rc = bm_disk_location_chain(m->domain, bm_run_disk(m, i), &found, err);
 
     /* A dead process may have come so far. And what somebody has put on our
      * overlays is not ours to commit. */
@@ -303,7 +303,8 @@ int bm_source_overlays_commit(struct bm_run *m, size_t i, struct bm_error *err)
         bm_chain_clear(&found);
         rc = commit(m, i, err);
         if (!rc)
-            rc = bm_situation_chain(m->domain, bm_run_disk(m, i), &found, err);
+            rc = bm_disk_location_chain(m->domain, bm_run_disk(m, i), &found,
+                                        err);
     }
     if (!rc && !bm_chain_equal(&found, &origin))
         rc = bm_run_misplaced(m, i, "on a chain that is not ours", &found, err);

@@ -50,8 +50,8 @@ int bm_off_look(struct bm_run *m, bool *again, struct bm_error *err)
     size_t at_source = 0;
 
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at =
-            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
+        int at = bm_disk_location(m->domain, bm_run_disk(m, i),
+                                  &m->job->disks[i], err);
 
         if (at < 0)
             return at;
@@ -68,7 +68,7 @@ int bm_off_look(struct bm_run *m, bool *again, struct bm_error *err)
 static int switch_disk(struct bm_run *m, size_t i, struct bm_error *err)
 {
     struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
+    int at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
     int rc = 0;
 
     if (at < 0 || at == BM_AT_DEST)

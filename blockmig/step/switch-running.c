@@ -44,8 +44,8 @@ static int count_disks(struct bm_run *m, struct count *c, struct bm_error *err)
 {
     memset(c, 0, sizeof *c);
     for (size_t i = 0; i < m->job->n_disks; i++) {
-        int at =
-            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
+        int at = bm_disk_location(m->domain, bm_run_disk(m, i),
+                                  &m->job->disks[i], err);
 
         if (at < 0)
             return at;
@@ -64,7 +64,7 @@ static int strange(struct bm_run *m, struct bm_error *err)
     for (size_t i = 0; i < m->job->n_disks; i++) {
         struct bm_disk *disk = bm_run_disk(m, i);
         char found[400];
-        int at = bm_situation(m->domain, disk, &m->job->disks[i], err);
+        int at = bm_disk_location(m->domain, disk, &m->job->disks[i], err);
 
         if (at == BM_AT_FOREIGN)
             bm_cause(err, "disk %s stands on a chain that is not ours: %s",

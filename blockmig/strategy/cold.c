@@ -47,7 +47,7 @@ static int check_stand(struct bm_run *m, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         const struct bm_job_disk *plan = &m->job->disks[i];
-        int at = bm_situation(m->domain, bm_run_disk(m, i), plan, err);
+        int at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
 
         if (at != BM_AT_SOURCE)
             return at < 0 ? at

@@ -21,25 +21,26 @@
 
 static int at_of(struct bm_run *m, size_t i, struct bm_error *err)
 {
-    return bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
+    return bm_disk_location(m->domain, bm_run_disk(m, i), &m->job->disks[i],
+                            err);
 }
 
-int bm_pull_look(struct bm_run *m, struct bm_pull_stand *stand,
+int bm_pull_look(struct bm_run *m, struct bm_pull_count *count,
                  struct bm_error *err)
 {
     int rc = bm_run_refresh_domain(m, err);
 
-    memset(stand, 0, sizeof *stand);
+    memset(count, 0, sizeof *count);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         int at = at_of(m, i, err);
 
-        stand->at_source += at == BM_AT_SOURCE;
-        stand->pulling += at == BM_AT_PULL;
-        stand->at_dest += at == BM_AT_DEST;
+        count->at_source += at == BM_AT_SOURCE;
+        count->pulling += at == BM_AT_PULL;
+        count->at_dest += at == BM_AT_DEST;
         if (at < 0)
             rc = at;
         else if (at != BM_AT_SOURCE && at != BM_AT_PULL && at != BM_AT_DEST)
-            rc = bm_run_misplaced(m, i, bm_situation_name(at), NULL, err);
+            rc = bm_run_misplaced(m, i, bm_location_name(at), NULL, err);
     }
     return rc;
 }
@@ -86,13 +87,13 @@ static int start_all(struct bm_run *m, struct bm_blockjob *jobs, bool to_end,
                      bool *more, struct bm_error *err)
 {
     BM_FREE int *kinds = calloc(m->job->n_disks, sizeof *kinds);
-    struct bm_pull_stand stand;
+    struct bm_pull_count count;
     int rc = kinds ? find_jobs(m, kinds, err)
                    : bm_fail_errno(err, ENOMEM, "cannot pull");
 
     if (!rc)
-        rc = bm_pull_look(m, &stand, err);
-    *more = !rc && stand.pulling > 0 && (to_end || stand.at_dest == 0);
+        rc = bm_pull_look(m, &count, err);
+    *more = !rc && count.pulling > 0 && (to_end || count.at_dest == 0);
     for (size_t i = 0; !rc && *more && i < m->job->n_disks; i++) {
         int at = at_of(m, i, err);
 
@@ -200,12 +201,12 @@ bool bm_pull_went_off(struct bm_run *m)
 int bm_pull_run(struct bm_run *m, bool to_end, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    struct bm_pull_stand stand;
-    int rc = bm_pull_look(m, &stand, err);
+    struct bm_pull_count count;
+    int rc = bm_pull_look(m, &count, err);
 
-    if (!rc && stand.at_source) {
+    if (!rc && count.at_source) {
         bm_fail(err, ESTALE, "cannot pull the disks of %s", m->job->domain);
-        bm_cause(err, "%zu of them are on the source again", stand.at_source);
+        bm_cause(err, "%zu of them are on the source again", count.at_source);
         rc = -ESTALE;
     }
     if (!rc && m->domain->active) {

@@ -11,12 +11,12 @@
 #include "blockmig/run/run.h"
 
 /* How many of the job's disks stand where. */
-struct bm_pull_stand {
+struct bm_pull_count {
     size_t at_source, pulling, at_dest;
 };
 /* Reads the domain first. -ESTALE with BM_EXIT_HELD: a disk stands elsewhere,
  * -ENOENT: the domain is gone. */
-int bm_pull_look(struct bm_run *m, struct bm_pull_stand *stand,
+int bm_pull_look(struct bm_run *m, struct bm_pull_count *count,
                  struct bm_error *err);
 
 /* Reads the domain again. */

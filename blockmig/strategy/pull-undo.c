@@ -115,7 +115,7 @@ static int nobody_there(struct bm_run *m, struct bm_error *err)
 
 int bm_pull_back(struct bm_run *m, struct bm_error *err)
 {
-    struct bm_pull_stand stand;
+    struct bm_pull_count count;
     int rc = 0;
 
     if (!m->domain)
@@ -123,17 +123,17 @@ int bm_pull_back(struct bm_run *m, struct bm_error *err)
     for (size_t i = 0; !rc && m->domain->active && i < m->job->n_disks; i++)
         rc = end_pull(m, i, err);
     if (!rc)
-        rc = bm_pull_look(m, &stand, err);
-    if (!rc && stand.at_dest)
+        rc = bm_pull_look(m, &count, err);
+    if (!rc && count.at_dest)
         return bm_run_too_late(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        int at =
-            bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i], err);
+        int at = bm_disk_location(m->domain, bm_run_disk(m, i),
+                                  &m->job->disks[i], err);
 
         rc = at < 0 ? at : at == BM_AT_PULL ? go_down(m, i, err) : 0;
     }
     if (!rc)
-        rc = bm_pull_look(m, &stand, err);
+        rc = bm_pull_look(m, &count, err);
     bm_failpoint("rolling-back.committed");
     if (!rc)
         rc = let_run(m, err);

@@ -71,14 +71,14 @@ static int put_on(struct bm_run *m, struct bm_error *err)
 
 static int freeze(struct bm_run *m, struct bm_error *err)
 {
-    struct bm_pull_stand stand;
-    int rc = bm_pull_look(m, &stand, err);
+    struct bm_pull_count count;
+    int rc = bm_pull_look(m, &count, err);
 
-    if (rc || stand.at_source == 0)
+    if (rc || count.at_source == 0)
         return rc;
     if (!m->domain->active)
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
-    if (stand.at_source < m->job->n_disks) {
+    if (count.at_source < m->job->n_disks) {
         bm_fail(err, ESTALE, "cannot freeze %s", m->job->domain);
         return bm_cause(err, "only some of its disks are on their source"),
                -ESTALE;
@@ -98,19 +98,19 @@ static int copy(struct bm_run *m, struct bm_error *err)
 
 static int consolidate(struct bm_run *m, struct bm_error *err)
 {
-    struct bm_pull_stand stand;
+    struct bm_pull_count count;
     int rc = bm_pull_run(m, true, err);
 
     if (!rc)
-        rc = bm_pull_look(m, &stand, err);
+        rc = bm_pull_look(m, &count, err);
     if (rc)
         return rc;
-    if (stand.at_dest == m->job->n_disks)
+    if (count.at_dest == m->job->n_disks)
         return bm_pull_flush(m, err);
     bm_fail(err, EIO, "the disks of %s are not pulled to the end",
             m->job->domain);
     return bm_cause(err, "%zu of them still stand on the source",
-                    m->job->n_disks - stand.at_dest),
+                    m->job->n_disks - count.at_dest),
            -EIO;
 }
 

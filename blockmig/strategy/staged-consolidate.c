@@ -100,14 +100,15 @@ static int look_at_bridge(struct bm_run *m, size_t i, enum mirror_overlay *out,
     rc = bm_chain_on_top(plan->fixed.switch_overlay, &image, &merged);
     if (rc)
         return bm_fail_errno(err, ENOMEM, "cannot merge");
-    rc = bm_situation_chain(m->domain, disk, &found, err);
+    rc = bm_disk_location_chain(m->domain, disk, &found, err);
     if (!rc && bm_chain_equal(&found, &merged))
         *out = BRIDGE_MERGED;
     else if (!rc && bm_chain_equal(&found, &image))
         *out = BRIDGE_GONE;
     else if (!rc && bm_chain_equal(&found, &plan->dest))
         *out = BRIDGE_TOP;
-    else if (!rc && bm_situation(m->domain, disk, plan, err) == BM_AT_OVERLAY)
+    else if (!rc &&
+             bm_disk_location(m->domain, disk, plan, err) == BM_AT_OVERLAY)
         *out = BRIDGE_THERE;
     bm_chain_clear(&found);
     bm_chain_clear(&merged);
@@ -207,7 +208,7 @@ static int again(struct bm_replica_run *s, size_t i, struct bm_error *err)
     struct bm_job_disk *plan = &s->m->job->disks[i];
     struct bm_disk *disk = bm_run_disk(s->m, i);
     struct bm_chain image = bm_job_new_chain(plan);
-    int at = bm_situation(s->m->domain, disk, plan, err);
+    int at = bm_disk_location(s->m->domain, disk, plan, err);
 
     if (plan->overlays.merge_proven || at != BM_AT_OVERLAY)
         return at < 0 ? at : 0;

@@ -14,8 +14,8 @@ bool bm_staged_off_at_source(struct bm_run *m)
     bool off = m->domain && !m->domain->active;
 
     for (size_t i = 0; off && i < m->job->n_disks; i++)
-        off = bm_situation(m->domain, bm_run_disk(m, i), &m->job->disks[i],
-                           NULL) == BM_AT_SOURCE;
+        off = bm_disk_location(m->domain, bm_run_disk(m, i), &m->job->disks[i],
+                               NULL) == BM_AT_SOURCE;
     return off;
 }
 

@@ -157,8 +157,8 @@ static int check_plan(struct cli_session *s, struct bm_error *err)
     for (size_t i = 0; !rc && i < s->job->n_disks; i++) {
         const struct bm_job_disk *disk = &s->job->disks[i];
 
-        if (bm_situation(domain, bm_domain_disk(domain, disk->target), disk,
-                         &ignored) != BM_AT_FOREIGN)
+        if (bm_disk_location(domain, bm_domain_disk(domain, disk->target), disk,
+                             &ignored) != BM_AT_FOREIGN)
             continue;
         bm_fail(err, ESTALE, "cannot %s %s", bm_job_noun(s->job),
                 s->job->domain);

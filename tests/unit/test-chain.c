@@ -163,7 +163,7 @@ Test(chain, wishes_about_the_source_survive_a_new_one)
 
 /* --- where a disk stands --- */
 
-static enum bm_situation stand(const char *const paths[])
+static enum bm_location count(const char *const paths[])
 {
     struct bm_domain domain = {.active = true};
     struct bm_disk disk = {0};
@@ -177,16 +177,16 @@ static enum bm_situation stand(const char *const paths[])
                         strchr(paths[i], '.') ? "qcow2" : "raw");
     bm_chain_append(&plan.source, BM_SOURCE_FILE, "/ds1/old", "raw");
     bm_chain_append(&plan.dest, BM_SOURCE_FILE, "/ds2/new", "raw");
-    at = bm_situation(&domain, paths[0] ? &disk : NULL, &plan, NULL);
+    at = bm_disk_location(&domain, paths[0] ? &disk : NULL, &plan, NULL);
     bm_chain_clear(&disk.chain);
     bm_chain_clear(&plan.source);
     bm_chain_clear(&plan.dest);
-    return (enum bm_situation)at;
+    return (enum bm_location)at;
 }
 
-#define STAND(...) stand((const char *const[]){__VA_ARGS__, NULL})
+#define STAND(...) count((const char *const[]){__VA_ARGS__, NULL})
 
-Test(situation, each_chain_of_ours_is_known)
+Test(location, each_chain_of_ours_is_known)
 {
     cr_assert_eq(STAND("/ds1/old"), BM_AT_SOURCE);
     cr_assert_eq(STAND("/ds2/new"), BM_AT_DEST);
@@ -194,13 +194,13 @@ Test(situation, each_chain_of_ours_is_known)
     cr_assert_eq(STAND("/ds1/.b", "/ds1/old"), BM_AT_BACK);
 }
 
-Test(situation, a_foreign_overlay_is_not_ours)
+Test(location, a_foreign_overlay_is_not_ours)
 {
     cr_assert_eq(STAND("/ds1/snap.q", "/ds1/old"), BM_AT_FOREIGN);
     cr_assert_eq(STAND("/ds1/snap.q", "/ds2/.o", "/ds2/new"), BM_AT_FOREIGN);
 }
 
-Test(situation, a_disk_that_is_gone_is_nowhere)
+Test(location, a_disk_that_is_gone_is_nowhere)
 {
-    cr_assert_eq(stand((const char *const[]){NULL}), BM_AT_NOWHERE);
+    cr_assert_eq(count((const char *const[]){NULL}), BM_AT_NOWHERE);
 }
