@@ -137,7 +137,7 @@ static int examine(struct bm_store *store, struct bm_error *err)
 
 static int open_path(struct bm_store *store, struct bm_error *err)
 {
-    int rc = bm_answers_early(store->name, err);
+    int rc = bm_store_is_alive_early(store->name, err);
 
     if (rc)
         return rc;
@@ -196,7 +196,7 @@ static int open_pool(struct bm_store *store, virStoragePoolPtr pool,
                       "by its path");
     }
     store->kind = BM_STORE_POOL;
-    rc = bm_answers_early(target, err);
+    rc = bm_store_is_alive_early(target, err);
     if (rc)
         return rc;
     store->path = realpath(target, NULL);

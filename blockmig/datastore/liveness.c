@@ -27,7 +27,7 @@ static int ask(void *arg)
     return 0;
 }
 
-int bm_answers(const char *path, struct bm_error *err)
+int bm_store_is_alive(const char *path, struct bm_error *err)
 {
     char *copy = strdup(path);
     int rc;
@@ -46,56 +46,56 @@ int bm_answers(const char *path, struct bm_error *err)
     return rc;
 }
 
-int bm_answers_early(const char *path, struct bm_error *err)
+int bm_store_is_alive_early(const char *path, struct bm_error *err)
 {
-    int rc = bm_answers(path, err);
+    int rc = bm_store_is_alive(path, err);
 
     return rc ? bm_status(err, BM_EXIT_REFUSED), rc : 0;
 }
 
-int bm_answers_old(const struct bm_job *job, struct bm_error *err)
+int bm_liveness_old(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++) {
         const struct bm_job_disk *disk = &job->disks[i];
 
-        rc = bm_answers(disk->source.layers[0].path, err);
+        rc = bm_store_is_alive(disk->source.layers[0].path, err);
         if (!rc && disk->overlays.n_source)
-            rc = bm_answers(bm_job_old(disk, 0)->path, err);
+            rc = bm_store_is_alive(bm_job_old(disk, 0)->path, err);
     }
     return rc;
 }
 
-int bm_answers_new(const struct bm_job *job, struct bm_error *err)
+int bm_liveness_new(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
-        rc = bm_answers(bm_job_image(&job->disks[i])->path, err);
+        rc = bm_store_is_alive(bm_job_image(&job->disks[i])->path, err);
     return rc;
 }
 
-int bm_answers_all(const struct bm_job *job, struct bm_error *err)
+int bm_liveness_all(const struct bm_job *job, struct bm_error *err)
 {
-    int rc = bm_answers_new(job, err);
+    int rc = bm_liveness_new(job, err);
 
-    return rc ? rc : bm_answers_old(job, err);
+    return rc ? rc : bm_liveness_old(job, err);
 }
 
-int bm_patience(struct bm_patience *patience, const struct bm_job *job,
-                uint64_t moved, int ms, struct bm_error *err)
+int bm_stall_timer_check(struct bm_stall_timer *stall, const struct bm_job *job,
+                         uint64_t moved, int ms, struct bm_error *err)
 {
     int64_t now = bm_now_ms();
     int rc;
 
-    if (!patience->since_ms || moved != patience->moved) {
-        *patience = (struct bm_patience){.moved = moved, .since_ms = now};
+    if (!stall->since_ms || moved != stall->moved) {
+        *stall = (struct bm_stall_timer){.moved = moved, .since_ms = now};
         return 0;
     }
-    if (now - patience->since_ms < ms)
+    if (now - stall->since_ms < ms)
         return 0;
-    rc = bm_answers_all(job, err);
-    patience->since_ms = bm_now_ms();
+    rc = bm_liveness_all(job, err);
+    stall->since_ms = bm_now_ms();
     return rc;
 }

@@ -15,22 +15,22 @@
 /* Opens the file (or folder) and reads its first block around the page cache.
  * 0: it has answered, be it with an error. -ETIMEDOUT with BM_EXIT_HELD: not
  * within bm_call_ms. */
-int bm_answers(const char *path, struct bm_error *err);
+int bm_store_is_alive(const char *path, struct bm_error *err);
 /* The same before anything has begun: BM_EXIT_REFUSED. */
-int bm_answers_early(const char *path, struct bm_error *err);
-/* bm_answers for every disk: what it stands on on the old side, its new image,
- * both. */
-int bm_answers_old(const struct bm_job *job, struct bm_error *err);
-int bm_answers_new(const struct bm_job *job, struct bm_error *err);
-int bm_answers_all(const struct bm_job *job, struct bm_error *err);
+int bm_store_is_alive_early(const char *path, struct bm_error *err);
+/* bm_store_is_alive for every disk: what it stands on on the old side, its new
+ * image, both. */
+int bm_liveness_old(const struct bm_job *job, struct bm_error *err);
+int bm_liveness_new(const struct bm_job *job, struct bm_error *err);
+int bm_liveness_all(const struct bm_job *job, struct bm_error *err);
 
 /* For who waits while something moves. */
-struct bm_patience {
+struct bm_stall_timer {
     uint64_t moved;
     int64_t since_ms; /* bm_now_ms of its last change; 0: not yet looked */
 };
-/* bm_answers_all, whenever `moved` has not changed for `ms`. */
-int bm_patience(struct bm_patience *patience, const struct bm_job *job,
-                uint64_t moved, int ms, struct bm_error *err);
+/* bm_liveness_all, whenever `moved` has not changed for `ms`. */
+int bm_stall_timer_check(struct bm_stall_timer *stall, const struct bm_job *job,
+                         uint64_t moved, int ms, struct bm_error *err);
 
 #endif

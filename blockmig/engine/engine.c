@@ -67,7 +67,8 @@ static int work(struct bm_run *m, struct bm_error *err)
 static int step(struct bm_run *m, struct bm_error *err)
 {
     enum bm_state state = m->job->state;
-    int rc = bm_state_traits(state)->planning ? 0 : bm_answers_all(m->job, err);
+    int rc =
+        bm_state_traits(state)->planning ? 0 : bm_liveness_all(m->job, err);
 
     if (!rc && state == BM_STATE_RELEASING)
         return bm_engine_released(m, err);

@@ -21,7 +21,7 @@ static enum bm_settle_decision decision(struct bm_run *m)
 /* From here on there is no way back: are the new ones still there? */
 static int check_targets(const struct bm_job *job, struct bm_error *err)
 {
-    int rc = bm_answers_all(job, err);
+    int rc = bm_liveness_all(job, err);
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
         rc = bm_target_check(&job->disks[i], err);

@@ -281,7 +281,7 @@ static enum bm_guard_word obey(struct watch *w, const char *message,
 }
 
 /* Milliseconds to wait for the next message; -1: for ever. */
-static int patience(const struct watch *w)
+static int stall(const struct watch *w)
 {
     int64_t left;
 
@@ -295,7 +295,7 @@ static int patience(const struct watch *w)
 static ssize_t wait_message(int pipe, const struct watch *w, char *message)
 {
     struct pollfd fd = {.fd = pipe, .events = POLLIN};
-    int n = poll(&fd, 1, patience(w));
+    int n = poll(&fd, 1, stall(w));
 
     if (n < 0)
         return -EAGAIN;

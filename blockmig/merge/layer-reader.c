@@ -133,8 +133,8 @@ static int look(void *opaque, struct bm_error *err)
 
     if (r->ahead)
         bm_run_take_requests(r->m);
-    return bm_patience(&r->patience, r->m->job, atomic_load(&r->moved),
-                       bm_call_ms(), err);
+    return bm_stall_timer_check(&r->stall, r->m->job, atomic_load(&r->moved),
+                                bm_call_ms(), err);
 }
 
 int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)

@@ -22,7 +22,7 @@ struct bm_merge_reading {
     char
         *before; /* BM_PROOF_FULL: the file of the digests of the view before */
     struct bm_throttle *throttle;
-    struct bm_patience patience; /* of the moving thread */
+    struct bm_stall_timer stall; /* of the moving thread */
     atomic_uint_fast64_t moved;  /* bytes */
     unsigned lanes;
     bool beside;      /* no locks: the base is written to meanwhile */

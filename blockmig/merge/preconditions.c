@@ -168,9 +168,9 @@ int bm_merge_hold(struct bm_run *m, const struct bm_job_merge *merge, int *held,
 
     *held = -1;
     if (!rc)
-        rc = bm_answers(top, err);
+        rc = bm_store_is_alive(top, err);
     if (!rc)
-        rc = bm_answers(bm_merge_base(merge)->path, err);
+        rc = bm_store_is_alive(bm_merge_base(merge)->path, err);
     if (rc || at == BM_MERGE_MERGED || access(top, F_OK) != 0)
         return rc;
     *held = bm_frozen_lock(top, err);

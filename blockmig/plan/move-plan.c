@@ -50,7 +50,7 @@ static int examine(struct bm_domain *domain, struct bm_disk *disk,
 
     for (size_t i = 0; !rc && i < plan->source.n; i++)
         if (local(&plan->source.layers[i]))
-            rc = bm_answers_early(plan->source.layers[i].path, err);
+            rc = bm_store_is_alive_early(plan->source.layers[i].path, err);
     if (rc)
         return rc;
     if (!domain->active)

@@ -107,7 +107,7 @@ int bm_ballast_remove(struct bm_run *m, struct bm_error *err)
         if (folder && !path)
             rc = no_memory(m->job, err);
         if (!rc && path)
-            rc = bm_answers(folder, err);
+            rc = bm_store_is_alive(folder, err);
         /* where there is none the folder may take no writes */
         if (!rc && path && access(path, F_OK) == 0)
             rc = bm_file_remove(path, err);

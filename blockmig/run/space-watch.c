@@ -259,8 +259,8 @@ int bm_space_let_run(struct bm_run *m, struct bm_error *err)
 /* The side that is looked at. */
 static int answers(const struct bm_job *job, struct bm_error *err)
 {
-    return bm_state_traits(job->state)->past_switch ? bm_answers_new(job, err)
-                                                    : bm_answers_old(job, err);
+    return bm_state_traits(job->state)->past_switch ? bm_liveness_new(job, err)
+                                                    : bm_liveness_old(job, err);
 }
 
 void bm_space_tick(struct bm_run *m)

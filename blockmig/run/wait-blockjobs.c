@@ -101,7 +101,7 @@ static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
                      struct bm_error *err)
 {
     int64_t moved_ms = bm_now_ms();
-    struct bm_patience patience = {0};
+    struct bm_stall_timer stall = {0};
     uint64_t sum, end, before = 0;
     bool all, any, held = can_cancel || wanted == BM_JOB_COMPLETED;
 
@@ -121,7 +121,7 @@ static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
         if (sum != before || m->job->paused)
             moved_ms = bm_now_ms();
         before = sum;
-        rc = bm_patience(&patience, m->job, sum, bm_call_ms(), err);
+        rc = bm_stall_timer_check(&stall, m->job, sum, bm_call_ms(), err);
         if (rc)
             return rc;
         if (m->pacing && !one_ends_soon(m, jobs))

@@ -29,7 +29,7 @@ int bm_commit_wait(struct bm_run *m, struct bm_blockjob *job, int timeout_ms,
                    struct bm_error *err)
 {
     int64_t until = bm_now_ms() + timeout_ms;
-    struct bm_patience patience = {0};
+    struct bm_stall_timer stall = {0};
     int rc = 0;
 
     while (!rc && job->state != BM_JOB_COMPLETED && bm_now_ms() < until) {
@@ -39,7 +39,8 @@ int bm_commit_wait(struct bm_run *m, struct bm_blockjob *job, int timeout_ms,
             break; /* an end, which asks nothing more of a store */
         /* a paused guest does not wait for a store */
         if (!m->job->guest.window_paused)
-            rc = bm_patience(&patience, m->job, job->cur, bm_call_ms(), err);
+            rc = bm_stall_timer_check(&stall, m->job, job->cur, bm_call_ms(),
+                                      err);
     }
     return rc;
 }

@@ -29,7 +29,7 @@ static int check(const struct bm_job *job, const char *path,
     struct bm_image_info info;
     struct stat st;
     unsigned snapshots;
-    int rc = path ? bm_answers(path, err) : 0;
+    int rc = path ? bm_store_is_alive(path, err) : 0;
 
     /* what is not there yet, or any more, or is not made, holds nothing */
     if (rc || !path || (stat(path, &st) < 0 ? errno == ENOENT : !st.st_size))

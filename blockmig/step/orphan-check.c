@@ -144,7 +144,7 @@ int bm_orphan_look(struct bm_run *m, struct suspect *s, struct bm_error *err)
 {
     bool any = false;
     struct stat st;
-    int rc = bm_answers(s->path, err);
+    int rc = bm_store_is_alive(s->path, err);
 
     if (!rc)
         rc = look_at_xml(m, s, err);

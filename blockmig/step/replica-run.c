@@ -38,8 +38,8 @@ static int look(void *opaque, struct bm_error *err)
     struct bm_replica_run *s = opaque;
     const struct bm_run_hooks *hooks = s->m->hooks;
     int ms = hooks->cancelled(hooks->opaque) ? CANCEL_MS : bm_call_ms();
-    int rc =
-        bm_patience(&s->patience, s->m->job, atomic_load(&s->moved), ms, err);
+    int rc = bm_stall_timer_check(&s->stall, s->m->job, atomic_load(&s->moved),
+                                  ms, err);
 
     if (!rc)
         return 0;

@@ -36,7 +36,7 @@ struct bm_replica_run {
     bm_replica_work work;
     struct bm_error error;
     /* of the moving thread, which waits beside the work */
-    struct bm_patience patience;
+    struct bm_stall_timer stall;
     atomic_uint_fast64_t moved; /* bytes */
     pthread_mutex_t lock;       /* guards left */
     pthread_cond_t never;

@@ -109,7 +109,7 @@ static int still_named(struct bm_run *m, size_t i, int at, struct bm_error *err)
 static int remove_made(struct bm_run *m, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &m->job->disks[i];
-    int rc = bm_answers(bm_job_image(disk)->path, err);
+    int rc = bm_store_is_alive(bm_job_image(disk)->path, err);
 
     if (!rc)
         rc = bm_file_look(bm_job_image(disk)->path, err);

@@ -41,7 +41,7 @@ int cli_overlay_dir(const struct cli_options *options, char **out,
 
     if (!dir)
         return 0;
-    if (bm_answers_early(dir, err) != 0)
+    if (bm_store_is_alive_early(dir, err) != 0)
         return -err->code;
     *out = realpath(dir, NULL);
     if (*out)

@@ -48,7 +48,7 @@ static int ask(void *opaque, unsigned depth, const char *layer,
     (void)depth, (void)unused;
     if (has_ended() || bm_names_have(&round->seen, layer))
         return 1;
-    round->silent = bm_answers_early(layer, &round->err) == -ETIMEDOUT;
+    round->silent = bm_store_is_alive_early(layer, &round->err) == -ETIMEDOUT;
     return round->silent || bm_names_add(&round->seen, layer) != 0;
 }
 
