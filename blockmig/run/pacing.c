@@ -31,9 +31,9 @@
 
 struct bm_pacing {
     struct bm_latency_control *control;
-    struct bm_throttle *throttle; /* borrowed; NULL: none */
-    struct bm_behind *behind;     /* owned; NULL: nothing to be written yet */
-    bool jobs;                    /* the step is one of block jobs */
+    struct bm_throttle *throttle;   /* borrowed; NULL: none */
+    struct bm_writeback *writeback; /* owned; NULL: nothing to be written yet */
+    bool jobs;                      /* the step is one of block jobs */
     struct bm_block_stats last;
     bool have_last;
     bool held;
@@ -155,7 +155,7 @@ void bm_pacing_free(struct bm_pacing *pacing)
 {
     if (!pacing)
         return;
-    bm_behind_stop(pacing->behind);
+    bm_writeback_stop(pacing->writeback);
     bm_latency_free(pacing->control);
     free(pacing);
 }
@@ -203,16 +203,16 @@ void bm_pacing_follow(struct bm_pacing *pacing, struct bm_run *m)
     if (!bm_pacing_spares(pacing))
         return;
     paths = calloc(m->job->n_disks, WRITTEN * sizeof *paths);
-    if (!pacing->behind)
-        pacing->behind = bm_behind_start();
-    if (paths && pacing->behind)
-        bm_behind_follow(pacing->behind, paths, flushed(m, paths));
+    if (!pacing->writeback)
+        pacing->writeback = bm_writeback_start();
+    if (paths && pacing->writeback)
+        bm_writeback_follow(pacing->writeback, paths, flushed(m, paths));
 }
 
 void bm_pacing_rest(struct bm_pacing *pacing)
 {
     if (pacing)
-        bm_behind_stop(BM_STEAL(pacing->behind));
+        bm_writeback_stop(BM_STEAL(pacing->writeback));
 }
 
 /* --- the rate --- */

@@ -18,7 +18,7 @@ struct list {
     char *paths[];
 };
 
-struct bm_behind {
+struct bm_writeback {
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
@@ -43,19 +43,20 @@ static void send(const char *path)
 }
 
 /* false: it is over. */
-static bool take(struct bm_behind *behind, struct list **list)
+static bool take(struct bm_writeback *writeback, struct list **list)
 {
     struct timespec until = bm_deadline(EVERY_MS);
 
-    BM_LOCK(&behind->lock);
-    while (!behind->over &&
-           pthread_cond_timedwait(&behind->wake, &behind->lock, &until) == 0)
+    BM_LOCK(&writeback->lock);
+    while (!writeback->over &&
+           pthread_cond_timedwait(&writeback->wake, &writeback->lock, &until) ==
+               0)
         ;
-    if (behind->next) {
+    if (writeback->next) {
         list_free(*list);
-        *list = BM_STEAL(behind->next);
+        *list = BM_STEAL(writeback->next);
     }
-    return !behind->over;
+    return !writeback->over;
 }
 
 static void *run(void *opaque)
@@ -69,29 +70,30 @@ static void *run(void *opaque)
     return NULL;
 }
 
-static void behind_free(struct bm_behind *behind)
+static void behind_free(struct bm_writeback *writeback)
 {
-    list_free(behind->next);
-    pthread_cond_destroy(&behind->wake);
-    pthread_mutex_destroy(&behind->lock);
-    free(behind);
+    list_free(writeback->next);
+    pthread_cond_destroy(&writeback->wake);
+    pthread_mutex_destroy(&writeback->lock);
+    free(writeback);
 }
 
-struct bm_behind *bm_behind_start(void)
+struct bm_writeback *bm_writeback_start(void)
 {
-    struct bm_behind *behind = calloc(1, sizeof *behind);
+    struct bm_writeback *writeback = calloc(1, sizeof *writeback);
 
-    if (!behind)
+    if (!writeback)
         return NULL;
-    pthread_mutex_init(&behind->lock, NULL);
-    bm_cond_init(&behind->wake);
-    if (pthread_create(&behind->thread, NULL, run, behind) == 0)
-        return behind;
-    behind_free(behind);
+    pthread_mutex_init(&writeback->lock, NULL);
+    bm_cond_init(&writeback->wake);
+    if (pthread_create(&writeback->thread, NULL, run, writeback) == 0)
+        return writeback;
+    behind_free(writeback);
     return NULL;
 }
 
-void bm_behind_follow(struct bm_behind *behind, char *paths[], size_t n)
+void bm_writeback_follow(struct bm_writeback *writeback, char *paths[],
+                         size_t n)
 {
     struct list *list = calloc(1, sizeof *list + n * sizeof *paths);
 
@@ -102,23 +104,23 @@ void bm_behind_follow(struct bm_behind *behind, char *paths[], size_t n)
             free(paths[i]);
     if (!list)
         return;
-    BM_LOCK(&behind->lock);
-    list_free(behind->next);
-    behind->next = list;
+    BM_LOCK(&writeback->lock);
+    list_free(writeback->next);
+    writeback->next = list;
 }
 
-void bm_behind_stop(struct bm_behind *behind)
+void bm_writeback_stop(struct bm_writeback *writeback)
 {
     struct timespec until = bm_deadline(STOP_MS);
 
-    if (!behind)
+    if (!writeback)
         return;
-    pthread_mutex_lock(&behind->lock);
-    behind->over = true;
-    pthread_cond_signal(&behind->wake);
-    pthread_mutex_unlock(&behind->lock);
-    if (pthread_clockjoin_np(behind->thread, NULL, CLOCK_MONOTONIC, &until))
-        pthread_detach(behind->thread); /* it keeps what it has */
+    pthread_mutex_lock(&writeback->lock);
+    writeback->over = true;
+    pthread_cond_signal(&writeback->wake);
+    pthread_mutex_unlock(&writeback->lock);
+    if (pthread_clockjoin_np(writeback->thread, NULL, CLOCK_MONOTONIC, &until))
+        pthread_detach(writeback->thread); /* it keeps what it has */
     else
-        behind_free(behind);
+        behind_free(writeback);
 }

@@ -15,14 +15,15 @@
 
 #include <stddef.h>
 
-struct bm_behind;
+struct bm_writeback;
 
 /* NULL: no memory, or no thread; then flushes take what they take. */
-struct bm_behind *bm_behind_start(void);
+struct bm_writeback *bm_writeback_start(void);
 /* From now on these images. Takes over the n strings. What is not there (yet)
  * is passed over. */
-void bm_behind_follow(struct bm_behind *behind, char *paths[], size_t n);
+void bm_writeback_follow(struct bm_writeback *writeback, char *paths[],
+                         size_t n);
 /* Accepts NULL. A thread that hangs in a store is left behind. */
-void bm_behind_stop(struct bm_behind *behind);
+void bm_writeback_stop(struct bm_writeback *writeback);
 
 #endif

@@ -10,7 +10,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
-TestSuite(behind, .init = fixture_setup, .fini = fixture_teardown);
+TestSuite(writeback, .init = fixture_setup, .fini = fixture_teardown);
 
 /* Whether some of it has no place on the medium yet, as the file system says
  * (fiemap.rst); without delayed allocation there is nothing to be seen. */
@@ -42,47 +42,47 @@ static int written(const char *path)
     return fd;
 }
 
-Test(behind, what_is_written_goes_to_the_medium_soon)
+Test(writeback, what_is_written_goes_to_the_medium_soon)
 {
-    struct bm_behind *behind = bm_behind_start();
+    struct bm_writeback *writeback = bm_writeback_start();
     char *paths[] = {strdup("not-there"), strdup("image")};
     int fd = written("image"), looks = 0;
 
-    cr_assert_not_null(behind);
+    cr_assert_not_null(writeback);
     cr_assert(waits(fd), "the file system does not delay");
-    bm_behind_follow(behind, paths, 2);
+    bm_writeback_follow(writeback, paths, 2);
     while (waits(fd) && looks++ < 100)
         bm_sleep_ms(20);
     cr_expect_not(waits(fd));
-    bm_behind_stop(behind);
+    bm_writeback_stop(writeback);
     close(fd);
 }
 
-Test(behind, what_is_not_followed_waits)
+Test(writeback, what_is_not_followed_waits)
 {
-    struct bm_behind *behind = bm_behind_start();
+    struct bm_writeback *writeback = bm_writeback_start();
     char *first[] = {strdup("image")}, *then[] = {strdup("other")};
     int fd;
 
-    cr_assert_not_null(behind);
-    bm_behind_follow(behind, first, 1);
-    bm_behind_follow(behind, then, 1);
+    cr_assert_not_null(writeback);
+    bm_writeback_follow(writeback, first, 1);
+    bm_writeback_follow(writeback, then, 1);
     bm_sleep_ms(100);
     fd = written("image");
     cr_assert(waits(fd), "the file system does not delay");
     bm_sleep_ms(200);
     cr_expect(waits(fd));
-    bm_behind_stop(behind);
+    bm_writeback_stop(writeback);
     close(fd);
 }
 
-Test(behind, it_ends_at_once)
+Test(writeback, it_ends_at_once)
 {
-    struct bm_behind *behind = bm_behind_start();
+    struct bm_writeback *writeback = bm_writeback_start();
     int64_t begin = bm_now_ms();
 
-    cr_assert_not_null(behind);
-    bm_behind_stop(behind);
-    bm_behind_stop(NULL);
+    cr_assert_not_null(writeback);
+    bm_writeback_stop(writeback);
+    bm_writeback_stop(NULL);
     cr_expect_lt(bm_now_ms() - begin, 500);
 }
