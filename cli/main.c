@@ -167,7 +167,7 @@ int main(int argc, char **argv)
     }
     status = cli_output_end(status);
     /* no handler at the exit shall wait for a thread that hangs */
-    if (watched || bm_gently_left() || bm_calls_abandoned())
+    if (watched || bm_background_left() || bm_calls_abandoned())
         _exit(status);
     return status;
 }

@@ -96,7 +96,7 @@ int bm_merge_check_kept(struct bm_run *m, struct bm_job_merge *merge,
         rc = look_up(r, top, &kept, err);
     if (!rc && kept != BM_KEPT_NONE)
         rc = bm_merge_reading_run(r, err);
-    if (!bm_gently_left())
+    if (!bm_background_left())
         bm_merge_reading_free(r);
     return rc;
 }

@@ -162,7 +162,7 @@ int bm_merge_copy(struct bm_run *m, struct bm_job_merge *merge,
     r->beside = false;
     if (!rc)
         *out = r;
-    else if (!bm_gently_left())
+    else if (!bm_background_left())
         bm_merge_reading_free(r);
     return rc;
 }

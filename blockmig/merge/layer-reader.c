@@ -139,10 +139,11 @@ static int look(void *opaque, struct bm_error *err)
 
 int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
 {
-    const struct bm_gently how = {.work = work,
-                                  .look = look,
-                                  .opaque = r,
-                                  .idle = r->m->job->limits.guest_latency > 0};
+    const struct bm_background how = {.work = work,
+                                      .look = look,
+                                      .opaque = r,
+                                      .idle =
+                                          r->m->job->limits.guest_latency > 0};
     int rc = bm_pacing_need(r->m, err);
 
     if (rc)
@@ -151,7 +152,7 @@ int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
     bm_pacing_take(r->m->pacing, r->throttle);
     if (r->ahead)
         bm_pacing_take_jobs_too(r->m->pacing);
-    rc = bm_gently_start(&how, &r->gentle, err);
+    rc = bm_background_start(&how, &r->gentle, err);
     if (rc)
         bm_pacing_take(r->m->pacing, NULL);
     return rc;
@@ -159,11 +160,11 @@ int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
 
 int bm_merge_reading_end(struct bm_merge_reading *r, struct bm_error *err)
 {
-    int rc = bm_gently_finish(r->gentle, err);
+    int rc = bm_background_finish(r->gentle, err);
 
     r->gentle = NULL;
     bm_pacing_take(r->m->pacing, NULL);
-    if (rc && !bm_gently_left() && r->error.code)
+    if (rc && !bm_background_left() && r->error.code)
         *err = r->error;
     return rc;
 }

@@ -28,8 +28,8 @@ struct bm_merge_reading {
     bool beside;      /* no locks: the base is written to meanwhile */
     bool ahead;       /* the moving thread does other things meanwhile */
     atomic_bool stop; /* of what runs ahead */
-    struct bm_gentle *gentle; /* between begin and end */
-    struct bm_error error;    /* of the work */
+    struct bm_background_task *gentle; /* between begin and end */
+    struct bm_error error;             /* of the work */
     /* What the layers hold; owned. */
     struct bm_manifest *manifest;
     struct bm_bitmap *only;
@@ -41,7 +41,7 @@ struct bm_merge_reading *
 bm_merge_reading_new(struct bm_run *m, struct bm_job_merge *merge,
                      int (*work)(struct bm_merge_reading *r),
                      struct bm_error *err);
-/* Accepts NULL. Not when bm_gently_left. */
+/* Accepts NULL. Not when bm_background_left. */
 void bm_merge_reading_free(struct bm_merge_reading *r);
 int bm_merge_reading_no_memory(const struct bm_merge_reading *r,
                                struct bm_error *err);

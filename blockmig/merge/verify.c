@@ -157,7 +157,7 @@ static int run(struct bm_run *m, struct bm_job_merge *merge,
     struct bm_merge_reading *r = bm_merge_reading_new(m, merge, work, err);
     int rc = r ? bm_merge_reading_run(r, err) : -ENOMEM;
 
-    if (!bm_gently_left())
+    if (!bm_background_left())
         bm_merge_reading_free(r);
     return rc;
 }
@@ -213,7 +213,7 @@ void bm_merge_prove_drop(struct bm_merge_reading *r)
     atomic_store(&r->stop, true);
     if (r->gentle)
         (void)bm_merge_reading_end(r, &ignored);
-    if (!bm_gently_left())
+    if (!bm_background_left())
         bm_merge_reading_free(r);
 }
 
@@ -232,7 +232,7 @@ static int prove(struct bm_run *m, struct bm_job_merge *merge,
         ahead->work = prove_touched;
         rc = bm_merge_reading_run(ahead, err);
     }
-    if (!rc || bm_gently_left())
+    if (!rc || bm_background_left())
         return rc;
     /* where a layer holds parts of a block only, the rest was read from a base
      * that was being written to: what is read now counts */

@@ -123,7 +123,7 @@ int bm_replica_run_open(struct bm_replica_run *s, size_t i, size_t layer,
     return bm_replica_open(&how->how, out, err);
 }
 
-/* For bm_gently. */
+/* For bm_background. */
 static int work_on_all(void *opaque)
 {
     struct bm_replica_run *s = opaque;
@@ -160,7 +160,7 @@ static int work_on_layer(struct bm_replica_run *s, size_t i, size_t layer)
     return rc;
 }
 
-/* For bm_gently. */
+/* For bm_background. */
 static int work_on_lower(void *opaque)
 {
     struct bm_replica_run *s = opaque;
@@ -212,10 +212,10 @@ static int at_work(struct bm_run *m, bm_replica_work work,
                    int (*on)(void *opaque), struct bm_error *err)
 {
     struct bm_replica_run *s = staged_new(m, work);
-    struct bm_gently how = {.work = on,
-                            .look = look,
-                            .opaque = s,
-                            .idle = m->job->limits.guest_latency > 0};
+    struct bm_background how = {.work = on,
+                                .look = look,
+                                .opaque = s,
+                                .idle = m->job->limits.guest_latency > 0};
     int rc;
 
     if (bm_job_before_switch(m->job))
@@ -224,7 +224,7 @@ static int at_work(struct bm_run *m, bm_replica_work work,
            : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
     if (!rc) {
         bm_pacing_take(m->pacing, s->throttle);
-        rc = bm_gently(&how, err);
+        rc = bm_background_run(&how, err);
     }
     if (m->pacing)
         bm_pacing_take(m->pacing, NULL);

@@ -164,7 +164,7 @@ static bool wanted(const struct cli_snapshot_context *p, int i,
     return !point || bm_tree_is_point(&p->tree, i, point);
 }
 
-/* For bm_gently. */
+/* For bm_background. */
 static int verify_all(void *opaque)
 {
     struct all *all = opaque;
@@ -230,15 +230,15 @@ int cli_verify(struct cli_snapshot_context *context,
                       .point = point,
                       .array = options->json ? json_object_new_array() : NULL,
                       .err = err};
-    const struct bm_gently how = {.work = verify_all,
-                                  .look = go_on,
-                                  .opaque = &all,
-                                  .idle = context->domain->active};
+    const struct bm_background how = {.work = verify_all,
+                                      .look = go_on,
+                                      .opaque = &all,
+                                      .idle = context->domain->active};
     int rc;
 
     (void)cli_watch_end();
     cli_catch_signals();
-    rc = bm_gently(&how, err);
+    rc = bm_background_run(&how, err);
     if (options->json && !rc)
         cli_json(json_object_get(all.array));
     json_object_put(all.array);

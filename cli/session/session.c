@@ -187,7 +187,7 @@ void cli_session_end(struct cli_session *s)
     bm_connection_close(s->conn);
     if (s->lock >= 0)
         bm_job_run_unlock(s->jobs, s->job ? s->job->id : "", s->lock);
-    if (bm_gently_left()) /* what hangs may still look at the job */
+    if (bm_background_left()) /* what hangs may still look at the job */
         s->job = NULL;
     bm_job_free(s->job);
     bm_job_store_close(s->jobs);

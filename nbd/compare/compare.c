@@ -25,11 +25,11 @@ struct task {
     uint64_t next;            /* block to hand out */
     uint64_t look;            /* how far to look at least, after zeroes */
 
-    struct bm_crew crew;     /* its mutex is taken after hand_out */
-    struct bm_ledger ledger; /* guarded by the crew's mutex */
+    struct bm_worker_pool pool; /* its mutex is taken after hand_out */
+    struct bm_ledger ledger;    /* guarded by the worker pool's mutex */
 };
 
-_Static_assert(BM_LANES_MAX <= BM_CREW_MAX, "a worker for each lane");
+_Static_assert(BM_LANES_MAX <= BM_WORKER_POOL_MAX, "a worker for each lane");
 
 void bm_compare_result_clear(struct bm_compare_result *result)
 {
@@ -48,24 +48,25 @@ static void free_span(struct bm_span **span)
 static int hand_in(struct task *task, struct bm_span *span,
                    struct bm_error *err)
 {
-    BM_LOCK(&task->crew.mutex);
+    BM_LOCK(&task->pool.mutex);
     int rc;
 
     if (!span)
         return bm_fail_errno(err, ENOMEM, "cannot compare");
     rc = bm_ledger_add(&task->ledger, span, err);
-    pthread_cond_broadcast(&task->crew.changed);
+    pthread_cond_broadcast(&task->pool.changed);
     return rc;
 }
 
 /* Waits while too much waits for a slow span; false: stop. */
 static bool wait_for_room(struct task *task)
 {
-    BM_LOCK(&task->crew.mutex);
+    BM_LOCK(&task->pool.mutex);
 
-    while (task->ledger.held >= MAX_HELD && !bm_crew_stopped(&task->crew))
-        pthread_cond_wait(&task->crew.changed, &task->crew.mutex);
-    return !bm_crew_stopped(&task->crew);
+    while (task->ledger.held >= MAX_HELD &&
+           !bm_worker_pool_stopped(&task->pool))
+        pthread_cond_wait(&task->pool.changed, &task->pool.mutex);
+    return !bm_worker_pool_stopped(&task->pool);
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -146,7 +147,7 @@ static int on_bytes(void *opaque, uint64_t bytes)
     struct task *task = opaque;
 
     atomic_fetch_add_explicit(&task->done, bytes, memory_order_relaxed);
-    return bm_crew_stopped(&task->crew);
+    return bm_worker_pool_stopped(&task->pool);
 }
 
 static int run_spans(struct task *task, struct bm_pair *pair,
@@ -257,12 +258,12 @@ int bm_compare(struct bm_device *a, struct bm_device *b,
     struct task task = {
         .devs = {a, b},
         .how = *how,
-        .crew = {.work = work, .tick = tick, .opaque = &task},
+        .pool = {.work = work, .tick = tick, .opaque = &task},
     };
     int rc = prepare(&task, result, err);
 
     if (rc == 0)
-        rc = bm_crew_run(&task.crew, task.n_workers, err);
+        rc = bm_worker_pool_run(&task.pool, task.n_workers, err);
     if (rc == 0)
         rc = finish(&task, err);
     release(&task);

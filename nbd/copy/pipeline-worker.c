@@ -15,7 +15,7 @@
 struct bm_flow_lane {
     const struct bm_flow *flow;
     unsigned number, workers;
-    const struct bm_crew *crew;
+    const struct bm_worker_pool *pool;
     atomic_uint_fast64_t *done;
     struct bm_flow_ring *ring;
     int64_t since; /* bm_now_ns, when it began or had last waited */
@@ -23,7 +23,7 @@ struct bm_flow_lane {
 
 struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow,
                                       unsigned number, unsigned workers,
-                                      const struct bm_crew *crew,
+                                      const struct bm_worker_pool *pool,
                                       atomic_uint_fast64_t *done,
                                       struct bm_error *err)
 {
@@ -36,7 +36,7 @@ struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow,
     lane->flow = flow;
     lane->number = number;
     lane->workers = workers;
-    lane->crew = crew;
+    lane->pool = pool;
     lane->done = done;
     lane->ring = bm_flow_ring_new(flow, number, done, err);
     if (lane->ring)
@@ -55,7 +55,7 @@ void bm_flow_lane_free(struct bm_flow_lane *lane)
 
 static int stopped(const struct bm_flow_lane *lane, struct bm_error *err)
 {
-    if (!bm_crew_stopped(lane->crew))
+    if (!bm_worker_pool_stopped(lane->pool))
         return 0;
     return bm_fail_errno(err, ECANCELED, "cannot read %s",
                          lane->flow->source->name);

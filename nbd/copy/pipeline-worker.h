@@ -14,12 +14,12 @@
 
 struct bm_flow_lane;
 
-/* number: of so many workers. crew: when it stops, the work ends with
+/* number: of so many workers. worker pool: when it stops, the work ends with
  * -ECANCELED. done: bytes are added to it. Both must outlive the lane, as flow
  * does. */
 struct bm_flow_lane *bm_flow_lane_new(const struct bm_flow *flow,
                                       unsigned number, unsigned workers,
-                                      const struct bm_crew *crew,
+                                      const struct bm_worker_pool *pool,
                                       atomic_uint_fast64_t *done,
                                       struct bm_error *err);
 void bm_flow_lane_free(struct bm_flow_lane *lane); /* accepts NULL */

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-_Static_assert(BM_LANES_MAX <= BM_CREW_MAX, "a worker for each lane");
+_Static_assert(BM_LANES_MAX <= BM_WORKER_POOL_MAX, "a worker for each lane");
 
 /* One flow. */
 struct task {
@@ -17,8 +17,8 @@ struct task {
     unsigned workers;
     uint64_t total;            /* bytes to look at */
     atomic_uint_fast64_t done; /* bytes */
-    struct bm_crew crew;
-    uint64_t next; /* offset to hand out; guarded by the crew's mutex */
+    struct bm_worker_pool pool;
+    uint64_t next; /* offset to hand out; guarded by the worker pool's mutex */
 };
 
 /* The next span that holds something to look at. */
@@ -26,7 +26,7 @@ static bool claim(struct task *task, uint64_t *offset, uint64_t *end)
 {
     uint64_t size = task->flow->source->size, length;
 
-    BM_LOCK(&task->crew.mutex);
+    BM_LOCK(&task->pool.mutex);
     *offset = task->next;
     if (*offset < size && task->flow->only) {
         if (!bm_bitmap_next(task->flow->only, false, *offset, size, offset,
@@ -43,11 +43,11 @@ static int work(void *opaque, unsigned number, struct bm_error *err)
 {
     struct task *task = opaque;
     struct bm_flow_lane *lane = bm_flow_lane_new(
-        task->flow, number, task->workers, &task->crew, &task->done, err);
+        task->flow, number, task->workers, &task->pool, &task->done, err);
     uint64_t offset, end;
     int rc = lane ? 0 : -EIO; /* err says what it is */
 
-    while (rc == 0 && !bm_crew_stopped(&task->crew) &&
+    while (rc == 0 && !bm_worker_pool_stopped(&task->pool) &&
            claim(task, &offset, &end))
         rc = bm_flow_lane_span(lane, offset, end, err);
     bm_flow_lane_free(lane);
@@ -99,9 +99,9 @@ int bm_flow_run(const struct bm_flow *flow, struct bm_error *err)
         .flow = flow,
         .workers = count_workers(flow),
         .total = flow->only ? bm_bitmap_count(flow->only) : flow->source->size,
-        .crew = {.work = work, .tick = tick, .opaque = &task},
+        .pool = {.work = work, .tick = tick, .opaque = &task},
     };
-    int rc = bm_crew_run(&task.crew, task.workers, err);
+    int rc = bm_worker_pool_run(&task.pool, task.workers, err);
 
     if (rc != 0)
         return rc;

@@ -62,7 +62,7 @@ bool bm_image_look(const char *path, size_t want, struct bm_image_look *out)
     if (!call || !(call->path = strdup(path)))
         return free(call), false;
     call->want = want < sizeof out->head ? want : sizeof out->head;
-    rc = bm_within(LOOK_MS, look_at, call, call_free);
+    rc = bm_timed_call(LOOK_MS, look_at, call, call_free);
     if (rc == -ETIMEDOUT)
         return false; /* call is gone */
     found = !rc && call->found;

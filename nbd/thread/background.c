@@ -18,8 +18,8 @@
 #define LOWEST 19
 #define LOOK_MS 200
 
-struct bm_gentle {
-    struct bm_gently how;
+struct bm_background_task {
+    struct bm_background how;
     pthread_t thread;
     pthread_mutex_t lock; /* guards done */
     pthread_cond_t ended;
@@ -29,7 +29,7 @@ struct bm_gentle {
 
 static atomic_bool left;
 
-bool bm_gently_left(void)
+bool bm_background_left(void)
 {
     return atomic_load(&left);
 }
@@ -38,7 +38,7 @@ bool bm_gently_left(void)
  * done. */
 static void *run(void *opaque)
 {
-    struct bm_gentle *task = opaque;
+    struct bm_background_task *task = opaque;
     int rc;
 
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOWEST);
@@ -54,9 +54,9 @@ static void *run(void *opaque)
     return NULL;
 }
 
-static struct bm_gentle *task_new(const struct bm_gently *how)
+static struct bm_background_task *task_new(const struct bm_background *how)
 {
-    struct bm_gentle *task = calloc(1, sizeof *task);
+    struct bm_background_task *task = calloc(1, sizeof *task);
 
     if (!task)
         return NULL;
@@ -66,14 +66,14 @@ static struct bm_gentle *task_new(const struct bm_gently *how)
     return task;
 }
 
-static void task_free(struct bm_gentle *task)
+static void task_free(struct bm_background_task *task)
 {
     pthread_cond_destroy(&task->ended);
     pthread_mutex_destroy(&task->lock);
     free(task);
 }
 
-static bool ended(struct bm_gentle *task)
+static bool ended(struct bm_background_task *task)
 {
     struct timespec until = bm_deadline(LOOK_MS);
 
@@ -85,10 +85,10 @@ static bool ended(struct bm_gentle *task)
     return task->done;
 }
 
-int bm_gently_start(const struct bm_gently *how, struct bm_gentle **out,
-                    struct bm_error *err)
+int bm_background_start(const struct bm_background *how,
+                        struct bm_background_task **out, struct bm_error *err)
 {
-    struct bm_gentle *task = task_new(how);
+    struct bm_background_task *task = task_new(how);
     int rc = task ? pthread_create(&task->thread, NULL, run, task) : ENOMEM;
 
     *out = rc ? NULL : task;
@@ -101,7 +101,7 @@ int bm_gently_start(const struct bm_gently *how, struct bm_gentle **out,
 
 /* A thread that is left behind keeps its task, and is not cancelled: its own
  * threads stand on its stack. */
-int bm_gently_finish(struct bm_gentle *task, struct bm_error *err)
+int bm_background_finish(struct bm_background_task *task, struct bm_error *err)
 {
     int rc = 0;
 
@@ -119,10 +119,10 @@ int bm_gently_finish(struct bm_gentle *task, struct bm_error *err)
     return rc;
 }
 
-int bm_gently(const struct bm_gently *how, struct bm_error *err)
+int bm_background_run(const struct bm_background *how, struct bm_error *err)
 {
-    struct bm_gentle *task;
-    int rc = bm_gently_start(how, &task, err);
+    struct bm_background_task *task;
+    int rc = bm_background_start(how, &task, err);
 
-    return rc ? rc : bm_gently_finish(task, err);
+    return rc ? rc : bm_background_finish(task, err);
 }

@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-struct bm_gently {
+struct bm_background {
     int (*work)(void *opaque);
     /* About every 200 ms in the caller's thread while the work runs. Non-zero
      * leaves the work behind: it may hang in a call that never returns. */
@@ -27,17 +27,17 @@ struct bm_gently {
  * to be had. When look gave up: what look returned; then `opaque`, and all that
  * the work uses, is lost to the caller and must stay as it is.
  */
-int bm_gently(const struct bm_gently *how, struct bm_error *err);
+int bm_background_run(const struct bm_background *how, struct bm_error *err);
 
 /* The same in two halves, between which the caller does other things. Started,
  * it must be finished. */
-struct bm_gentle;
-int bm_gently_start(const struct bm_gently *how, struct bm_gentle **out,
-                    struct bm_error *err);
-int bm_gently_finish(struct bm_gentle *task, struct bm_error *err);
+struct bm_background_task;
+int bm_background_start(const struct bm_background *how,
+                        struct bm_background_task **out, struct bm_error *err);
+int bm_background_finish(struct bm_background_task *task, struct bm_error *err);
 
 /* Whether any work was left behind: the process should just end, and free
  * nothing. Any thread. */
-bool bm_gently_left(void);
+bool bm_background_left(void);
 
 #endif

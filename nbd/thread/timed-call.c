@@ -84,8 +84,8 @@ static int start_thread(struct call *call)
     return -rc;
 }
 
-int bm_within(int timeout_ms, void (*fn)(void *arg), void *arg,
-              void (*arg_free)(void *arg))
+int bm_timed_call(int timeout_ms, void (*fn)(void *arg), void *arg,
+                  void (*arg_free)(void *arg))
 {
     struct call *call = calloc(1, sizeof *call);
     int rc;

@@ -16,8 +16,8 @@
  * abandoned; arg is gone, and arg_free(arg) is called when fn returns, however
  * late. Another negative errno: no thread to be had; arg is the caller's.
  */
-int bm_within(int timeout_ms, void (*fn)(void *arg), void *arg,
-              void (*arg_free)(void *arg));
+int bm_timed_call(int timeout_ms, void (*fn)(void *arg), void *arg,
+                  void (*arg_free)(void *arg));
 
 /* How many abandoned calls have not returned yet. */
 unsigned bm_calls_abandoned(void);

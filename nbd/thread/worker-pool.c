@@ -10,104 +10,106 @@
 #define TICK_MS 200
 
 struct worker {
-    struct bm_crew *crew;
+    struct bm_worker_pool *pool;
     unsigned number;
     pthread_t thread;
 };
 
 /* With the mutex held. The first error wins; others are mostly its
  * consequences. One without a code is never a success by mistake. */
-static void stop(struct bm_crew *crew, const struct bm_error *err, int code)
+static void stop(struct bm_worker_pool *pool, const struct bm_error *err,
+                 int code)
 {
-    if (!crew->error.code) {
-        crew->error = *err;
+    if (!pool->error.code) {
+        pool->error = *err;
         if (!err->code)
-            bm_fail_errno(&crew->error, code, "cannot go on");
+            bm_fail_errno(&pool->error, code, "cannot go on");
     }
-    atomic_store(&crew->stop, true);
-    pthread_cond_broadcast(&crew->changed);
+    atomic_store(&pool->stop, true);
+    pthread_cond_broadcast(&pool->changed);
 }
 
 static void *worker_main(void *opaque)
 {
     struct worker *worker = opaque;
-    struct bm_crew *crew = worker->crew;
+    struct bm_worker_pool *pool = worker->pool;
     struct bm_error err = BM_ERROR_INIT;
-    int rc = crew->work(crew->opaque, worker->number, &err);
+    int rc = pool->work(pool->opaque, worker->number, &err);
 
-    BM_LOCK(&crew->mutex);
+    BM_LOCK(&pool->mutex);
     if (rc != 0)
-        stop(crew, &err, EIO);
-    crew->active--;
-    pthread_cond_broadcast(&crew->changed);
+        stop(pool, &err, EIO);
+    pool->active--;
+    pthread_cond_broadcast(&pool->changed);
     return NULL;
 }
 
-static unsigned start_workers(struct bm_crew *crew, struct worker workers[],
-                              unsigned n)
+static unsigned start_workers(struct bm_worker_pool *pool,
+                              struct worker workers[], unsigned n)
 {
     unsigned started = 0;
-    int rc = EINVAL; /* of a crew of none */
+    int rc = EINVAL; /* of a worker pool of none */
 
-    BM_LOCK(&crew->mutex);
-    for (; started < n && started < BM_CREW_MAX; started++) {
-        workers[started] = (struct worker){crew, started, 0};
+    BM_LOCK(&pool->mutex);
+    for (; started < n && started < BM_WORKER_POOL_MAX; started++) {
+        workers[started] = (struct worker){pool, started, 0};
         rc = pthread_create(&workers[started].thread, NULL, worker_main,
                             &workers[started]);
         if (rc != 0)
             break;
-        crew->active++;
+        pool->active++;
     }
     if (started == 0)
-        bm_fail_errno(&crew->error, rc, "cannot start a thread");
+        bm_fail_errno(&pool->error, rc, "cannot start a thread");
     return started;
 }
 
 /* True while workers run, after at most TICK_MS. */
-static bool wait_tick(struct bm_crew *crew)
+static bool wait_tick(struct bm_worker_pool *pool)
 {
     struct timespec until = bm_deadline(TICK_MS);
     int rc = 0;
 
-    BM_LOCK(&crew->mutex);
-    while (crew->active && rc == 0)
-        rc = pthread_cond_timedwait(&crew->changed, &crew->mutex, &until);
-    return crew->active > 0;
+    BM_LOCK(&pool->mutex);
+    while (pool->active && rc == 0)
+        rc = pthread_cond_timedwait(&pool->changed, &pool->mutex, &until);
+    return pool->active > 0;
 }
 
-static void tick(struct bm_crew *crew)
+static void tick(struct bm_worker_pool *pool)
 {
     struct bm_error err = BM_ERROR_INIT;
 
-    if (!crew->tick || crew->tick(crew->opaque, &err) == 0)
+    if (!pool->tick || pool->tick(pool->opaque, &err) == 0)
         return;
-    BM_LOCK(&crew->mutex);
-    stop(crew, &err, ECANCELED);
+    BM_LOCK(&pool->mutex);
+    stop(pool, &err, ECANCELED);
 }
 
-static void prepare(struct bm_crew *crew)
+static void prepare(struct bm_worker_pool *pool)
 {
-    pthread_mutex_init(&crew->mutex, NULL);
-    bm_cond_init(&crew->changed);
-    atomic_init(&crew->stop, false);
-    crew->active = 0;
-    crew->error = (struct bm_error)BM_ERROR_INIT;
+    pthread_mutex_init(&pool->mutex, NULL);
+    bm_cond_init(&pool->changed);
+    atomic_init(&pool->stop, false);
+    pool->active = 0;
+    pool->error = (struct bm_error)BM_ERROR_INIT;
 }
 
-int bm_crew_run(struct bm_crew *crew, unsigned n, struct bm_error *err)
+int bm_worker_pool_run(struct bm_worker_pool *pool, unsigned n,
+                       struct bm_error *err)
 {
-    struct worker workers[BM_CREW_MAX];
+    struct worker workers[BM_WORKER_POOL_MAX];
     unsigned started;
 
-    prepare(crew);
-    started = start_workers(crew, workers, n);
-    while (wait_tick(crew))
-        tick(crew);
+    prepare(pool);
+    started = start_workers(pool, workers, n);
+    while (wait_tick(pool))
+        tick(pool);
     for (unsigned i = 0; i < started; i++)
         pthread_join(workers[i].thread, NULL);
-    pthread_cond_destroy(&crew->changed);
-    pthread_mutex_destroy(&crew->mutex);
-    if (crew->error.code && err)
-        *err = crew->error;
-    return -crew->error.code;
+    pthread_cond_destroy(&pool->changed);
+    pthread_mutex_destroy(&pool->mutex);
+    if (pool->error.code && err)
+        *err = pool->error;
+    return -pool->error.code;
 }

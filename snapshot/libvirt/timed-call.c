@@ -138,7 +138,7 @@ int bm_call(const char *what, int timeout_ms, int (*fn)(void *arg), void *arg,
     if (!call)
         return bm_fail_errno(err, ENOMEM, "%s", what);
     *call = (struct call){.fn = fn, .arg = arg, .arg_free = arg_free};
-    rc = bm_within(timeout_ms, call_run, call, call_drop);
+    rc = bm_timed_call(timeout_ms, call_run, call, call_drop);
     if (rc == -ETIMEDOUT)
         return timed_out(what, timeout_ms, err);
     if (rc)

@@ -10,34 +10,35 @@
 
 #define N 4
 
-static struct bm_crew crew;
+static struct bm_worker_pool pool;
 static struct bm_error err = BM_ERROR_INIT;
-static unsigned seen[BM_CREW_MAX]; /* by the crew's mutex, as what follows */
+static unsigned
+    seen[BM_WORKER_POOL_MAX]; /* by the worker pool's mutex, as what follows */
 static unsigned arrived, woken, ticks;
 
-TestSuite(crew, .timeout = 20);
+TestSuite(pool, .timeout = 20);
 
 static void wait_for_stop(void)
 {
-    BM_LOCK(&crew.mutex);
-    while (!bm_crew_stopped(&crew))
-        pthread_cond_wait(&crew.changed, &crew.mutex);
+    BM_LOCK(&pool.mutex);
+    while (!bm_worker_pool_stopped(&pool))
+        pthread_cond_wait(&pool.changed, &pool.mutex);
     woken++;
 }
 
-/* Ends when the n-th tick has come, also of a crew that has stopped. */
+/* Ends when the n-th tick has come, also of a worker pool that has stopped. */
 static void wait_for_tick(unsigned n)
 {
-    BM_LOCK(&crew.mutex);
+    BM_LOCK(&pool.mutex);
     while (ticks < n)
-        pthread_cond_wait(&crew.changed, &crew.mutex);
+        pthread_cond_wait(&pool.changed, &pool.mutex);
 }
 
 static int count_tick(void *opaque, struct bm_error *e)
 {
-    BM_LOCK(&crew.mutex);
+    BM_LOCK(&pool.mutex);
     ticks++;
-    pthread_cond_broadcast(&crew.changed);
+    pthread_cond_broadcast(&pool.changed);
     return 0;
 }
 
@@ -45,7 +46,7 @@ static int count_tick(void *opaque, struct bm_error *e)
 
 static int arrive(void *opaque, unsigned number, struct bm_error *e)
 {
-    BM_LOCK(&crew.mutex);
+    BM_LOCK(&pool.mutex);
     seen[number]++;
     arrived++;
     return 0;
@@ -54,32 +55,32 @@ static int arrive(void *opaque, unsigned number, struct bm_error *e)
 static int meet(void *opaque, unsigned number, struct bm_error *e)
 {
     (void)arrive(opaque, number, e);
-    BM_LOCK(&crew.mutex);
-    pthread_cond_broadcast(&crew.changed);
+    BM_LOCK(&pool.mutex);
+    pthread_cond_broadcast(&pool.changed);
     while (arrived < N)
-        pthread_cond_wait(&crew.changed, &crew.mutex);
+        pthread_cond_wait(&pool.changed, &pool.mutex);
     return 0;
 }
 
-Test(crew, all_work_at_once)
+Test(pool, all_work_at_once)
 {
-    crew.work = meet;
-    cr_expect_eq(bm_crew_run(&crew, N, &err), 0);
+    pool.work = meet;
+    cr_expect_eq(bm_worker_pool_run(&pool, N, &err), 0);
     for (unsigned i = 0; i < N; i++)
         cr_expect_eq(seen[i], 1);
 }
 
-Test(crew, more_than_fit_are_as_many_as_fit)
+Test(pool, more_than_fit_are_as_many_as_fit)
 {
-    crew.work = arrive;
-    cr_expect_eq(bm_crew_run(&crew, 1000, &err), 0);
-    cr_expect_eq(arrived, BM_CREW_MAX);
+    pool.work = arrive;
+    cr_expect_eq(bm_worker_pool_run(&pool, 1000, &err), 0);
+    cr_expect_eq(arrived, BM_WORKER_POOL_MAX);
 }
 
-Test(crew, nobody_is_an_error)
+Test(pool, nobody_is_an_error)
 {
-    crew.work = arrive;
-    cr_expect_eq(bm_crew_run(&crew, 0, &err), -EINVAL);
+    pool.work = arrive;
+    cr_expect_eq(bm_worker_pool_run(&pool, 0, &err), -EINVAL);
     cr_expect_neq(err.what[0], '\0');
 }
 
@@ -95,10 +96,10 @@ static int fail_first(void *opaque, unsigned number, struct bm_error *e)
     return bm_fail(e, EIO, "a consequence");
 }
 
-Test(crew, first_error_wins)
+Test(pool, first_error_wins)
 {
-    crew.work = fail_first;
-    cr_expect_eq(bm_crew_run(&crew, N, &err), -ENOSPC);
+    pool.work = fail_first;
+    cr_expect_eq(bm_worker_pool_run(&pool, N, &err), -ENOSPC);
     cr_expect_eq(err.code, ENOSPC);
     cr_expect_eq(err.status, BM_EXIT_PROOF);
     cr_expect_str_eq(err.what, "the first");
@@ -112,10 +113,10 @@ static int fail_last(void *opaque, unsigned number, struct bm_error *e)
     return 0;
 }
 
-Test(crew, failure_stops_the_others)
+Test(pool, failure_stops_the_others)
 {
-    crew.work = fail_last;
-    cr_expect_eq(bm_crew_run(&crew, N, &err), -ENOSPC);
+    pool.work = fail_last;
+    cr_expect_eq(bm_worker_pool_run(&pool, N, &err), -ENOSPC);
     cr_expect_eq(woken, N - 1);
 }
 
@@ -124,13 +125,13 @@ static int fail_wordless(void *opaque, unsigned number, struct bm_error *e)
     return -1;
 }
 
-Test(crew, error_without_a_code_is_no_success)
+Test(pool, error_without_a_code_is_no_success)
 {
-    crew.work = fail_wordless;
-    cr_expect_eq(bm_crew_run(&crew, N, &err), -EIO);
+    pool.work = fail_wordless;
+    cr_expect_eq(bm_worker_pool_run(&pool, N, &err), -EIO);
     cr_expect_eq(err.code, EIO);
     cr_expect_neq(err.what[0], '\0');
-    cr_expect_eq(bm_crew_run(&crew, N, NULL), -EIO);
+    cr_expect_eq(bm_worker_pool_run(&pool, N, NULL), -EIO);
 }
 
 /* --- ticks --- */
@@ -147,11 +148,11 @@ static int two_ticks(void *opaque, unsigned number, struct bm_error *e)
     return 0;
 }
 
-Test(crew, ticks_while_it_works)
+Test(pool, ticks_while_it_works)
 {
-    crew.work = two_ticks;
-    crew.tick = count_tick;
-    cr_expect_eq(bm_crew_run(&crew, N, &err), 0);
+    pool.work = two_ticks;
+    pool.tick = count_tick;
+    cr_expect_eq(bm_worker_pool_run(&pool, N, &err), 0);
     cr_expect_geq(ticks, 2);
 }
 
@@ -160,14 +161,14 @@ static int cancel(void *opaque, struct bm_error *e)
     return bm_fail_errno(e, ECANCELED, "no more of %s", (char *)opaque);
 }
 
-Test(crew, tick_cancels)
+Test(pool, tick_cancels)
 {
     char opaque[] = "this";
 
-    crew.work = until_stopped;
-    crew.tick = cancel;
-    crew.opaque = opaque;
-    cr_expect_eq(bm_crew_run(&crew, N, &err), -ECANCELED);
+    pool.work = until_stopped;
+    pool.tick = cancel;
+    pool.opaque = opaque;
+    cr_expect_eq(bm_worker_pool_run(&pool, N, &err), -ECANCELED);
     cr_expect_eq(woken, N);
     cr_expect_str_eq(err.what, "no more of this");
 }
@@ -177,11 +178,11 @@ static int cancel_wordless(void *opaque, struct bm_error *e)
     return 1;
 }
 
-Test(crew, tick_cancels_without_words)
+Test(pool, tick_cancels_without_words)
 {
-    crew.work = until_stopped;
-    crew.tick = cancel_wordless;
-    cr_expect_eq(bm_crew_run(&crew, N, &err), -ECANCELED);
+    pool.work = until_stopped;
+    pool.tick = cancel_wordless;
+    cr_expect_eq(bm_worker_pool_run(&pool, N, &err), -ECANCELED);
     cr_expect_eq(err.code, ECANCELED);
 }
 
@@ -196,17 +197,17 @@ static int fail_or_linger(void *opaque, unsigned number, struct bm_error *e)
 
 static int cancel_late(void *opaque, struct bm_error *e)
 {
-    if (!bm_crew_stopped(&crew))
+    if (!bm_worker_pool_stopped(&pool))
         return 0;
     (void)count_tick(opaque, e);
     return bm_fail_errno(e, ECANCELED, "too late");
 }
 
-Test(crew, cancel_after_an_error_is_too_late)
+Test(pool, cancel_after_an_error_is_too_late)
 {
-    crew.work = fail_or_linger;
-    crew.tick = cancel_late;
-    cr_expect_eq(bm_crew_run(&crew, N, &err), -ENOSPC);
+    pool.work = fail_or_linger;
+    pool.tick = cancel_late;
+    cr_expect_eq(bm_worker_pool_run(&pool, N, &err), -ENOSPC);
     cr_expect_geq(ticks, 1);
     cr_expect_str_eq(err.what, "the first");
 }
