@@ -36,13 +36,13 @@ static int lock_layers(struct bm_view *view, const struct bm_chain *chain,
     return 0;
 }
 
-unsigned bm_view_lanes(void)
+unsigned bm_view_queues(void)
 {
-    unsigned lanes = 2 * bm_device_lanes();
+    unsigned queues = 2 * bm_device_lanes();
 
-    if (lanes < LANES_LEAST)
+    if (queues < LANES_LEAST)
         return LANES_LEAST;
-    return lanes < BM_LANES_MAX ? lanes : BM_LANES_MAX;
+    return queues < BM_QUEUES_MAX ? queues : BM_QUEUES_MAX;
 }
 
 int bm_view_open(const struct bm_chain *chain, unsigned depth,
@@ -55,7 +55,7 @@ int bm_view_open(const struct bm_chain *chain, unsigned depth,
     if (!rc)
         rc = lock_layers(out, chain, err);
     if (!rc)
-        rc = bm_device_open_chain(images, chain->n, bm_view_lanes(), depth,
+        rc = bm_device_open_chain(images, chain->n, bm_view_queues(), depth,
                                   &out->device, err);
     if (rc)
         bm_view_close(out);
@@ -70,7 +70,7 @@ int bm_view_open_beside(const struct bm_chain *chain, unsigned depth,
 
     memset(out, 0, sizeof *out);
     return rc ? rc
-              : bm_device_open_shared(images, chain->n, bm_view_lanes(), depth,
+              : bm_device_open_shared(images, chain->n, bm_view_queues(), depth,
                                       &out->device, err);
 }
 

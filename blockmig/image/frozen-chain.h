@@ -25,7 +25,7 @@ struct bm_view {
  * computed. On two cores a copy of 8 GiB took 11 s with four, as libvirt's, and
  * 15 s with two, its proof 5.8 and 7.1 s; the copy of a merge of 200 MiB took
  * 0.235 s with two, 0.215 s with four, 0.206 s with eight. */
-unsigned bm_view_lanes(void);
+unsigned bm_view_queues(void);
 
 /* depth: how many of the uppermost layers BM_MAP_DIRTY tells of; 0: not asked
  * for. -EBUSY: someone has a layer open for writing. */

@@ -46,7 +46,7 @@ static int hash(const struct bm_verify *how, struct bm_device *device,
 {
     const struct bm_scan scan = {.device = device,
                                  .throttle = how->throttle,
-                                 .lanes = device->lanes,
+                                 .queues = device->queues,
                                  .progress = how->progress,
                                  .opaque = how->opaque};
     bool partial;

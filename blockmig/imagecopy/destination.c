@@ -136,7 +136,7 @@ int bm_destination_write(const struct bm_destination *l,
                          struct bm_device **out, struct bm_error *err)
 {
     struct bm_open how = {.format = l->format,
-                          .lanes = bm_device_lanes(),
+                          .queues = bm_device_lanes(),
                           .write = true,
                           .zeroed = fresh && l->kind == BM_DESTINATION_FILE,
                           .direct = t->direct,
@@ -152,7 +152,7 @@ int bm_destination_read(const struct bm_destination *l,
                         struct bm_error *err)
 {
     struct bm_open how = {.format = l->format,
-                          .lanes = bm_device_lanes(),
+                          .queues = bm_device_lanes(),
                           .share = true,
                           .direct = !t->verify_cached,
                           .tls_certificates = t->tls_certificates,

@@ -27,7 +27,7 @@ struct bm_image_copy_job {
     const char *phase;
 };
 
-/* As of struct bm_flow; opaque is the job. */
+/* As of struct bm_pipeline; opaque is the job. */
 int bm_image_copy_tick(void *opaque, uint64_t done, uint64_t total);
 
 /* Opens or makes the target, and takes up what an earlier run has left. */

@@ -26,7 +26,7 @@ static int open_source(struct bm_image_copy_job *job, struct bm_error *err)
 {
     const struct bm_image_copy *t = job->how;
     struct bm_open how = {.format = t->source_format,
-                          .lanes = bm_device_lanes(),
+                          .queues = bm_device_lanes(),
                           .direct = t->direct,
                           .share = t->share,
                           .tls_certificates = t->tls_certificates,

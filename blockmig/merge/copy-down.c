@@ -36,7 +36,7 @@ static int open_base(const struct bm_merge_reading *r, struct bm_device **out,
     const struct bm_layer *base = bm_merge_base(r->merge);
     const struct bm_image_layer file = {.path = base->path};
     const struct bm_open how = {.format = base->format,
-                                .lanes = bm_view_lanes(),
+                                .queues = bm_view_queues(),
                                 .write = true,
                                 /* small pieces go to the medium together */
                                 .direct =
@@ -56,7 +56,7 @@ static int copy_view(struct bm_merge_reading *r, struct bm_device *from,
                            .parts = r->parts,
                            .as_it_is = true,
                            .throttle = r->throttle,
-                           .lanes = r->lanes,
+                           .queues = r->queues,
                            .progress = on_progress,
                            .opaque = r};
     int rc = 0;

@@ -82,7 +82,7 @@ struct bm_scan bm_merge_reading_scan(struct bm_merge_reading *r,
     return (struct bm_scan){.device = view->device,
                             .only = only,
                             .throttle = r->throttle,
-                            .lanes = r->lanes,
+                            .queues = r->queues,
                             .progress = bm_merge_reading_progress,
                             .opaque = r};
 }
@@ -148,7 +148,7 @@ int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
 
     if (rc)
         return rc;
-    r->lanes = bm_pacing_spares(r->m->pacing) ? 1 : bm_view_lanes();
+    r->queues = bm_pacing_spares(r->m->pacing) ? 1 : bm_view_queues();
     bm_pacing_take(r->m->pacing, r->throttle);
     if (r->ahead)
         bm_pacing_take_jobs_too(r->m->pacing);

@@ -24,7 +24,7 @@ struct bm_merge_reading {
     struct bm_throttle *throttle;
     struct bm_stall_timer stall; /* of the moving thread */
     atomic_uint_fast64_t moved;  /* bytes */
-    unsigned lanes;
+    unsigned queues;
     bool beside;      /* no locks: the base is written to meanwhile */
     bool ahead;       /* the moving thread does other things meanwhile */
     atomic_bool stop; /* of what runs ahead */
@@ -62,7 +62,7 @@ char *bm_merge_reading_before(const struct bm_run *m,
 int bm_merge_reading_open(const struct bm_merge_reading *r, size_t skip,
                           unsigned depth, struct bm_view *view,
                           struct bm_error *err);
-/* The progress of what r->work reads, as of struct bm_flow. */
+/* The progress of what r->work reads, as of struct bm_pipeline. */
 int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total);
 struct bm_scan bm_merge_reading_scan(struct bm_merge_reading *r,
                                      const struct bm_view *view,

@@ -35,18 +35,18 @@ static int open_either(const struct bm_layer *image, struct bm_open *how,
 }
 
 /* The pace of a guest at work asks for small requests. */
-static unsigned lanes(const struct bm_replica *replica)
+static unsigned queues(const struct bm_replica *replica)
 {
     struct bm_throttle *throttle = replica->how->throttle;
 
-    return throttle && bm_throttle_request(throttle) ? LANES : bm_view_lanes();
+    return throttle && bm_throttle_request(throttle) ? LANES : bm_view_queues();
 }
 
 int bm_replica_write(struct bm_replica *replica, struct bm_device **out,
                      struct bm_error *err)
 {
     struct bm_open how = {.format = replica->how->image->format,
-                          .lanes = lanes(replica),
+                          .queues = queues(replica),
                           .write = true,
                           .zeroed = replica->fresh};
 
@@ -57,7 +57,7 @@ int bm_replica_read(struct bm_replica *replica, struct bm_device **out,
                     struct bm_error *err)
 {
     struct bm_open how = {.format = replica->how->image->format,
-                          .lanes = lanes(replica)};
+                          .queues = queues(replica)};
 
     return open_either(replica->how->image, &how, out, err);
 }
@@ -87,7 +87,7 @@ struct bm_scan bm_replica_scan(struct bm_replica *replica,
     return (struct bm_scan){.device = device,
                             .only = only,
                             .throttle = replica->how->throttle,
-                            .lanes = device->lanes,
+                            .queues = device->queues,
                             .progress = on_progress,
                             .opaque = replica};
 }
@@ -130,7 +130,7 @@ int bm_replica_copy_blocks(struct bm_replica *replica,
     if (rc)
         return rc;
     copy.target = target;
-    copy.lanes = target->lanes;
+    copy.queues = target->queues;
     rc = bm_copy_run(&copy, &sum, err);
     replica->unread_at = sum.unread_at;
     replica->unread = sum.unread;

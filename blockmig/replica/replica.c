@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 /* Of a guest at work. Few requests in flight is what spares it most (lab.md):
- * two lanes hurt it more than one that is twice as fast. */
+ * two queues hurt it more than one that is twice as fast. */
 
 static const char *const endings[] = {"done", "proven", "digests", "rest"};
 

@@ -25,7 +25,7 @@ static int open_side(const struct cli *cli, int side, struct bm_device **out,
     const struct cli_options *o = &cli->options;
     const struct bm_open how = {.format = side == 0 ? o->image_format
                                                     : o->other_format,
-                                .lanes = bm_device_lanes(),
+                                .queues = bm_device_lanes(),
                                 .direct = strcmp(o->cache, "none") == 0,
                                 .share = o->force_share,
                                 .tls_certificates = o->tls_certificates,

@@ -45,7 +45,7 @@ static int look_at(const struct bm_sides *sides, struct bm_side *side,
 
     memset(side->data, false, sides->known * sizeof *side->data);
     while (rc == 0 && offset < end) {
-        rc = bm_device_extents(side->lane.dev, side->lane.number, BM_MAP_ZERO,
+        rc = bm_device_extents(side->queue.dev, side->queue.number, BM_MAP_ZERO,
                                offset, end - offset, runs, RUNS, &n, err);
         for (size_t i = 0; rc == 0 && i < n; i++) {
             mark(side, base, &runs[i]);

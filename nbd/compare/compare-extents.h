@@ -3,7 +3,7 @@
 /*
  * Both sides of a compare, and where each of them has data.
  *
- * Threads: belongs to one thread, as the lanes do.
+ * Threads: belongs to one thread, as the queues do.
  */
 #ifndef BM_NBD_COMPARE_COMPARE_EXTENTS_H
 #define BM_NBD_COMPARE_COMPARE_EXTENTS_H
@@ -15,7 +15,7 @@
 #define BM_LOOK_BLOCKS (16 * BM_SPAN_BLOCKS)
 
 struct bm_side {
-    struct bm_lane lane;
+    struct bm_queue queue;
     uint64_t size;
     bool data[BM_LOOK_BLOCKS]; /* of the blocks looked at: must be read */
 };

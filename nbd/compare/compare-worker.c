@@ -49,11 +49,11 @@ static bool is_prompt(const struct bm_device *dev)
 }
 
 static void set_side(struct bm_pair *pair, int s, struct bm_device *dev,
-                     unsigned lane)
+                     unsigned queue)
 {
     size_t len = pair->window_blocks * BLOCK;
 
-    pair->sides.side[s].lane = (struct bm_lane){dev, lane};
+    pair->sides.side[s].queue = (struct bm_queue){dev, queue};
     pair->sides.side[s].size = dev->size;
     pair->max_request[s] =
         is_prompt(dev) || len < MAX_REMOTE ? len : MAX_REMOTE;
@@ -94,7 +94,7 @@ static int make_buffers(struct bm_pair *pair, struct bm_error *err)
 }
 
 struct bm_pair *bm_pair_new(struct bm_device *a, struct bm_device *b,
-                            unsigned lane, const struct bm_compare_how *how,
+                            unsigned queue, const struct bm_compare_how *how,
                             struct bm_error *err)
 {
     struct bm_pair *pair = calloc(1, sizeof *pair);
@@ -107,8 +107,8 @@ struct bm_pair *bm_pair_new(struct bm_device *a, struct bm_device *b,
     pair->sides.zero_tail = how->zero_tail;
     pair->sides.digests = how->digests;
     set_windows(pair, a, b);
-    set_side(pair, 0, a, lane);
-    set_side(pair, 1, b, lane);
+    set_side(pair, 0, a, queue);
+    set_side(pair, 1, b, queue);
     pair->order[0] = is_prompt(a);
     pair->order[1] = !pair->order[0];
     rc = make_buffers(pair, err);
@@ -289,7 +289,7 @@ static int ask_side(struct bm_pair *pair, const struct bm_span *span,
                                    .offset = offset};
         if (req->len > side->size - offset)
             req->len = side->size - offset;
-        rc = bm_device_submit(side->lane.dev, side->lane.number, req, err);
+        rc = bm_device_submit(side->queue.dev, side->queue.number, req, err);
         w->n_reqs[s] += rc == 0;
     }
     return rc;
@@ -309,8 +309,8 @@ static int ask(struct bm_pair *pair, const struct bm_span *span,
 static int wait_for(struct bm_pair *pair, const struct window *w,
                     struct bm_error *err)
 {
-    const struct bm_lane lanes[2] = {pair->sides.side[0].lane,
-                                     pair->sides.side[1].lane};
+    const struct bm_queue queues[2] = {pair->sides.side[0].queue,
+                                       pair->sides.side[1].queue};
     int rc = 0;
 
     for (int s = 0; s < 2; s++)
@@ -318,9 +318,9 @@ static int wait_for(struct bm_pair *pair, const struct window *w,
             const struct bm_request *req = &w->reqs[s][i];
 
             if (!req->done)
-                rc = bm_device_wait(lanes, req, err);
+                rc = bm_device_wait(queues, req, err);
             if (rc == 0 && req->error)
-                rc = bm_request_failed(lanes[s].dev, req, err);
+                rc = bm_request_failed(queues[s].dev, req, err);
         }
     return rc;
 }
@@ -332,11 +332,11 @@ static void settle(struct bm_pair *pair)
     for (size_t k = 0; k < pair->n_windows; k++)
         for (int s = 0; s < 2; s++)
             for (size_t i = 0; i < pair->windows[k].n_reqs[s]; i++) {
-                const struct bm_lane lanes[2] = {pair->sides.side[s].lane};
+                const struct bm_queue queues[2] = {pair->sides.side[s].queue};
                 const struct bm_request *req = &pair->windows[k].reqs[s][i];
 
                 if (!req->done)
-                    (void)bm_device_wait(lanes, req, NULL);
+                    (void)bm_device_wait(queues, req, NULL);
             }
 }
 

@@ -29,7 +29,7 @@ struct task {
     struct bm_ledger ledger;    /* guarded by the worker pool's mutex */
 };
 
-_Static_assert(BM_LANES_MAX <= BM_WORKER_POOL_MAX, "a worker for each lane");
+_Static_assert(BM_QUEUES_MAX <= BM_WORKER_POOL_MAX, "a worker for each lane");
 
 void bm_compare_result_clear(struct bm_compare_result *result)
 {
@@ -197,10 +197,10 @@ static unsigned count_workers(const struct task *task)
     unsigned n = bm_device_lanes();
 
     for (int s = 0; s < 2; s++)
-        if (task->devs[s]->lanes < n)
-            n = task->devs[s]->lanes;
-    if (task->how.lanes && task->how.lanes < n)
-        n = task->how.lanes;
+        if (task->devs[s]->queues < n)
+            n = task->devs[s]->queues;
+    if (task->how.queues && task->how.queues < n)
+        n = task->how.queues;
     return n > 0 ? n : 1;
 }
 

@@ -34,10 +34,10 @@ typedef int (*bm_compare_progress)(void *opaque, uint64_t done, uint64_t total);
 
 /* What is wanted. All zero: equal or not, and where. */
 struct bm_compare_how {
-    bool digests;   /* the roots too: what is equal is hashed once */
-    bool zero_tail; /* as qemu-img compare: different sizes are equal when the
-                     * longer one's tail reads as zeroes */
-    unsigned lanes; /* at most so many threads; 0: one a core */
+    bool digests;    /* the roots too: what is equal is hashed once */
+    bool zero_tail;  /* as qemu-img compare: different sizes are equal when the
+                      * longer one's tail reads as zeroes */
+    unsigned queues; /* at most so many threads; 0: one a core */
     bm_compare_progress progress; /* or NULL */
     void *opaque;
 };

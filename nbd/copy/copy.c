@@ -26,7 +26,7 @@ struct task {
 
 /* --- writing --- */
 
-static int write_run(struct task *task, unsigned lane, struct bm_piece *piece,
+static int write_run(struct task *task, unsigned queue, struct bm_piece *piece,
                      size_t from, size_t to, bool zero, struct bm_error *err)
 {
     struct bm_device *target = task->copy->target;
@@ -41,7 +41,7 @@ static int write_run(struct task *task, unsigned lane, struct bm_piece *piece,
                                .len = to - from,
                                .offset = piece->offset + from};
     piece->n_writes++;
-    return bm_device_submit(target, lane, req, err);
+    return bm_device_submit(target, queue, req, err);
 }
 
 /* The end of the run of steps that are alike. */
@@ -66,23 +66,24 @@ static size_t run_end(const struct task *task, const struct bm_piece *piece,
     return piece->len;
 }
 
-static int write_parts(struct task *task, unsigned lane, struct bm_piece *piece,
-                       size_t from, size_t to, bool zero, struct bm_error *err)
+static int write_parts(struct task *task, unsigned queue,
+                       struct bm_piece *piece, size_t from, size_t to,
+                       bool zero, struct bm_error *err)
 {
     const struct bm_bitmap *parts = task->copy->parts;
     uint64_t at = piece->offset + from, end = piece->offset + to, length;
     int rc = 0;
 
     if (!parts)
-        return write_run(task, lane, piece, from, to, zero, err);
+        return write_run(task, queue, piece, from, to, zero, err);
     for (; !rc && bm_bitmap_next(parts, false, at, end, &at, &length);
          at += length)
-        rc = write_run(task, lane, piece, at - piece->offset,
+        rc = write_run(task, queue, piece, at - piece->offset,
                        at + length - piece->offset, zero, err);
     return rc;
 }
 
-static int on_data(void *opaque, unsigned lane, struct bm_piece *piece,
+static int on_data(void *opaque, unsigned queue, struct bm_piece *piece,
                    struct bm_error *err)
 {
     struct task *task = opaque;
@@ -96,7 +97,7 @@ static int on_data(void *opaque, unsigned lane, struct bm_piece *piece,
         bool zero;
 
         to = run_end(task, piece, from, &zero);
-        rc = write_parts(task, lane, piece, from, to, zero, err);
+        rc = write_parts(task, queue, piece, from, to, zero, err);
     }
     return rc;
 }
@@ -118,21 +119,21 @@ static int on_written(void *opaque, uint64_t offset, uint64_t length,
 
 /* --- zeroes that were not read --- */
 
-static int zero_parts(const struct bm_copy *copy, unsigned lane,
+static int zero_parts(const struct bm_copy *copy, unsigned queue,
                       uint64_t offset, uint64_t length, struct bm_error *err)
 {
     uint64_t at = offset, end = offset + length, some;
     int rc = 0;
 
     if (!copy->parts)
-        return bm_device_zero(copy->target, lane, length, offset, err);
+        return bm_device_zero(copy->target, queue, length, offset, err);
     for (; !rc && bm_bitmap_next(copy->parts, false, at, end, &at, &some);
          at += some)
-        rc = bm_device_zero(copy->target, lane, some, at, err);
+        rc = bm_device_zero(copy->target, queue, some, at, err);
     return rc;
 }
 
-static int on_zeroes(void *opaque, unsigned lane, uint64_t offset,
+static int on_zeroes(void *opaque, unsigned queue, uint64_t offset,
                      uint64_t length, struct bm_error *err)
 {
     struct task *task = opaque;
@@ -143,7 +144,7 @@ static int on_zeroes(void *opaque, unsigned lane, uint64_t offset,
         rc = bm_manifest_set_zero(task->copy->digests, offset / BLOCK,
                                   (length + BLOCK - 1) / BLOCK, err);
     if (rc == 0 && !task->copy->target->zeroed)
-        rc = zero_parts(task->copy, lane, offset, length, err);
+        rc = zero_parts(task->copy, queue, offset, length, err);
     if (rc == 0)
         mark_written(task, offset, length);
     return rc;
@@ -182,7 +183,7 @@ static struct bm_bitmap *due(struct task *task)
 
 /* Only what was written before the flush is durable after it. The spool of
  * digests goes first too. */
-static int on_pause(void *opaque, unsigned lane, struct bm_error *err)
+static int on_pause(void *opaque, unsigned queue, struct bm_error *err)
 {
     struct task *task = opaque;
     const struct bm_copy *copy = task->copy;
@@ -191,7 +192,7 @@ static int on_pause(void *opaque, unsigned lane, struct bm_error *err)
 
     if (!now)
         return 0;
-    rc = copy->target->ops->flush(copy->target, lane, err);
+    rc = copy->target->ops->flush(copy->target, queue, err);
     if (rc == 0 && copy->digests)
         rc = bm_manifest_sync(copy->digests, err);
     if (rc == 0)
@@ -215,13 +216,13 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
 static int run(struct task *task, struct bm_error *err)
 {
     const struct bm_copy *copy = task->copy;
-    struct bm_flow flow = {
+    struct bm_pipeline pipeline = {
         .source = copy->source,
         .target = copy->target,
         .only = copy->only,
         .digest = copy->digests ? bm_manifest_digest(copy->digests) : NULL,
         .throttle = copy->throttle,
-        .lanes = copy->lanes,
+        .queues = copy->queues,
         .data = on_data,
         .written = on_written,
         .zeroes = on_zeroes,
@@ -230,7 +231,7 @@ static int run(struct task *task, struct bm_error *err)
         .progress = on_progress,
         .opaque = task,
     };
-    int rc = bm_flow_run(&flow, err);
+    int rc = bm_pipeline_run(&pipeline, err);
 
     return rc ? rc : bm_device_flush(copy->target, err);
 }

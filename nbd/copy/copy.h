@@ -24,11 +24,11 @@ struct bm_copy {
     struct bm_bitmap *written;   /* or NULL: gets the blocks whose writes are
                                   * done, by BM_DIGEST_BLOCK */
     struct bm_throttle *throttle; /* or NULL */
-    unsigned lanes;               /* at most; 0: one a core */
+    unsigned queues;              /* at most; 0: one a core */
     /* About every 5 s, when what `written` says was flushed: or NULL. */
     int (*checkpoint)(void *opaque, const struct bm_bitmap *written,
                       struct bm_error *err);
-    /* As of struct bm_flow. */
+    /* As of struct bm_pipeline. */
     int (*progress)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;
 };

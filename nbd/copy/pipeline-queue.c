@@ -23,12 +23,12 @@ struct slot {
  * The ring: slots [freed, taken) have writes in flight, [taken, asked) reads.
  * The numbers only grow; a slot is its number modulo n_slots.
  */
-struct bm_flow_ring {
-    const struct bm_flow *flow;
-    unsigned number; /* of the lane */
+struct bm_pipeline_ring {
+    const struct bm_pipeline *pipeline;
+    unsigned number; /* of the queue */
     atomic_uint_fast64_t *done;
     struct bm_hasher *hasher; /* NULL: no digests */
-    struct bm_lane lanes[2];  /* source, target */
+    struct bm_queue queues[2]; /* source, target */
     size_t chunk;
     unsigned n_slots, batch;
     unsigned freed, taken, asked;
@@ -42,49 +42,52 @@ static size_t bigger(size_t a, size_t b)
 }
 
 /* Whether a request may be in flight after its submit. */
-static bool far(const struct bm_flow *flow)
+static bool far(const struct bm_pipeline *pipeline)
 {
-    return flow->source->ops->poll || (flow->target && flow->target->ops->poll);
+    return pipeline->source->ops->poll ||
+           (pipeline->target && pipeline->target->ops->poll);
 }
 
-static void choose_sizes(struct bm_flow_ring *ring)
+static void choose_sizes(struct bm_pipeline_ring *ring)
 {
-    const struct bm_flow *flow = ring->flow;
-    size_t bytes = far(flow) ? FAR : NEAR;
-    uint32_t most = flow->throttle ? bm_throttle_request(flow->throttle) : 0;
+    const struct bm_pipeline *pipeline = ring->pipeline;
+    size_t bytes = far(pipeline) ? FAR : NEAR;
+    uint32_t most =
+        pipeline->throttle ? bm_throttle_request(pipeline->throttle) : 0;
 
-    ring->chunk =
-        bigger(flow->source->chunk, flow->target ? flow->target->chunk : BLOCK);
+    ring->chunk = bigger(pipeline->source->chunk,
+                         pipeline->target ? pipeline->target->chunk : BLOCK);
     ring->chunk = bigger(ring->chunk, BLOCK);
     if (ring->chunk > CHUNK_MAX)
         ring->chunk = CHUNK_MAX;
     if (most && ring->chunk > most)
         ring->chunk = bigger(most, BLOCK);
     ring->n_slots = (unsigned)(bytes / ring->chunk);
-    ring->batch = flow->digest ? (unsigned)(CHUNK_MAX / ring->chunk) : 1;
+    ring->batch = pipeline->digest ? (unsigned)(CHUNK_MAX / ring->chunk) : 1;
 }
 
-static int make_slot(struct bm_flow_ring *ring, struct slot *slot, char *buffer)
+static int make_slot(struct bm_pipeline_ring *ring, struct slot *slot,
+                     char *buffer)
 {
-    const struct bm_flow *flow = ring->flow;
+    const struct bm_pipeline *pipeline = ring->pipeline;
     size_t blocks = ring->chunk / BLOCK;
     struct bm_piece *piece = &slot->piece;
 
     piece->data = buffer;
-    if (flow->target)
+    if (pipeline->target)
         piece->writes =
             calloc(ring->chunk / BM_SPARSE + 1, sizeof *piece->writes);
-    if (flow->digest) {
-        piece->mds = malloc(blocks * flow->digest->len);
+    if (pipeline->digest) {
+        piece->mds = malloc(blocks * pipeline->digest->len);
         piece->zero = malloc(blocks * sizeof *piece->zero);
     }
-    return (flow->target && !piece->writes) ||
-                   (flow->digest && (!piece->mds || !piece->zero))
+    return (pipeline->target && !piece->writes) ||
+                   (pipeline->digest && (!piece->mds || !piece->zero))
                ? -ENOMEM
                : 0;
 }
 
-static int make_slots(struct bm_flow_ring *ring)
+static int make_slots(struct bm_pipeline_ring *ring)
 {
     ring->slots = calloc(ring->n_slots, sizeof *ring->slots);
     ring->buffers = aligned_alloc(BM_BUFFER_ALIGN, ring->n_slots * ring->chunk);
@@ -97,32 +100,32 @@ static int make_slots(struct bm_flow_ring *ring)
     return 0;
 }
 
-struct bm_flow_ring *bm_flow_ring_new(const struct bm_flow *flow,
-                                      unsigned number,
-                                      atomic_uint_fast64_t *done,
-                                      struct bm_error *err)
+struct bm_pipeline_ring *
+bm_pipeline_ring_new(const struct bm_pipeline *pipeline, unsigned number,
+                     atomic_uint_fast64_t *done, struct bm_error *err)
 {
-    struct bm_flow_ring *ring = calloc(1, sizeof *ring);
+    struct bm_pipeline_ring *ring = calloc(1, sizeof *ring);
 
     if (!ring) {
-        bm_fail_errno(err, ENOMEM, "cannot read %s", flow->source->name);
+        bm_fail_errno(err, ENOMEM, "cannot read %s", pipeline->source->name);
         return NULL;
     }
-    ring->flow = flow;
+    ring->pipeline = pipeline;
     ring->number = number;
     ring->done = done;
-    ring->lanes[0] = (struct bm_lane){flow->source, number};
-    ring->lanes[1] = (struct bm_lane){flow->target, number};
+    ring->queues[0] = (struct bm_queue){pipeline->source, number};
+    ring->queues[1] = (struct bm_queue){pipeline->target, number};
     choose_sizes(ring);
     if (make_slots(ring) != 0)
-        bm_fail_errno(err, ENOMEM, "cannot read %s", flow->source->name);
-    else if (!flow->digest || (ring->hasher = bm_hasher_new(flow->digest, err)))
+        bm_fail_errno(err, ENOMEM, "cannot read %s", pipeline->source->name);
+    else if (!pipeline->digest ||
+             (ring->hasher = bm_hasher_new(pipeline->digest, err)))
         return ring;
-    bm_flow_ring_free(ring);
+    bm_pipeline_ring_free(ring);
     return NULL;
 }
 
-void bm_flow_ring_free(struct bm_flow_ring *ring)
+void bm_pipeline_ring_free(struct bm_pipeline_ring *ring)
 {
     if (!ring)
         return;
@@ -137,47 +140,47 @@ void bm_flow_ring_free(struct bm_flow_ring *ring)
     free(ring);
 }
 
-size_t bm_flow_ring_chunk(const struct bm_flow_ring *ring)
+size_t bm_pipeline_ring_chunk(const struct bm_pipeline_ring *ring)
 {
     return ring->chunk;
 }
 
-bool bm_flow_ring_full(const struct bm_flow_ring *ring)
+bool bm_pipeline_ring_full(const struct bm_pipeline_ring *ring)
 {
     return ring->asked - ring->freed == ring->n_slots;
 }
 
-static struct slot *slot_at(struct bm_flow_ring *ring, unsigned number)
+static struct slot *slot_at(struct bm_pipeline_ring *ring, unsigned number)
 {
     return &ring->slots[number % ring->n_slots];
 }
 
-static int wait_for(struct bm_flow_ring *ring, unsigned side,
+static int wait_for(struct bm_pipeline_ring *ring, unsigned side,
                     struct bm_request *req, struct bm_error *err)
 {
-    int rc = bm_device_wait(ring->lanes, req, err);
+    int rc = bm_device_wait(ring->queues, req, err);
 
     if (rc == 0 && req->error)
-        rc = bm_request_failed(ring->lanes[side].dev, req, err);
+        rc = bm_request_failed(ring->queues[side].dev, req, err);
     return rc;
 }
 
 /* Reads the piece to its end. */
-static int wait_read(struct bm_flow_ring *ring, struct slot *slot,
+static int wait_read(struct bm_pipeline_ring *ring, struct slot *slot,
                      struct bm_error *err)
 {
-    const struct bm_flow *flow = ring->flow;
+    const struct bm_pipeline *pipeline = ring->pipeline;
     int rc = wait_for(ring, 0, &slot->read, err);
 
-    if (rc != 0 && flow->unread && bm_is_bad_sector(slot->read.error))
-        flow->unread(flow->opaque, slot->read.offset, slot->read.len);
+    if (rc != 0 && pipeline->unread && bm_is_bad_sector(slot->read.error))
+        pipeline->unread(pipeline->opaque, slot->read.offset, slot->read.len);
     return rc;
 }
 
 /* --- the three steps of a slot --- */
 
-int bm_flow_ring_ask(struct bm_flow_ring *ring, uint64_t offset, size_t len,
-                     struct bm_error *err)
+int bm_pipeline_ring_ask(struct bm_pipeline_ring *ring, uint64_t offset,
+                         size_t len, struct bm_error *err)
 {
     struct slot *slot = slot_at(ring, ring->asked);
     int rc;
@@ -188,14 +191,15 @@ int bm_flow_ring_ask(struct bm_flow_ring *ring, uint64_t offset, size_t len,
     slot->piece.n_writes = 0;
     slot->read = (struct bm_request){
         .op = BM_READ, .buf = slot->piece.data, .len = len, .offset = offset};
-    rc = bm_device_submit(ring->flow->source, ring->number, &slot->read, err);
+    rc = bm_device_submit(ring->pipeline->source, ring->number, &slot->read,
+                          err);
     ring->asked += rc == 0;
     return rc;
 }
 
-static int digest(struct bm_flow_ring *ring, unsigned n)
+static int digest(struct bm_pipeline_ring *ring, unsigned n)
 {
-    const struct bm_digest *d = ring->flow->digest;
+    const struct bm_digest *d = ring->pipeline->digest;
     const void *blocks[BM_HASH_BATCH] = {NULL};
     size_t lens[BM_HASH_BATCH] = {0}, count = 0;
     uint8_t mds[BM_HASH_BATCH * BM_DIGEST_MAX], *md = mds;
@@ -223,18 +227,18 @@ static int digest(struct bm_flow_ring *ring, unsigned n)
 }
 
 /* Digests and hands over the next n pieces. */
-static int take(struct bm_flow_ring *ring, unsigned n, struct bm_error *err)
+static int take(struct bm_pipeline_ring *ring, unsigned n, struct bm_error *err)
 {
-    const struct bm_flow *flow = ring->flow;
+    const struct bm_pipeline *pipeline = ring->pipeline;
     int rc = 0;
 
     for (unsigned i = 0; rc == 0 && i < n; i++)
         rc = wait_read(ring, slot_at(ring, ring->taken + i), err);
-    if (rc == 0 && flow->digest && digest(ring, n) != 0)
-        rc = bm_fail(err, EIO, "cannot compute %s", flow->digest->name);
+    if (rc == 0 && pipeline->digest && digest(ring, n) != 0)
+        rc = bm_fail(err, EIO, "cannot compute %s", pipeline->digest->name);
     for (unsigned i = 0; rc == 0 && i < n; i++, ring->taken++)
-        rc = flow->data(flow->opaque, ring->number,
-                        &slot_at(ring, ring->taken)->piece, err);
+        rc = pipeline->data(pipeline->opaque, ring->number,
+                            &slot_at(ring, ring->taken)->piece, err);
     return rc;
 }
 
@@ -246,9 +250,9 @@ static bool writes_done(const struct bm_piece *piece)
     return true;
 }
 
-static int free_slot(struct bm_flow_ring *ring, struct bm_error *err)
+static int free_slot(struct bm_pipeline_ring *ring, struct bm_error *err)
 {
-    const struct bm_flow *flow = ring->flow;
+    const struct bm_pipeline *pipeline = ring->pipeline;
     struct bm_piece *piece = &slot_at(ring, ring->freed)->piece;
     int rc = 0;
 
@@ -258,13 +262,13 @@ static int free_slot(struct bm_flow_ring *ring, struct bm_error *err)
         return rc;
     ring->freed++;
     atomic_fetch_add_explicit(ring->done, piece->len, memory_order_relaxed);
-    return flow->written
-               ? flow->written(flow->opaque, piece->offset, piece->len, err)
-               : 0;
+    return pipeline->written ? pipeline->written(pipeline->opaque,
+                                                 piece->offset, piece->len, err)
+                             : 0;
 }
 
 /* What is written goes first, then a whole batch; what is left at the end. */
-int bm_flow_ring_turn(struct bm_flow_ring *ring, struct bm_error *err)
+int bm_pipeline_ring_step(struct bm_pipeline_ring *ring, struct bm_error *err)
 {
     unsigned waiting = ring->asked - ring->taken;
 
@@ -274,24 +278,24 @@ int bm_flow_ring_turn(struct bm_flow_ring *ring, struct bm_error *err)
     return take(ring, waiting < ring->batch ? waiting : ring->batch, err);
 }
 
-int bm_flow_ring_drain(struct bm_flow_ring *ring, struct bm_error *err)
+int bm_pipeline_ring_drain(struct bm_pipeline_ring *ring, struct bm_error *err)
 {
     int rc = 0;
 
     while (rc == 0 && ring->freed < ring->asked)
-        rc = bm_flow_ring_turn(ring, err);
+        rc = bm_pipeline_ring_step(ring, err);
     return rc;
 }
 
-void bm_flow_ring_settle(struct bm_flow_ring *ring)
+void bm_pipeline_ring_settle(struct bm_pipeline_ring *ring)
 {
     for (; ring->taken < ring->asked; ring->taken++)
-        (void)bm_device_wait(ring->lanes, &slot_at(ring, ring->taken)->read,
+        (void)bm_device_wait(ring->queues, &slot_at(ring, ring->taken)->read,
                              NULL);
     for (; ring->freed < ring->taken; ring->freed++) {
         struct bm_piece *piece = &slot_at(ring, ring->freed)->piece;
 
         for (size_t i = 0; i < piece->n_writes; i++)
-            (void)bm_device_wait(ring->lanes, &piece->writes[i], NULL);
+            (void)bm_device_wait(ring->queues, &piece->writes[i], NULL);
     }
 }

@@ -50,7 +50,7 @@ static int check(struct task *task, uint64_t first, size_t n,
     return rc;
 }
 
-static int on_data(void *opaque, unsigned lane, struct bm_piece *piece,
+static int on_data(void *opaque, unsigned queue, struct bm_piece *piece,
                    struct bm_error *err)
 {
     struct task *task = opaque;
@@ -62,7 +62,7 @@ static int on_data(void *opaque, unsigned lane, struct bm_piece *piece,
     return check(task, first, piece->n_blocks, piece->mds, piece->zero, err);
 }
 
-static int on_zeroes(void *opaque, unsigned lane, uint64_t offset,
+static int on_zeroes(void *opaque, unsigned queue, uint64_t offset,
                      uint64_t length, struct bm_error *err)
 {
     struct task *task = opaque;
@@ -89,12 +89,12 @@ static int run(struct task *task, const struct bm_bitmap *only,
                struct bm_error *err)
 {
     const struct bm_manifest *m = task->into ? task->into : task->against;
-    struct bm_flow flow = {
+    struct bm_pipeline pipeline = {
         .source = task->scan->device,
         .only = only,
         .digest = bm_manifest_digest(m),
         .throttle = task->scan->throttle,
-        .lanes = task->scan->lanes,
+        .queues = task->scan->queues,
         .data = on_data,
         .zeroes = on_zeroes,
         .progress = on_progress,
@@ -103,7 +103,7 @@ static int run(struct task *task, const struct bm_bitmap *only,
     int rc;
 
     pthread_mutex_init(&task->mutex, NULL);
-    rc = bm_flow_run(&flow, err);
+    rc = bm_pipeline_run(&pipeline, err);
     pthread_mutex_destroy(&task->mutex);
     return rc;
 }

@@ -4,17 +4,17 @@
  * An open block device: a file or host device, an NBD export, or an image of
  * any QEMU format behind a qemu-nbd of our own. One table of operations.
  *
- * Requests are asynchronous: submit, then wait. A device has lanes (for NBD:
- * connections); each lane belongs to one thread at a time. Offsets and
+ * Requests are asynchronous: submit, then wait. A device has queues (for NBD:
+ * connections); each queue belongs to one thread at a time. Offsets and
  * lengths are bytes, and need no alignment: a device that needs one (O_DIRECT,
  * NBD block sizes) sees to it itself where a request is ragged, whatever other
- * lanes write beside it. Only the tail of an NBD export that is no whole number
- * of its own blocks cannot be written.
+ * queues write beside it. Only the tail of an NBD export that is no whole
+ * number of its own blocks cannot be written.
  *
  * Requests in flight must not overlap where one of them writes.
  *
  * A request that was submitted is done in the end, in one way or another:
- * after a wait that failed all requests of that lane are done, with an error,
+ * after a wait that failed all requests of that queue are done, with an error,
  * and their buffers are the caller's again.
  */
 #ifndef BM_NBD_DEVICE_DEVICE_H
@@ -29,7 +29,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define BM_LANES_MAX 64u
+#define BM_QUEUES_MAX 64u
 #define BM_REQUEST_MAX (UINT32_C(32) << 20) /* bytes of a read or write */
 #define BM_BUFFER_ALIGN 4096u /* of buffers that O_DIRECT takes as they are */
 /* No sign of life for so long: the peer hangs. */
@@ -67,22 +67,22 @@ struct bm_device;
 
 struct bm_device_ops {
     /* All may fail the request itself (done, error) instead. Negative errno:
-     * the lane is of no use any more, or the request, done, was refused. */
-    int (*submit)(struct bm_device *dev, unsigned lane, struct bm_request *req,
+     * the queue is of no use any more, or the request, done, was refused. */
+    int (*submit)(struct bm_device *dev, unsigned queue, struct bm_request *req,
                   struct bm_error *err);
     /* What to poll for (fd -1: nothing), by when (bm_now_ms; INT64_MAX: no
      * deadline); NULL: every request is done when submit returns. */
-    int64_t (*poll)(struct bm_device *dev, unsigned lane, struct pollfd *pfd);
+    int64_t (*poll)(struct bm_device *dev, unsigned queue, struct pollfd *pfd);
     /* After poll(2); revents 0 with `late`: the deadline has passed. Brings a
      * lost connection back if it can, and sends again what was in flight. */
-    int (*notify)(struct bm_device *dev, unsigned lane, short revents,
+    int (*notify)(struct bm_device *dev, unsigned queue, short revents,
                   bool late, struct bm_error *err);
-    int (*extents)(struct bm_device *dev, unsigned lane, enum bm_map map,
+    int (*extents)(struct bm_device *dev, unsigned queue, enum bm_map map,
                    uint64_t offset, uint64_t len, struct bm_extent *runs,
                    size_t max, size_t *n, struct bm_error *err);
-    /* Called for each lane in turn; where one speaks for all the others do
+    /* Called for each queue in turn; where one speaks for all the others do
      * nothing. */
-    int (*flush)(struct bm_device *dev, unsigned lane, struct bm_error *err);
+    int (*flush)(struct bm_device *dev, unsigned queue, struct bm_error *err);
     int (*intact)(const struct bm_device *dev, struct bm_error *err);
     /* NULL: it has no page cache of this host. */
     int (*drop_cache)(struct bm_device *dev, struct bm_error *err);
@@ -94,7 +94,7 @@ struct bm_device {
     const struct bm_device_ops *ops;
     char *name;    /* for messages; owned */
     uint64_t size; /* bytes, exactly: a ragged raw file keeps its tail */
-    unsigned lanes;
+    unsigned queues;
     uint32_t chunk;  /* the request size that suits it, a power of two */
     uint32_t sector; /* the smallest piece that can be read on its own */
     bool writable;
@@ -105,7 +105,7 @@ struct bm_device {
                          * "server" (NBD), "cache" */
 };
 
-/* How to open. All zero: read-only, format probed, one lane, page cache. */
+/* How to open. All zero: read-only, format probed, one queue, page cache. */
 struct bm_open {
     const char *format; /* "raw", "qcow2", ...; NULL: probed. A probed image
                          * that names another file is refused */
@@ -113,7 +113,7 @@ struct bm_open {
                          * with a colon in it, to be asked as BM_MAP_DIRTY */
     unsigned depth;     /* not 0: instead of a bitmap, BM_MAP_DIRTY is what the
                          * uppermost so many layers of the image hold */
-    unsigned lanes;     /* wanted, 0: one; a device may have fewer */
+    unsigned queues;    /* wanted, 0: one; a device may have fewer */
     bool write;         /* for one writer: QEMU's locks are taken */
     bool keep;          /* what is written is to stay in the page cache */
     bool zeroed;        /* the caller has just made it: it reads as zeroes */
@@ -139,24 +139,24 @@ int bm_device_open(const char *where, const struct bm_open *how,
  * qemu-nbd -r does so (qcow2): hold bm_frozen_lock too.
  */
 int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
-                         unsigned lanes, struct bm_device **out,
+                         unsigned queues, struct bm_device **out,
                          struct bm_error *err);
 
 /* The same, with BM_MAP_DIRTY telling what the uppermost `depth` layers of two
  * or more hold. */
 int bm_device_open_chain(const struct bm_image_layer *layers, size_t n,
-                         unsigned lanes, unsigned depth, struct bm_device **out,
-                         struct bm_error *err);
+                         unsigned queues, unsigned depth,
+                         struct bm_device **out, struct bm_error *err);
 
 /* As bm_device_open_chain, but it takes no lock, nor minds one: who reads so
  * must look whether the files were changed meanwhile. */
 int bm_device_open_shared(const struct bm_image_layer *layers, size_t n,
-                          unsigned lanes, unsigned depth,
+                          unsigned queues, unsigned depth,
                           struct bm_device **out, struct bm_error *err);
 
 bool bm_is_nbd_uri(const char *where);
 
-/* As many lanes as there are cores to serve them: what to ask for. */
+/* As many queues as there are cores to serve them: what to ask for. */
 unsigned bm_device_lanes(void);
 
 /* Drains, disconnects, ends its server. Flush first: a close that fails tells
@@ -165,21 +165,21 @@ void bm_device_close(struct bm_device *dev);
 
 /* -EINVAL beyond the end, -EROFS. len 0 is done at once. A request that could
  * not be submitted is done, with that error. */
-int bm_device_submit(struct bm_device *dev, unsigned lane,
+int bm_device_submit(struct bm_device *dev, unsigned queue,
                      struct bm_request *req, struct bm_error *err);
 
-/* One lane of one device. */
-struct bm_lane {
+/* One queue of one device. */
+struct bm_queue {
     struct bm_device *dev;
     unsigned number;
 };
 /*
- * Drives both lanes (either may have dev NULL) until req, of one of them, is
- * done. 0 also when req has failed: see req->error. Negative errno: a lane was
+ * Drives both queues (either may have dev NULL) until req, of one of them, is
+ * done. 0 also when req has failed: see req->error. Negative errno: a queue was
  * lost for good (-ETIMEDOUT: it hung), all its requests are done with ENOTCONN.
  */
-int bm_device_wait(const struct bm_lane lanes[2], const struct bm_request *req,
-                   struct bm_error *err);
+int bm_device_wait(const struct bm_queue queues[2],
+                   const struct bm_request *req, struct bm_error *err);
 
 /* Whether a read's errno says that a sector cannot be read, unlike of a device
  * that is gone. */
@@ -190,12 +190,12 @@ int bm_request_failed(const struct bm_device *dev, const struct bm_request *req,
                       struct bm_error *err);
 
 /* Exactly len bytes, or an error; several requests in flight. */
-int bm_device_pread(struct bm_device *dev, unsigned lane, void *buf, size_t len,
-                    uint64_t offset, struct bm_error *err);
-int bm_device_pwrite(struct bm_device *dev, unsigned lane, const void *buf,
+int bm_device_pread(struct bm_device *dev, unsigned queue, void *buf,
+                    size_t len, uint64_t offset, struct bm_error *err);
+int bm_device_pwrite(struct bm_device *dev, unsigned queue, const void *buf,
                      size_t len, uint64_t offset, struct bm_error *err);
 
-int bm_device_zero(struct bm_device *dev, unsigned lane, uint64_t len,
+int bm_device_zero(struct bm_device *dev, unsigned queue, uint64_t len,
                    uint64_t offset, struct bm_error *err);
 
 /*
@@ -204,12 +204,12 @@ int bm_device_zero(struct bm_device *dev, unsigned lane, uint64_t len,
  * else ask again from the end of the last one. Always some progress. A device
  * that cannot tell says: one run, not zero (not clean).
  */
-int bm_device_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
+int bm_device_extents(struct bm_device *dev, unsigned queue, enum bm_map map,
                       uint64_t offset, uint64_t len, struct bm_extent *runs,
                       size_t max, size_t *n, struct bm_error *err);
 
-/* What was written on any lane is durable. Call when no request is in
- * flight; it flushes every lane where one does not speak for all. Once data
+/* What was written on any queue is durable. Call when no request is in
+ * flight; it flushes every queue where one does not speak for all. Once data
  * may have been lost, every flush fails with the error that told of it. */
 int bm_device_flush(struct bm_device *dev, struct bm_error *err);
 

@@ -22,11 +22,11 @@ static struct bm_file *of(struct bm_device *dev)
     return (struct bm_file *)dev;
 }
 
-static int file_submit(struct bm_device *dev, unsigned lane,
+static int file_submit(struct bm_device *dev, unsigned queue,
                        struct bm_request *req, struct bm_error *err)
 {
     struct bm_file *file = of(dev);
-    struct bm_file_lane *l = &file->lanes[lane];
+    struct bm_file_lane *l = &file->queues[queue];
 
     if (req->op == BM_WRITE)
         req->error = bm_file_write(file, l, req->buf, req->len, req->offset);
@@ -68,7 +68,7 @@ static int file_intact(const struct bm_device *dev, struct bm_error *err)
     return bm_cause(err, "it was truncated meanwhile"), -EIO;
 }
 
-static int file_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
+static int file_extents(struct bm_device *dev, unsigned queue, enum bm_map map,
                         uint64_t offset, uint64_t len, struct bm_extent *runs,
                         size_t max, size_t *n, struct bm_error *err)
 {
@@ -86,10 +86,10 @@ static int file_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
     return file_intact(dev, err); /* what was cut off is no hole */
 }
 
-static int file_flush(struct bm_device *dev, unsigned lane,
+static int file_flush(struct bm_device *dev, unsigned queue,
                       struct bm_error *err)
 {
-    /* any lane may ask, for what all of them wrote */
+    /* any queue may ask, for what all of them wrote */
     int rc = bm_file_sync(of(dev));
 
     return rc == 0 ? 0 : bm_fail_errno(err, rc, "cannot flush %s", dev->name);
@@ -112,13 +112,13 @@ static void file_close(struct bm_device *dev)
 {
     struct bm_file *file = of(dev);
 
-    for (unsigned i = 0; i < dev->lanes; i++)
-        free(file->lanes[i].bounce);
+    for (unsigned i = 0; i < dev->queues; i++)
+        free(file->queues[i].bounce);
     if (file->direct >= 0)
         (void)close(file->direct);
     if (file->fd >= 0)
         (void)close(file->fd);
-    pthread_mutex_destroy(&file->ragged);
+    pthread_mutex_destroy(&file->unaligned);
     free(dev->name);
     free(file);
 }
@@ -140,28 +140,28 @@ static void close_file(struct bm_file **file)
 
 static unsigned count_lanes(const struct bm_open *how)
 {
-    if (how->lanes == 0)
+    if (how->queues == 0)
         return 1;
-    return how->lanes > BM_LANES_MAX ? BM_LANES_MAX : how->lanes;
+    return how->queues > BM_QUEUES_MAX ? BM_QUEUES_MAX : how->queues;
 }
 
 static struct bm_file *new_file(const char *path, const struct bm_open *how)
 {
     BM_FREE char *name = strdup(path);
-    unsigned lanes = count_lanes(how);
+    unsigned queues = count_lanes(how);
     struct bm_file *file =
-        calloc(1, sizeof *file + lanes * sizeof file->lanes[0]);
+        calloc(1, sizeof *file + queues * sizeof file->queues[0]);
 
     if (!file || !name)
         return free(file), NULL;
     file->fd = file->direct = -1;
     file->align = SECTOR;
     file->keep = how->keep;
-    pthread_mutex_init(&file->ragged, NULL);
+    pthread_mutex_init(&file->unaligned, NULL);
     file->dev = (struct bm_device){
         .ops = &file_ops,
         .name = BM_STEAL(name),
-        .lanes = lanes,
+        .queues = queues,
         .chunk = how->direct ? DIRECT_CHUNK : CACHED_CHUNK,
         .sector = SECTOR,
         .writable = how->write,

@@ -4,7 +4,7 @@
  * A file or host device, as its own files (device-file*.c) see it: opening in
  * file-backend.c, then -read.c, -write.c and -zero.c.
  *
- * Threads: each lane belongs to one; what they share says how.
+ * Threads: each queue belongs to one; what they share says how.
  */
 #ifndef BM_NBD_DEVICE_FILE_BACKEND_H
 #define BM_NBD_DEVICE_FILE_BACKEND_H
@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define BM_FILE_WINDOWS 8u /* of a lane that are on their way to the disk */
+#define BM_FILE_WINDOWS 8u /* of a queue that are on their way to the disk */
 
 struct bm_file_lane {
     char *bounce; /* aligned; NULL until a ragged request needs it */
@@ -38,14 +38,14 @@ struct bm_file {
     uint64_t cut; /* size rounded down to align */
     atomic_uint unable;     /* a bit for each way to zero that is not there */
     atomic_int write_error; /* errno: what was written may be lost */
-    pthread_mutex_t ragged; /* while less than an aligned block is changed */
-    struct bm_file_lane lanes[];
+    pthread_mutex_t unaligned; /* while less than an aligned block is changed */
+    struct bm_file_lane queues[];
 };
 
 #define BM_FILE_BOUNCE ((size_t)1 << 20) /* a multiple of align */
 
-/* The lane's bounce buffer, or NULL: out of memory. */
-char *bm_file_bounce(const struct bm_file *file, struct bm_file_lane *lane);
+/* The queue's bounce buffer, or NULL: out of memory. */
+char *bm_file_bounce(const struct bm_file *file, struct bm_file_lane *queue);
 
 /* pread until all is there, whatever signals do. At the end of the file it is
  * what there is. A piece that is no multiple of align is the last one: after
@@ -54,11 +54,11 @@ ssize_t bm_file_pread(int fd, char *buf, size_t len, uint64_t offset,
                       size_t align);
 
 /* All return a positive errno or 0, as a request has it. */
-int bm_file_read(const struct bm_file *file, struct bm_file_lane *lane,
+int bm_file_read(const struct bm_file *file, struct bm_file_lane *queue,
                  char *buf, size_t len, uint64_t offset);
-int bm_file_write(struct bm_file *file, struct bm_file_lane *lane,
+int bm_file_write(struct bm_file *file, struct bm_file_lane *queue,
                   const char *buf, size_t len, uint64_t offset);
-int bm_file_zero_out(struct bm_file *file, struct bm_file_lane *lane,
+int bm_file_zero_out(struct bm_file *file, struct bm_file_lane *queue,
                      uint64_t len, uint64_t offset);
 int bm_file_sync(struct bm_file *file);
 

@@ -7,14 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-char *bm_file_bounce(const struct bm_file *file, struct bm_file_lane *lane)
+char *bm_file_bounce(const struct bm_file *file, struct bm_file_lane *queue)
 {
     size_t align =
         file->align > BM_BUFFER_ALIGN ? file->align : BM_BUFFER_ALIGN;
 
-    if (!lane->bounce)
-        lane->bounce = aligned_alloc(align, BM_FILE_BOUNCE);
-    return lane->bounce;
+    if (!queue->bounce)
+        queue->bounce = aligned_alloc(align, BM_FILE_BOUNCE);
+    return queue->bounce;
 }
 
 ssize_t bm_file_pread(int fd, char *buf, size_t len, uint64_t offset,
@@ -47,10 +47,10 @@ static int read_whole(int fd, char *buf, size_t len, uint64_t offset,
 
 /* The whole blocks around what is wanted. The last one of a file may be
  * short: only what is wanted of it must be there. */
-static int read_bounced(const struct bm_file *file, struct bm_file_lane *lane,
+static int read_bounced(const struct bm_file *file, struct bm_file_lane *queue,
                         char *buf, size_t len, uint64_t offset)
 {
-    char *bounce = bm_file_bounce(file, lane);
+    char *bounce = bm_file_bounce(file, queue);
 
     if (!bounce)
         return ENOMEM;
@@ -74,13 +74,13 @@ static int read_bounced(const struct bm_file *file, struct bm_file_lane *lane,
     return 0;
 }
 
-int bm_file_read(const struct bm_file *file, struct bm_file_lane *lane,
+int bm_file_read(const struct bm_file *file, struct bm_file_lane *queue,
                  char *buf, size_t len, uint64_t offset)
 {
     if (file->direct < 0)
         return read_whole(file->fd, buf, len, offset, 1);
     if ((offset | len | (uintptr_t)buf) % file->align != 0)
-        return read_bounced(file, lane, buf, len, offset);
+        return read_bounced(file, queue, buf, len, offset);
     return read_whole(file->direct, buf, len, offset, file->align);
 }
 

@@ -8,10 +8,10 @@
 #include <fcntl.h>
 #include <string.h>
 
-/* Write-out begins when so much was written on a lane. 2 GiB from file to file,
- * two lanes, flushed, median of 15 in turn: 0.98 s; with 2 MiB 1.04 s, with
- * 8 MiB 1.15 s (and on a slower disk 1.54 s with 32 MiB): what is given back
- * soon is still in the CPU's cache when it is written again. */
+/* Write-out begins when so much was written on a queue. 2 GiB from file to
+ * file, two queues, flushed, median of 15 in turn: 0.98 s; with 2 MiB 1.04 s,
+ * with 8 MiB 1.15 s (and on a slower disk 1.54 s with 32 MiB): what is given
+ * back soon is still in the CPU's cache when it is written again. */
 #define WINDOW (UINT64_C(1) << 20)
 
 /* The first error is the one that counts; write-out failed once is failed for
@@ -59,34 +59,34 @@ static void retire(struct bm_file *file, const struct bm_file_window *w)
                         POSIX_FADV_DONTNEED);
 }
 
-static void remember(struct bm_file *file, struct bm_file_lane *lane)
+static void remember(struct bm_file *file, struct bm_file_lane *queue)
 {
-    if (lane->n_sent == BM_FILE_WINDOWS) {
-        retire(file, &lane->sent[lane->first]);
-        lane->first = (lane->first + 1) % BM_FILE_WINDOWS;
-        lane->n_sent--;
+    if (queue->n_sent == BM_FILE_WINDOWS) {
+        retire(file, &queue->sent[queue->first]);
+        queue->first = (queue->first + 1) % BM_FILE_WINDOWS;
+        queue->n_sent--;
     }
-    lane->sent[(lane->first + lane->n_sent++) % BM_FILE_WINDOWS] =
-        (struct bm_file_window){lane->start, lane->end};
+    queue->sent[(queue->first + queue->n_sent++) % BM_FILE_WINDOWS] =
+        (struct bm_file_window){queue->start, queue->end};
 }
 
 /* The disk is to have work all the time, and the flush little. Where in the
- * file a lane writes does not matter: what lies in between is clean, or some
- * other lane's and will be written anyway. */
-static void begin_write_out(struct bm_file *file, struct bm_file_lane *lane,
+ * file a queue writes does not matter: what lies in between is clean, or some
+ * other queue's and will be written anyway. */
+static void begin_write_out(struct bm_file *file, struct bm_file_lane *queue,
                             size_t len, uint64_t offset)
 {
-    if (lane->dirty == 0 || offset < lane->start)
-        lane->start = offset;
-    if (lane->dirty == 0 || offset + len > lane->end)
-        lane->end = offset + len;
-    lane->dirty += len;
-    if (lane->dirty < WINDOW)
+    if (queue->dirty == 0 || offset < queue->start)
+        queue->start = offset;
+    if (queue->dirty == 0 || offset + len > queue->end)
+        queue->end = offset + len;
+    queue->dirty += len;
+    if (queue->dirty < WINDOW)
         return;
-    write_out(file, lane->start, lane->end);
+    write_out(file, queue->start, queue->end);
     if (!file->keep)
-        remember(file, lane);
-    lane->dirty = 0;
+        remember(file, queue);
+    queue->dirty = 0;
 }
 
 static int write_all(int fd, const char *buf, size_t len, uint64_t offset)
@@ -118,13 +118,13 @@ static int write_tail(struct bm_file *file, const char *buf, size_t len,
     return rc == 0 ? bm_file_sync(file) : rc;
 }
 
-/* Part of one block. Another lane may have the rest of it, so only one reads,
+/* Part of one block. Another queue may have the rest of it, so only one reads,
  * changes and writes it at a time. */
-static int write_ragged(struct bm_file *file, struct bm_file_lane *lane,
+static int write_ragged(struct bm_file *file, struct bm_file_lane *queue,
                         const char *buf, size_t len, uint64_t offset)
 {
-    BM_LOCK(&file->ragged);
-    char *block = bm_file_bounce(file, lane);
+    BM_LOCK(&file->unaligned);
+    char *block = bm_file_bounce(file, queue);
     size_t skip = offset % file->align;
     ssize_t n;
 
@@ -141,7 +141,7 @@ static int write_ragged(struct bm_file *file, struct bm_file_lane *lane,
 }
 
 /* Whole blocks, from wherever they are in memory; how many bytes of them. */
-static int write_blocks(struct bm_file *file, struct bm_file_lane *lane,
+static int write_blocks(struct bm_file *file, struct bm_file_lane *queue,
                         const char *buf, size_t len, uint64_t offset, size_t *n)
 {
     char *bounce;
@@ -149,7 +149,7 @@ static int write_blocks(struct bm_file *file, struct bm_file_lane *lane,
     *n = len & ~(file->align - 1);
     if ((uintptr_t)buf % file->align == 0)
         return write_all(file->direct, buf, *n, offset);
-    bounce = bm_file_bounce(file, lane);
+    bounce = bm_file_bounce(file, queue);
     if (!bounce)
         return ENOMEM;
     if (*n > BM_FILE_BOUNCE)
@@ -158,7 +158,7 @@ static int write_blocks(struct bm_file *file, struct bm_file_lane *lane,
     return write_all(file->direct, bounce, *n, offset);
 }
 
-static int write_direct(struct bm_file *file, struct bm_file_lane *lane,
+static int write_direct(struct bm_file *file, struct bm_file_lane *queue,
                         const char *buf, size_t len, uint64_t offset)
 {
     int rc = 0;
@@ -167,10 +167,10 @@ static int write_direct(struct bm_file *file, struct bm_file_lane *lane,
         size_t skip = offset % file->align, n;
 
         if (skip == 0 && len >= file->align) {
-            rc = write_blocks(file, lane, buf, len, offset, &n);
+            rc = write_blocks(file, queue, buf, len, offset, &n);
         } else {
             n = file->align - skip < len ? file->align - skip : len;
-            rc = write_ragged(file, lane, buf, n, offset);
+            rc = write_ragged(file, queue, buf, n, offset);
         }
         buf += n;
         len -= n;
@@ -179,15 +179,15 @@ static int write_direct(struct bm_file *file, struct bm_file_lane *lane,
     return rc;
 }
 
-int bm_file_write(struct bm_file *file, struct bm_file_lane *lane,
+int bm_file_write(struct bm_file *file, struct bm_file_lane *queue,
                   const char *buf, size_t len, uint64_t offset)
 {
     int rc;
 
     if (file->direct >= 0)
-        return write_direct(file, lane, buf, len, offset);
+        return write_direct(file, queue, buf, len, offset);
     rc = write_all(file->fd, buf, len, offset);
     if (rc == 0)
-        begin_write_out(file, lane, len, offset);
+        begin_write_out(file, queue, len, offset);
     return rc;
 }

@@ -50,7 +50,7 @@ static bool is_unable(int error)
            error == ENOSYS;
 }
 
-static int write_zeroes(struct bm_file *file, struct bm_file_lane *lane,
+static int write_zeroes(struct bm_file *file, struct bm_file_lane *queue,
                         uint64_t len, uint64_t offset)
 {
     int rc = 0;
@@ -58,7 +58,7 @@ static int write_zeroes(struct bm_file *file, struct bm_file_lane *lane,
     while (rc == 0 && len > 0) {
         uint64_t n = len < ZEROES ? len : ZEROES;
 
-        rc = bm_file_write(file, lane, zeroes, n, offset);
+        rc = bm_file_write(file, queue, zeroes, n, offset);
         len -= n;
         offset += n;
     }
@@ -66,7 +66,7 @@ static int write_zeroes(struct bm_file *file, struct bm_file_lane *lane,
 }
 
 /* What a device cannot do is tried only once. */
-static int zero_whole(struct bm_file *file, struct bm_file_lane *lane,
+static int zero_whole(struct bm_file *file, struct bm_file_lane *queue,
                       uint64_t len, uint64_t offset)
 {
     for (unsigned i = 0; i < N_WAYS; i++) {
@@ -81,10 +81,10 @@ static int zero_whole(struct bm_file *file, struct bm_file_lane *lane,
             return rc;
         atomic_fetch_or(&file->unable, 1u << i);
     }
-    return write_zeroes(file, lane, len, offset);
+    return write_zeroes(file, queue, len, offset);
 }
 
-int bm_file_zero_out(struct bm_file *file, struct bm_file_lane *lane,
+int bm_file_zero_out(struct bm_file *file, struct bm_file_lane *queue,
                      uint64_t len, uint64_t offset)
 {
     /* A file system sees to ragged edges itself, a block device does not. */
@@ -93,12 +93,12 @@ int bm_file_zero_out(struct bm_file *file, struct bm_file_lane *lane,
     int rc;
 
     if (head >= len)
-        return write_zeroes(file, lane, len, offset);
+        return write_zeroes(file, queue, len, offset);
     tail = (offset + len) & mask;
     if (head + tail >= len)
-        return write_zeroes(file, lane, len, offset);
-    rc = write_zeroes(file, lane, head, offset);
+        return write_zeroes(file, queue, len, offset);
+    rc = write_zeroes(file, queue, head, offset);
     if (rc == 0)
-        rc = zero_whole(file, lane, len - head - tail, offset + head);
-    return rc == 0 ? write_zeroes(file, lane, tail, offset + len - tail) : rc;
+        rc = zero_whole(file, queue, len - head - tail, offset + head);
+    return rc == 0 ? write_zeroes(file, queue, tail, offset + len - tail) : rc;
 }

@@ -11,8 +11,8 @@
 #include <string.h>
 
 struct nbd_device {
-    struct bm_lanes lanes; /* first */
-    /* for new connections; lanes.dial borrows them */
+    struct bm_multi_conn queues; /* first */
+    /* for new connections; queues.dial borrows them */
     char *uri, *certificates, *psk;
 };
 
@@ -20,7 +20,7 @@ static void close_nbd(struct bm_device *dev)
 {
     struct nbd_device *nbd = (struct nbd_device *)dev;
 
-    bm_lanes_clear(&nbd->lanes);
+    bm_multi_conn_clear(&nbd->queues);
     free(nbd->uri);
     free(nbd->certificates);
     free(nbd->psk);
@@ -28,18 +28,18 @@ static void close_nbd(struct bm_device *dev)
 }
 
 static const struct bm_device_ops nbd_ops = {
-    .submit = bm_lanes_submit,
-    .poll = bm_lanes_poll,
-    .notify = bm_lanes_notify,
-    .extents = bm_lanes_extents,
-    .flush = bm_lanes_flush,
+    .submit = bm_multi_conn_submit,
+    .poll = bm_multi_conn_poll,
+    .notify = bm_multi_conn_notify,
+    .extents = bm_multi_conn_extents,
+    .flush = bm_multi_conn_flush,
     .close = close_nbd,
 };
 
 static void cleanup_nbd(struct nbd_device **nbd)
 {
     if (*nbd)
-        close_nbd(&(*nbd)->lanes.dev);
+        close_nbd(&(*nbd)->queues.dev);
 }
 #define OWN_DEVICE __attribute__((cleanup(cleanup_nbd)))
 
@@ -54,8 +54,8 @@ static int copy_text(const char *text, char **out)
 static int init(struct nbd_device *nbd, const char *uri,
                 const struct bm_open *how, struct bm_error *err)
 {
-    struct bm_dial *dial = &nbd->lanes.dial;
-    int rc = bm_lanes_init(&nbd->lanes, uri, how, err);
+    struct bm_nbd_target *target = &nbd->queues.target;
+    int rc = bm_multi_conn_init(&nbd->queues, uri, how, err);
 
     if (rc != 0)
         return rc;
@@ -63,35 +63,35 @@ static int init(struct nbd_device *nbd, const char *uri,
         copy_text(how->tls_certificates, &nbd->certificates) != 0 ||
         copy_text(how->tls_psk, &nbd->psk) != 0)
         return bm_fail_errno(err, ENOMEM, "cannot open %s", uri);
-    dial->uri = nbd->uri;
-    dial->tls_certificates = nbd->certificates;
-    dial->tls_psk = nbd->psk;
+    target->uri = nbd->uri;
+    target->tls_certificates = nbd->certificates;
+    target->tls_psk = nbd->psk;
     /* What a server had not yet flushed may be lost with it. */
-    dial->again = !how->write;
-    nbd->lanes.dev.ops = &nbd_ops;
-    nbd->lanes.dev.medium = "server";
+    target->again = !how->write;
+    nbd->queues.dev.ops = &nbd_ops;
+    nbd->queues.dev.medium = "server";
     return 0;
 }
 
-static int add_link(struct bm_lanes *lanes, int timeout_ms,
+static int add_link(struct bm_multi_conn *queues, int timeout_ms,
                     struct bm_error *err)
 {
-    int rc = bm_link_open(&lanes->dial, bm_now_ms() + timeout_ms,
-                          &lanes->links[lanes->dev.lanes], err);
+    int rc = bm_nbd_open(&queues->target, bm_now_ms() + timeout_ms,
+                         &queues->conns[queues->dev.queues], err);
 
     if (rc == 0)
-        lanes->dev.lanes++;
+        queues->dev.queues++;
     return rc;
 }
 
 /* A server may take fewer clients than it says, and let the others wait: that
  * is not worth the whole time. */
-static void add_links(struct bm_lanes *lanes, unsigned wanted)
+static void add_links(struct bm_multi_conn *queues, unsigned wanted)
 {
-    if (!bm_link_facts(lanes->links[0])->multi_conn)
+    if (!bm_nbd_facts(queues->conns[0])->multi_conn)
         return;
-    while (lanes->dev.lanes < wanted &&
-           add_link(lanes, lanes->dial.connect_ms / 4, NULL) == 0)
+    while (queues->dev.queues < wanted &&
+           add_link(queues, queues->target.connect_ms / 4, NULL) == 0)
         continue;
 }
 
@@ -105,12 +105,12 @@ int bm_device_nbd_open(const char *uri, const struct bm_open *how,
         return bm_fail_errno(err, ENOMEM, "cannot open %s", uri);
     rc = init(nbd, uri, how, err);
     if (rc == 0)
-        rc = add_link(&nbd->lanes, nbd->lanes.dial.connect_ms, err);
+        rc = add_link(&nbd->queues, nbd->queues.target.connect_ms, err);
     if (rc != 0)
         return rc;
-    add_links(&nbd->lanes, how->lanes);
-    rc = bm_lanes_agree(&nbd->lanes, how, err);
+    add_links(&nbd->queues, how->queues);
+    rc = bm_multi_conn_agree(&nbd->queues, how, err);
     if (rc == 0)
-        *out = &BM_STEAL(nbd)->lanes.dev;
+        *out = &BM_STEAL(nbd)->queues.dev;
     return rc;
 }

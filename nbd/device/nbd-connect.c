@@ -23,7 +23,8 @@ static void close_handle(struct nbd_handle **nbd)
 }
 #define OWN_NBD __attribute__((cleanup(close_handle)))
 
-int bm_dial_trouble(struct bm_error *err, const char *what, const char *name)
+int bm_nbd_connect_trouble(struct bm_error *err, const char *what,
+                           const char *name)
 {
     int code = nbd_get_errno();
     const char *why = nbd_get_error();
@@ -33,7 +34,7 @@ int bm_dial_trouble(struct bm_error *err, const char *what, const char *name)
     return code ? -code : -EIO;
 }
 
-struct pollfd bm_dial_pollfd(struct nbd_handle *nbd)
+struct pollfd bm_nbd_connect_pollfd(struct nbd_handle *nbd)
 {
     struct pollfd pfd = {nbd_aio_get_fd(nbd), 0, 0};
     unsigned direction = nbd_aio_get_direction(nbd);
@@ -45,7 +46,7 @@ struct pollfd bm_dial_pollfd(struct nbd_handle *nbd)
     return pfd;
 }
 
-int bm_dial_poll(struct pollfd *pfd, int64_t deadline)
+int bm_nbd_connect_poll(struct pollfd *pfd, int64_t deadline)
 {
     int64_t left = deadline - bm_now_ms();
     int64_t ms = left > INT_MAX ? INT_MAX : left > 0 ? left : 0;
@@ -56,8 +57,9 @@ int bm_dial_poll(struct pollfd *pfd, int64_t deadline)
     return rc > 0 || left > 0 ? 0 : -ETIMEDOUT;
 }
 
-int bm_dial_notify(const struct bm_dial *how, struct nbd_handle *nbd,
-                   short revents, struct bm_error *err)
+int bm_nbd_connect_notify(const struct bm_nbd_target *how,
+                          struct nbd_handle *nbd, short revents,
+                          struct bm_error *err)
 {
     unsigned direction = nbd_aio_get_direction(nbd);
     int rc = 0;
@@ -69,13 +71,14 @@ int bm_dial_notify(const struct bm_dial *how, struct nbd_handle *nbd,
              (direction & LIBNBD_AIO_DIRECTION_WRITE))
         rc = nbd_aio_notify_write(nbd);
     return rc == 0 ? 0
-                   : bm_dial_trouble(err, "lost the connection to", how->name);
+                   : bm_nbd_connect_trouble(err, "lost the connection to",
+                                            how->name);
 }
 
 /* Each error is looked at, so buffers need not be zeroed before a read; and
  * alignment is our own affair: the ragged tail of an export is readable at
  * many servers though it breaks their rule. */
-static int set_up(const struct bm_dial *how, struct nbd_handle *nbd)
+static int set_up(const struct bm_nbd_target *how, struct nbd_handle *nbd)
 {
     uint32_t transports =
         LIBNBD_ALLOW_TRANSPORT_TCP | LIBNBD_ALLOW_TRANSPORT_UNIX;
@@ -89,25 +92,25 @@ static int set_up(const struct bm_dial *how, struct nbd_handle *nbd)
         return -1;
     if (how->dirty && nbd_add_meta_context(nbd, how->dirty) != 0)
         return -1;
-    return bm_dial_tls(how, nbd);
+    return bm_nbd_connect_tls(how, nbd);
 }
 
-static int new_handle(const struct bm_dial *how, struct nbd_handle **out,
+static int new_handle(const struct bm_nbd_target *how, struct nbd_handle **out,
                       struct bm_error *err)
 {
     OWN_NBD struct nbd_handle *nbd = nbd_create();
-    int rc = bm_dial_trust(how, err);
+    int rc = bm_nbd_connect_trust(how, err);
 
     if (rc != 0)
         return rc;
     if (!nbd || set_up(how, nbd) != 0)
-        return bm_dial_trouble(err, "cannot connect to", how->name);
+        return bm_nbd_connect_trouble(err, "cannot connect to", how->name);
     *out = BM_STEAL(nbd);
     return 0;
 }
 
-int bm_dial_socket(const struct bm_dial *how, int sock, struct nbd_handle **out,
-                   struct bm_error *err)
+int bm_nbd_connect_socket(const struct bm_nbd_target *how, int sock,
+                          struct nbd_handle **out, struct bm_error *err)
 {
     OWN_NBD struct nbd_handle *nbd = NULL;
     BM_CLOSE int owned = sock;
@@ -117,7 +120,7 @@ int bm_dial_socket(const struct bm_dial *how, int sock, struct nbd_handle **out,
         return rc;
     owned = -1; /* libnbd closes it, also when this fails */
     if (nbd_aio_connect_socket(nbd, sock) != 0)
-        return bm_dial_trouble(err, "cannot connect to", how->name);
+        return bm_nbd_connect_trouble(err, "cannot connect to", how->name);
     *out = BM_STEAL(nbd);
     return 0;
 }
@@ -153,7 +156,8 @@ static void *call_main(void *opaque)
     bool left;
 
     if (nbd_aio_connect_uri(call->nbd, call->uri) != 0)
-        call->rc = bm_dial_trouble(&call->err, "cannot connect to", call->name);
+        call->rc =
+            bm_nbd_connect_trouble(&call->err, "cannot connect to", call->name);
     {
         BM_LOCK(&call->mutex);
         call->done = true;
@@ -165,7 +169,7 @@ static void *call_main(void *opaque)
     return NULL;
 }
 
-static struct call *new_call(const struct bm_dial *how)
+static struct call *new_call(const struct bm_nbd_target *how)
 {
     struct call *call = calloc(1, sizeof *call);
 
@@ -211,12 +215,12 @@ static bool wait_call(struct call *call, int64_t deadline)
     return call->done;
 }
 
-static int too_late(const struct bm_dial *how, struct bm_error *err)
+static int too_late(const struct bm_nbd_target *how, struct bm_error *err)
 {
     return bm_fail(err, ETIMEDOUT, "%s did not answer in time", how->name);
 }
 
-static int connect_uri(const struct bm_dial *how, int64_t deadline,
+static int connect_uri(const struct bm_nbd_target *how, int64_t deadline,
                        struct nbd_handle **out, struct bm_error *err)
 {
     struct call *call = new_call(how);
@@ -262,8 +266,8 @@ static uint32_t sane_maximum(uint32_t maximum, uint32_t block)
     return maximum > block ? maximum : block;
 }
 
-static int read_facts(const struct bm_dial *how, struct nbd_handle *nbd,
-                      struct bm_facts *facts, struct bm_error *err)
+static int read_facts(const struct bm_nbd_target *how, struct nbd_handle *nbd,
+                      struct bm_nbd_facts *facts, struct bm_error *err)
 {
     int64_t size = nbd_get_size(nbd);
 
@@ -291,19 +295,19 @@ static int read_facts(const struct bm_dial *how, struct nbd_handle *nbd,
     return 0;
 }
 
-int bm_dial_finish(const struct bm_dial *how, struct nbd_handle *nbd,
-                   int64_t deadline, struct bm_facts *facts,
-                   struct bm_error *err)
+int bm_nbd_connect_finish(const struct bm_nbd_target *how,
+                          struct nbd_handle *nbd, int64_t deadline,
+                          struct bm_nbd_facts *facts, struct bm_error *err)
 {
     while (nbd_aio_is_connecting(nbd) == 1) {
-        struct pollfd pfd = bm_dial_pollfd(nbd);
-        int rc = bm_dial_poll(&pfd, deadline);
+        struct pollfd pfd = bm_nbd_connect_pollfd(nbd);
+        int rc = bm_nbd_connect_poll(&pfd, deadline);
 
         if (rc == -ETIMEDOUT)
             return too_late(how, err);
         if (rc != 0)
             return bm_fail_errno(err, -rc, "cannot connect to %s", how->name);
-        rc = bm_dial_notify(how, nbd, pfd.revents, err);
+        rc = bm_nbd_connect_notify(how, nbd, pfd.revents, err);
         if (rc != 0)
             return rc;
     }
@@ -312,15 +316,15 @@ int bm_dial_finish(const struct bm_dial *how, struct nbd_handle *nbd,
     return read_facts(how, nbd, facts, err);
 }
 
-int bm_dial(const struct bm_dial *how, int64_t deadline,
-            struct nbd_handle **out, struct bm_facts *facts,
-            struct bm_error *err)
+int bm_nbd_connect(const struct bm_nbd_target *how, int64_t deadline,
+                   struct nbd_handle **out, struct bm_nbd_facts *facts,
+                   struct bm_error *err)
 {
     OWN_NBD struct nbd_handle *nbd = NULL;
     int rc = connect_uri(how, deadline, &nbd, err);
 
     if (rc == 0)
-        rc = bm_dial_finish(how, nbd, deadline, facts, err);
+        rc = bm_nbd_connect_finish(how, nbd, deadline, facts, err);
     if (rc == 0)
         *out = BM_STEAL(nbd);
     return rc;
@@ -333,14 +337,15 @@ static bool is_over(struct nbd_handle *nbd)
 
 static int turn(struct nbd_handle *nbd, int64_t deadline)
 {
-    static const struct bm_dial nobody = {.name = "a server"};
-    struct pollfd pfd = bm_dial_pollfd(nbd);
-    int rc = bm_dial_poll(&pfd, deadline);
+    static const struct bm_nbd_target nobody = {.name = "a server"};
+    struct pollfd pfd = bm_nbd_connect_pollfd(nbd);
+    int rc = bm_nbd_connect_poll(&pfd, deadline);
 
-    return rc == 0 ? bm_dial_notify(&nobody, nbd, pfd.revents, NULL) : rc;
+    return rc == 0 ? bm_nbd_connect_notify(&nobody, nbd, pfd.revents, NULL)
+                   : rc;
 }
 
-void bm_dial_hang_up(struct nbd_handle *nbd)
+void bm_nbd_connect_hang_up(struct nbd_handle *nbd)
 {
     int64_t deadline = bm_now_ms() + GOODBYE_MS;
     int rc = 0;

@@ -19,7 +19,7 @@ struct pollfd;
 
 /* How an export is reached. The strings are borrowed by those who are given
  * one: it must outlive them. */
-struct bm_dial {
+struct bm_nbd_target {
     const char *name;  /* for messages */
     const char *uri;   /* NULL: sockets are given */
     const char *dirty; /* the meta context behind BM_MAP_DIRTY, or NULL */
@@ -33,7 +33,7 @@ struct bm_dial {
 #define BM_SAFE_MINIMUM 512u
 
 /* What the server said in the handshake. */
-struct bm_facts {
+struct bm_nbd_facts {
     uint64_t size;
     uint32_t minimum;   /* of a request; 0: it did not say */
     uint32_t preferred; /* 0: it did not say */
@@ -51,33 +51,35 @@ struct bm_facts {
 
 /* Connects to how->uri, name lookup and TLS included, and shakes hands by
  * deadline (bm_now_ms), else -ETIMEDOUT. */
-int bm_dial(const struct bm_dial *how, int64_t deadline,
-            struct nbd_handle **out, struct bm_facts *facts,
-            struct bm_error *err);
+int bm_nbd_connect(const struct bm_nbd_target *how, int64_t deadline,
+                   struct nbd_handle **out, struct bm_nbd_facts *facts,
+                   struct bm_error *err);
 
 /* Takes over a connected socket, also when it fails, and sends nothing yet. */
-int bm_dial_socket(const struct bm_dial *how, int sock, struct nbd_handle **out,
-                   struct bm_error *err);
+int bm_nbd_connect_socket(const struct bm_nbd_target *how, int sock,
+                          struct nbd_handle **out, struct bm_error *err);
 
 /* Shakes hands by deadline. The handle stays the caller's. */
-int bm_dial_finish(const struct bm_dial *how, struct nbd_handle *nbd,
-                   int64_t deadline, struct bm_facts *facts,
-                   struct bm_error *err);
+int bm_nbd_connect_finish(const struct bm_nbd_target *how,
+                          struct nbd_handle *nbd, int64_t deadline,
+                          struct bm_nbd_facts *facts, struct bm_error *err);
 
 /* Waits for replies to what is in flight, takes leave, and frees the handle.
  * A server that is not told goodbye may complain, nbdkit even aborts. */
-void bm_dial_hang_up(struct nbd_handle *nbd);
+void bm_nbd_connect_hang_up(struct nbd_handle *nbd);
 
 /* What a connection waits for, and libnbd's turn after the poll. A negative
  * errno from notify: the connection is lost. */
-struct pollfd bm_dial_pollfd(struct nbd_handle *nbd);
-int bm_dial_notify(const struct bm_dial *how, struct nbd_handle *nbd,
-                   short revents, struct bm_error *err);
+struct pollfd bm_nbd_connect_pollfd(struct nbd_handle *nbd);
+int bm_nbd_connect_notify(const struct bm_nbd_target *how,
+                          struct nbd_handle *nbd, short revents,
+                          struct bm_error *err);
 
 /* poll(2) of one until deadline: 0, -ETIMEDOUT, or another negative errno. */
-int bm_dial_poll(struct pollfd *pfd, int64_t deadline);
+int bm_nbd_connect_poll(struct pollfd *pfd, int64_t deadline);
 
 /* Fails with libnbd's own words; call at once after the call that failed. */
-int bm_dial_trouble(struct bm_error *err, const char *what, const char *name);
+int bm_nbd_connect_trouble(struct bm_error *err, const char *what,
+                           const char *name);
 
 #endif

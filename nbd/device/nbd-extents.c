@@ -15,7 +15,7 @@
 struct status {
     const char *context;
     enum bm_map map;
-    unsigned depth;       /* as of struct bm_dial */
+    unsigned depth;       /* as of struct bm_nbd_target */
     uint64_t offset, end; /* what is not yet known */
     struct bm_extent *runs;
     size_t max, n;
@@ -72,9 +72,9 @@ static int on_status(void *opaque, const char *context, uint64_t offset,
 }
 
 /* In whole blocks: some servers answer to nothing else. */
-static int ask(struct bm_link *link, struct status *s, struct bm_error *err)
+static int ask(struct bm_nbd *conn, struct status *s, struct bm_error *err)
 {
-    const struct bm_facts *facts = bm_link_facts(link);
+    const struct bm_nbd_facts *facts = bm_nbd_facts(conn);
     uint32_t block = facts->minimum ? facts->minimum : 1;
     uint64_t before = s->offset, offset = before - before % block;
     uint64_t end = s->end + (block - s->end % block) % block;
@@ -84,27 +84,27 @@ static int ask(struct bm_link *link, struct status *s, struct bm_error *err)
         end = facts->size;
     if (end - offset > STATUS_MAX)
         end = offset + STATUS_MAX - STATUS_MAX % block;
-    rc = bm_link_status(link, offset, end - offset, on_status, s, err);
+    rc = bm_nbd_status(conn, offset, end - offset, on_status, s, err);
     if (rc == 0 && s->offset == before && !s->full)
         return bm_fail(err, EPROTO, "%s gives no extents",
-                       bm_link_dial(link)->name);
+                       bm_nbd_dial(conn)->name);
     return rc;
 }
 
-static bool has_map(const struct bm_facts *facts, enum bm_map map)
+static bool has_map(const struct bm_nbd_facts *facts, enum bm_map map)
 {
     return map == BM_MAP_ZERO ? facts->has_zero : facts->has_dirty;
 }
 
-int bm_link_extents(struct bm_link *link, enum bm_map map, uint64_t offset,
-                    uint64_t len, struct bm_extent *runs, size_t max, size_t *n,
-                    struct bm_error *err)
+int bm_nbd_extents(struct bm_nbd *conn, enum bm_map map, uint64_t offset,
+                   uint64_t len, struct bm_extent *runs, size_t max, size_t *n,
+                   struct bm_error *err)
 {
     struct status s = {
         .context =
-            map == BM_MAP_ZERO ? BM_CONTEXT_ZERO : bm_link_dial(link)->dirty,
+            map == BM_MAP_ZERO ? BM_CONTEXT_ZERO : bm_nbd_dial(conn)->dirty,
         .map = map,
-        .depth = bm_link_dial(link)->depth,
+        .depth = bm_nbd_dial(conn)->depth,
         .offset = offset,
         .end = offset + len,
         .runs = runs,
@@ -112,10 +112,10 @@ int bm_link_extents(struct bm_link *link, enum bm_map map, uint64_t offset,
     };
     int rc = 0;
 
-    if (!has_map(bm_link_facts(link), map))
+    if (!has_map(bm_nbd_facts(conn), map))
         add_run(&s, s.end, false);
     while (rc == 0 && s.offset < s.end && !s.full)
-        rc = ask(link, &s, err);
+        rc = ask(conn, &s, err);
     *n = s.n;
     return rc;
 }

@@ -31,16 +31,16 @@ struct bm_piece {
     char *bounce;   /* owned: a widened read, of which ... */
     char *into;     /* ... this gets what was wanted: ... */
     size_t skip, n; /* ... n bytes after skip */
-    bm_link_on_status status;
+    bm_nbd_on_status status;
     void *opaque;
     bool back; /* the reply is here, or it could not be sent */
     int error;
 };
 
-struct bm_link {
-    const struct bm_dial *how;
+struct bm_nbd {
+    const struct bm_nbd_target *how;
     struct nbd_handle *nbd; /* NULL once it has failed */
-    struct bm_facts facts;
+    struct bm_nbd_facts facts;
     struct bm_piece pieces[BM_PIECES + 1];
     /* Requests not wholly on the wire yet, linked by their `private`; of the
      * first one `sent` bytes are. */
@@ -54,28 +54,28 @@ struct bm_link {
 };
 
 /* Adds a request to the queue; refused ones are done at once. */
-void bm_pieces_add(struct bm_link *link, struct bm_request *req);
+void bm_pieces_add(struct bm_nbd *conn, struct bm_request *req);
 
 /* The request is done; a write that failed is remembered. */
-void bm_pieces_done(struct bm_link *link, struct bm_request *req, int error);
+void bm_pieces_done(struct bm_nbd *conn, struct bm_request *req, int error);
 
 /* Puts as much of the queue on the wire as fits. */
-void bm_pieces_feed(struct bm_link *link);
+void bm_pieces_feed(struct bm_nbd *conn);
 
 /* Whether some piece is to be harvested. */
-bool bm_pieces_back(const struct bm_link *link);
+bool bm_pieces_back(const struct bm_nbd *conn);
 
 /* Ends the requests that are done. Pieces that a lost connection gave back
  * stay, for bm_pieces_replay, and link->lost is set. */
-void bm_pieces_harvest(struct bm_link *link);
+void bm_pieces_harvest(struct bm_nbd *conn);
 
 /* Sends one piece; all pieces again. */
-void bm_pieces_send(struct bm_link *link, struct bm_piece *piece);
-void bm_pieces_replay(struct bm_link *link);
+void bm_pieces_send(struct bm_nbd *conn, struct bm_piece *piece);
+void bm_pieces_replay(struct bm_nbd *conn);
 
 /* All requests are done, with error. The handle must be gone. */
-void bm_pieces_end(struct bm_link *link, int error);
+void bm_pieces_end(struct bm_nbd *conn, int error);
 
-bool bm_pieces_idle(const struct bm_link *link);
+bool bm_pieces_idle(const struct bm_nbd *conn);
 
 #endif

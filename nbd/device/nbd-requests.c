@@ -13,19 +13,19 @@
 /* What goes on the wire for BM_ZERO where the server cannot zero. */
 static const char zeroes[256 << 10];
 
-bool bm_pieces_idle(const struct bm_link *link)
+bool bm_pieces_idle(const struct bm_nbd *conn)
 {
     for (unsigned i = 0; i <= BM_PIECE_SYNC; i++)
-        if (link->pieces[i].req)
+        if (conn->pieces[i].req)
             return false;
     return true;
 }
 
-static struct bm_piece *free_piece(struct bm_link *link)
+static struct bm_piece *free_piece(struct bm_nbd *conn)
 {
     for (unsigned i = 0; i < BM_PIECES; i++)
-        if (!link->pieces[i].req)
-            return &link->pieces[i];
+        if (!conn->pieces[i].req)
+            return &conn->pieces[i];
     return NULL;
 }
 
@@ -35,43 +35,43 @@ static void release(struct bm_piece *piece)
     memset(piece, 0, sizeof *piece);
 }
 
-void bm_pieces_done(struct bm_link *link, struct bm_request *req, int error)
+void bm_pieces_done(struct bm_nbd *conn, struct bm_request *req, int error)
 {
-    if (req->op != BM_READ && !link->write_error)
-        link->write_error = error;
+    if (req->op != BM_READ && !conn->write_error)
+        conn->write_error = error;
     req->error = error;
     req->done = true;
 }
 
-static void dequeue(struct bm_link *link)
+static void dequeue(struct bm_nbd *conn)
 {
-    link->head = link->head->private;
-    if (!link->head)
-        link->tail = NULL;
-    link->sent = 0;
+    conn->head = conn->head->private;
+    if (!conn->head)
+        conn->tail = NULL;
+    conn->sent = 0;
 }
 
-static bool is_ragged(const struct bm_link *link, const struct bm_request *req)
+static bool is_ragged(const struct bm_nbd *conn, const struct bm_request *req)
 {
-    uint32_t block = link->facts.minimum ? link->facts.minimum : 1;
+    uint32_t block = conn->facts.minimum ? conn->facts.minimum : 1;
 
     return req->offset % block || req->len % block;
 }
 
-void bm_pieces_add(struct bm_link *link, struct bm_request *req)
+void bm_pieces_add(struct bm_nbd *conn, struct bm_request *req)
 {
     req->private = NULL;
     req->done = false;
     req->error = 0;
     if (req->len == 0) {
-        bm_pieces_done(link, req, 0);
-    } else if (req->op != BM_READ && is_ragged(link, req)) {
-        bm_pieces_done(link, req, EINVAL);
-    } else if (link->tail) {
-        link->tail->private = req;
-        link->tail = req;
+        bm_pieces_done(conn, req, 0);
+    } else if (req->op != BM_READ && is_ragged(conn, req)) {
+        bm_pieces_done(conn, req, EINVAL);
+    } else if (conn->tail) {
+        conn->tail->private = req;
+        conn->tail = req;
     } else {
-        link->head = link->tail = req;
+        conn->head = conn->tail = req;
     }
 }
 
@@ -91,20 +91,20 @@ static int on_chunk(void *opaque, const void *data, size_t count,
     return 0;
 }
 
-static int64_t send_read(struct bm_link *link, struct bm_piece *piece,
+static int64_t send_read(struct bm_nbd *conn, struct bm_piece *piece,
                          nbd_completion_callback done)
 {
     nbd_chunk_callback chunk = {.callback = on_chunk};
 
-    return link->facts.whole_reads
-               ? nbd_aio_pread_structured(link->nbd, piece->buf, piece->len,
+    return conn->facts.whole_reads
+               ? nbd_aio_pread_structured(conn->nbd, piece->buf, piece->len,
                                           piece->offset, chunk, done,
                                           LIBNBD_CMD_FLAG_DF)
-               : nbd_aio_pread(link->nbd, piece->buf, piece->len, piece->offset,
+               : nbd_aio_pread(conn->nbd, piece->buf, piece->len, piece->offset,
                                done, 0);
 }
 
-static int64_t send_command(struct bm_link *link, struct bm_piece *piece)
+static int64_t send_command(struct bm_nbd *conn, struct bm_piece *piece)
 {
     nbd_completion_callback done = {.callback = on_done, .user_data = piece};
     nbd_extent_callback status = {.callback = piece->status,
@@ -112,42 +112,42 @@ static int64_t send_command(struct bm_link *link, struct bm_piece *piece)
 
     switch (piece->command) {
     case BM_COMMAND_READ:
-        return send_read(link, piece, done);
+        return send_read(conn, piece, done);
     case BM_COMMAND_WRITE:
-        return nbd_aio_pwrite(link->nbd, piece->buf, piece->len, piece->offset,
+        return nbd_aio_pwrite(conn->nbd, piece->buf, piece->len, piece->offset,
                               done, 0);
     case BM_COMMAND_ZERO:
-        return nbd_aio_zero(link->nbd, piece->len, piece->offset, done, 0);
+        return nbd_aio_zero(conn->nbd, piece->len, piece->offset, done, 0);
     case BM_COMMAND_FLUSH:
-        return nbd_aio_flush(link->nbd, done, 0);
+        return nbd_aio_flush(conn->nbd, done, 0);
     case BM_COMMAND_STATUS:
-        return nbd_aio_block_status(link->nbd, piece->len, piece->offset,
+        return nbd_aio_block_status(conn->nbd, piece->len, piece->offset,
                                     status, done, 0);
     }
     return -1;
 }
 
 /* What cannot be sent comes back at once. */
-void bm_pieces_send(struct bm_link *link, struct bm_piece *piece)
+void bm_pieces_send(struct bm_nbd *conn, struct bm_piece *piece)
 {
     piece->back = false;
     piece->error = 0;
-    if (send_command(link, piece) < 0) {
+    if (send_command(conn, piece) < 0) {
         piece->error = nbd_get_errno() ? nbd_get_errno() : EIO;
         piece->back = true;
     }
 }
 
-void bm_pieces_replay(struct bm_link *link)
+void bm_pieces_replay(struct bm_nbd *conn)
 {
     for (unsigned i = 0; i <= BM_PIECE_SYNC; i++)
-        if (link->pieces[i].req)
-            bm_pieces_send(link, &link->pieces[i]);
+        if (conn->pieces[i].req)
+            bm_pieces_send(conn, &conn->pieces[i]);
 }
 
 /* A ragged end of a read, widened to the block it lies in. Those blocks go
  * alone, so that the bulk is never copied. */
-static void widen(const struct bm_link *link, struct bm_piece *piece,
+static void widen(const struct bm_nbd *conn, struct bm_piece *piece,
                   uint32_t block)
 {
     uint64_t end;
@@ -157,105 +157,105 @@ static void widen(const struct bm_link *link, struct bm_piece *piece,
     piece->n = piece->len;
     piece->offset -= piece->skip;
     end = piece->offset + block;
-    if (end > link->facts.size)
-        end = link->facts.size;
+    if (end > conn->facts.size)
+        end = conn->facts.size;
     piece->len = end - piece->offset;
     piece->bounce = malloc(piece->len);
     piece->buf = piece->bounce;
 }
 
-static uint64_t piece_max(const struct bm_link *link, enum bm_op op)
+static uint64_t piece_max(const struct bm_nbd *conn, enum bm_op op)
 {
-    uint64_t max = link->facts.maximum;
+    uint64_t max = conn->facts.maximum;
 
     if (op != BM_ZERO)
         return max;
-    if (link->facts.can_zero)
+    if (conn->facts.can_zero)
         return ZERO_MAX;
     return max < sizeof zeroes ? max : sizeof zeroes;
 }
 
 /* How much of [offset, offset+left) one piece can hold. */
-static uint64_t piece_len(const struct bm_link *link, enum bm_op op,
+static uint64_t piece_len(const struct bm_nbd *conn, enum bm_op op,
                           uint64_t offset, uint64_t left, uint32_t block)
 {
-    uint64_t max = piece_max(link, op), skip = offset % block;
+    uint64_t max = piece_max(conn, op), skip = offset % block;
 
     if (skip)
         return left < block - skip ? left : block - skip;
     if (left > max)
         return max - max % block;
-    if (left < block || offset + left == link->facts.size)
+    if (left < block || offset + left == conn->facts.size)
         return left;
     return left - left % block;
 }
 
-static uint32_t block_of(const struct bm_link *link, enum bm_op op)
+static uint32_t block_of(const struct bm_nbd *conn, enum bm_op op)
 {
-    if (link->facts.minimum)
-        return link->facts.minimum;
+    if (conn->facts.minimum)
+        return conn->facts.minimum;
     return op == BM_READ ? BM_SAFE_MINIMUM : 1;
 }
 
 /* Takes the next piece off the first request of the queue. */
-static void cut_piece(struct bm_link *link, struct bm_piece *piece)
+static void cut_piece(struct bm_nbd *conn, struct bm_piece *piece)
 {
-    struct bm_request *req = link->head;
-    uint32_t block = block_of(link, req->op);
+    struct bm_request *req = conn->head;
+    uint32_t block = block_of(conn, req->op);
     uint64_t end;
 
     *piece = (struct bm_piece){.req = req,
                                .command = (enum bm_command)req->op,
-                               .offset = req->offset + link->sent};
+                               .offset = req->offset + conn->sent};
     piece->len =
-        piece_len(link, req->op, piece->offset, req->len - link->sent, block);
+        piece_len(conn, req->op, piece->offset, req->len - conn->sent, block);
     end = piece->offset + piece->len;
     if (req->op != BM_ZERO)
-        piece->buf = (char *)req->buf + link->sent;
-    link->sent += piece->len;
+        piece->buf = (char *)req->buf + conn->sent;
+    conn->sent += piece->len;
     if (req->op == BM_READ &&
-        (piece->offset % block || (end % block && end != link->facts.size)))
-        widen(link, piece, block);
-    if (req->op == BM_ZERO && !link->facts.can_zero) {
+        (piece->offset % block || (end % block && end != conn->facts.size)))
+        widen(conn, piece, block);
+    if (req->op == BM_ZERO && !conn->facts.can_zero) {
         piece->command = BM_COMMAND_WRITE;
         piece->buf = (char *)(uintptr_t)zeroes; /* is only read from */
     }
-    if (link->sent == req->len)
-        dequeue(link);
+    if (conn->sent == req->len)
+        dequeue(conn);
 }
 
-void bm_pieces_feed(struct bm_link *link)
+void bm_pieces_feed(struct bm_nbd *conn)
 {
     struct bm_piece *piece;
 
-    while (link->head && (piece = free_piece(link))) {
-        cut_piece(link, piece);
+    while (conn->head && (piece = free_piece(conn))) {
+        cut_piece(conn, piece);
         if (piece->into && !piece->bounce) {
             piece->error = ENOMEM;
             piece->back = true;
         } else {
-            bm_pieces_send(link, piece);
+            bm_pieces_send(conn, piece);
         }
     }
 }
 
-bool bm_pieces_back(const struct bm_link *link)
+bool bm_pieces_back(const struct bm_nbd *conn)
 {
     for (unsigned i = 0; i <= BM_PIECE_SYNC; i++)
-        if (link->pieces[i].req && link->pieces[i].back)
+        if (conn->pieces[i].req && conn->pieces[i].back)
             return true;
     return false;
 }
 
-static bool is_pending(const struct bm_link *link, const struct bm_request *req)
+static bool is_pending(const struct bm_nbd *conn, const struct bm_request *req)
 {
     for (unsigned i = 0; i <= BM_PIECE_SYNC; i++)
-        if (link->pieces[i].req == req)
+        if (conn->pieces[i].req == req)
             return true;
-    return link->head == req;
+    return conn->head == req;
 }
 
-static void finish(struct bm_link *link, struct bm_piece *piece)
+static void finish(struct bm_nbd *conn, struct bm_piece *piece)
 {
     struct bm_request *req = piece->req;
 
@@ -264,10 +264,10 @@ static void finish(struct bm_link *link, struct bm_piece *piece)
     if (piece->error && !req->error)
         req->error = piece->error;
     release(piece);
-    if (req->error && link->head == req)
-        dequeue(link); /* the rest of it is not worth sending */
-    if (!is_pending(link, req))
-        bm_pieces_done(link, req, req->error);
+    if (req->error && conn->head == req)
+        dequeue(conn); /* the rest of it is not worth sending */
+    if (!is_pending(conn, req))
+        bm_pieces_done(conn, req, req->error);
 }
 
 /* The second: a server that was told to end answers so until it does. */
@@ -276,33 +276,33 @@ static bool is_lost(int error)
     return error == ENOTCONN || error == ESHUTDOWN;
 }
 
-void bm_pieces_harvest(struct bm_link *link)
+void bm_pieces_harvest(struct bm_nbd *conn)
 {
     for (unsigned i = 0; i <= BM_PIECE_SYNC; i++) {
-        struct bm_piece *piece = &link->pieces[i];
+        struct bm_piece *piece = &conn->pieces[i];
 
         if (!piece->req || !piece->back)
             continue;
         if (is_lost(piece->error)) {
-            link->lost = true;
+            conn->lost = true;
         } else {
-            link->attempts = 0;
-            finish(link, piece);
+            conn->attempts = 0;
+            finish(conn, piece);
         }
     }
 }
 
-void bm_pieces_end(struct bm_link *link, int error)
+void bm_pieces_end(struct bm_nbd *conn, int error)
 {
     for (unsigned i = 0; i <= BM_PIECE_SYNC; i++) {
-        if (link->pieces[i].req)
-            bm_pieces_done(link, link->pieces[i].req, error);
-        release(&link->pieces[i]);
+        if (conn->pieces[i].req)
+            bm_pieces_done(conn, conn->pieces[i].req, error);
+        release(&conn->pieces[i]);
     }
-    while (link->head) {
-        struct bm_request *req = link->head;
+    while (conn->head) {
+        struct bm_request *req = conn->head;
 
-        dequeue(link);
-        bm_pieces_done(link, req, error);
+        dequeue(conn);
+        bm_pieces_done(conn, req, error);
     }
 }

@@ -10,20 +10,20 @@
 #include <strings.h>
 #include <unistd.h>
 
-static bool wants_tls(const struct bm_dial *how)
+static bool wants_tls(const struct bm_nbd_target *how)
 {
     return how->tls_certificates || how->tls_psk ||
            (how->uri && strncasecmp(how->uri, "nbds", 4) == 0);
 }
 
-static int no_trust(const struct bm_dial *how, const char *cause,
+static int no_trust(const struct bm_nbd_target *how, const char *cause,
                     struct bm_error *err)
 {
     bm_fail(err, EACCES, "cannot connect to %s", how->name);
     return bm_cause(err, "%s", cause), -EACCES;
 }
 
-int bm_dial_trust(const struct bm_dial *how, struct bm_error *err)
+int bm_nbd_connect_trust(const struct bm_nbd_target *how, struct bm_error *err)
 {
     BM_FREE char *authorities = NULL;
 
@@ -48,7 +48,7 @@ int bm_dial_trust(const struct bm_dial *how, struct bm_error *err)
            -err->code;
 }
 
-int bm_dial_tls(const struct bm_dial *how, struct nbd_handle *nbd)
+int bm_nbd_connect_tls(const struct bm_nbd_target *how, struct nbd_handle *nbd)
 {
     if (!wants_tls(how))
         return 0;

@@ -15,10 +15,10 @@
  * authorities libnbd takes any certificate, and without a host name it looks
  * at none, so nobody would know who answers. -EACCES; -ENOENT and others: the
  * list cannot be read. 0 also where no TLS is wanted. */
-int bm_dial_trust(const struct bm_dial *how, struct bm_error *err);
+int bm_nbd_connect_trust(const struct bm_nbd_target *how, struct bm_error *err);
 
 /* Never "TLS if possible": who stands between could say that it is not.
  * -1: libnbd says why. */
-int bm_dial_tls(const struct bm_dial *how, struct nbd_handle *nbd);
+int bm_nbd_connect_tls(const struct bm_nbd_target *how, struct nbd_handle *nbd);
 
 #endif

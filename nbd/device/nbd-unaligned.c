@@ -9,7 +9,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-bool bm_is_ragged(const struct bm_facts *facts, const struct bm_request *req)
+bool bm_is_ragged(const struct bm_nbd_facts *facts,
+                  const struct bm_request *req)
 {
     uint32_t block = facts->minimum;
 
@@ -19,16 +20,16 @@ bool bm_is_ragged(const struct bm_facts *facts, const struct bm_request *req)
 
 /* No whole block is there to be changed, and what a server makes of less is
  * nowhere said: QEMU does not even serve such a disk for writing. */
-static int check_tail(const struct bm_link *link, const struct bm_request *req,
+static int check_tail(const struct bm_nbd *conn, const struct bm_request *req,
                       struct bm_error *err)
 {
-    const struct bm_facts *facts = bm_link_facts(link);
+    const struct bm_nbd_facts *facts = bm_nbd_facts(conn);
     uint32_t tail = (uint32_t)(facts->size % facts->minimum);
 
     if (req->offset + req->len <= facts->size - tail)
         return 0;
     bm_fail(err, EINVAL, "cannot write the last %" PRIu32 " bytes of %s", tail,
-            bm_link_dial(link)->name);
+            bm_nbd_dial(conn)->name);
     bm_cause(err,
              "its size is %" PRIu64 " bytes, but it takes only whole blocks "
              "of %" PRIu32,
@@ -38,26 +39,26 @@ static int check_tail(const struct bm_link *link, const struct bm_request *req,
 }
 
 /* Submits and waits; what the request came to is in its error. */
-static int run(struct bm_link *link, struct bm_request *req,
+static int run(struct bm_nbd *conn, struct bm_request *req,
                struct bm_error *err)
 {
-    int rc = bm_link_submit(link, req, err);
+    int rc = bm_nbd_submit(conn, req, err);
 
-    return rc ? rc : bm_link_wait(link, req, err);
+    return rc ? rc : bm_nbd_wait(conn, req, err);
 }
 
 /* Part of one block, for which there is room in `block`. */
-static int change(struct bm_link *link, pthread_mutex_t *mutex, char *block,
+static int change(struct bm_nbd *conn, pthread_mutex_t *mutex, char *block,
                   struct bm_request *part, struct bm_error *err)
 {
     BM_LOCK(mutex);
-    uint32_t size = bm_link_facts(link)->minimum;
+    uint32_t size = bm_nbd_facts(conn)->minimum;
     size_t skip = part->offset % size;
     struct bm_request whole = {.op = BM_READ,
                                .buf = block,
                                .len = size,
                                .offset = part->offset - skip};
-    int rc = run(link, &whole, err);
+    int rc = run(conn, &whole, err);
 
     if (rc == 0 && whole.error == 0) {
         if (part->op == BM_ZERO)
@@ -65,7 +66,7 @@ static int change(struct bm_link *link, pthread_mutex_t *mutex, char *block,
         else
             memcpy(block + skip, part->buf, part->len);
         whole.op = BM_WRITE;
-        rc = run(link, &whole, err);
+        rc = run(conn, &whole, err);
     }
     part->error = whole.error;
     return rc;
@@ -82,11 +83,10 @@ static uint64_t next_len(uint32_t block, uint64_t offset, uint64_t end)
     return left < block ? left : left - left % block;
 }
 
-static int write_parts(struct bm_link *link, pthread_mutex_t *mutex,
-                       char *block, struct bm_request *req,
-                       struct bm_error *err)
+static int write_parts(struct bm_nbd *conn, pthread_mutex_t *mutex, char *block,
+                       struct bm_request *req, struct bm_error *err)
 {
-    uint32_t size = bm_link_facts(link)->minimum;
+    uint32_t size = bm_nbd_facts(conn)->minimum;
     uint64_t done = 0;
     int rc = 0;
 
@@ -97,24 +97,24 @@ static int write_parts(struct bm_link *link, pthread_mutex_t *mutex,
         if (req->op == BM_WRITE)
             part.buf = (char *)req->buf + done;
         rc = part.offset % size || part.len % size
-                 ? change(link, mutex, block, &part, err)
-                 : run(link, &part, err);
+                 ? change(conn, mutex, block, &part, err)
+                 : run(conn, &part, err);
         req->error = part.error;
         done += part.len;
     }
     return rc;
 }
 
-int bm_ragged_write(struct bm_link *link, pthread_mutex_t *mutex,
-                    struct bm_request *req, struct bm_error *err)
+int bm_unaligned_write(struct bm_nbd *conn, pthread_mutex_t *mutex,
+                       struct bm_request *req, struct bm_error *err)
 {
-    BM_FREE char *block = malloc(bm_link_facts(link)->minimum);
-    int rc = check_tail(link, req, err);
+    BM_FREE char *block = malloc(bm_nbd_facts(conn)->minimum);
+    int rc = check_tail(conn, req, err);
 
     if (rc == 0 && !block)
         req->error = ENOMEM;
     else if (rc == 0)
-        rc = write_parts(link, mutex, block, req, err);
+        rc = write_parts(conn, mutex, block, req, err);
     else
         req->error = EINVAL;
     req->done = true;

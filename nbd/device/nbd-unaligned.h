@@ -17,7 +17,8 @@
 #include <pthread.h>
 
 /* A write, or zeroes, that the server does not take as they are. */
-bool bm_is_ragged(const struct bm_facts *facts, const struct bm_request *req);
+bool bm_is_ragged(const struct bm_nbd_facts *facts,
+                  const struct bm_request *req);
 
 /*
  * Does it before it returns, serving other requests of the link meanwhile. As
@@ -25,7 +26,7 @@ bool bm_is_ragged(const struct bm_facts *facts, const struct bm_request *req);
  * good as before: it reaches into the tail of an export whose own size is
  * ragged, which no whole block covers.
  */
-int bm_ragged_write(struct bm_link *link, pthread_mutex_t *mutex,
-                    struct bm_request *req, struct bm_error *err);
+int bm_unaligned_write(struct bm_nbd *conn, pthread_mutex_t *mutex,
+                       struct bm_request *req, struct bm_error *err);
 
 #endif

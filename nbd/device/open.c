@@ -28,7 +28,7 @@ unsigned bm_device_lanes(void)
 
     if (cores < 1)
         return 1;
-    return cores < (long)BM_LANES_MAX ? (unsigned)cores : BM_LANES_MAX;
+    return cores < (long)BM_QUEUES_MAX ? (unsigned)cores : BM_QUEUES_MAX;
 }
 
 /* Whatever else can be opened (a FIFO) might make open(2) wait for ever. */

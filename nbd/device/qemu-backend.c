@@ -24,7 +24,7 @@ struct witness {
 };
 
 struct image_device {
-    struct bm_lanes lanes; /* first */
+    struct bm_multi_conn queues; /* first */
     struct bm_server server;
     struct witness *witnesses;
     size_t n_witnesses;
@@ -39,7 +39,7 @@ static void close_image(struct bm_device *dev)
 {
     struct image_device *image = (struct image_device *)dev;
 
-    bm_lanes_clear(&image->lanes);
+    bm_multi_conn_clear(&image->queues);
     bm_server_stop(&image->server);
     for (size_t i = 0; i < image->n_witnesses; i++)
         (void)close(image->witnesses[i].fd);
@@ -66,11 +66,11 @@ static int check_intact(const struct bm_device *dev, struct bm_error *err)
 }
 
 static const struct bm_device_ops image_ops = {
-    .submit = bm_lanes_submit,
-    .poll = bm_lanes_poll,
-    .notify = bm_lanes_notify,
-    .extents = bm_lanes_extents,
-    .flush = bm_lanes_flush,
+    .submit = bm_multi_conn_submit,
+    .poll = bm_multi_conn_poll,
+    .notify = bm_multi_conn_notify,
+    .extents = bm_multi_conn_extents,
+    .flush = bm_multi_conn_flush,
     .intact = check_intact,
     .close = close_image,
 };
@@ -83,7 +83,7 @@ pid_t bm_device_server_pid(const struct bm_device *dev)
 static void cleanup_image(struct image_device **image)
 {
     if (*image)
-        close_image(&(*image)->lanes.dev);
+        close_image(&(*image)->queues.dev);
 }
 #define OWN_DEVICE __attribute__((cleanup(cleanup_image)))
 
@@ -118,14 +118,14 @@ static int add_witnesses(struct image_device *image,
 }
 
 /* Gives all sockets to links, or closes those that are left. */
-static int make_links(struct bm_lanes *lanes, const int socks[],
+static int make_links(struct bm_multi_conn *queues, const int socks[],
                       struct bm_error *err)
 {
     int rc = 0;
 
-    for (unsigned i = 0; i < lanes->dev.lanes; i++)
+    for (unsigned i = 0; i < queues->dev.queues; i++)
         if (rc == 0)
-            rc = bm_link_new(&lanes->dial, socks[i], &lanes->links[i], err);
+            rc = bm_nbd_new(&queues->target, socks[i], &queues->conns[i], err);
         else
             (void)close(socks[i]);
     return rc;
@@ -134,9 +134,9 @@ static int make_links(struct bm_lanes *lanes, const int socks[],
 /* QEMU's words for a bitmap that is not there are its own. */
 static int explain(struct image_device *image, struct bm_error *err)
 {
-    int rc = bm_server_explain(&image->server, image->lanes.dev.name, err);
+    int rc = bm_server_explain(&image->server, image->queues.dev.name, err);
 
-    if (err && image->lanes.dirty && rc == -EIO &&
+    if (err && image->queues.dirty && rc == -EIO &&
         strstr(err->cause, "itmap") && strstr(err->cause, "not found"))
         err->code = ENOENT;
     return err ? -err->code : rc;
@@ -146,12 +146,12 @@ static int explain(struct image_device *image, struct bm_error *err)
 static int connect_all(struct image_device *image, const int socks[],
                        struct bm_error *err)
 {
-    struct bm_lanes *lanes = &image->lanes;
-    int64_t deadline = bm_now_ms() + lanes->dial.connect_ms;
-    int rc = make_links(lanes, socks, err);
+    struct bm_multi_conn *queues = &image->queues;
+    int64_t deadline = bm_now_ms() + queues->target.connect_ms;
+    int rc = make_links(queues, socks, err);
 
-    for (unsigned i = 0; rc == 0 && i < lanes->dev.lanes; i++)
-        rc = bm_link_wait_ready(lanes->links[i], deadline, err);
+    for (unsigned i = 0; rc == 0 && i < queues->dev.queues; i++)
+        rc = bm_nbd_wait_ready(queues->conns[i], deadline, err);
     return rc == 0 || rc == -ETIMEDOUT ? rc : explain(image, err);
 }
 
@@ -166,17 +166,17 @@ struct source {
 static int start(struct image_device *image, const struct source *source,
                  const struct bm_open *how, struct bm_error *err)
 {
-    struct bm_lanes *lanes = &image->lanes;
-    int socks[BM_LANES_MAX];
+    struct bm_multi_conn *queues = &image->queues;
+    int socks[BM_QUEUES_MAX];
     int rc = add_witnesses(image, source->layers, source->n, err);
 
-    lanes->dev.lanes = how->lanes ? how->lanes : 1;
+    queues->dev.queues = how->queues ? how->queues : 1;
     if (rc == 0)
-        rc = bm_server_start(&source->serve, socks, lanes->dev.lanes,
+        rc = bm_server_start(&source->serve, socks, queues->dev.queues,
                              &image->server, err);
     if (rc == 0)
         rc = connect_all(image, socks, err);
-    return rc == 0 ? bm_lanes_agree(lanes, how, err) : rc;
+    return rc == 0 ? bm_multi_conn_agree(queues, how, err) : rc;
 }
 
 static int open_source(const struct source *source, const struct bm_open *how,
@@ -190,14 +190,14 @@ static int open_source(const struct source *source, const struct bm_open *how,
         return bm_fail_errno(err, ENOMEM, "cannot open %s",
                              source->layers[0].path);
     image->server = (struct bm_server)BM_SERVER_INIT;
-    image->lanes.dev.ops = &image_ops;
-    image->lanes.dev.zeroed = how->zeroed;
-    image->lanes.dev.medium = source->direct ? "medium" : "cache";
-    rc = bm_lanes_init(&image->lanes, source->layers[0].path, how, err);
+    image->queues.dev.ops = &image_ops;
+    image->queues.dev.zeroed = how->zeroed;
+    image->queues.dev.medium = source->direct ? "medium" : "cache";
+    rc = bm_multi_conn_init(&image->queues, source->layers[0].path, how, err);
     if (rc == 0)
         rc = start(image, source, how, err);
     if (rc == 0)
-        *out = &BM_STEAL(image)->lanes.dev;
+        *out = &BM_STEAL(image)->queues.dev;
     return rc;
 }
 
@@ -304,7 +304,7 @@ static int open_plain(const char *path, const struct bm_open *chain,
                       struct bm_device **out, struct bm_error *err)
 {
     struct bm_open how = {.format = "raw",
-                          .lanes = chain->lanes,
+                          .queues = chain->queues,
                           .direct = chain->direct,
                           .share = true};
 
@@ -339,26 +339,26 @@ static int open_either(const struct bm_image_layer *layers, size_t n,
 }
 
 int bm_device_open_chain(const struct bm_image_layer *layers, size_t n,
-                         unsigned lanes, unsigned depth, struct bm_device **out,
-                         struct bm_error *err)
+                         unsigned queues, unsigned depth,
+                         struct bm_device **out, struct bm_error *err)
 {
-    struct bm_open how = {.lanes = lanes, .depth = depth};
+    struct bm_open how = {.queues = queues, .depth = depth};
 
     return open_either(layers, n, &how, out, err);
 }
 
 int bm_device_open_image(const struct bm_image_layer *layers, size_t n,
-                         unsigned lanes, struct bm_device **out,
+                         unsigned queues, struct bm_device **out,
                          struct bm_error *err)
 {
-    return bm_device_open_chain(layers, n, lanes, 0, out, err);
+    return bm_device_open_chain(layers, n, queues, 0, out, err);
 }
 
 int bm_device_open_shared(const struct bm_image_layer *layers, size_t n,
-                          unsigned lanes, unsigned depth,
+                          unsigned queues, unsigned depth,
                           struct bm_device **out, struct bm_error *err)
 {
-    struct bm_open how = {.lanes = lanes, .depth = depth, .share = true};
+    struct bm_open how = {.queues = queues, .depth = depth, .share = true};
 
     return open_either(layers, n, &how, out, err);
 }

@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * One rescue that goes on. Private to rescue*.c: rescue.c has the phases, rescue-map.c
- * what is saved, rescue-pass.c what one pass reads, rescue-requests.c the
- * requests in flight, rescue-zeroes.c what need not be read.
+ * One rescue that goes on. Private to rescue*.c: rescue.c has the phases,
+ * rescue-map.c what is saved, rescue-pass.c what one pass reads,
+ * rescue-requests.c the requests in flight, rescue-zeroes.c what need not be
+ * read.
  *
  * Threads: one.
  */
@@ -35,7 +36,7 @@ struct bm_rescue_run {
     const struct bm_rescue *how;
     struct bm_mapfile *map; /* how->map */
     struct bm_rescue_result *result;
-    struct bm_lane lanes[2]; /* the source's, the target's */
+    struct bm_queue queues[2]; /* the source's, the target's */
     uint32_t sector, cluster, chunk;
 
     /* the ring: [writing, reading) are written, [reading, next) are read */

@@ -75,7 +75,7 @@ int bm_pipe_take(struct bm_rescue_run *run, struct bm_rescue_outcome *outcome,
     struct bm_rescue_slot *slot = slot_at(run, run->reading);
     struct bm_request *req = &slot->req;
     int64_t start = bm_now_ns();
-    int rc = bm_device_wait(run->lanes, req, err);
+    int rc = bm_device_wait(run->queues, req, err);
 
     run->rate.ns += (uint64_t)(bm_now_ns() - start);
     if (rc != 0)
@@ -124,7 +124,7 @@ static int finish(struct bm_rescue_run *run, const struct bm_rescue_slot *slot,
 int bm_pipe_retire(struct bm_rescue_run *run, struct bm_error *err)
 {
     struct bm_rescue_slot *slot = slot_at(run, run->writing);
-    int rc = bm_device_wait(run->lanes, &slot->req, err);
+    int rc = bm_device_wait(run->queues, &slot->req, err);
 
     if (rc == 0)
         rc = finish(run, slot, err);
@@ -133,11 +133,11 @@ int bm_pipe_retire(struct bm_rescue_run *run, struct bm_error *err)
     return rc;
 }
 
-/* One lane may be lost, the other one still has what is in flight. */
+/* One queue may be lost, the other one still has what is in flight. */
 static void wait_alone(struct bm_rescue_run *run, struct bm_request *req)
 {
-    const struct bm_lane *lane = &run->lanes[req->op != BM_READ];
-    const struct bm_lane alone[2] = {*lane, {NULL, 0}};
+    const struct bm_queue *queue = &run->queues[req->op != BM_READ];
+    const struct bm_queue alone[2] = {*queue, {NULL, 0}};
 
     (void)bm_device_wait(alone, req, NULL);
 }

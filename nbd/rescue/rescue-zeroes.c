@@ -20,7 +20,7 @@ static int zero_target(struct bm_rescue_run *run, uint64_t offset,
         return 0;
     rc = bm_device_submit(target, 0, &req, err);
     if (rc == 0)
-        rc = bm_device_wait(run->lanes, &req, err);
+        rc = bm_device_wait(run->queues, &req, err);
     if (rc == 0 && req.error != 0)
         rc = bm_request_failed(target, &req, err);
     return rc;

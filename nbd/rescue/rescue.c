@@ -220,7 +220,7 @@ int bm_rescue_run(struct bm_rescue *rescue, struct bm_rescue_result *result,
         .how = rescue,
         .map = rescue->map,
         .result = result,
-        .lanes = {{rescue->source, 0}, {rescue->target, 0}}};
+        .queues = {{rescue->source, 0}, {rescue->target, 0}}};
     int rc = check(rescue, err), last;
 
     *result = (struct bm_rescue_result){0};

@@ -17,7 +17,7 @@
 #include "nbd/thread/rate-limit.h"
 
 struct bm_rescue {
-    struct bm_device *source, *target; /* borrowed; lane 0 of each is used */
+    struct bm_device *source, *target; /* borrowed; queue 0 of each is used */
     struct bm_mapfile *map;            /* borrowed; of the source's size */
     unsigned retries;                  /* passes over bad sectors, 0: none */
     uint64_t min_rate; /* bytes a second below which an area is slow and is

@@ -32,7 +32,7 @@ TestSuite(compare, .init = fixture_setup, .fini = tidy);
 /* A file of the folder, or an NBD URI. */
 static inline void open_one(int i, const char *where, const char *format)
 {
-    const struct bm_open open = {.format = format, .lanes = 2};
+    const struct bm_open open = {.format = format, .queues = 2};
 
     ok(bm_device_open(bm_is_nbd_uri(where) ? where : at(where), &open, &devs[i],
                       &err),

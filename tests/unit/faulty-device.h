@@ -101,12 +101,12 @@ static int faulty_lose(struct faulty *f, struct bm_error *err)
     return bm_fail_errno(err, f->lost, "%s is lost", f->dev.name);
 }
 
-static int faulty_submit(struct bm_device *dev, unsigned lane,
+static int faulty_submit(struct bm_device *dev, unsigned queue,
                          struct bm_request *req, struct bm_error *err)
 {
     struct faulty *f = faulty_of(dev);
 
-    cr_assert(lane == 0 && f->queued < FAULTY_QUEUE);
+    cr_assert(queue == 0 && f->queued < FAULTY_QUEUE);
     if (req->op == BM_READ)
         f->reads++;
     f->queue[f->queued++] = req;
@@ -117,14 +117,14 @@ static int faulty_submit(struct bm_device *dev, unsigned lane,
     return 0;
 }
 
-static int64_t faulty_poll(struct bm_device *dev, unsigned lane,
+static int64_t faulty_poll(struct bm_device *dev, unsigned queue,
                            struct pollfd *pfd)
 {
     return faulty_of(dev)->queued ? bm_now_ms() : INT64_MAX;
 }
 
 /* One of those in flight is done. */
-static int faulty_notify(struct bm_device *dev, unsigned lane, short revents,
+static int faulty_notify(struct bm_device *dev, unsigned queue, short revents,
                          bool late, struct bm_error *err)
 {
     struct faulty *f = faulty_of(dev);
@@ -138,9 +138,10 @@ static int faulty_notify(struct bm_device *dev, unsigned lane, short revents,
     return 0;
 }
 
-static int faulty_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
-                          uint64_t offset, uint64_t len, struct bm_extent *runs,
-                          size_t max, size_t *n, struct bm_error *err)
+static int faulty_extents(struct bm_device *dev, unsigned queue,
+                          enum bm_map map, uint64_t offset, uint64_t len,
+                          struct bm_extent *runs, size_t max, size_t *n,
+                          struct bm_error *err)
 {
     struct faulty *f = faulty_of(dev);
 
@@ -161,7 +162,7 @@ static int faulty_extents(struct bm_device *dev, unsigned lane, enum bm_map map,
     return 0;
 }
 
-static int faulty_flush(struct bm_device *dev, unsigned lane,
+static int faulty_flush(struct bm_device *dev, unsigned queue,
                         struct bm_error *err)
 {
     struct faulty *f = faulty_of(dev);
@@ -212,7 +213,7 @@ static inline struct faulty *faulty_new(uint64_t size, int fill)
     f->dev = (struct bm_device){.ops = &faulty_ops,
                                 .name = name,
                                 .size = size,
-                                .lanes = 1,
+                                .queues = 1,
                                 .chunk = 256 << 10,
                                 .sector = 512,
                                 .writable = true,

@@ -19,20 +19,20 @@ static inline struct bm_device *must_open(const char *path,
     return dev;
 }
 
-static inline void must_read(struct bm_device *dev, unsigned lane, void *buf,
+static inline void must_read(struct bm_device *dev, unsigned queue, void *buf,
                              size_t len, uint64_t offset)
 {
     struct bm_error err = BM_ERROR_INIT;
 
-    ok(bm_device_pread(dev, lane, buf, len, offset, &err), err);
+    ok(bm_device_pread(dev, queue, buf, len, offset, &err), err);
 }
 
-static inline void must_write(struct bm_device *dev, unsigned lane,
+static inline void must_write(struct bm_device *dev, unsigned queue,
                               const void *buf, size_t len, uint64_t offset)
 {
     struct bm_error err = BM_ERROR_INIT;
 
-    ok(bm_device_pwrite(dev, lane, buf, len, offset, &err), err);
+    ok(bm_device_pwrite(dev, queue, buf, len, offset, &err), err);
 }
 
 /* The first len bytes of a file; the caller frees them. */

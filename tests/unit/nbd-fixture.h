@@ -46,16 +46,16 @@ static inline void must_open(const struct bm_open *how)
     ok(bm_device_nbd_open(uri(), how, &dev, &err), err);
 }
 
-/* The error of the lane, or else of the request. */
+/* The error of the queue, or else of the request. */
 static inline int do_at(unsigned number, enum bm_op op, uint64_t offset,
                         uint64_t len)
 {
     struct bm_request req = {
         .op = op, .buf = buf, .len = len, .offset = offset};
-    const struct bm_lane lanes[2] = {{dev, number}};
+    const struct bm_queue queues[2] = {{dev, number}};
     int rc = bm_device_submit(dev, number, &req, &err);
 
-    rc = rc ? rc : bm_device_wait(lanes, &req, &err);
+    rc = rc ? rc : bm_device_wait(queues, &req, &err);
     cr_expect(req.done);
     return rc ? rc : -req.error;
 }

@@ -15,9 +15,9 @@ static void copy(const struct bm_bitmap *parts, bool as_it_is, bool direct)
     struct bm_bitmap *only = bm_bitmap_new(SIZE, BM_DIGEST_BLOCK);
     struct bm_copy_result result;
     struct bm_device *from =
-        must_open("from", &(struct bm_open){.format = "raw", .lanes = 2});
+        must_open("from", &(struct bm_open){.format = "raw", .queues = 2});
     struct bm_device *to = must_open("to", &(struct bm_open){.format = "raw",
-                                                             .lanes = 2,
+                                                             .queues = 2,
                                                              .write = true,
                                                              .direct = direct});
     uint64_t at = 0, length;

@@ -32,7 +32,7 @@ Test(device_open, a_probed_raw_file_is_read_by_ourselves)
     struct bm_device *dev;
 
     sh("head -c 1M /dev/urandom >disk");
-    dev = must_open("disk", &(struct bm_open){.lanes = 1});
+    dev = must_open("disk", &(struct bm_open){.queues = 1});
     cr_expect_str_eq(dev->medium, "cache");
     cr_expect_eq(bm_device_server_pid(dev), 0);
     bm_device_close(dev);
@@ -43,7 +43,7 @@ Test(device_open, a_probed_image_is_read_by_qemu_nbd)
     struct bm_device *dev;
 
     sh("qemu-img create -q -f qcow2 disk 3M");
-    dev = must_open("disk", &(struct bm_open){.lanes = 1});
+    dev = must_open("disk", &(struct bm_open){.queues = 1});
     cr_expect_eq(dev->size, 3 << 20);
     cr_expect_gt(bm_device_server_pid(dev), 0);
     bm_device_close(dev);
@@ -63,7 +63,7 @@ static void expect_refused(const char *why)
 {
     struct bm_error err = BM_ERROR_INIT;
 
-    cr_expect_eq(open_fails("disk", &(struct bm_open){.lanes = 1}, &err),
+    cr_expect_eq(open_fails("disk", &(struct bm_open){.queues = 1}, &err),
                  -EINVAL);
     cr_expect_eq(err.status, BM_EXIT_REFUSED);
     cr_expect(strstr(err.cause, why), "%s", err.cause);

@@ -31,7 +31,7 @@ static struct piped *piped_of(struct bm_device *dev)
     return (struct piped *)dev;
 }
 
-static int piped_submit(struct bm_device *dev, unsigned lane,
+static int piped_submit(struct bm_device *dev, unsigned queue,
                         struct bm_request *req, struct bm_error *err)
 {
     struct piped *p = piped_of(dev);
@@ -43,7 +43,7 @@ static int piped_submit(struct bm_device *dev, unsigned lane,
     return p->answers && write(p->out, "", 1) != 1 ? -EIO : 0;
 }
 
-static int64_t piped_poll(struct bm_device *dev, unsigned lane,
+static int64_t piped_poll(struct bm_device *dev, unsigned queue,
                           struct pollfd *pfd)
 {
     struct piped *p = piped_of(dev);
@@ -61,7 +61,7 @@ static void finish(struct piped *p, struct bm_request *req, int error)
 }
 
 /* The last one that came is the first one that is done. */
-static int piped_notify(struct bm_device *dev, unsigned lane, short revents,
+static int piped_notify(struct bm_device *dev, unsigned queue, short revents,
                         bool late, struct bm_error *err)
 {
     struct piped *p = piped_of(dev);
@@ -93,7 +93,7 @@ static struct piped *new_piped(void)
     *p = (struct piped){.dev = {.ops = &piped_ops,
                                 .name = name,
                                 .size = 16 << 20,
-                                .lanes = 1,
+                                .queues = 1,
                                 .chunk = 4096},
                         .in = fds[0],
                         .out = fds[1],
@@ -108,7 +108,7 @@ Test(device_wait, what_is_done_is_not_waited_for)
     struct bm_request req = {.done = true};
 
     p->deadline = 0;
-    cr_expect_eq(bm_device_wait((struct bm_lane[2]){{&p->dev, 0}}, &req, NULL),
+    cr_expect_eq(bm_device_wait((struct bm_queue[2]){{&p->dev, 0}}, &req, NULL),
                  0);
     cr_expect_eq(p->notified, 0);
 }
@@ -116,7 +116,7 @@ Test(device_wait, what_is_done_is_not_waited_for)
 Test(device_wait, the_other_lane_is_driven_too)
 {
     struct piped *a = new_piped(), *b = new_piped();
-    const struct bm_lane lanes[2] = {{&a->dev, 0}, {&b->dev, 0}};
+    const struct bm_queue queues[2] = {{&a->dev, 0}, {&b->dev, 0}};
     struct bm_error err = BM_ERROR_INIT;
     char buf[2][512];
     struct bm_request one = {.buf = buf[0], .len = 512};
@@ -125,7 +125,7 @@ Test(device_wait, the_other_lane_is_driven_too)
     ok(bm_device_submit(&a->dev, 0, &one, &err), err);
     ok(bm_device_submit(&b->dev, 0, &two, &err), err);
     cr_assert(write(a->out, "", 1) == 1 && write(b->out, "", 1) == 1);
-    ok(bm_device_wait(lanes, &two, &err), err);
+    ok(bm_device_wait(queues, &two, &err), err);
     cr_expect(one.done && two.done);
 }
 
@@ -138,7 +138,7 @@ Test(device_wait, past_the_deadline_the_lane_is_told)
 
     p->deadline = start + 30;
     ok(bm_device_submit(&p->dev, 0, &req, &err), err);
-    cr_expect_eq(bm_device_wait((struct bm_lane[2]){{NULL, 0}, {&p->dev, 0}},
+    cr_expect_eq(bm_device_wait((struct bm_queue[2]){{NULL, 0}, {&p->dev, 0}},
                                 &req, &err),
                  -ETIMEDOUT);
     cr_expect(req.done && req.error == ENOTCONN);
@@ -178,7 +178,7 @@ Test(device_wait, signals_do_not_end_it)
     pthread_sigmask(SIG_BLOCK, &mask, &old);
     pthread_create(&thread, NULL, disturb, p);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    ok(bm_device_wait((struct bm_lane[2]){{&p->dev, 0}}, &req, &err), err);
+    ok(bm_device_wait((struct bm_queue[2]){{&p->dev, 0}}, &req, &err), err);
     pthread_join(thread, NULL);
 }
 
@@ -186,7 +186,7 @@ Test(device_wait, what_nobody_has_is_not_waited_for)
 {
     struct bm_request req = {.len = 512};
 
-    cr_expect_eq(bm_device_wait((struct bm_lane[2]){{NULL, 0}}, &req, NULL),
+    cr_expect_eq(bm_device_wait((struct bm_queue[2]){{NULL, 0}}, &req, NULL),
                  -EINVAL);
 }
 

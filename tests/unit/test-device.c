@@ -25,7 +25,7 @@ static struct bm_device *must_open(const char *name, const char *format)
 static struct bm_device *must_serve(int progress_ms)
 {
     const struct bm_open how = {
-        .format = "qcow2", .lanes = 2, .progress_ms = progress_ms};
+        .format = "qcow2", .queues = 2, .progress_ms = progress_ms};
     struct bm_error err = BM_ERROR_INIT;
     struct bm_device *dev = NULL;
 
@@ -235,7 +235,7 @@ Test(device, stuck_server_is_a_timeout)
        (int)bm_device_server_pid(dev), (int)bm_device_server_pid(dev));
     cr_expect_eq(bm_device_pread(dev, 0, buf, 512, 0, &err), -ETIMEDOUT);
     kill(bm_device_server_pid(dev), SIGCONT);
-    /* one lane is gone, the other one works */
+    /* one queue is gone, the other one works */
     ok(bm_device_pread(dev, 1, buf, 512, 0, &err), err);
     cr_expect_eq(bm_device_pread(dev, 0, buf, 512, 0, &err), -ENOTCONN);
     bm_device_close(dev);

@@ -16,7 +16,7 @@ Test(device_file, reads_what_the_file_holds)
 
     sh("head -c 6000001 /dev/urandom >disk");
     theirs = slurp("disk", 6000001);
-    dev = must_open("disk", &(struct bm_open){.format = "raw", .lanes = 3});
+    dev = must_open("disk", &(struct bm_open){.format = "raw", .queues = 3});
     must_read(dev, 2, ours, 5 << 20, 757121);
     cr_expect_eq(memcmp(ours, theirs + 757121, 5 << 20), 0);
     bm_device_close(dev);
@@ -29,8 +29,8 @@ Test(device_file, says_what_it_is)
     struct bm_device *dev;
 
     sh("truncate -s 1000001 disk");
-    dev = must_open("disk", &(struct bm_open){.format = "raw", .lanes = 99});
-    cr_expect(dev->size == 1000001 && dev->lanes == BM_LANES_MAX);
+    dev = must_open("disk", &(struct bm_open){.format = "raw", .queues = 99});
+    cr_expect(dev->size == 1000001 && dev->queues == BM_QUEUES_MAX);
     cr_expect(dev->sector == 512 && dev->chunk == 256 << 10);
     cr_expect(dev->local && !dev->writable && !dev->zeroed);
     cr_expect_str_eq(dev->medium, "cache");
@@ -58,7 +58,7 @@ static void read_cut_off(const struct bm_open *how)
 {
     char *buf = aligned_alloc(BM_BUFFER_ALIGN, 8192);
     struct bm_request req = {.buf = buf, .len = 8192, .offset = 512 << 10};
-    struct bm_request ragged = {.buf = buf, .len = 8191, .offset = 524289};
+    struct bm_request unaligned = {.buf = buf, .len = 8191, .offset = 524289};
     struct bm_device *dev;
 
     sh("head -c 1M /dev/urandom >disk");
@@ -66,8 +66,8 @@ static void read_cut_off(const struct bm_open *how)
     sh("truncate -s 516K disk");
     cr_assert_eq(bm_device_submit(dev, 0, &req, NULL), 0);
     cr_expect(req.done && req.error == EIO);
-    cr_assert_eq(bm_device_submit(dev, 0, &ragged, NULL), 0);
-    cr_expect(ragged.done && ragged.error == EIO);
+    cr_assert_eq(bm_device_submit(dev, 0, &unaligned, NULL), 0);
+    cr_expect(unaligned.done && unaligned.error == EIO);
     bm_device_close(dev);
     free(buf);
 }
@@ -302,24 +302,24 @@ Test(device_file, is_as_a_model_of_it_without_holes)
 
 struct half {
     struct bm_device *dev;
-    unsigned lane;
+    unsigned queue;
 };
 
 /* The odd or the even bytes of the first sectors, one by one. */
 static void *write_half(void *opaque)
 {
     const struct half *half = opaque;
-    char c = (char)('a' + half->lane);
+    char c = (char)('a' + half->queue);
 
-    for (uint64_t at = half->lane; at < 1024; at += 2)
-        must_write(half->dev, half->lane, &c, 1, at);
+    for (uint64_t at = half->queue; at < 1024; at += 2)
+        must_write(half->dev, half->queue, &c, 1, at);
     return NULL;
 }
 
 Test(device_file, lanes_share_a_sector_past_the_cache)
 {
     const struct bm_open how = {
-        .format = "raw", .lanes = 2, .write = true, .direct = true};
+        .format = "raw", .queues = 2, .write = true, .direct = true};
     struct half halves[2];
     pthread_t threads[2];
     char *got;

@@ -81,7 +81,7 @@ static void refused(struct bm_job_store *store, const struct bm_job *first,
 Test(job_store, claims)
 {
     struct bm_job_store *store = open_store();
-    const char *source = make_file("source"), *link = in_dir("link");
+    const char *source = make_file("source"), *conn = in_dir("link");
     const char *folder = in_dir("folder");
     struct bm_job *job = new_job("u1", source, in_dir("dest"));
     struct bm_job *other = new_job("u2", "/other", "/elsewhere");
@@ -93,7 +93,7 @@ Test(job_store, claims)
     refused(store, job, "u2", "/x", in_dir("dest"));   /* the target */
     refused(store, job, "u2", in_dir("dest"), "/y");   /* crosswise */
     refused(store, job, "u2", "/x", in_dir("source"));
-    cr_assert_eq(linkat(AT_FDCWD, in_dir("source"), AT_FDCWD, link, 0), 0);
+    cr_assert_eq(linkat(AT_FDCWD, in_dir("source"), AT_FDCWD, conn, 0), 0);
     refused(store, job, "u2", in_dir("link"), "/y"); /* the same inode */
     cr_assert_eq(symlink(dir, folder), 0);
     refused(store, job, "u2", "/x", in_dir("folder/dest"));

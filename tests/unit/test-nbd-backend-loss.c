@@ -9,7 +9,7 @@
 TestSuite(device_nbd_loss, .init = fixture_setup, .fini = nbd_teardown);
 
 static const struct bm_open reader = {
-    .lanes = 1, .connect_ms = 2000, .progress_ms = 2000};
+    .queues = 1, .connect_ms = 2000, .progress_ms = 2000};
 
 static void kill_server(void)
 {
@@ -34,7 +34,7 @@ Test(device_nbd_loss, reads_go_on_at_the_restarted_server)
     kill_server();
     serve(QUICK);
     for (unsigned i = 0; i < 40; i++) {
-        ok(bm_device_wait((struct bm_lane[2]){{dev, 0}}, &reqs[i], &err), err);
+        ok(bm_device_wait((struct bm_queue[2]){{dev, 0}}, &reqs[i], &err), err);
         cr_expect_eq(reqs[i].error, 0);
     }
     expect_pattern(0, 40 << 14);
@@ -42,7 +42,7 @@ Test(device_nbd_loss, reads_go_on_at_the_restarted_server)
 
 Test(device_nbd_loss, idle_lanes_connect_again_when_asked)
 {
-    const struct bm_open how = {.lanes = 2, .connect_ms = 2000};
+    const struct bm_open how = {.queues = 2, .connect_ms = 2000};
 
     serve(QUICK);
     must_open(&how);
@@ -107,7 +107,7 @@ Test(device_nbd_loss, changed_size_is_an_error)
 
 Test(device_nbd_loss, server_that_stays_away)
 {
-    const struct bm_open how = {.lanes = 1, .connect_ms = 300};
+    const struct bm_open how = {.queues = 1, .connect_ms = 300};
     int64_t start;
 
     serve(QUICK);
@@ -123,7 +123,7 @@ Test(device_nbd_loss, server_that_stays_away)
 Test(device_nbd_loss, hung_server_is_a_timeout)
 {
     const struct bm_open how = {
-        .lanes = 1, .connect_ms = 300, .progress_ms = 200};
+        .queues = 1, .connect_ms = 300, .progress_ms = 200};
     int64_t start;
 
     serve(QUICK);
@@ -138,7 +138,7 @@ Test(device_nbd_loss, hung_server_is_a_timeout)
 Test(device_nbd_loss, hung_connection_is_made_again)
 {
     const struct bm_open how = {
-        .lanes = 1, .connect_ms = 2000, .progress_ms = 200};
+        .queues = 1, .connect_ms = 2000, .progress_ms = 200};
 
     /* only the first read of all hangs */
     serve("exec nbdkit -f -U $PWD/s eval get_size='echo 1048576' "
@@ -152,7 +152,7 @@ Test(device_nbd_loss, hung_connection_is_made_again)
 
 Test(device_nbd_loss, server_that_shuts_down_has_no_bad_sectors)
 {
-    const struct bm_open how = {.lanes = 1, .connect_ms = 300};
+    const struct bm_open how = {.queues = 1, .connect_ms = 300};
 
     serve("exec nbdkit -f -U $PWD/s --filter=error pattern 1M "
           "error=ESHUTDOWN error-pread-rate=100%");
@@ -163,7 +163,7 @@ Test(device_nbd_loss, server_that_shuts_down_has_no_bad_sectors)
 
 Test(device_nbd_loss, writers_lane_is_lost_for_good)
 {
-    const struct bm_open how = {.lanes = 1, .connect_ms = 2000, .write = true};
+    const struct bm_open how = {.queues = 1, .connect_ms = 2000, .write = true};
     struct bm_request reqs[2] = {
         {.op = BM_WRITE, .buf = buf, .len = 512},
         {.op = BM_WRITE, .buf = buf, .len = 512, .offset = 512},
@@ -175,7 +175,7 @@ Test(device_nbd_loss, writers_lane_is_lost_for_good)
         ok(bm_device_submit(dev, 0, &reqs[i], &err), err);
     kill_server();
     serve("exec nbdkit -f -U $PWD/s memory 1M");
-    cr_expect_lt(bm_device_wait((struct bm_lane[2]){{dev, 0}}, &reqs[0], &err),
+    cr_expect_lt(bm_device_wait((struct bm_queue[2]){{dev, 0}}, &reqs[0], &err),
                  0);
     for (int i = 0; i < 2; i++)
         cr_expect(reqs[i].done && reqs[i].error == ENOTCONN);

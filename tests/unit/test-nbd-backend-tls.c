@@ -34,7 +34,7 @@ static void make_certificates(const char *dir, const char *host)
 
 static struct bm_open with_keys(const char *psk)
 {
-    return (struct bm_open){.connect_ms = 2000, .tls_psk = psk, .lanes = 2};
+    return (struct bm_open){.connect_ms = 2000, .tls_psk = psk, .queues = 2};
 }
 
 static struct bm_open with_certificates(const char *dir)
@@ -55,7 +55,7 @@ Test(device_nbd_tls, shared_key)
     make_keys("keys");
     serve(KEYED);
     ok(try_open(secret_uri(), with_keys("keys")), err);
-    cr_expect_eq(dev->lanes, 2);
+    cr_expect_eq(dev->queues, 2);
     ok(bm_device_pread(dev, 1, buf, 1 << 20, 0, &err), err);
     expect_pattern(0, 1 << 20);
 }

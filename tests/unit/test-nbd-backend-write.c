@@ -13,7 +13,7 @@
 TestSuite(device_nbd_write, .init = fixture_setup, .fini = nbd_teardown);
 
 static const struct bm_open writer = {
-    .lanes = 2, .connect_ms = 2000, .write = true};
+    .queues = 2, .connect_ms = 2000, .write = true};
 
 #define SIZE (1 << 20)
 #define BLOCK 4096
@@ -25,9 +25,9 @@ static const struct bm_open writer = {
 
 static char model[SIZE];
 
-static void expect_model(unsigned lane)
+static void expect_model(unsigned queue)
 {
-    ok(bm_device_pread(dev, lane, buf, SIZE, 0, &err), err);
+    ok(bm_device_pread(dev, queue, buf, SIZE, 0, &err), err);
     for (size_t i = 0; i < SIZE; i++)
         if (buf[i] != model[i])
             cr_assert_fail("byte %zu is %d, not %d", i, buf[i], model[i]);
@@ -41,14 +41,14 @@ static void fill(void)
     ok(bm_device_pwrite(dev, 0, model, SIZE, 0, &err), err);
 }
 
-static void change(unsigned lane, enum bm_op op, uint64_t offset, uint64_t len)
+static void change(unsigned queue, enum bm_op op, uint64_t offset, uint64_t len)
 {
     for (size_t i = 0; i < len; i++)
         buf[i] = (char)random();
     if (op == BM_ZERO)
         memset(buf, 0, len);
     memcpy(model + offset, buf, len);
-    ok(do_at(lane, op, offset, len), err);
+    ok(do_at(queue, op, offset, len), err);
 }
 
 static void change_what_is_ragged(void)
@@ -70,7 +70,7 @@ static void change_what_is_ragged(void)
     };
 
     must_open(&writer);
-    cr_expect_eq(dev->lanes, 2);
+    cr_expect_eq(dev->queues, 2);
     fill();
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         change(i % 2, BM_WRITE, cases[i][0], cases[i][1]);
@@ -142,7 +142,7 @@ Test(device_nbd_write, only_ragged_edges_are_read)
 
 /* One of two that share every block, and a neighbour with whole ones. */
 struct stripes {
-    unsigned lane;
+    unsigned queue;
     uint64_t offset;
     size_t len;
     int rc;
@@ -157,24 +157,24 @@ static void *write_stripes(void *opaque)
 
     for (size_t i = 0; s->rc == 0 && i < N_STRIPES; i++)
         s->rc =
-            bm_device_pwrite(dev, s->lane, model + i * 2 * BLOCK + s->offset,
+            bm_device_pwrite(dev, s->queue, model + i * 2 * BLOCK + s->offset,
                              s->len, i * 2 * BLOCK + s->offset, &mine);
     return NULL;
 }
 
 Test(device_nbd_write, lanes_that_share_a_block_lose_nothing)
 {
-    const struct bm_open how = {.lanes = 3, .write = true};
+    const struct bm_open how = {.queues = 3, .write = true};
     struct stripes stripes[3] = {
-        {.lane = 0, .offset = 0, .len = 1000},
-        {.lane = 1, .offset = 1000, .len = BLOCK - 1000},
-        {.lane = 2, .offset = BLOCK, .len = BLOCK},
+        {.queue = 0, .offset = 0, .len = 1000},
+        {.queue = 1, .offset = 1000, .len = BLOCK - 1000},
+        {.queue = 2, .offset = BLOCK, .len = BLOCK},
     };
     pthread_t threads[3];
 
     serve(POLICY "--filter=delay memory 1M rdelay=1ms wdelay=1ms" STRICT);
     must_open(&how);
-    cr_assert_eq(dev->lanes, 3);
+    cr_assert_eq(dev->queues, 3);
     memset(model, 'x', N_STRIPES * 2 * BLOCK);
     for (unsigned i = 0; i < 3; i++)
         pthread_create(&threads[i], NULL, write_stripes, &stripes[i]);
@@ -199,7 +199,7 @@ Test(device_nbd_write, ragged_beside_requests_in_flight)
     }
     change(0, BM_WRITE, 20 * BLOCK, 10);
     for (unsigned i = 0; i < 20; i++) {
-        ok(bm_device_wait((struct bm_lane[2]){{dev, 0}}, &reqs[i], &err), err);
+        ok(bm_device_wait((struct bm_queue[2]){{dev, 0}}, &reqs[i], &err), err);
         cr_expect_eq(reqs[i].error, 0);
     }
     expect_model(1);
@@ -250,9 +250,9 @@ Test(device_nbd_write, server_that_dies_within_a_ragged_write)
 
 static void expect_flush_fails(int code)
 {
-    for (unsigned i = 0; i < 2 * dev->lanes; i++) {
+    for (unsigned i = 0; i < 2 * dev->queues; i++) {
         err = (struct bm_error)BM_ERROR_INIT;
-        cr_expect_eq(dev->ops->flush(dev, i % dev->lanes, &err), -code);
+        cr_expect_eq(dev->ops->flush(dev, i % dev->queues, &err), -code);
         cr_expect_eq(err.code, code);
         cr_expect(strstr(err.what, "cannot flush"), "%s", err.what);
     }

@@ -18,9 +18,9 @@ getaddrinfo(const char *restrict node, const char *restrict service,
 
 TestSuite(device_nbd, .init = fixture_setup, .fini = nbd_teardown);
 
-static const struct bm_open reader = {.lanes = 1, .connect_ms = 2000};
+static const struct bm_open reader = {.queues = 1, .connect_ms = 2000};
 static const struct bm_open writer = {
-    .lanes = 4, .connect_ms = 2000, .write = true};
+    .queues = 4, .connect_ms = 2000, .write = true};
 
 Test(device_nbd, reads)
 {
@@ -37,11 +37,11 @@ Test(device_nbd, reads)
 
 Test(device_nbd, several_lanes)
 {
-    struct bm_open how = {.lanes = 3};
+    struct bm_open how = {.queues = 3};
 
     serve("exec nbdkit -f -U $PWD/s pattern 1M");
     must_open(&how);
-    cr_expect_eq(dev->lanes, 3);
+    cr_expect_eq(dev->queues, 3);
     for (unsigned i = 0; i < 3; i++) {
         ok(bm_device_pread(dev, i, buf, 65536, i << 16, &err), err);
         expect_pattern(i << 16, 65536);
@@ -50,33 +50,33 @@ Test(device_nbd, several_lanes)
 
 Test(device_nbd, one_lane_without_multi_conn)
 {
-    struct bm_open how = {.lanes = 3};
+    struct bm_open how = {.queues = 3};
 
     serve("exec nbdkit -f -U $PWD/s --filter=multi-conn pattern 1M "
           "multi-conn-mode=disable");
     must_open(&how);
-    cr_expect_eq(dev->lanes, 1);
+    cr_expect_eq(dev->queues, 1);
 }
 
 Test(device_nbd, fewer_lanes_where_the_server_takes_no_more)
 {
-    struct bm_open how = {.lanes = 4};
+    struct bm_open how = {.queues = 4};
 
     serve("exec nbdkit -f -U $PWD/s --filter=limit pattern 1M limit=2");
     must_open(&how);
-    cr_expect_eq(dev->lanes, 2);
+    cr_expect_eq(dev->queues, 2);
     ok(bm_device_pread(dev, 1, buf, 512, 0, &err), err);
 }
 
 Test(device_nbd, fewer_lanes_where_the_server_lets_them_wait)
 {
-    struct bm_open how = {.lanes = 4, .connect_ms = 800};
+    struct bm_open how = {.queues = 4, .connect_ms = 800};
     int64_t start = bm_now_ms();
 
     sh("truncate -s 1M disk");
     serve("exec qemu-nbd -r -e 2 -f raw -k $PWD/s disk");
     must_open(&how);
-    cr_expect_eq(dev->lanes, 2);
+    cr_expect_eq(dev->queues, 2);
     cr_expect_lt(bm_now_ms() - start, 1500);
 }
 
@@ -85,7 +85,7 @@ Test(device_nbd, writes_by_several_lanes_and_reads_back)
     sh("qemu-img create -q -f qcow2 disk 64M");
     serve("exec qemu-nbd -e 0 -f qcow2 --discard=unmap -k $PWD/s disk");
     must_open(&writer);
-    cr_expect_eq(dev->lanes, 4);
+    cr_expect_eq(dev->queues, 4);
     cr_expect(dev->can_zero);
     memset(buf, 'x', sizeof buf);
     for (unsigned i = 0; i < 4; i++)
@@ -118,7 +118,7 @@ Test(device_nbd, full_server_is_enospc)
 
 Test(device_nbd, dirty_map_of_a_server)
 {
-    const struct bm_open how = {.lanes = 1, .dirty = "b0"};
+    const struct bm_open how = {.queues = 1, .dirty = "b0"};
     struct bm_extent runs[8];
     size_t n;
 
@@ -134,7 +134,7 @@ Test(device_nbd, dirty_map_of_a_server)
 
 Test(device_nbd, missing_dirty_map_is_enoent)
 {
-    const struct bm_open how = {.lanes = 1, .dirty = "b0"};
+    const struct bm_open how = {.queues = 1, .dirty = "b0"};
 
     serve("exec nbdkit -f -U $PWD/s memory 1M");
     cr_expect_eq(bm_device_nbd_open(uri(), &how, &dev, &err), -ENOENT);
@@ -191,7 +191,7 @@ Test(device_nbd, nobody_there)
 
 Test(device_nbd, mute_server_is_a_timeout)
 {
-    const struct bm_open how = {.lanes = 1, .connect_ms = 200};
+    const struct bm_open how = {.queues = 1, .connect_ms = 200};
     int64_t start = bm_now_ms();
 
     serve("exec socat -u UNIX-LISTEN:$PWD/s CREATE:/dev/null");
@@ -212,7 +212,7 @@ Test(device_nbd, negative_size_is_an_error)
 
 static void look_up(int connect_ms, int code)
 {
-    const struct bm_open how = {.lanes = 1, .connect_ms = connect_ms};
+    const struct bm_open how = {.queues = 1, .connect_ms = connect_ms};
     int64_t start = bm_now_ms();
     int rc = bm_device_nbd_open("nbd://nowhere.invalid", &how, &dev, &err);
 

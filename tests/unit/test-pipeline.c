@@ -7,12 +7,12 @@
 
 #include <time.h>
 
-TestSuite(flow, .init = fixture_setup, .fini = fixture_teardown);
+TestSuite(pipeline, .init = fixture_setup, .fini = fixture_teardown);
 
-static int seen(void *opaque, unsigned lane, struct bm_piece *piece,
+static int seen(void *opaque, unsigned queue, struct bm_piece *piece,
                 struct bm_error *err)
 {
-    (void)opaque, (void)lane, (void)piece, (void)err;
+    (void)opaque, (void)queue, (void)piece, (void)err;
     return 0;
 }
 
@@ -26,7 +26,7 @@ static int64_t cpu_ns(void)
 
 /* The time that it has the CPU is part of the time that it works: a busy
  * machine only makes the whole longer. */
-Test(flow, it_rests_as_long_as_it_works)
+Test(pipeline, it_rests_as_long_as_it_works)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_throttle *throttle = bm_throttle_new(0);
@@ -34,16 +34,16 @@ Test(flow, it_rests_as_long_as_it_works)
     int64_t worked, passed;
 
     sh("head -c 32M /dev/urandom >disk");
-    dev = must_open("disk", &(struct bm_open){.format = "raw", .lanes = 1});
+    dev = must_open("disk", &(struct bm_open){.format = "raw", .queues = 1});
     bm_throttle_set_request(throttle, 128 << 10);
     bm_throttle_set_rest(throttle, 1);
     worked = -cpu_ns();
     passed = -bm_now_ns();
-    ok(bm_flow_run(&(struct bm_flow){.source = dev,
-                                     .digest = bm_digest_sha256,
-                                     .throttle = throttle,
-                                     .data = seen},
-                   &err),
+    ok(bm_pipeline_run(&(struct bm_pipeline){.source = dev,
+                                             .digest = bm_digest_sha256,
+                                             .throttle = throttle,
+                                             .data = seen},
+                       &err),
        err);
     worked += cpu_ns();
     passed += bm_now_ns();

@@ -20,24 +20,24 @@ static struct bm_device *must_open(const struct bm_open *how)
     return dev;
 }
 
-static struct bm_device *new_image(unsigned lanes)
+static struct bm_device *new_image(unsigned queues)
 {
     const struct bm_open how = {
-        .format = "qcow2", .write = true, .zeroed = true, .lanes = lanes};
+        .format = "qcow2", .write = true, .zeroed = true, .queues = queues};
 
     sh("qemu-img create -q -f qcow2 disk 64M");
     return must_open(&how);
 }
 
-static int do_at(struct bm_device *dev, unsigned lane, enum bm_op op,
+static int do_at(struct bm_device *dev, unsigned queue, enum bm_op op,
                  uint64_t offset, uint64_t len)
 {
     struct bm_request req = {
         .op = op, .buf = buf, .len = len, .offset = offset};
-    const struct bm_lane lanes[2] = {{dev, lane}};
-    int rc = bm_device_submit(dev, lane, &req, &err);
+    const struct bm_queue queues[2] = {{dev, queue}};
+    int rc = bm_device_submit(dev, queue, &req, &err);
 
-    rc = rc ? rc : bm_device_wait(lanes, &req, &err);
+    rc = rc ? rc : bm_device_wait(queues, &req, &err);
     cr_expect(req.done);
     return rc ? rc : -req.error;
 }
@@ -80,7 +80,7 @@ Test(device_qemu, lanes_write_one_image)
 {
     struct bm_device *dev = new_image(4);
 
-    cr_expect_eq(dev->lanes, 4);
+    cr_expect_eq(dev->queues, 4);
     for (unsigned i = 0; i < 4; i++) {
         memset(buf, (int)i + 1, sizeof buf);
         ok(bm_device_pwrite(dev, i, buf, sizeof buf, (uint64_t)i << 20, &err),
