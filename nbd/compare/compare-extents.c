@@ -7,7 +7,7 @@
 #define BLOCK BM_COMPARE_BLOCK
 #define RUNS 512 /* extents fetched at a time */
 
-size_t bm_side_len(const struct bm_side *side, uint64_t block)
+size_t bm_compare_input_len(const struct bm_compare_input *side, uint64_t block)
 {
     uint64_t offset = block * BLOCK;
 
@@ -16,15 +16,15 @@ size_t bm_side_len(const struct bm_side *side, uint64_t block)
     return side->size - offset < BLOCK ? (size_t)(side->size - offset) : BLOCK;
 }
 
-uint64_t bm_sides_common(const struct bm_sides *sides)
+uint64_t bm_compare_extents_common(const struct bm_compare_extents *extents)
 {
-    uint64_t a = sides->side[0].size, b = sides->side[1].size;
+    uint64_t a = extents->side[0].size, b = extents->side[1].size;
 
     return a < b ? a : b;
 }
 
 /* A block is zero only if all of it is. */
-static void mark(struct bm_side *side, uint64_t base,
+static void mark(struct bm_compare_input *side, uint64_t base,
                  const struct bm_extent *run)
 {
     size_t from = (size_t)((run->offset - base) / BLOCK);
@@ -35,15 +35,16 @@ static void mark(struct bm_side *side, uint64_t base,
         memset(side->data + from, true, (to - from) * sizeof *side->data);
 }
 
-static int look_at(const struct bm_sides *sides, struct bm_side *side,
-                   uint64_t end, struct bm_error *err)
+static int look_at(const struct bm_compare_extents *extents,
+                   struct bm_compare_input *side, uint64_t end,
+                   struct bm_error *err)
 {
-    uint64_t base = sides->base * BLOCK, offset = base;
+    uint64_t base = extents->base * BLOCK, offset = base;
     struct bm_extent runs[RUNS];
     size_t n;
     int rc = 0;
 
-    memset(side->data, false, sides->known * sizeof *side->data);
+    memset(side->data, false, extents->known * sizeof *side->data);
     while (rc == 0 && offset < end) {
         rc = bm_device_extents(side->queue.dev, side->queue.number, BM_MAP_ZERO,
                                offset, end - offset, runs, RUNS, &n, err);
@@ -57,55 +58,55 @@ static int look_at(const struct bm_sides *sides, struct bm_side *side,
 
 /* Where reads end. What only one side has differs, whatever is in it; unless
  * its zeroes are as good as nothing, or it must be hashed. */
-static uint64_t read_end(const struct bm_sides *sides,
-                         const struct bm_side *side)
+static uint64_t read_end(const struct bm_compare_extents *extents,
+                         const struct bm_compare_input *side)
 {
-    uint64_t end = (sides->base + sides->known) * BLOCK, size = side->size;
+    uint64_t end = (extents->base + extents->known) * BLOCK, size = side->size;
 
-    if (!sides->digests && !sides->zero_tail)
-        size = bm_sides_common(sides);
+    if (!extents->digests && !extents->zero_tail)
+        size = bm_compare_extents_common(extents);
     return end < size ? end : size;
 }
 
-int bm_sides_look(struct bm_sides *sides, uint64_t first, size_t n,
-                  struct bm_error *err)
+int bm_compare_extents_look(struct bm_compare_extents *extents, uint64_t first,
+                            size_t n, struct bm_error *err)
 {
     int rc = 0;
 
-    sides->base = first;
-    sides->known = n;
+    extents->base = first;
+    extents->known = n;
     for (int s = 0; rc == 0 && s < 2; s++) {
-        struct bm_side *side = &sides->side[s];
+        struct bm_compare_input *side = &extents->side[s];
 
-        rc = look_at(sides, side, read_end(sides, side), err);
+        rc = look_at(extents, side, read_end(extents, side), err);
     }
     return rc;
 }
 
 /* The blocks before the first that some side has in part, or only one side
  * has where that makes a difference. */
-static size_t count_whole(const struct bm_sides *sides)
+static size_t count_whole(const struct bm_compare_extents *extents)
 {
-    size_t n = sides->known;
+    size_t n = extents->known;
 
     for (int s = 0; s < 2; s++) {
-        uint64_t size = sides->side[s].size, end = size / BLOCK;
-        bool ended = sides->base >= end + (size % BLOCK != 0);
+        uint64_t size = extents->side[s].size, end = size / BLOCK;
+        bool ended = extents->base >= end + (size % BLOCK != 0);
 
-        if (ended && !sides->zero_tail)
+        if (ended && !extents->zero_tail)
             return 0;
-        if (!ended && end - sides->base < n)
-            n = (size_t)(end - sides->base);
+        if (!ended && end - extents->base < n)
+            n = (size_t)(end - extents->base);
     }
     return n;
 }
 
-size_t bm_sides_zeroes(const struct bm_sides *sides)
+size_t bm_compare_extents_zeroes(const struct bm_compare_extents *extents)
 {
-    size_t n = count_whole(sides);
+    size_t n = count_whole(extents);
 
     for (int s = 0; s < 2; s++) {
-        const bool *data = sides->side[s].data;
+        const bool *data = extents->side[s].data;
         const bool *found = memchr(data, true, n);
 
         if (found)

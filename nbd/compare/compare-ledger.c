@@ -7,48 +7,50 @@
 #include <errno.h>
 #include <string.h>
 
-struct bm_span *bm_span_new_zero(uint64_t first, uint64_t n_blocks)
+struct bm_compare_range *bm_compare_range_new_zero(uint64_t first,
+                                                   uint64_t n_blocks)
 {
-    struct bm_span *span = calloc(1, sizeof *span);
+    struct bm_compare_range *range = calloc(1, sizeof *range);
 
-    if (span) {
-        span->first = first;
-        span->n_blocks = n_blocks;
+    if (range) {
+        range->first = first;
+        range->n_blocks = n_blocks;
     }
-    return span;
+    return range;
 }
 
-struct bm_span *bm_span_new(uint64_t first, size_t n_blocks, size_t md_len)
+struct bm_compare_range *bm_compare_range_new(uint64_t first, size_t n_blocks,
+                                              size_t md_len)
 {
-    struct bm_span *span = bm_span_new_zero(first, n_blocks);
+    struct bm_compare_range *range = bm_compare_range_new_zero(first, n_blocks);
     bool enough;
 
-    if (!span)
+    if (!range)
         return NULL;
-    span->differ = calloc(n_blocks, sizeof *span->differ);
-    enough = span->differ != NULL;
+    range->differ = calloc(n_blocks, sizeof *range->differ);
+    enough = range->differ != NULL;
     for (int s = 0; enough && md_len && s < 2; s++) {
-        span->mds[s] = malloc(n_blocks * md_len);
-        enough = span->mds[s] != NULL;
+        range->mds[s] = malloc(n_blocks * md_len);
+        enough = range->mds[s] != NULL;
     }
     if (!enough)
-        bm_span_free(BM_STEAL(span));
-    return span;
+        bm_compare_range_free(BM_STEAL(range));
+    return range;
 }
 
-void bm_span_free(struct bm_span *span)
+void bm_compare_range_free(struct bm_compare_range *range)
 {
-    if (!span)
+    if (!range)
         return;
-    free(span->differ);
-    free(span->mds[0]);
-    free(span->mds[1]);
-    free(span);
+    free(range->differ);
+    free(range->mds[0]);
+    free(range->mds[1]);
+    free(range);
 }
 
-static void free_span(struct bm_span **span)
+static void free_span(struct bm_compare_range **range)
 {
-    bm_span_free(*span);
+    bm_compare_range_free(*range);
 }
 
 int bm_ledger_start(struct bm_ledger *ledger, const uint64_t sizes[2],
@@ -67,10 +69,10 @@ int bm_ledger_start(struct bm_ledger *ledger, const uint64_t sizes[2],
 void bm_ledger_clear(struct bm_ledger *ledger)
 {
     while (ledger->early) {
-        struct bm_span *span = ledger->early;
+        struct bm_compare_range *range = ledger->early;
 
-        ledger->early = span->next;
-        bm_span_free(span);
+        ledger->early = range->next;
+        bm_compare_range_free(range);
     }
     bm_root_free(ledger->roots[0]);
     bm_root_free(ledger->roots[1]);
@@ -115,17 +117,18 @@ static int add_range(struct bm_compare_result *result, uint64_t offset,
     return rc;
 }
 
-static int add_ranges(struct bm_ledger *ledger, const struct bm_span *span,
-                      bool *any, struct bm_error *err)
+static int add_ranges(struct bm_ledger *ledger,
+                      const struct bm_compare_range *range, bool *any,
+                      struct bm_error *err)
 {
     int rc = 0;
 
     *any = false;
-    for (size_t i = 0; span->differ && rc == 0 && i < span->n_blocks; i++) {
-        uint64_t offset = (span->first + i) * BM_COMPARE_BLOCK;
+    for (size_t i = 0; range->differ && rc == 0 && i < range->n_blocks; i++) {
+        uint64_t offset = (range->first + i) * BM_COMPARE_BLOCK;
         uint64_t left = ledger->size - offset;
 
-        if (!span->differ[i])
+        if (!range->differ[i])
             continue;
         *any = true;
         rc = add_range(ledger->result, offset,
@@ -141,13 +144,14 @@ static int no_digest(struct bm_error *err)
     return bm_fail(err, EIO, "cannot compute SHA-256");
 }
 
-/* How many blocks of the span a side has: fewer after its end. */
-static uint64_t count_blocks(uint64_t size, const struct bm_span *span)
+/* How many blocks of the range a side has: fewer after its end. */
+static uint64_t count_blocks(uint64_t size,
+                             const struct bm_compare_range *range)
 {
     uint64_t all = size / BM_COMPARE_BLOCK + (size % BM_COMPARE_BLOCK != 0);
-    uint64_t left = all > span->first ? all - span->first : 0;
+    uint64_t left = all > range->first ? all - range->first : 0;
 
-    return left < span->n_blocks ? left : span->n_blocks;
+    return left < range->n_blocks ? left : range->n_blocks;
 }
 
 static int part_roots(struct bm_ledger *ledger, struct bm_error *err)
@@ -156,18 +160,19 @@ static int part_roots(struct bm_ledger *ledger, struct bm_error *err)
     return ledger->roots[1] ? 0 : -EIO;
 }
 
-static int feed_roots(struct bm_ledger *ledger, const struct bm_span *span,
-                      bool differs, struct bm_error *err)
+static int feed_roots(struct bm_ledger *ledger,
+                      const struct bm_compare_range *range, bool differs,
+                      struct bm_error *err)
 {
-    const uint64_t n[2] = {count_blocks(ledger->sizes[0], span),
-                           count_blocks(ledger->sizes[1], span)};
+    const uint64_t n[2] = {count_blocks(ledger->sizes[0], range),
+                           count_blocks(ledger->sizes[1], range)};
     int rc = 0;
 
     if (!ledger->roots[1] && (differs || n[0] != n[1]))
         rc = part_roots(ledger, err);
     for (int s = 0; rc == 0 && s < 2 && ledger->roots[s]; s++) {
-        rc = span->differ ? bm_root_add(ledger->roots[s], span->mds[s], n[s])
-                          : bm_root_add_zero(ledger->roots[s], n[s]);
+        rc = range->differ ? bm_root_add(ledger->roots[s], range->mds[s], n[s])
+                           : bm_root_add_zero(ledger->roots[s], n[s]);
         if (rc != 0)
             no_digest(err);
     }
@@ -194,59 +199,59 @@ int bm_ledger_finish(struct bm_ledger *ledger, struct bm_error *err)
 
 /* --- order -------------------------------------------------------------- */
 
-static int settle(struct bm_ledger *ledger, const struct bm_span *span,
-                  struct bm_error *err)
+static int settle(struct bm_ledger *ledger,
+                  const struct bm_compare_range *range, struct bm_error *err)
 {
     bool differs;
-    int rc = add_ranges(ledger, span, &differs, err);
+    int rc = add_ranges(ledger, range, &differs, err);
 
     if (rc == 0 && ledger->roots[0])
-        rc = feed_roots(ledger, span, differs, err);
-    ledger->result->data_read += span->data_read;
-    ledger->settled += span->n_blocks;
+        rc = feed_roots(ledger, range, differs, err);
+    ledger->result->data_read += range->data_read;
+    ledger->settled += range->n_blocks;
     return rc;
 }
 
 /* Zeroes that follow zeroes become one: terabytes of them cost nothing. */
-static void keep_early(struct bm_ledger *ledger, struct bm_span *span)
+static void keep_early(struct bm_ledger *ledger, struct bm_compare_range *range)
 {
-    struct bm_span **p = &ledger->early, *before = NULL;
+    struct bm_compare_range **p = &ledger->early, *before = NULL;
 
-    for (; *p && (*p)->first < span->first; p = &(*p)->next)
+    for (; *p && (*p)->first < range->first; p = &(*p)->next)
         before = *p;
-    if (before && !before->differ && !span->differ &&
-        before->first + before->n_blocks == span->first) {
-        before->n_blocks += span->n_blocks;
-        bm_span_free(span);
+    if (before && !before->differ && !range->differ &&
+        before->first + before->n_blocks == range->first) {
+        before->n_blocks += range->n_blocks;
+        bm_compare_range_free(range);
         return;
     }
-    span->next = *p;
-    *p = span;
-    if (span->differ)
+    range->next = *p;
+    *p = range;
+    if (range->differ)
         ledger->held++;
 }
 
-/* The early span that comes next, taken off the list; NULL: none. */
-static struct bm_span *take_next(struct bm_ledger *ledger)
+/* The early range that comes next, taken off the list; NULL: none. */
+static struct bm_compare_range *take_next(struct bm_ledger *ledger)
 {
-    struct bm_span *span = ledger->early;
+    struct bm_compare_range *range = ledger->early;
 
-    if (!span || span->first != ledger->settled)
+    if (!range || range->first != ledger->settled)
         return NULL;
-    ledger->early = span->next;
-    if (span->differ)
+    ledger->early = range->next;
+    if (range->differ)
         ledger->held--;
-    return span;
+    return range;
 }
 
-int bm_ledger_add(struct bm_ledger *ledger, struct bm_span *span,
+int bm_ledger_add(struct bm_ledger *ledger, struct bm_compare_range *range,
                   struct bm_error *err)
 {
     int rc = 0;
 
-    keep_early(ledger, span);
+    keep_early(ledger, range);
     while (rc == 0) {
-        __attribute__((cleanup(free_span))) struct bm_span *next =
+        __attribute__((cleanup(free_span))) struct bm_compare_range *next =
             take_next(ledger);
 
         if (!next)

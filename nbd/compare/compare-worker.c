@@ -18,15 +18,15 @@ _Static_assert(BM_COMPARE_BLOCK == BM_DIGEST_BLOCK, "one block size");
 /* Blocks that are read and judged together: not all zero, not always
  * neighbours. Slot i of the buffers is for blocks[i]. */
 struct window {
-    size_t n, blocks[BM_HASH_BATCH]; /* counted from the start of the span */
+    size_t n, blocks[BM_HASH_BATCH]; /* counted from the start of the range */
     uint64_t bytes; /* done when it is done, with the zeroes before it */
     char *bufs[2];
     struct bm_request reqs[2][BM_HASH_BATCH];
     size_t n_reqs[2];
 };
 
-struct bm_pair {
-    struct bm_sides sides;
+struct bm_compare_worker {
+    struct bm_compare_extents extents;
     size_t max_request[2];    /* bytes, of each side */
     int order[2];             /* the side that answers later is asked first */
     struct bm_hasher *hasher; /* NULL: no digests */
@@ -35,9 +35,10 @@ struct bm_pair {
     struct window windows[MAX_WINDOWS];
 };
 
-struct bm_sides *bm_pair_sides(struct bm_pair *pair)
+struct bm_compare_extents *
+bm_compare_worker_sides(struct bm_compare_worker *worker)
 {
-    return &pair->sides;
+    return &worker->extents;
 }
 
 /* --- set up ------------------------------------------------------------- */
@@ -48,86 +49,88 @@ static bool is_prompt(const struct bm_device *dev)
     return !dev->ops->poll;
 }
 
-static void set_side(struct bm_pair *pair, int s, struct bm_device *dev,
-                     unsigned queue)
+static void set_side(struct bm_compare_worker *worker, int s,
+                     struct bm_device *dev, unsigned queue)
 {
-    size_t len = pair->window_blocks * BLOCK;
+    size_t len = worker->window_blocks * BLOCK;
 
-    pair->sides.side[s].queue = (struct bm_queue){dev, queue};
-    pair->sides.side[s].size = dev->size;
-    pair->max_request[s] =
+    worker->extents.side[s].queue = (struct bm_queue){dev, queue};
+    worker->extents.side[s].size = dev->size;
+    worker->max_request[s] =
         is_prompt(dev) || len < MAX_REMOTE ? len : MAX_REMOTE;
 }
 
 /* With a server: windows as large as a request, or as the hasher wants, and so
  * many that it is kept busy. Between prompt devices one of 1 MiB a side: 2 GiB
  * in the page cache took 0.36 s by 256 KiB, 0.27 s by 1 MiB, 0.30 s by 4. */
-static void set_windows(struct bm_pair *pair, const struct bm_device *a,
-                        const struct bm_device *b)
+static void set_windows(struct bm_compare_worker *worker,
+                        const struct bm_device *a, const struct bm_device *b)
 {
     size_t chunk = a->chunk > b->chunk ? a->chunk : b->chunk;
     bool prompt = is_prompt(a) && is_prompt(b);
 
-    pair->window_blocks = chunk / BLOCK;
-    if (pair->window_blocks < 1)
-        pair->window_blocks = 1;
-    if (pair->window_blocks > BM_HASH_BATCH || prompt || pair->sides.digests)
-        pair->window_blocks = BM_HASH_BATCH;
-    pair->n_windows = IN_FLIGHT / (pair->window_blocks * BLOCK);
-    if (pair->n_windows < 2)
-        pair->n_windows = prompt ? 1 : 2;
+    worker->window_blocks = chunk / BLOCK;
+    if (worker->window_blocks < 1)
+        worker->window_blocks = 1;
+    if (worker->window_blocks > BM_HASH_BATCH || prompt ||
+        worker->extents.digests)
+        worker->window_blocks = BM_HASH_BATCH;
+    worker->n_windows = IN_FLIGHT / (worker->window_blocks * BLOCK);
+    if (worker->n_windows < 2)
+        worker->n_windows = prompt ? 1 : 2;
 }
 
-static int make_buffers(struct bm_pair *pair, struct bm_error *err)
+static int make_buffers(struct bm_compare_worker *worker, struct bm_error *err)
 {
-    size_t len = pair->window_blocks * BLOCK;
+    size_t len = worker->window_blocks * BLOCK;
     char *p;
 
-    pair->buffers = aligned_alloc(BM_BUFFER_ALIGN, 2 * pair->n_windows * len);
-    if (!pair->buffers)
+    worker->buffers =
+        aligned_alloc(BM_BUFFER_ALIGN, 2 * worker->n_windows * len);
+    if (!worker->buffers)
         return bm_fail_errno(err, ENOMEM, "cannot compare");
-    p = pair->buffers;
-    for (size_t i = 0; i < pair->n_windows; i++)
+    p = worker->buffers;
+    for (size_t i = 0; i < worker->n_windows; i++)
         for (int s = 0; s < 2; s++, p += len)
-            pair->windows[i].bufs[s] = p;
+            worker->windows[i].bufs[s] = p;
     return 0;
 }
 
-struct bm_pair *bm_pair_new(struct bm_device *a, struct bm_device *b,
-                            unsigned queue, const struct bm_compare_how *how,
-                            struct bm_error *err)
+struct bm_compare_worker *
+bm_compare_worker_new(struct bm_device *a, struct bm_device *b, unsigned queue,
+                      const struct bm_compare_how *how, struct bm_error *err)
 {
-    struct bm_pair *pair = calloc(1, sizeof *pair);
+    struct bm_compare_worker *worker = calloc(1, sizeof *worker);
     int rc;
 
-    if (!pair) {
+    if (!worker) {
         bm_fail_errno(err, ENOMEM, "cannot compare");
         return NULL;
     }
-    pair->sides.zero_tail = how->zero_tail;
-    pair->sides.digests = how->digests;
-    set_windows(pair, a, b);
-    set_side(pair, 0, a, queue);
-    set_side(pair, 1, b, queue);
-    pair->order[0] = is_prompt(a);
-    pair->order[1] = !pair->order[0];
-    rc = make_buffers(pair, err);
+    worker->extents.zero_tail = how->zero_tail;
+    worker->extents.digests = how->digests;
+    set_windows(worker, a, b);
+    set_side(worker, 0, a, queue);
+    set_side(worker, 1, b, queue);
+    worker->order[0] = is_prompt(a);
+    worker->order[1] = !worker->order[0];
+    rc = make_buffers(worker, err);
     if (rc == 0 && how->digests) {
-        pair->hasher = bm_hasher_new(bm_digest_sha256, err);
-        rc = pair->hasher ? 0 : -EIO;
+        worker->hasher = bm_hasher_new(bm_digest_sha256, err);
+        rc = worker->hasher ? 0 : -EIO;
     }
     if (rc != 0)
-        bm_pair_free(BM_STEAL(pair));
-    return pair;
+        bm_compare_worker_free(BM_STEAL(worker));
+    return worker;
 }
 
-void bm_pair_free(struct bm_pair *pair)
+void bm_compare_worker_free(struct bm_compare_worker *worker)
 {
-    if (!pair)
+    if (!worker)
         return;
-    bm_hasher_free(pair->hasher);
-    free(pair->buffers);
-    free(pair);
+    bm_hasher_free(worker->hasher);
+    free(worker->buffers);
+    free(worker);
 }
 
 /* --- judging ------------------------------------------------------------ */
@@ -138,20 +141,20 @@ struct both {
     size_t len[2];
 };
 
-static struct both both_sides(const struct bm_pair *pair,
-                              const struct bm_span *span,
+static struct both both_sides(const struct bm_compare_worker *worker,
+                              const struct bm_compare_range *range,
                               const struct window *w, size_t i)
 {
-    uint64_t block = span->first + w->blocks[i];
+    uint64_t block = range->first + w->blocks[i];
     struct both both;
 
     for (int s = 0; s < 2; s++) {
-        const struct bm_side *side = &pair->sides.side[s];
+        const struct bm_compare_input *side = &worker->extents.side[s];
 
-        both.data[s] = side->data[block - pair->sides.base]
+        both.data[s] = side->data[block - worker->extents.base]
                            ? w->bufs[s] + i * BLOCK
                            : NULL;
-        both.len[s] = bm_side_len(side, block);
+        both.len[s] = bm_compare_input_len(side, block);
     }
     return both;
 }
@@ -175,8 +178,9 @@ static bool is_equal(const struct both *b)
 
 /* Digests of one side's blocks of a window, those for which all is false
  * only where they are not the other side's. */
-static int hash_side(struct bm_pair *pair, struct bm_span *span,
-                     const struct window *w, int s, bool all)
+static int hash_side(struct bm_compare_worker *worker,
+                     struct bm_compare_range *range, const struct window *w,
+                     int s, bool all)
 {
     size_t md = bm_digest_sha256->len, n = 0, where[BM_HASH_BATCH];
     const void *blocks[BM_HASH_BATCH];
@@ -185,35 +189,36 @@ static int hash_side(struct bm_pair *pair, struct bm_span *span,
     int rc;
 
     for (size_t i = 0; i < w->n; i++) {
-        struct both both = both_sides(pair, span, w, i);
+        struct both both = both_sides(worker, range, w, i);
         size_t at = w->blocks[i];
 
-        if (!all && !span->differ[at] && both.len[0] == both.len[1]) {
-            memcpy(span->mds[s] + at * md, span->mds[!s] + at * md, md);
+        if (!all && !range->differ[at] && both.len[0] == both.len[1]) {
+            memcpy(range->mds[s] + at * md, range->mds[!s] + at * md, md);
         } else if (both.len[s]) {
             blocks[n] = both.data[s];
             lens[n] = both.len[s];
             where[n++] = at;
         }
     }
-    rc = n ? bm_hasher_blocks(pair->hasher, n, blocks, lens, mds, NULL) : 0;
+    rc = n ? bm_hasher_blocks(worker->hasher, n, blocks, lens, mds, NULL) : 0;
     for (size_t i = 0; rc == 0 && i < n; i++)
-        memcpy(span->mds[s] + where[i] * md, mds + i * md, md);
+        memcpy(range->mds[s] + where[i] * md, mds + i * md, md);
     return rc;
 }
 
-static int judge(struct bm_pair *pair, struct bm_span *span,
-                 const struct window *w, struct bm_error *err)
+static int judge(struct bm_compare_worker *worker,
+                 struct bm_compare_range *range, const struct window *w,
+                 struct bm_error *err)
 {
     for (size_t i = 0; i < w->n; i++) {
-        struct both both = both_sides(pair, span, w, i);
+        struct both both = both_sides(worker, range, w, i);
 
-        span->differ[w->blocks[i]] =
-            (!pair->sides.zero_tail && both.len[0] != both.len[1]) ||
+        range->differ[w->blocks[i]] =
+            (!worker->extents.zero_tail && both.len[0] != both.len[1]) ||
             !is_equal(&both);
     }
-    if (pair->hasher && (hash_side(pair, span, w, 0, true) != 0 ||
-                         hash_side(pair, span, w, 1, false) != 0))
+    if (worker->hasher && (hash_side(worker, range, w, 0, true) != 0 ||
+                           hash_side(worker, range, w, 1, false) != 0))
         return bm_fail(err, EIO, "cannot compute SHA-256");
     return 0;
 }
@@ -221,11 +226,11 @@ static int judge(struct bm_pair *pair, struct bm_span *span,
 /* --- reading ------------------------------------------------------------ */
 
 /* Bytes of some blocks, of the side that has more of them. */
-static uint64_t count_bytes(const struct bm_pair *pair, uint64_t first,
-                            size_t n)
+static uint64_t count_bytes(const struct bm_compare_worker *worker,
+                            uint64_t first, size_t n)
 {
     uint64_t start = first * BLOCK, end = start + n * BLOCK;
-    uint64_t a = pair->sides.side[0].size, b = pair->sides.side[1].size;
+    uint64_t a = worker->extents.side[0].size, b = worker->extents.side[1].size;
     uint64_t size = a > b ? a : b;
 
     return (end < size ? end : size) - start;
@@ -233,54 +238,59 @@ static uint64_t count_bytes(const struct bm_pair *pair, uint64_t first,
 
 /* Fills a window with blocks from *next on; what is zero on both sides needs
  * no window, but with digests it has one each. */
-static void gather(struct bm_pair *pair, struct bm_span *span, struct window *w,
+static void gather(struct bm_compare_worker *worker,
+                   struct bm_compare_range *range, struct window *w,
                    size_t *next)
 {
-    const bool *data[2] = {pair->sides.side[0].data, pair->sides.side[1].data};
-    size_t start = *next, shift = (size_t)(span->first - pair->sides.base);
-    uint64_t whole = bm_sides_common(&pair->sides) / BLOCK;
+    const bool *data[2] = {worker->extents.side[0].data,
+                           worker->extents.side[1].data};
+    size_t start = *next, shift = (size_t)(range->first - worker->extents.base);
+    uint64_t whole = bm_compare_extents_common(&worker->extents) / BLOCK;
     size_t md = bm_digest_sha256->len;
 
     w->n = 0;
-    for (; *next < span->n_blocks && w->n < pair->window_blocks; ++*next) {
+    for (; *next < range->n_blocks && w->n < worker->window_blocks; ++*next) {
         size_t i = *next;
 
         if (data[0][shift + i] || data[1][shift + i] ||
-            span->first + i >= whole)
+            range->first + i >= whole)
             w->blocks[w->n++] = i;
-        else if (pair->hasher)
+        else if (worker->hasher)
             for (int s = 0; s < 2; s++)
-                memcpy(span->mds[s] + i * md, bm_hasher_zero(pair->hasher), md);
+                memcpy(range->mds[s] + i * md, bm_hasher_zero(worker->hasher),
+                       md);
     }
-    w->bytes = count_bytes(pair, span->first + start, *next - start);
+    w->bytes = count_bytes(worker, range->first + start, *next - start);
 }
 
 /* How many slots from i on one request of this side can fill; 0: no data. */
-static size_t join(const struct bm_pair *pair, const struct bm_span *span,
-                   const struct window *w, int s, size_t i)
+static size_t join(const struct bm_compare_worker *worker,
+                   const struct bm_compare_range *range, const struct window *w,
+                   int s, size_t i)
 {
     const bool *data =
-        pair->sides.side[s].data + (span->first - pair->sides.base);
+        worker->extents.side[s].data + (range->first - worker->extents.base);
     size_t n = 0;
 
-    while (i + n < w->n && n < pair->max_request[s] / BLOCK &&
+    while (i + n < w->n && n < worker->max_request[s] / BLOCK &&
            w->blocks[i + n] == w->blocks[i] + n && data[w->blocks[i + n]])
         n++;
     return n;
 }
 
-static int ask_side(struct bm_pair *pair, const struct bm_span *span,
-                    struct window *w, int s, struct bm_error *err)
+static int ask_side(struct bm_compare_worker *worker,
+                    const struct bm_compare_range *range, struct window *w,
+                    int s, struct bm_error *err)
 {
-    struct bm_side *side = &pair->sides.side[s];
+    struct bm_compare_input *side = &worker->extents.side[s];
     size_t n;
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < w->n; i += n ? n : 1) {
         struct bm_request *req = &w->reqs[s][w->n_reqs[s]];
-        uint64_t offset = (span->first + w->blocks[i]) * BLOCK;
+        uint64_t offset = (range->first + w->blocks[i]) * BLOCK;
 
-        n = join(pair, span, w, s, i);
+        n = join(worker, range, w, s, i);
         if (n == 0)
             continue;
         *req = (struct bm_request){.op = BM_READ,
@@ -295,22 +305,23 @@ static int ask_side(struct bm_pair *pair, const struct bm_span *span,
     return rc;
 }
 
-static int ask(struct bm_pair *pair, const struct bm_span *span,
-               struct window *w, struct bm_error *err)
+static int ask(struct bm_compare_worker *worker,
+               const struct bm_compare_range *range, struct window *w,
+               struct bm_error *err)
 {
     int rc = 0;
 
     w->n_reqs[0] = w->n_reqs[1] = 0;
     for (int i = 0; rc == 0 && i < 2; i++)
-        rc = ask_side(pair, span, w, pair->order[i], err);
+        rc = ask_side(worker, range, w, worker->order[i], err);
     return rc;
 }
 
-static int wait_for(struct bm_pair *pair, const struct window *w,
+static int wait_for(struct bm_compare_worker *worker, const struct window *w,
                     struct bm_error *err)
 {
-    const struct bm_queue queues[2] = {pair->sides.side[0].queue,
-                                       pair->sides.side[1].queue};
+    const struct bm_queue queues[2] = {worker->extents.side[0].queue,
+                                       worker->extents.side[1].queue};
     int rc = 0;
 
     for (int s = 0; s < 2; s++)
@@ -327,26 +338,28 @@ static int wait_for(struct bm_pair *pair, const struct window *w,
 
 /* After a failure: nobody may write into our buffers any more. What became of
  * the requests does not matter. */
-static void settle(struct bm_pair *pair)
+static void settle(struct bm_compare_worker *worker)
 {
-    for (size_t k = 0; k < pair->n_windows; k++)
+    for (size_t k = 0; k < worker->n_windows; k++)
         for (int s = 0; s < 2; s++)
-            for (size_t i = 0; i < pair->windows[k].n_reqs[s]; i++) {
-                const struct bm_queue queues[2] = {pair->sides.side[s].queue};
-                const struct bm_request *req = &pair->windows[k].reqs[s][i];
+            for (size_t i = 0; i < worker->windows[k].n_reqs[s]; i++) {
+                const struct bm_queue queues[2] = {
+                    worker->extents.side[s].queue};
+                const struct bm_request *req = &worker->windows[k].reqs[s][i];
 
                 if (!req->done)
                     (void)bm_device_wait(queues, req, NULL);
             }
 }
 
-static uint64_t data_bytes(const struct bm_pair *pair,
-                           const struct bm_span *span, const struct window *w)
+static uint64_t data_bytes(const struct bm_compare_worker *worker,
+                           const struct bm_compare_range *range,
+                           const struct window *w)
 {
     uint64_t bytes = 0;
 
     for (size_t i = 0; i < w->n; i++) {
-        struct both both = both_sides(pair, span, w, i);
+        struct both both = both_sides(worker, range, w, i);
 
         if (both.data[0] || both.data[1])
             bytes += both.len[both.len[1] > both.len[0]];
@@ -359,42 +372,46 @@ struct ring {
     size_t head, tail, next; /* next: block to ask for */
 };
 
-static int take_one(struct bm_pair *pair, struct bm_span *span,
-                    const struct window *w, bm_pair_tick tick, void *opaque,
+static int take_one(struct bm_compare_worker *worker,
+                    struct bm_compare_range *range, const struct window *w,
+                    bm_compare_worker_tick tick, void *opaque,
                     struct bm_error *err)
 {
-    int rc = wait_for(pair, w, err);
+    int rc = wait_for(worker, w, err);
 
     if (rc == 0)
-        rc = judge(pair, span, w, err);
+        rc = judge(worker, range, w, err);
     if (rc != 0)
         return rc;
-    span->data_read += data_bytes(pair, span, w);
+    range->data_read += data_bytes(worker, range, w);
     return tick(opaque, w->bytes)
                ? bm_fail_errno(err, ECANCELED, "cannot compare")
                : 0;
 }
 
-int bm_pair_run(struct bm_pair *pair, struct bm_span *span, bm_pair_tick tick,
-                void *opaque, struct bm_error *err)
+int bm_compare_worker_run(struct bm_compare_worker *worker,
+                          struct bm_compare_range *range,
+                          bm_compare_worker_tick tick, void *opaque,
+                          struct bm_error *err)
 {
     struct ring ring = {0, 0, 0};
     int rc = 0;
 
-    while (rc == 0 && (ring.next < span->n_blocks || ring.head < ring.tail)) {
-        if (ring.next < span->n_blocks &&
-            ring.tail - ring.head < pair->n_windows) {
-            struct window *w = &pair->windows[ring.tail++ % pair->n_windows];
+    while (rc == 0 && (ring.next < range->n_blocks || ring.head < ring.tail)) {
+        if (ring.next < range->n_blocks &&
+            ring.tail - ring.head < worker->n_windows) {
+            struct window *w =
+                &worker->windows[ring.tail++ % worker->n_windows];
 
-            gather(pair, span, w, &ring.next);
-            rc = ask(pair, span, w, err);
+            gather(worker, range, w, &ring.next);
+            rc = ask(worker, range, w, err);
         } else {
-            rc = take_one(pair, span,
-                          &pair->windows[ring.head++ % pair->n_windows], tick,
-                          opaque, err);
+            rc = take_one(worker, range,
+                          &worker->windows[ring.head++ % worker->n_windows],
+                          tick, opaque, err);
         }
     }
     if (rc != 0)
-        settle(pair);
+        settle(worker);
     return rc;
 }

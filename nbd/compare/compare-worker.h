@@ -13,18 +13,22 @@
 #include "nbd/compare/compare-extents.h"
 
 /* Told of bytes done; non-zero stops the work with ECANCELED. */
-typedef int (*bm_pair_tick)(void *opaque, uint64_t bytes);
+typedef int (*bm_compare_worker_tick)(void *opaque, uint64_t bytes);
 
-struct bm_pair;
-struct bm_pair *bm_pair_new(struct bm_device *a, struct bm_device *b,
-                            unsigned queue, const struct bm_compare_how *how,
-                            struct bm_error *err);
-void bm_pair_free(struct bm_pair *pair); /* accepts NULL */
+struct bm_compare_worker;
+struct bm_compare_worker *
+bm_compare_worker_new(struct bm_device *a, struct bm_device *b, unsigned queue,
+                      const struct bm_compare_how *how, struct bm_error *err);
+void bm_compare_worker_free(
+    struct bm_compare_worker *worker); /* accepts NULL */
 
-/* To look at them before bm_pair_run. */
-struct bm_sides *bm_pair_sides(struct bm_pair *pair);
-/* Fills the span, which must lie in what was looked at last. */
-int bm_pair_run(struct bm_pair *pair, struct bm_span *span, bm_pair_tick tick,
-                void *opaque, struct bm_error *err);
+/* To look at them before bm_compare_worker_run. */
+struct bm_compare_extents *
+bm_compare_worker_sides(struct bm_compare_worker *worker);
+/* Fills the range, which must lie in what was looked at last. */
+int bm_compare_worker_run(struct bm_compare_worker *worker,
+                          struct bm_compare_range *range,
+                          bm_compare_worker_tick tick, void *opaque,
+                          struct bm_error *err);
 
 #endif

@@ -37,28 +37,28 @@ void bm_compare_result_clear(struct bm_compare_result *result)
     memset(result, 0, sizeof *result);
 }
 
-static void free_span(struct bm_span **span)
+static void free_span(struct bm_compare_range **range)
 {
-    bm_span_free(*span);
+    bm_compare_range_free(*range);
 }
 
-/* --- spans -------------------------------------------------------------- */
+/* --- ranges -------------------------------------------------------------- */
 
-/* Owns the span; NULL: there was no memory for one. */
-static int hand_in(struct task *task, struct bm_span *span,
+/* Owns the range; NULL: there was no memory for one. */
+static int hand_in(struct task *task, struct bm_compare_range *range,
                    struct bm_error *err)
 {
     BM_LOCK(&task->pool.mutex);
     int rc;
 
-    if (!span)
+    if (!range)
         return bm_fail_errno(err, ENOMEM, "cannot compare");
-    rc = bm_ledger_add(&task->ledger, span, err);
+    rc = bm_ledger_add(&task->ledger, range, err);
     pthread_cond_broadcast(&task->pool.changed);
     return rc;
 }
 
-/* Waits while too much waits for a slow span; false: stop. */
+/* Waits while too much waits for a slow range; false: stop. */
 static bool wait_for_room(struct task *task)
 {
     BM_LOCK(&task->pool.mutex);
@@ -74,7 +74,7 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* How long the next span should be: shorter towards the end, so that the
+/* How long the next range should be: shorter towards the end, so that the
  * workers end together; always whole windows. */
 static uint64_t span_blocks(const struct task *task)
 {
@@ -83,32 +83,32 @@ static uint64_t span_blocks(const struct task *task)
     share = (share + BM_HASH_BATCH - 1) / BM_HASH_BATCH * BM_HASH_BATCH;
     if (share < MIN_SPAN_BLOCKS)
         return MIN_SPAN_BLOCKS;
-    return min_u64(share, BM_SPAN_BLOCKS);
+    return min_u64(share, BM_COMPARE_RANGE_BLOCKS);
 }
 
 /* Hands in the zeroes that come next, however many looks they take; *n are
  * the blocks behind them that were looked at. */
-static int skip_zeroes(struct task *task, struct bm_sides *sides, size_t *n,
-                       struct bm_error *err)
+static int skip_zeroes(struct task *task, struct bm_compare_extents *extents,
+                       size_t *n, struct bm_error *err)
 {
     for (;;) {
         uint64_t left = task->n_blocks - task->next;
-        uint64_t span = span_blocks(task);
+        uint64_t range = span_blocks(task);
         size_t zeroes;
         int rc;
 
-        *n = (size_t)min_u64(left, task->look > span ? task->look : span);
+        *n = (size_t)min_u64(left, task->look > range ? task->look : range);
         if (!wait_for_room(task))
             *n = 0;
         if (*n == 0)
             return 0;
-        rc = bm_sides_look(sides, task->next, *n, err);
+        rc = bm_compare_extents_look(extents, task->next, *n, err);
         if (rc != 0)
             return rc;
-        zeroes = bm_sides_zeroes(sides);
+        zeroes = bm_compare_extents_zeroes(extents);
         if (zeroes == 0)
             return 0;
-        rc = hand_in(task, bm_span_new_zero(task->next, zeroes), err);
+        rc = hand_in(task, bm_compare_range_new_zero(task->next, zeroes), err);
         if (rc != 0)
             return rc;
         atomic_fetch_add(&task->done, (uint64_t)zeroes * BM_COMPARE_BLOCK);
@@ -120,20 +120,20 @@ static int skip_zeroes(struct task *task, struct bm_sides *sides, size_t *n,
     }
 }
 
-/* The next span with something to do, looked at; *out NULL at the end. */
-static int next_span(struct task *task, struct bm_pair *pair,
-                     struct bm_span **out, struct bm_error *err)
+/* The next range with something to do, looked at; *out NULL at the end. */
+static int next_span(struct task *task, struct bm_compare_worker *worker,
+                     struct bm_compare_range **out, struct bm_error *err)
 {
     BM_LOCK(&task->hand_out);
     size_t n, md_len = task->how.digests ? bm_digest_sha256->len : 0;
-    int rc = skip_zeroes(task, bm_pair_sides(pair), &n, err);
+    int rc = skip_zeroes(task, bm_compare_worker_sides(worker), &n, err);
 
     *out = NULL;
     if (rc != 0 || n == 0)
         return rc;
     task->look = 0;
     n = (size_t)min_u64(n, span_blocks(task));
-    *out = bm_span_new(task->next, n, md_len);
+    *out = bm_compare_range_new(task->next, n, md_len);
     if (!*out)
         return bm_fail_errno(err, ENOMEM, "cannot compare");
     task->next += n;
@@ -150,19 +150,20 @@ static int on_bytes(void *opaque, uint64_t bytes)
     return bm_worker_pool_stopped(&task->pool);
 }
 
-static int run_spans(struct task *task, struct bm_pair *pair,
+static int run_spans(struct task *task, struct bm_compare_worker *worker,
                      struct bm_error *err)
 {
     for (;;) {
-        __attribute__((cleanup(free_span))) struct bm_span *span = NULL;
-        int rc = next_span(task, pair, &span, err);
+        __attribute__((cleanup(free_span))) struct bm_compare_range *range =
+            NULL;
+        int rc = next_span(task, worker, &range, err);
 
-        if (rc == 0 && !span)
+        if (rc == 0 && !range)
             return 0;
         if (rc == 0)
-            rc = bm_pair_run(pair, span, on_bytes, task, err);
+            rc = bm_compare_worker_run(worker, range, on_bytes, task, err);
         if (rc == 0)
-            rc = hand_in(task, BM_STEAL(span), err);
+            rc = hand_in(task, BM_STEAL(range), err);
         if (rc != 0)
             return rc;
     }
@@ -171,11 +172,11 @@ static int run_spans(struct task *task, struct bm_pair *pair,
 static int work(void *opaque, unsigned number, struct bm_error *err)
 {
     struct task *task = opaque;
-    struct bm_pair *pair =
-        bm_pair_new(task->devs[0], task->devs[1], number, &task->how, err);
-    int rc = pair ? run_spans(task, pair, err) : -EIO; /* err says what */
+    struct bm_compare_worker *worker = bm_compare_worker_new(
+        task->devs[0], task->devs[1], number, &task->how, err);
+    int rc = worker ? run_spans(task, worker, err) : -EIO; /* err says what */
 
-    bm_pair_free(pair);
+    bm_compare_worker_free(worker);
     return rc;
 }
 

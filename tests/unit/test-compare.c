@@ -62,7 +62,7 @@ Test(compare, roots_of_equal_images)
     expect_roots("a", "a");
 }
 
-/* Islands of data, many spans, a difference late and a ragged longer side. */
+/* Islands of data, many ranges, a difference late and a ragged longer side. */
 Test(compare, roots_with_holes)
 {
     how.digests = true;
@@ -126,18 +126,18 @@ Test(compare, all_ranges_are_listed)
 Test(compare, spans_that_end_in_any_order)
 {
     const uint64_t sizes[2] = {40 * BM_COMPARE_BLOCK, 40 * BM_COMPARE_BLOCK};
-    struct bm_span *data = bm_span_new(20, 10, 0);
+    struct bm_compare_range *data = bm_compare_range_new(20, 10, 0);
     struct bm_ledger ledger;
 
     data->differ[3] = true;
     ok(bm_ledger_start(&ledger, sizes, false, &result, &err), err);
-    ok(bm_ledger_add(&ledger, bm_span_new_zero(10, 5), &err), err);
-    ok(bm_ledger_add(&ledger, bm_span_new_zero(30, 10), &err), err);
-    ok(bm_ledger_add(&ledger, bm_span_new_zero(15, 5), &err), err);
+    ok(bm_ledger_add(&ledger, bm_compare_range_new_zero(10, 5), &err), err);
+    ok(bm_ledger_add(&ledger, bm_compare_range_new_zero(30, 10), &err), err);
+    ok(bm_ledger_add(&ledger, bm_compare_range_new_zero(15, 5), &err), err);
     ok(bm_ledger_add(&ledger, data, &err), err);
     cr_expect_eq(ledger.held, 1);
     cr_expect_eq(result.n_ranges, 0);
-    ok(bm_ledger_add(&ledger, bm_span_new_zero(0, 10), &err), err);
+    ok(bm_ledger_add(&ledger, bm_compare_range_new_zero(0, 10), &err), err);
     cr_expect_eq(ledger.settled, 40);
     cr_expect_eq(ledger.held, 0);
     cr_assert_eq(result.n_ranges, 1);
