@@ -11,7 +11,7 @@
 #define LANES_LEAST 8
 #define RUNS 128
 
-void bm_view_close(struct bm_view *view)
+void bm_frozen_chain_close(struct bm_frozen_chain *view)
 {
     bm_device_close(view->device);
     for (size_t i = 0; i < view->n_locks; i++)
@@ -20,8 +20,8 @@ void bm_view_close(struct bm_view *view)
     memset(view, 0, sizeof *view);
 }
 
-static int lock_layers(struct bm_view *view, const struct bm_chain *chain,
-                       struct bm_error *err)
+static int lock_layers(struct bm_frozen_chain *view,
+                       const struct bm_chain *chain, struct bm_error *err)
 {
     view->locks = calloc(chain->n, sizeof *view->locks);
     if (!view->locks)
@@ -36,7 +36,7 @@ static int lock_layers(struct bm_view *view, const struct bm_chain *chain,
     return 0;
 }
 
-unsigned bm_view_queues(void)
+unsigned bm_frozen_chain_queues(void)
 {
     unsigned queues = 2 * bm_device_lanes();
 
@@ -45,8 +45,8 @@ unsigned bm_view_queues(void)
     return queues < BM_QUEUES_MAX ? queues : BM_QUEUES_MAX;
 }
 
-int bm_view_open(const struct bm_chain *chain, unsigned depth,
-                 struct bm_view *out, struct bm_error *err)
+int bm_frozen_chain_open(const struct bm_chain *chain, unsigned depth,
+                         struct bm_frozen_chain *out, struct bm_error *err)
 {
     BM_FREE struct bm_image_layer *images = NULL;
     int rc = bm_chain_images(chain, &images, err);
@@ -55,27 +55,30 @@ int bm_view_open(const struct bm_chain *chain, unsigned depth,
     if (!rc)
         rc = lock_layers(out, chain, err);
     if (!rc)
-        rc = bm_device_open_chain(images, chain->n, bm_view_queues(), depth,
-                                  &out->device, err);
+        rc = bm_device_open_chain(images, chain->n, bm_frozen_chain_queues(),
+                                  depth, &out->device, err);
     if (rc)
-        bm_view_close(out);
+        bm_frozen_chain_close(out);
     return rc;
 }
 
-int bm_view_open_beside(const struct bm_chain *chain, unsigned depth,
-                        struct bm_view *out, struct bm_error *err)
+int bm_frozen_chain_open_beside(const struct bm_chain *chain, unsigned depth,
+                                struct bm_frozen_chain *out,
+                                struct bm_error *err)
 {
     BM_FREE struct bm_image_layer *images = NULL;
     int rc = bm_chain_images(chain, &images, err);
 
     memset(out, 0, sizeof *out);
     return rc ? rc
-              : bm_device_open_shared(images, chain->n, bm_view_queues(), depth,
+              : bm_device_open_shared(images, chain->n,
+                                      bm_frozen_chain_queues(), depth,
                                       &out->device, err);
 }
 
-int bm_view_held(const struct bm_view *view, struct bm_bitmap *into,
-                 uint64_t *held, struct bm_error *err)
+int bm_frozen_chain_allocated(const struct bm_frozen_chain *view,
+                              struct bm_bitmap *into, uint64_t *held,
+                              struct bm_error *err)
 {
     uint64_t at = 0, size = view->device->size;
     struct bm_extent runs[RUNS];
@@ -98,10 +101,10 @@ int bm_view_held(const struct bm_view *view, struct bm_bitmap *into,
     return rc;
 }
 
-int bm_view_dirty(const struct bm_view *view, struct bm_bitmap *into,
-                  struct bm_error *err)
+int bm_frozen_chain_dirty(const struct bm_frozen_chain *view,
+                          struct bm_bitmap *into, struct bm_error *err)
 {
     uint64_t held;
 
-    return bm_view_held(view, into, &held, err);
+    return bm_frozen_chain_allocated(view, into, &held, err);
 }

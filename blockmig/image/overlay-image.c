@@ -116,18 +116,18 @@ int bm_overlay_holds_data(const char *path, bool *any, struct bm_error *err)
 {
     struct bm_bitmap *dirty = NULL;
     struct bm_chain alone = {0};
-    struct bm_view view = {0};
+    struct bm_frozen_chain view = {0};
     int rc = bm_chain_append(&alone, BM_SOURCE_FILE, path, "qcow2");
 
     rc = rc ? bm_fail_errno(err, -rc, "cannot look at %s", path)
-            : bm_view_open(&alone, 1, &view, err);
+            : bm_frozen_chain_open(&alone, 1, &view, err);
     if (!rc && !(dirty = bm_bitmap_new(view.device->size, BM_DIGEST_BLOCK)))
         rc = bm_fail_errno(err, ENOMEM, "cannot look at %s", path);
     if (!rc)
-        rc = bm_view_dirty(&view, dirty, err);
+        rc = bm_frozen_chain_dirty(&view, dirty, err);
     *any = !rc && bm_bitmap_count(dirty) > 0;
     bm_bitmap_free(dirty);
-    bm_view_close(&view);
+    bm_frozen_chain_close(&view);
     bm_chain_clear(&alone);
     return rc;
 }

@@ -28,7 +28,7 @@ static int check_kept(struct bm_merge_reading *r)
                                                 r->m->job->uuid};
     struct bm_manifest *manifest = NULL;
     BM_BITMAP *only = NULL, *differ = NULL;
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     struct bm_scan scan;
     int rc = bm_manifest_store_open(&manifests, top, &manifest, &r->error);
 
@@ -38,7 +38,7 @@ static int check_kept(struct bm_merge_reading *r)
     if (!rc) {
         only = bm_bitmap_new(view.device->size, BM_DIGEST_BLOCK);
         differ = bm_bitmap_new(view.device->size, BM_DIGEST_BLOCK);
-        rc = only && differ ? bm_view_dirty(&view, only, &r->error)
+        rc = only && differ ? bm_frozen_chain_dirty(&view, only, &r->error)
                             : bm_merge_reading_no_memory(r, &r->error);
     }
     if (!rc) {

@@ -36,7 +36,7 @@ static int open_base(const struct bm_merge_reading *r, struct bm_device **out,
     const struct bm_layer *base = bm_merge_base(r->merge);
     const struct bm_image_layer file = {.path = base->path};
     const struct bm_open how = {.format = base->format,
-                                .queues = bm_view_queues(),
+                                .queues = bm_frozen_chain_queues(),
                                 .write = true,
                                 /* small pieces go to the medium together */
                                 .direct =
@@ -83,15 +83,17 @@ static int copy_into(struct bm_merge_reading *r, struct bm_device *from)
 
 /* Which blocks are read and, unless that is the same, which parts of them
  * written. */
-static int choose(struct bm_merge_reading *r, const struct bm_view *view)
+static int choose(struct bm_merge_reading *r,
+                  const struct bm_frozen_chain *view)
 {
     uint64_t size = view->device->size, held, at = 0, length;
     int rc = 0;
 
     r->only = bm_bitmap_new(size, BM_DIGEST_BLOCK);
     r->parts = bm_bitmap_new(size, BM_SPARSE);
-    rc = r->only && r->parts ? bm_view_held(view, r->parts, &held, &r->error)
-                             : bm_merge_reading_no_memory(r, &r->error);
+    rc = r->only && r->parts
+             ? bm_frozen_chain_allocated(view, r->parts, &held, &r->error)
+             : bm_merge_reading_no_memory(r, &r->error);
     if (rc)
         return rc;
     if (held != bm_bitmap_count(r->parts))
@@ -106,7 +108,7 @@ static int choose(struct bm_merge_reading *r, const struct bm_view *view)
 
 static int copy_down(struct bm_merge_reading *r)
 {
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     int rc = bm_merge_reading_open(r, 0, (unsigned)bm_merge_goes(r->merge),
                                    &view, &r->error);
 

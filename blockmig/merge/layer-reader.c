@@ -76,7 +76,7 @@ int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total)
 }
 
 struct bm_scan bm_merge_reading_scan(struct bm_merge_reading *r,
-                                     const struct bm_view *view,
+                                     const struct bm_frozen_chain *view,
                                      const struct bm_bitmap *only)
 {
     return (struct bm_scan){.device = view->device,
@@ -104,7 +104,7 @@ static int side(const struct bm_merge_reading *r, size_t skip,
 }
 
 int bm_merge_reading_open(const struct bm_merge_reading *r, size_t skip,
-                          unsigned depth, struct bm_view *view,
+                          unsigned depth, struct bm_frozen_chain *view,
                           struct bm_error *err)
 {
     struct bm_chain chain;
@@ -112,8 +112,8 @@ int bm_merge_reading_open(const struct bm_merge_reading *r, size_t skip,
 
     if (rc)
         return rc;
-    rc = r->beside ? bm_view_open_beside(&chain, depth, view, err)
-                   : bm_view_open(&chain, depth, view, err);
+    rc = r->beside ? bm_frozen_chain_open_beside(&chain, depth, view, err)
+                   : bm_frozen_chain_open(&chain, depth, view, err);
     bm_chain_clear(&chain);
     return rc;
 }
@@ -148,7 +148,7 @@ int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
 
     if (rc)
         return rc;
-    r->queues = bm_pacing_spares(r->m->pacing) ? 1 : bm_view_queues();
+    r->queues = bm_pacing_spares(r->m->pacing) ? 1 : bm_frozen_chain_queues();
     bm_pacing_take(r->m->pacing, r->throttle);
     if (r->ahead)
         bm_pacing_take_jobs_too(r->m->pacing);

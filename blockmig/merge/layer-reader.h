@@ -60,12 +60,12 @@ char *bm_merge_reading_before(const struct bm_run *m,
 /* In the thread of the work: the chain without its `skip` uppermost layers, of
  * which `depth` are shown, 0: all of it. */
 int bm_merge_reading_open(const struct bm_merge_reading *r, size_t skip,
-                          unsigned depth, struct bm_view *view,
+                          unsigned depth, struct bm_frozen_chain *view,
                           struct bm_error *err);
 /* The progress of what r->work reads, as of struct bm_pipeline. */
 int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total);
 struct bm_scan bm_merge_reading_scan(struct bm_merge_reading *r,
-                                     const struct bm_view *view,
+                                     const struct bm_frozen_chain *view,
                                      const struct bm_bitmap *only);
 
 #endif

@@ -35,8 +35,9 @@ static int differs(const struct bm_merge_reading *r,
 }
 
 static int note(const struct bm_merge_reading *r,
-                const struct bm_manifest *manifest, const struct bm_view *view,
-                uint64_t bytes, struct bm_error *err)
+                const struct bm_manifest *manifest,
+                const struct bm_frozen_chain *view, uint64_t bytes,
+                struct bm_error *err)
 {
     char hex[BM_DIGEST_HEX];
     bool partial;
@@ -55,7 +56,7 @@ static int note(const struct bm_merge_reading *r,
 static int check_base(struct bm_merge_reading *r, const struct bm_bitmap *only,
                       const struct bm_manifest *manifest, struct bm_error *err)
 {
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     BM_BITMAP *differ = NULL;
     struct bm_scan scan;
     int rc = bm_merge_reading_open(r, r->merge->layers.n - 1, 0, &view, err);
@@ -83,15 +84,15 @@ static int check_base(struct bm_merge_reading *r, const struct bm_bitmap *only,
 
 /* --- the clusters of the layers --- */
 
-static int read_touched(struct bm_merge_reading *r, struct bm_view *view,
-                        struct bm_error *err)
+static int read_touched(struct bm_merge_reading *r,
+                        struct bm_frozen_chain *view, struct bm_error *err)
 {
     uint64_t size = view->device->size;
     struct bm_scan scan;
     int rc;
 
     r->only = bm_bitmap_new(size, BM_DIGEST_BLOCK);
-    rc = r->only ? bm_view_dirty(view, r->only, err)
+    rc = r->only ? bm_frozen_chain_dirty(view, r->only, err)
                  : bm_merge_reading_no_memory(r, err);
     if (!rc)
         rc = bm_manifest_new(NULL, bm_job_store_dir(r->m->store),
@@ -102,7 +103,7 @@ static int read_touched(struct bm_merge_reading *r, struct bm_view *view,
 
 static int hash_touched(struct bm_merge_reading *r)
 {
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     int rc = bm_merge_reading_open(r, 0, (unsigned)r->merge->layers.n - 1,
                                    &view, &r->error);
 
@@ -122,7 +123,7 @@ static int hash_before(struct bm_merge_reading *r)
 {
     struct bm_manifest *manifest = NULL;
     char hex[BM_DIGEST_HEX];
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     struct bm_scan scan;
     bool partial;
     int rc = bm_merge_reading_open(r, 0, 0, &view, &r->error);

@@ -39,7 +39,8 @@ static unsigned queues(const struct bm_replica *replica)
 {
     struct bm_throttle *throttle = replica->how->throttle;
 
-    return throttle && bm_throttle_request(throttle) ? LANES : bm_view_queues();
+    return throttle && bm_throttle_request(throttle) ? LANES
+                                                     : bm_frozen_chain_queues();
 }
 
 int bm_replica_write(struct bm_replica *replica, struct bm_device **out,
@@ -112,7 +113,7 @@ static int keep_written(struct bm_replica *replica, struct bm_device *target,
 }
 
 int bm_replica_copy_blocks(struct bm_replica *replica,
-                           const struct bm_view *view,
+                           const struct bm_frozen_chain *view,
                            const struct bm_bitmap *only, struct bm_error *err)
 {
     struct bm_device *target = NULL;

@@ -23,14 +23,14 @@ unsigned bm_replica_own(const struct bm_replica *replica)
 static int map_of(struct bm_replica *replica, const struct bm_chain *chain,
                   unsigned depth, struct bm_bitmap **out, struct bm_error *err)
 {
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     int rc;
 
     *out = bm_replica_bitmap(replica);
     if (!*out)
         return bm_replica_no_memory(replica, err);
-    rc = bm_view_open(chain, depth, &view, err);
-    return rc ? rc : bm_view_dirty(&view, *out, err);
+    rc = bm_frozen_chain_open(chain, depth, &view, err);
+    return rc ? rc : bm_frozen_chain_dirty(&view, *out, err);
 }
 
 int bm_replica_bounds(struct bm_replica *replica, const struct bm_chain *view,
@@ -122,7 +122,7 @@ int bm_replica_fill(struct bm_replica *replica, const struct bm_chain *chain,
                     struct bm_error *err)
 {
     BM_BITMAP *rest = bm_replica_bitmap(replica);
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     struct bm_scan scan;
     int rc;
 
@@ -132,7 +132,7 @@ int bm_replica_fill(struct bm_replica *replica, const struct bm_chain *chain,
     rc = bm_bitmap_subtract(rest, replica->done, err);
     if (rc || bm_bitmap_count(rest) == 0)
         return rc;
-    rc = bm_view_open(chain, 0, &view, err);
+    rc = bm_frozen_chain_open(chain, 0, &view, err);
     if (rc)
         return rc;
     scan = bm_replica_scan(replica, view.device, rest);

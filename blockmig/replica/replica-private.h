@@ -43,7 +43,7 @@ int bm_replica_write(struct bm_replica *replica, struct bm_device **out,
 int bm_replica_read(struct bm_replica *replica, struct bm_device **out,
                     struct bm_error *err);
 int bm_replica_copy_blocks(struct bm_replica *replica,
-                           const struct bm_view *view,
+                           const struct bm_frozen_chain *view,
                            const struct bm_bitmap *only, struct bm_error *err);
 /* Of the disk's blocks; NULL: out of memory. */
 struct bm_bitmap *bm_replica_bitmap(const struct bm_replica *replica);
@@ -54,7 +54,8 @@ int bm_replica_failed(const struct bm_replica *replica,
 int bm_replica_no_memory(const struct bm_replica *replica,
                          struct bm_error *err);
 /* The same from a source that may have bad sectors; how->map is set. */
-int bm_replica_rescue(struct bm_replica *replica, const struct bm_view *view,
+int bm_replica_rescue(struct bm_replica *replica,
+                      const struct bm_frozen_chain *view,
                       const struct bm_bitmap *only, struct bm_error *err);
 /* Whether a rescue has begun. */
 bool bm_replica_has_map(const struct bm_replica *replica);

@@ -272,7 +272,8 @@ static void clean_up(struct run *run)
     bm_hasher_free(run->hasher);
 }
 
-int bm_replica_rescue(struct bm_replica *replica, const struct bm_view *view,
+int bm_replica_rescue(struct bm_replica *replica,
+                      const struct bm_frozen_chain *view,
                       const struct bm_bitmap *only, struct bm_error *err)
 {
     __attribute__((cleanup(clean_up))) struct run run = {

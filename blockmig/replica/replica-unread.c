@@ -46,11 +46,11 @@ static uint64_t find_bad(const struct bm_replica *replica,
 static const struct bm_layer *holder(const struct bm_chain *chain, uint64_t at)
 {
     for (size_t depth = 1; depth < chain->n; depth++) {
-        BM_VIEW view = {0};
+        BM_FROZEN_CHAIN view = {0};
         struct bm_extent run;
         size_t n = 0;
 
-        if (bm_view_open(chain, (unsigned)depth, &view, NULL) != 0 ||
+        if (bm_frozen_chain_open(chain, (unsigned)depth, &view, NULL) != 0 ||
             bm_device_extents(view.device, 0, BM_MAP_DIRTY, at, 1, &run, 1, &n,
                               NULL) != 0)
             break;

@@ -79,8 +79,8 @@ static int repair(struct bm_replica *replica, const struct bm_chain *chain,
                   struct bm_replica_proof *proof, struct bm_error *err)
 {
     uint64_t at = 0, length;
-    BM_VIEW view = {0};
-    int rc = bm_view_open(chain, 0, &view, err);
+    BM_FROZEN_CHAIN view = {0};
+    int rc = bm_frozen_chain_open(chain, 0, &view, err);
 
     if (!proof->repaired &&
         bm_bitmap_next(differ, false, 0, replica->how->size, &at, &length))
@@ -132,13 +132,13 @@ int bm_replica_recheck(struct bm_replica *replica, const struct bm_chain *chain,
                        struct bm_error *err)
 {
     BM_BITMAP *differ = bm_replica_bitmap(replica);
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     struct bm_scan scan;
     int rc = differ ? 0 : bm_replica_no_memory(replica, err);
 
     if (rc || bm_bitmap_count(replica->done) == 0)
         return rc;
-    rc = bm_view_open(chain, 0, &view, err);
+    rc = bm_frozen_chain_open(chain, 0, &view, err);
     if (rc)
         return rc;
     scan = bm_replica_scan(replica, view.device, replica->done);
@@ -160,24 +160,26 @@ static int find_gaps(const struct bm_replica *replica, struct bm_bitmap *gaps,
 
 /* What either view's uppermost layer holds: of the old one that heals gaps;
  * with what is still one nothing can be compared. */
-static int find_rest(struct bm_replica *replica, const struct bm_view *old,
-                     const struct bm_view *new, struct bm_bitmap *rest,
+static int find_rest(struct bm_replica *replica,
+                     const struct bm_frozen_chain *old,
+                     const struct bm_frozen_chain *new, struct bm_bitmap *rest,
                      struct bm_bitmap *gaps, struct bm_error *err)
 {
-    int rc = bm_view_dirty(old, rest, err);
+    int rc = bm_frozen_chain_dirty(old, rest, err);
 
     if (!rc)
         rc = bm_replica_heal(replica, rest, err);
     if (!rc)
         rc = find_gaps(replica, gaps, err);
     if (!rc)
-        rc = bm_view_dirty(new, rest, err);
+        rc = bm_frozen_chain_dirty(new, rest, err);
     if (!rc)
         rc = bm_bitmap_subtract(rest, gaps, err);
     return rc ? rc : bm_bitmap_save(rest, replica->files[BM_REPLICA_REST], err);
 }
 
-static int compare(struct bm_replica *replica, const struct bm_view *view,
+static int compare(struct bm_replica *replica,
+                   const struct bm_frozen_chain *view,
                    const struct bm_bitmap *rest, const char *path,
                    const char *why, struct bm_error *err)
 {
@@ -192,7 +194,8 @@ static int compare(struct bm_replica *replica, const struct bm_view *view,
 }
 
 /* For the digest of the new image. */
-static int hash_blocks(struct bm_replica *replica, const struct bm_view *view,
+static int hash_blocks(struct bm_replica *replica,
+                       const struct bm_frozen_chain *view,
                        const struct bm_bitmap *blocks, struct bm_error *err)
 {
     struct bm_scan scan = bm_replica_scan(replica, view->device, blocks);
@@ -207,12 +210,12 @@ int bm_replica_rest(struct bm_replica *replica, const struct bm_chain *old,
 {
     BM_BITMAP *rest = bm_replica_bitmap(replica),
               *gaps = bm_replica_bitmap(replica);
-    BM_VIEW old_view = {0}, new_view = {0};
-    int rc = rest && gaps ? bm_view_open(old, 1, &old_view, err)
+    BM_FROZEN_CHAIN old_view = {0}, new_view = {0};
+    int rc = rest && gaps ? bm_frozen_chain_open(old, 1, &old_view, err)
                           : bm_replica_no_memory(replica, err);
 
     if (!rc)
-        rc = bm_view_open(new, 1, &new_view, err);
+        rc = bm_frozen_chain_open(new, 1, &new_view, err);
     if (!rc)
         rc = find_rest(replica, &old_view, &new_view, rest, gaps, err);
     if (!rc)
@@ -233,11 +236,11 @@ int bm_replica_again(struct bm_replica *replica, const struct bm_chain *image,
                      struct bm_error *err)
 {
     BM_BITMAP *rest = NULL;
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     int rc = bm_bitmap_load(replica->files[BM_REPLICA_REST], &rest, err);
 
     if (!rc)
-        rc = bm_view_open(image, 0, &view, err);
+        rc = bm_frozen_chain_open(image, 0, &view, err);
     return rc ? rc
               : compare(replica, &view, rest, image->layers[0].path,
                         "are not as on the old image", err);
@@ -247,11 +250,11 @@ int bm_replica_equal(struct bm_replica *replica, const struct bm_chain *old,
                      const struct bm_chain *new, struct bm_replica_proof *proof,
                      struct bm_error *err)
 {
-    BM_VIEW old_view = {0}, new_view = {0};
-    int rc = bm_view_open(old, 0, &old_view, err);
+    BM_FROZEN_CHAIN old_view = {0}, new_view = {0};
+    int rc = bm_frozen_chain_open(old, 0, &old_view, err);
 
     if (!rc)
-        rc = bm_view_open(new, 0, &new_view, err);
+        rc = bm_frozen_chain_open(new, 0, &new_view, err);
     if (!rc)
         rc = compare(replica, &old_view, replica->done, old->layers[0].path,
                      "are not as they were when they were copied", err);

@@ -140,10 +140,11 @@ int bm_replica_forget(const char *dir, const char *id, const char *disk,
 
 /* What the uppermost layer of the view holds is to be done, and proven, again:
  * written down before any of it is. */
-static int take_delta(struct bm_replica *replica, const struct bm_view *view,
+static int take_delta(struct bm_replica *replica,
+                      const struct bm_frozen_chain *view,
                       struct bm_bitmap *only, struct bm_error *err)
 {
-    int rc = bm_view_dirty(view, only, err);
+    int rc = bm_frozen_chain_dirty(view, only, err);
 
     if (!rc)
         rc = bm_replica_unmark(replica, only, err);
@@ -160,16 +161,17 @@ static int take_rest(struct bm_replica *replica, struct bm_bitmap *only,
     return bm_bitmap_subtract(only, replica->done, err);
 }
 
-static int take_own(struct bm_replica *replica, const struct bm_view *view,
-                    struct bm_bitmap *only, struct bm_error *err)
+static int take_own(struct bm_replica *replica,
+                    const struct bm_frozen_chain *view, struct bm_bitmap *only,
+                    struct bm_error *err)
 {
-    int rc = bm_view_dirty(view, only, err);
+    int rc = bm_frozen_chain_dirty(view, only, err);
 
     return rc ? rc : bm_bitmap_subtract(only, replica->done, err);
 }
 
-static int check_size(struct bm_replica *replica, const struct bm_view *view,
-                      struct bm_error *err)
+static int check_size(struct bm_replica *replica,
+                      const struct bm_frozen_chain *view, struct bm_error *err)
 {
     if (view->device->size == replica->how->size)
         return 0;
@@ -183,11 +185,11 @@ int bm_replica_copy(struct bm_replica *replica, const struct bm_chain *chain,
                     enum bm_replica_part part, struct bm_error *err)
 {
     BM_BITMAP *only = bm_bitmap_new(replica->how->size, BM_DIGEST_BLOCK);
-    BM_VIEW view = {0};
+    BM_FROZEN_CHAIN view = {0};
     unsigned depth = part == BM_REPLICA_ALL   ? 0
                      : part == BM_REPLICA_OWN ? bm_replica_own(replica)
                                               : 1;
-    int rc = only ? bm_view_open(chain, depth, &view, err)
+    int rc = only ? bm_frozen_chain_open(chain, depth, &view, err)
                   : bm_fail_errno(err, ENOMEM, "cannot copy disk %s",
                                   replica->how->disk);
 

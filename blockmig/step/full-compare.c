@@ -95,16 +95,16 @@ static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
     const struct bm_compare_how how = {
         .digests = true, .progress = on_progress, .opaque = sum};
     struct bm_compare_result result = {0};
-    BM_VIEW old = {0}, new = {0};
+    BM_FROZEN_CHAIN old = {0}, new = {0};
     int rc;
 
     if (disk->rescue.unproven_bytes)
         return prove_read(sum, disk, err);
-    rc = bm_view_open(&disk->source, 0, &old, err);
+    rc = bm_frozen_chain_open(&disk->source, 0, &old, err);
     if (!rc)
         rc = bm_target_check(disk, err);
     if (!rc)
-        rc = bm_view_open(&disk->dest, 0, &new, err);
+        rc = bm_frozen_chain_open(&disk->dest, 0, &new, err);
     if (!rc)
         rc = bm_compare(old.device, new.device, &how, &result, err);
     if (rc)
