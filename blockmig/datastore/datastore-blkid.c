@@ -92,7 +92,7 @@ static int probe_words(int fd, char **out)
     return *out ? 0 : -ENOMEM;
 }
 
-int bm_store_signature(const char *path, char **out, struct bm_error *err)
+int bm_datastore_signature(const char *path, char **out, struct bm_error *err)
 {
     BM_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int rc = 0;
@@ -118,7 +118,7 @@ static int keep(char **field, const char *value)
     return *field ? 0 : -ENOMEM;
 }
 
-static int probe_device(struct bm_store *store)
+static int probe_device(struct bm_datastore *store)
 {
     BM_CLOSE int fd = open(store->device_path, O_RDONLY | O_CLOEXEC);
     OWN_PROBE blkid_probe probe = fd >= 0 ? new_probe(fd) : NULL;
@@ -133,7 +133,7 @@ static int probe_device(struct bm_store *store)
 }
 
 /* Who may not open the device may still read what root's blkid found. */
-static int ask_cache(struct bm_store *store)
+static int ask_cache(struct bm_datastore *store)
 {
     blkid_cache cache = NULL;
 
@@ -168,7 +168,7 @@ static bool split_mount(char *line, dev_t device, char **type, char **source)
     return *type && *source;
 }
 
-static int ask_mounts(struct bm_store *store)
+static int ask_mounts(struct bm_datastore *store)
 {
     BM_FCLOSE FILE *mounts = fopen("/proc/self/mountinfo", "re");
     BM_FREE char *line = NULL;
@@ -185,15 +185,15 @@ static int ask_mounts(struct bm_store *store)
     return 0;
 }
 
-int bm_store_identify(struct bm_store *store)
+int bm_datastore_identify(struct bm_datastore *store)
 {
     int rc = 0;
 
-    if (store->kind == BM_STORE_BLOCK)
+    if (store->kind == BM_DATASTORE_BLOCK)
         rc = keep(&store->device_path, store->path);
     else if (major(store->device) != 0) /* 0: no device, as tmpfs and NFS */
         store->device_path = blkid_devno_to_devname(store->device);
-    if (rc == 0 && store->kind != BM_STORE_BLOCK)
+    if (rc == 0 && store->kind != BM_DATASTORE_BLOCK)
         rc = ask_mounts(store);
     if (rc == 0 && store->device_path && store->device_path[0] == '/')
         rc = probe_device(store);

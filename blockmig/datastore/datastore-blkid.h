@@ -12,6 +12,6 @@
 /* Fills fs_type, fs_uuid, fs_label and device_path from store->device, as
  * far as they can be known; a network file system has but a type and a
  * source. 0 or -ENOMEM. */
-int bm_store_identify(struct bm_store *store);
+int bm_datastore_identify(struct bm_datastore *store);
 
 #endif

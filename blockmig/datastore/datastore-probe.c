@@ -16,8 +16,8 @@ static int64_t now_us(void)
     return bm_now_ns() / 1000;
 }
 
-static int cannot(struct bm_error *err, int code, const struct bm_store *store,
-                  const char *what)
+static int cannot(struct bm_error *err, int code,
+                  const struct bm_datastore *store, const char *what)
 {
     bm_fail_errno(err, code, "cannot %s in the datastore %s", what,
                   store->name);
@@ -67,8 +67,8 @@ static int write_somehow(int fd, const char *data, bool *direct)
     return write_all(fd, data, TRY_SIZE);
 }
 
-int bm_store_try(const struct bm_store *store, struct bm_store_probe *probe,
-                 struct bm_error *err)
+int bm_datastore_try(const struct bm_datastore *store,
+                     struct bm_datastore_probe *probe, struct bm_error *err)
 {
     __attribute__((cleanup(remove_file))) char *path = NULL;
     BM_FREE char *name = NULL, *data = aligned_alloc(4096, TRY_SIZE);
@@ -76,7 +76,7 @@ int bm_store_try(const struct bm_store *store, struct bm_store_probe *probe,
     int64_t start = now_us();
     int rc;
 
-    if (store->kind == BM_STORE_BLOCK)
+    if (store->kind == BM_DATASTORE_BLOCK)
         return cannot(err, ENOTSUP, store, "make a file");
     if (!data || asprintf(&name, "%s/.blockmig-try-XXXXXX", store->path) < 0)
         return cannot(err, ENOMEM, store, "make a file");

@@ -22,12 +22,12 @@ static void free_pool(virStoragePoolPtr *pool)
         virStoragePoolFree(*pool);
 }
 
-static void free_store(struct bm_store **store)
+static void free_store(struct bm_datastore **store)
 {
-    bm_store_free(*store);
+    bm_datastore_free(*store);
 }
 
-void bm_store_free(struct bm_store *store)
+void bm_datastore_free(struct bm_datastore *store)
 {
     if (!store)
         return;
@@ -43,14 +43,14 @@ void bm_store_free(struct bm_store *store)
     free(store);
 }
 
-const char *bm_store_kind_name(enum bm_store_kind kind)
+const char *bm_datastore_kind_name(enum bm_datastore_kind kind)
 {
     switch (kind) {
-    case BM_STORE_DIR:
+    case BM_DATASTORE_DIR:
         return "dir";
-    case BM_STORE_POOL:
+    case BM_DATASTORE_POOL:
         return "pool";
-    case BM_STORE_BLOCK:
+    case BM_DATASTORE_BLOCK:
         return "block";
     }
     return "unknown";
@@ -72,7 +72,7 @@ static int refuse_errno(struct bm_error *err, int code, const char *name)
     return refuse(err, code, name, strerror(code), "");
 }
 
-static int measure_folder(struct bm_store *store, struct bm_error *err)
+static int measure_folder(struct bm_datastore *store, struct bm_error *err)
 {
     struct statvfs fs;
 
@@ -98,7 +98,7 @@ static uint64_t size_in_sysfs(dev_t device)
     return sectors * 512;
 }
 
-static int measure_device(struct bm_store *store, struct bm_error *err)
+static int measure_device(struct bm_datastore *store, struct bm_error *err)
 {
     BM_CLOSE int fd = open(store->path, O_RDONLY | O_CLOEXEC);
     blkid_loff_t size = fd >= 0 ? blkid_get_dev_size(fd) : 0;
@@ -107,12 +107,12 @@ static int measure_device(struct bm_store *store, struct bm_error *err)
     store->available = store->capacity;
     if (store->capacity == 0)
         return refuse(err, ENXIO, store->name, "it has no size", "");
-    return fd >= 0 ? bm_store_signature(store->path, &store->signature, err)
+    return fd >= 0 ? bm_datastore_signature(store->path, &store->signature, err)
                    : 0;
 }
 
 /* All that is known of store->path, whoever named it. */
-static int examine(struct bm_store *store, struct bm_error *err)
+static int examine(struct bm_datastore *store, struct bm_error *err)
 {
     struct stat st;
     bool block;
@@ -121,21 +121,21 @@ static int examine(struct bm_store *store, struct bm_error *err)
     if (stat(store->path, &st) != 0)
         return refuse_errno(err, errno, store->name);
     block = S_ISBLK(st.st_mode);
-    if (!S_ISDIR(st.st_mode) && (!block || store->kind == BM_STORE_POOL))
+    if (!S_ISDIR(st.st_mode) && (!block || store->kind == BM_DATASTORE_POOL))
         return refuse(err, ENOTDIR, store->name,
                       "it is neither a folder nor a block device",
                       "name the folder that holds the images");
     if (block)
-        store->kind = BM_STORE_BLOCK;
+        store->kind = BM_DATASTORE_BLOCK;
     store->device = block ? st.st_rdev : st.st_dev;
     store->writable = access(store->path, block ? W_OK : W_OK | X_OK) == 0;
     rc = block ? measure_device(store, err) : measure_folder(store, err);
-    if (rc == 0 && bm_store_identify(store) != 0)
+    if (rc == 0 && bm_datastore_identify(store) != 0)
         rc = refuse_errno(err, ENOMEM, store->name);
     return rc;
 }
 
-static int open_path(struct bm_store *store, struct bm_error *err)
+static int open_path(struct bm_datastore *store, struct bm_error *err)
 {
     int rc = bm_store_is_alive_early(store->name, err);
 
@@ -150,7 +150,7 @@ static int open_path(struct bm_store *store, struct bm_error *err)
     return examine(store, err);
 }
 
-static int read_pool_xml(struct bm_store *store, virStoragePoolPtr pool,
+static int read_pool_xml(struct bm_datastore *store, virStoragePoolPtr pool,
                          char **target)
 {
     BM_FREE char *text = virStoragePoolGetXMLDesc(pool, 0);
@@ -175,7 +175,7 @@ static bool holds_files(const char *pool_type)
     return false;
 }
 
-static int open_pool(struct bm_store *store, virStoragePoolPtr pool,
+static int open_pool(struct bm_datastore *store, virStoragePoolPtr pool,
                      struct bm_error *err)
 {
     BM_FREE char *target = NULL;
@@ -195,7 +195,7 @@ static int open_pool(struct bm_store *store, virStoragePoolPtr pool,
                       "use a pool of type dir, fs or netfs, or name a volume "
                       "by its path");
     }
-    store->kind = BM_STORE_POOL;
+    store->kind = BM_DATASTORE_POOL;
     rc = bm_store_is_alive_early(target, err);
     if (rc)
         return rc;
@@ -211,7 +211,7 @@ static bool looks_like_path(const char *name)
            strcmp(name, "..") == 0;
 }
 
-static int open_any(struct bm_connection *conn, struct bm_store *store,
+static int open_any(struct bm_connection *conn, struct bm_datastore *store,
                     struct bm_error *err)
 {
     __attribute__((cleanup(free_pool))) virStoragePoolPtr pool = NULL;
@@ -231,10 +231,10 @@ static int open_any(struct bm_connection *conn, struct bm_store *store,
     return open_path(store, err);
 }
 
-int bm_store_open(struct bm_connection *conn, const char *name,
-                  struct bm_store **out, struct bm_error *err)
+int bm_datastore_open(struct bm_connection *conn, const char *name,
+                      struct bm_datastore **out, struct bm_error *err)
 {
-    __attribute__((cleanup(free_store))) struct bm_store *store =
+    __attribute__((cleanup(free_store))) struct bm_datastore *store =
         calloc(1, sizeof *store);
     int rc;
 

@@ -13,10 +13,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum bm_store_kind { BM_STORE_DIR, BM_STORE_POOL, BM_STORE_BLOCK };
+enum bm_datastore_kind {
+    BM_DATASTORE_DIR,
+    BM_DATASTORE_POOL,
+    BM_DATASTORE_BLOCK
+};
 
-struct bm_store {
-    enum bm_store_kind kind;
+struct bm_datastore {
+    enum bm_datastore_kind kind;
     char *name;      /* as the user gave it */
     char *path;      /* the folder (real path), or the device */
     char *pool;      /* the pool's name, NULL otherwise */
@@ -37,22 +41,22 @@ struct bm_store {
  * path. conn may be NULL: then no pools. Errors have status BM_EXIT_REFUSED
  * and say whether it is unknown, not a folder, inactive, unsupported type.
  */
-int bm_store_open(struct bm_connection *conn, const char *name,
-                  struct bm_store **out, struct bm_error *err);
-void bm_store_free(struct bm_store *store); /* accepts NULL */
-const char *bm_store_kind_name(enum bm_store_kind kind);
+int bm_datastore_open(struct bm_connection *conn, const char *name,
+                      struct bm_datastore **out, struct bm_error *err);
+void bm_datastore_free(struct bm_datastore *store); /* accepts NULL */
+const char *bm_datastore_kind_name(enum bm_datastore_kind kind);
 
 /* Tries it: makes, writes, fdatasyncs and removes a 1 MiB file (O_DIRECT where
  * it can); fills the times in microseconds. Not for block devices: ENOTSUP. */
-struct bm_store_probe {
+struct bm_datastore_probe {
     int64_t create_us, write_us, sync_us;
     bool direct; /* O_DIRECT works */
 };
-int bm_store_try(const struct bm_store *store, struct bm_store_probe *probe,
-                 struct bm_error *err);
+int bm_datastore_try(const struct bm_datastore *store,
+                     struct bm_datastore_probe *probe, struct bm_error *err);
 
 /* The signature on a block device or file by blkid_do_safeprobe, in words;
  * *out NULL when there is none. An ambivalent probe is a signature. */
-int bm_store_signature(const char *path, char **out, struct bm_error *err);
+int bm_datastore_signature(const char *path, char **out, struct bm_error *err);
 
 #endif

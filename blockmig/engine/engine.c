@@ -129,7 +129,7 @@ int bm_engine_run(struct bm_connection *conn, struct bm_job_store *store,
                   const struct bm_run_hooks *hooks, struct bm_error *err)
 {
     struct bm_run m = {.conn = conn,
-                       .store = store,
+                       .jobs = store,
                        .job = job,
                        .guard = guard,
                        .hooks = hooks,

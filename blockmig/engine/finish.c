@@ -26,13 +26,13 @@ static int finish(struct bm_run *m, enum bm_state state, int exit_status,
     free(job->result.error);
     bm_error_line(&m->reason, line, sizeof line);
     job->result.error = m->reason.code ? strdup(line) : NULL;
-    rc = bm_job_store_finish(m->store, job, bm_state_name(state), err);
+    rc = bm_job_store_finish(m->jobs, job, bm_state_name(state), err);
     if (rc) {
         bm_job_set_state(job,
                          before); /* not ended until that is written down */
         return rc;
     }
-    bm_mark_forget(bm_job_store_dir(m->store), job->id);
+    bm_mark_forget(bm_job_store_dir(m->jobs), job->id);
     m->hooks->event(m->hooks->opaque, job, NULL);
     return 0;
 }

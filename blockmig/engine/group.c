@@ -107,7 +107,7 @@ int bm_group_run(struct bm_connection *conn, struct bm_job_store *store,
 
     for (size_t i = 0; all && i < n; i++)
         all[i].m = (struct bm_run){.conn = conn,
-                                   .store = store,
+                                   .jobs = store,
                                    .job = members[i].job,
                                    .guard = members[i].guard,
                                    .hooks = members[i].hooks,

@@ -39,7 +39,7 @@ int bm_engine_release(struct bm_connection *conn, struct bm_job_store *store,
     static const struct bm_run_hooks quiet = {
         .progress = no_progress, .event = no_event, .cancelled = not_cancelled};
     struct bm_run m = {
-        .conn = conn, .store = store, .job = job, .hooks = &quiet};
+        .conn = conn, .jobs = store, .job = job, .hooks = &quiet};
     int rc = 0;
 
     if (job->state != BM_STATE_DONE)

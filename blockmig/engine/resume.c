@@ -100,7 +100,7 @@ static void accept_unproven(struct bm_run *m)
 
     request->proof = request->source_delete = false;
     m->job->guest.unclean = false;
-    bm_mark_forget(bm_job_store_dir(m->store), m->job->id);
+    bm_mark_forget(bm_job_store_dir(m->jobs), m->job->id);
     if (m->job->state == BM_STATE_PROVING_REST)
         bm_job_set_state(m->job, BM_STATE_SETTLED);
     /* the way back was shut because the new image is the newer one */
@@ -146,7 +146,7 @@ int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
                      struct bm_error *err)
 {
     struct bm_run m = {.conn = conn,
-                       .store = store,
+                       .jobs = store,
                        .job = job,
                        .guard = guard,
                        .hooks = hooks,

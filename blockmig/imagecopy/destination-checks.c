@@ -131,7 +131,7 @@ static int look_at_device(const struct bm_image_copy *t,
     rc = check_raw(t, "a block device", err);
     if (rc < 0)
         return rc;
-    rc = bm_store_signature(t->target, &signature, err);
+    rc = bm_datastore_signature(t->target, &signature, err);
     if (rc < 0)
         return rc;
     if (!signature || t->force || going_on)

@@ -24,7 +24,7 @@ static int not_as_noted(const struct bm_merge_reading *r, const char *image,
 static int check_kept(struct bm_merge_reading *r)
 {
     const char *top = r->merge->layers.layers[0].path;
-    const struct bm_manifest_store manifests = {bm_job_store_dir(r->m->store),
+    const struct bm_manifest_store manifests = {bm_job_store_dir(r->m->jobs),
                                                 r->m->job->uuid};
     struct bm_manifest *manifest = NULL;
     BM_BITMAP *only = NULL, *differ = NULL;
@@ -55,7 +55,7 @@ static int check_kept(struct bm_merge_reading *r)
 static int look_up(const struct bm_merge_reading *r, const char *image,
                    enum bm_kept *kept, struct bm_error *err)
 {
-    const struct bm_manifest_store manifests = {bm_job_store_dir(r->m->store),
+    const struct bm_manifest_store manifests = {bm_job_store_dir(r->m->jobs),
                                                 r->m->job->uuid};
 
     return bm_manifest_store_look(&manifests, image, kept, err);

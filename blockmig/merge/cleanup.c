@@ -182,7 +182,7 @@ static int rewrite_saved(struct bm_run *m, const struct bm_job_merge *merge,
 int bm_merge_forget_kept(struct bm_run *m, const struct bm_job_merge *merge,
                          struct bm_error *err)
 {
-    const struct bm_manifest_store manifests = {bm_job_store_dir(m->store),
+    const struct bm_manifest_store manifests = {bm_job_store_dir(m->jobs),
                                                 m->job->uuid};
     int rc = 0;
 
@@ -198,7 +198,7 @@ int bm_merge_forget_kept(struct bm_run *m, const struct bm_job_merge *merge,
 static int hand_on(struct bm_run *m, const struct bm_job_merge *merge,
                    struct bm_error *err)
 {
-    const struct bm_manifest_store manifests = {bm_job_store_dir(m->store),
+    const struct bm_manifest_store manifests = {bm_job_store_dir(m->jobs),
                                                 m->job->uuid};
     int rc = 0;
 

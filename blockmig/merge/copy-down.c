@@ -62,7 +62,7 @@ static int copy_view(struct bm_merge_reading *r, struct bm_device *from,
     int rc = 0;
 
     if (r->m->job->snapshot->proof == BM_PROOF_TOUCHED)
-        rc = bm_manifest_new(NULL, bm_job_store_dir(r->m->store),
+        rc = bm_manifest_new(NULL, bm_job_store_dir(r->m->jobs),
                              bm_digest_sha256, from->size, &r->manifest,
                              &r->error);
     copy.digests = r->manifest;

@@ -22,7 +22,7 @@ char *bm_merge_reading_before(const struct bm_run *m,
 {
     char *name;
 
-    return asprintf(&name, "%s/%s-merge-%td.before", bm_job_store_dir(m->store),
+    return asprintf(&name, "%s/%s-merge-%td.before", bm_job_store_dir(m->jobs),
                     m->job->id, merge - m->job->snapshot->merges) < 0
                ? NULL
                : name;

@@ -95,7 +95,7 @@ static int read_touched(struct bm_merge_reading *r,
     rc = r->only ? bm_frozen_chain_dirty(view, r->only, err)
                  : bm_merge_reading_no_memory(r, err);
     if (!rc)
-        rc = bm_manifest_new(NULL, bm_job_store_dir(r->m->store),
+        rc = bm_manifest_new(NULL, bm_job_store_dir(r->m->jobs),
                              bm_digest_sha256, size, &r->manifest, err);
     scan = bm_merge_reading_scan(r, view, r->only);
     return rc ? rc : bm_scan_hash(&scan, r->manifest, err);

@@ -75,7 +75,7 @@ static bool readable(const struct bm_chain *chain)
 }
 
 static int one_device(const struct bm_job_disk *plan,
-                      const struct bm_store *store, struct bm_error *err)
+                      const struct bm_datastore *store, struct bm_error *err)
 {
     bm_fail(err, EINVAL, "cannot keep the chain of disk %s", plan->target);
     bm_cause(err, "%s takes one image only, and the chain has %zu layers",
@@ -98,11 +98,11 @@ static int no_other_format(const struct bm_job_disk *plan,
 
 static int choose_layers(struct bm_connection *conn, struct bm_domain *domain,
                          struct bm_job *job, struct bm_job_disk *plan,
-                         const struct bm_store *store,
+                         const struct bm_datastore *store,
                          const struct bm_move_options *options,
                          struct bm_error *err)
 {
-    bool folder = store->kind != BM_STORE_BLOCK;
+    bool folder = store->kind != BM_DATASTORE_BLOCK;
     size_t from = plan->source.n;
     int rc = 0;
 
@@ -151,7 +151,7 @@ static int keep_base(struct bm_job_disk *plan, const char *base,
 }
 
 int bm_plan_chains(struct bm_connection *conn, struct bm_domain *domain,
-                   struct bm_job *job, const struct bm_store *store,
+                   struct bm_job *job, const struct bm_datastore *store,
                    const struct bm_move_options *options, struct bm_error *err)
 {
     int rc = decide(job, options, err);
@@ -221,7 +221,7 @@ static void examine(struct bm_job_disk *plan, size_t k)
 }
 
 static int add_lower(struct bm_job *job, size_t i, size_t k,
-                     const struct bm_store *store,
+                     const struct bm_datastore *store,
                      const struct bm_move_options *options)
 {
     struct bm_job_disk *plan = &job->disks[i];
@@ -236,7 +236,8 @@ static int add_lower(struct bm_job *job, size_t i, size_t k,
                 : -ENOMEM;
 }
 
-int bm_plan_layers(struct bm_job *job, size_t i, const struct bm_store *store,
+int bm_plan_layers(struct bm_job *job, size_t i,
+                   const struct bm_datastore *store,
                    const struct bm_move_options *options)
 {
     struct bm_job_disk *plan = &job->disks[i];

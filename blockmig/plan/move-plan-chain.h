@@ -13,11 +13,12 @@
  * `below`, `lower`, `shared`. The strategy is chosen. What was asked for and
  * cannot be done is refused. */
 int bm_plan_chains(struct bm_connection *conn, struct bm_domain *domain,
-                   struct bm_job *job, const struct bm_store *store,
+                   struct bm_job *job, const struct bm_datastore *store,
                    const struct bm_move_options *options, struct bm_error *err);
 /* The new image of disk i is in its `dest`: the layers below it, and how they
  * are made. -ENOMEM. */
-int bm_plan_layers(struct bm_job *job, size_t i, const struct bm_store *store,
+int bm_plan_layers(struct bm_job *job, size_t i,
+                   const struct bm_datastore *store,
                    const struct bm_move_options *options);
 
 /* A path that is free, in that folder, for the new layer k of disk i: the given

@@ -231,13 +231,13 @@ static const char *format_for(const struct bm_job *job,
 }
 
 static int set_target(struct bm_job *job, size_t i,
-                      const struct bm_store *store,
+                      const struct bm_datastore *store,
                       const struct bm_move_options *options,
                       struct bm_error *err)
 {
     struct bm_job_disk *plan = &job->disks[i];
     const char *format = format_for(job, plan, options);
-    bool block = store->kind == BM_STORE_BLOCK;
+    bool block = store->kind == BM_DATASTORE_BLOCK;
     BM_FREE char *path = NULL;
     int rc;
 
@@ -269,7 +269,7 @@ static int set_target(struct bm_job *job, size_t i,
 
 static int set_words(struct bm_job *job, struct bm_connection *conn,
                      const struct bm_domain *domain,
-                     const struct bm_store *store,
+                     const struct bm_datastore *store,
                      const struct bm_move_options *options)
 {
     struct bm_job_request *request = bm_job_fill_request(job);
@@ -304,7 +304,8 @@ static int set_words(struct bm_job *job, struct bm_connection *conn,
                : -ENOMEM;
 }
 
-static int check_count(const struct bm_job *job, const struct bm_store *store,
+static int check_count(const struct bm_job *job,
+                       const struct bm_datastore *store,
                        const struct bm_move_options *options,
                        struct bm_error *err)
 {
@@ -318,7 +319,7 @@ static int check_count(const struct bm_job *job, const struct bm_store *store,
                 job->n_disks);
         return refuse(err, EINVAL, "name one disk");
     }
-    if (store->kind == BM_STORE_BLOCK) {
+    if (store->kind == BM_DATASTORE_BLOCK) {
         bm_fail(err, EINVAL, "cannot move %zu disks onto the one device %s",
                 job->n_disks, store->path);
         return refuse(err, EINVAL, "name one disk");
@@ -327,7 +328,7 @@ static int check_count(const struct bm_job *job, const struct bm_store *store,
 }
 
 int bm_plan_make(struct bm_connection *conn, struct bm_domain *domain,
-                 const struct bm_store *store,
+                 const struct bm_datastore *store,
                  const struct bm_move_options *options, struct bm_job **out,
                  struct bm_error *err)
 {

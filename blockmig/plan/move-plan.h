@@ -46,7 +46,7 @@ struct bm_move_options {
  * (design.md "File names") and overlay paths. The job's state is planned.
  */
 int bm_plan_make(struct bm_connection *conn, struct bm_domain *domain,
-                 const struct bm_store *store,
+                 const struct bm_datastore *store,
                  const struct bm_move_options *options, struct bm_job **out,
                  struct bm_error *err);
 

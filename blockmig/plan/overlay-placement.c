@@ -83,10 +83,11 @@ static void look_at_source(const struct bm_job *job, char *why, size_t size)
 }
 
 static void look_at_target(const struct bm_job *job,
-                           const struct bm_store *store, char *why, size_t size)
+                           const struct bm_datastore *store, char *why,
+                           size_t size)
 {
     why[0] = '\0';
-    if (store->kind == BM_STORE_BLOCK)
+    if (store->kind == BM_DATASTORE_BLOCK)
         snprintf(why, size, "%s is a device, and holds no overlay",
                  store->path);
     else
@@ -105,7 +106,7 @@ static int place(struct bm_job *job, bool on_target, const char *why,
 
 /* failing: the source gives errors, so the guest shall write elsewhere. A
  * target that has no folder or no room either is no way out. */
-static int place_by_itself(struct bm_job *job, const struct bm_store *store,
+static int place_by_itself(struct bm_job *job, const struct bm_datastore *store,
                            bool failing, char *obstacle, size_t size,
                            struct bm_error *err)
 {
@@ -123,7 +124,7 @@ static int place_by_itself(struct bm_job *job, const struct bm_store *store,
     return place(job, true, why, err);
 }
 
-int bm_place_choose(struct bm_job *job, const struct bm_store *store,
+int bm_place_choose(struct bm_job *job, const struct bm_datastore *store,
                     const struct bm_move_options *options, char *obstacle,
                     size_t size, struct bm_error *err)
 {

@@ -21,7 +21,7 @@ uint64_t bm_place_reserve(const struct bm_job_disk *disk);
  * chosen. obstacle (of size bytes): why no source overlays can stand there, ""
  * when they can. -ENOMEM.
  */
-int bm_place_choose(struct bm_job *job, const struct bm_store *store,
+int bm_place_choose(struct bm_job *job, const struct bm_datastore *store,
                     const struct bm_move_options *options, char *obstacle,
                     size_t size, struct bm_error *err);
 

@@ -151,7 +151,7 @@ static int choose_pull(struct bm_job *job,
 }
 
 int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
-                       const struct bm_store *store,
+                       const struct bm_datastore *store,
                        const struct bm_move_options *options,
                        struct bm_error *err)
 {

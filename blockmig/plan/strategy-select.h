@@ -12,7 +12,7 @@
  * stand; the job's disks are chosen. -ENOMEM; what was asked for and cannot be
  * had is refused: -EINVAL with BM_EXIT_REFUSED. */
 int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
-                       const struct bm_store *store,
+                       const struct bm_datastore *store,
                        const struct bm_move_options *options,
                        struct bm_error *err);
 

@@ -14,7 +14,7 @@
 struct bm_looking {
     struct bm_connection *conn;
     struct bm_domain *domain;
-    const struct bm_store *store;
+    const struct bm_datastore *store;
     const struct bm_job *job;
     struct bm_preflight *list;
 };

@@ -178,7 +178,7 @@ static int check_domain(const struct bm_looking *look, struct bm_error *err)
 }
 
 int bm_preflight_run(struct bm_connection *conn, struct bm_domain *domain,
-                     const struct bm_store *store, const struct bm_job *job,
+                     const struct bm_datastore *store, const struct bm_job *job,
                      struct bm_preflight *preflight, struct bm_error *err)
 {
     const struct bm_looking look = {conn, domain, store, job, preflight};

@@ -18,7 +18,7 @@
  * made at all; refusals are in the list.
  */
 int bm_preflight_run(struct bm_connection *conn, struct bm_domain *domain,
-                     const struct bm_store *store, const struct bm_job *job,
+                     const struct bm_datastore *store, const struct bm_job *job,
                      struct bm_preflight *preflight, struct bm_error *err);
 
 /* The same of a planned merge (BM_STRATEGY_MERGE). */

@@ -67,7 +67,7 @@ static int add_disk(const struct bm_looking *look,
     const struct bm_job *job = look->job;
     int rc = 0;
 
-    if (look->store->kind != BM_STORE_BLOCK)
+    if (look->store->kind != BM_DATASTORE_BLOCK)
         rc = bm_space_required_add(required, look->store->path,
                                    image_room(plan), false);
     if (!rc && job->request.proof && job->plan.strategy != BM_STRATEGY_COLD)
@@ -113,7 +113,7 @@ static int check_place(const struct bm_looking *look)
     if (look->job->plan.strategy != BM_STRATEGY_STAGED ||
         !look->job->plan.on_target)
         return 0;
-    if (look->store->kind == BM_STORE_BLOCK)
+    if (look->store->kind == BM_DATASTORE_BLOCK)
         return BM_REFUSED(look, "overlay-place", "",
                           "give --overlay-dir DIR, or --overlay-on source",
                           "the overlays cannot stand on the target: %s is a "

@@ -18,7 +18,8 @@ static int check_writable(const struct bm_looking *look)
 {
     if (look->store->writable)
         return BM_FINE(look, "store", "", "%s %s, file system %s",
-                       bm_store_kind_name(look->store->kind), look->store->path,
+                       bm_datastore_kind_name(look->store->kind),
+                       look->store->path,
                        look->store->fs_type ? look->store->fs_type : "unknown");
     return BM_REFUSED(look, "store", "",
                       "mount it read-write, or run as a user who may write",
@@ -223,7 +224,7 @@ static int check_pull(const struct bm_looking *look)
 
     if (look->job->plan.strategy != BM_STRATEGY_PULL)
         return 0;
-    if (look->store->kind == BM_STORE_BLOCK)
+    if (look->store->kind == BM_DATASTORE_BLOCK)
         return BM_REFUSED(look, "pull", "", "use --strategy staged",
                           "a pull begins with an overlay, which is a file, and "
                           "not on a device such as %s",
@@ -258,7 +259,7 @@ static int check_way_back(const struct bm_looking *look,
 
 int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
 {
-    bool block = look->store->kind == BM_STORE_BLOCK;
+    bool block = look->store->kind == BM_DATASTORE_BLOCK;
     int rc = check_writable(look);
 
     if (!rc)

@@ -7,7 +7,7 @@
 
 int bm_run_save(struct bm_run *m, const char *text, struct bm_error *err)
 {
-    return bm_job_store_save(m->store, m->job, text, err);
+    return bm_job_store_save(m->jobs, m->job, text, err);
 }
 
 int bm_run_note(struct bm_run *m, struct bm_error *err, const char *fmt, ...)

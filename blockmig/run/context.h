@@ -26,7 +26,7 @@ enum bm_space_verdict {
 
 struct bm_run {
     struct bm_connection *conn; /* borrowed */
-    struct bm_job_store *store; /* borrowed */
+    struct bm_job_store *jobs;  /* borrowed */
     struct bm_job *job;         /* borrowed */
     struct bm_guard *guard;     /* borrowed */
     struct bm_pacing *pacing;   /* owned; NULL: there is no pace */

@@ -87,7 +87,7 @@ static int suspend(struct bm_run *m, struct bm_error *err)
 
 int bm_pause_adopt(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
+    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->jobs), m->job, err);
 
     if (!rc)
         rc = bm_guard_suspending(m->guard, err);
@@ -98,7 +98,7 @@ int bm_pause_begin(struct bm_run *m, struct bm_pause *pause,
                    struct bm_error *err)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
+    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->jobs), m->job, err);
 
     if (rc)
         return rc;

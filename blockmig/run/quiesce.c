@@ -71,7 +71,7 @@ static int not_frozen(struct bm_run *m, int rc, struct bm_error *err)
 int bm_quiesce_begin(struct bm_run *m, struct bm_quiesce *quiesce,
                      struct bm_error *err)
 {
-    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
+    int rc = bm_guard_arm(m->guard, bm_job_store_dir(m->jobs), m->job, err);
 
     if (rc)
         return rc;

@@ -23,7 +23,7 @@ static char *stamp_text(struct bm_run *m)
     xmlDocSetRootElement(doc, root);
     bm_xml_set(root, "id", m->job->id);
     bm_xml_set(root, "host", m->job->host);
-    bm_xml_set(root, "store", bm_job_store_dir(m->store));
+    bm_xml_set(root, "store", bm_job_store_dir(m->jobs));
     return bm_xml_dump(root);
 }
 

@@ -68,7 +68,7 @@ static int mismatch(const struct bm_job_disk *disk,
 static int prove_read(struct sum *sum, struct bm_job_disk *disk,
                       struct bm_error *err)
 {
-    const struct bm_replica_how how = {.dir = bm_job_store_dir(sum->m->store),
+    const struct bm_replica_how how = {.dir = bm_job_store_dir(sum->m->jobs),
                                        .id = sum->m->job->id,
                                        .disk = disk->target,
                                        .image = bm_job_image(disk),

@@ -102,7 +102,7 @@ static int window_ended(struct bm_run *m, struct bm_error *err)
 {
     m->job->guest.unclean = false;
     m->job->guest.doubt = true;
-    bm_mark_forget(bm_job_store_dir(m->store), m->job->id);
+    bm_mark_forget(bm_job_store_dir(m->jobs), m->job->id);
     return bm_run_save(m, NULL, err);
 }
 

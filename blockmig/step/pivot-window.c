@@ -88,7 +88,7 @@ static int resume(struct bm_run *m, bool clean, struct bm_error *err)
 
     if (!clean) {
         m->job->guest.unclean = true;
-        (void)bm_mark_leave(bm_job_store_dir(m->store), m->job->id, NULL);
+        (void)bm_mark_leave(bm_job_store_dir(m->jobs), m->job->id, NULL);
     }
     rc = bm_pause_resume(m, &second);
     if (rc && err && !err->code)
@@ -172,7 +172,7 @@ static void judge(struct bm_run *m, const struct bm_pause *pause)
     if (m->job->request.proof && (pause->resumes > 1 || m->ran) &&
         !pause->acted)
         m->job->guest.unclean = true;
-    if (bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+    if (bm_mark_set(bm_job_store_dir(m->jobs), m->job->id))
         m->job->guest.unclean = true;
 }
 

@@ -82,8 +82,8 @@ int bm_replica_run_forget(struct bm_run *m, const struct bm_job_disk *disk,
 
     for (size_t k = 0; !rc && k <= disk->n_lower; k++) {
         layer_name(disk, k, name);
-        rc = bm_replica_forget(bm_job_store_dir(m->store), m->job->id, name,
-                               err);
+        rc =
+            bm_replica_forget(bm_job_store_dir(m->jobs), m->job->id, name, err);
     }
     return rc;
 }
@@ -106,7 +106,7 @@ int bm_replica_run_open(struct bm_replica_run *s, size_t i, size_t layer,
         return rc;
     layer_name(disk, layer, how->name);
     how->how = (struct bm_replica_how){
-        .dir = bm_job_store_dir(s->m->store),
+        .dir = bm_job_store_dir(s->m->jobs),
         .id = s->m->job->id,
         .disk = how->name,
         .image = &image.layers[0],
@@ -254,7 +254,7 @@ int bm_replica_run_lower(struct bm_run *m, bm_replica_work work,
 
 int bm_replica_run_name_maps(struct bm_run *m, struct bm_error *err)
 {
-    const char *dir = bm_job_store_dir(m->store);
+    const char *dir = bm_job_store_dir(m->jobs);
 
     for (size_t i = 0; m->job->request.rescue && i < m->job->n_disks; i++) {
         struct bm_job_disk *disk = &m->job->disks[i];

@@ -47,7 +47,7 @@ static int end_copy(struct bm_run *m, size_t i, struct bm_error *err)
 static bool ran_unfrozen(const struct bm_run *m)
 {
     return m->job->guest.unclean ||
-           bm_mark_set(bm_job_store_dir(m->store), m->job->id);
+           bm_mark_set(bm_job_store_dir(m->jobs), m->job->id);
 }
 
 static int newer(struct bm_run *m, const struct bm_job_disk *plan,

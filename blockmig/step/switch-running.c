@@ -137,7 +137,7 @@ static int end_window(struct bm_run *m, struct bm_error *err)
         end = bm_guard_disarm(m->guard, rc ? NULL : err);
     if (!rc && end != -ETIME) /* that it acted is as good */
         rc = end;
-    if (m->ran || bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+    if (m->ran || bm_mark_set(bm_job_store_dir(m->jobs), m->job->id))
         m->job->guest.unclean = true;
     return rc;
 }
@@ -166,7 +166,7 @@ int bm_step_switch(struct bm_run *m, struct bm_error *err)
     struct count c;
     int rc = bm_run_refresh(m, err);
 
-    if (!rc && bm_mark_set(bm_job_store_dir(m->store), m->job->id))
+    if (!rc && bm_mark_set(bm_job_store_dir(m->jobs), m->job->id))
         m->job->guest.unclean = true;
     if (!rc)
         rc = count_disks(m, &c, err);

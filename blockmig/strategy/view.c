@@ -74,7 +74,7 @@ static int freeze(struct bm_run *m, struct bm_error *err)
         return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
     /* from here on it does not outlive us */
     if (!rc)
-        rc = bm_guard_arm(m->guard, bm_job_store_dir(m->store), m->job, err);
+        rc = bm_guard_arm(m->guard, bm_job_store_dir(m->jobs), m->job, err);
     if (!rc)
         rc = bm_guard_viewing(m->guard, socket, err);
     if (!rc)

@@ -21,12 +21,12 @@
 struct flatten {
     struct cli_session session; /* job, connection, ... */
     struct cli_snapshot_context of;
-    struct bm_store *store;
+    struct bm_datastore *store;
 };
 
 static void flatten_end(struct flatten *f)
 {
-    bm_store_free(f->store);
+    bm_datastore_free(f->store);
     cli_snapshot_context_end(&f->of);
     cli_session_end(&f->session);
 }
@@ -144,7 +144,7 @@ static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
                   : NULL;
     if (!path)
         return bm_fail_errno(err, ENOMEM, "cannot make a plan");
-    rc = bm_store_open(NULL, folder, &f->store, err);
+    rc = bm_datastore_open(NULL, folder, &f->store, err);
     if (rc == 0)
         rc = make_job(f, disk, base, strrchr(path, '/') + 1, err);
     if (rc < 0)

@@ -16,13 +16,13 @@
 struct move {
     struct cli_session session; /* job, connection, ... */
     struct bm_domain *domain;
-    struct bm_store *store;
+    struct bm_datastore *store;
     char *overlay_dir, *mapfile, *fill_from; /* absolute */
 };
 
 static void move_end(struct move *m)
 {
-    bm_store_free(m->store);
+    bm_datastore_free(m->store);
     bm_domain_free(m->domain);
     cli_session_end(&m->session);
     free(m->overlay_dir);
@@ -123,7 +123,7 @@ static int look(void *opaque, const struct cli *cli, struct bm_error *err)
     if (rc == 0)
         rc = bm_domain_open(m->session.conn, cli->args[0], &m->domain, err);
     if (rc == 0)
-        rc = bm_store_open(m->session.conn, cli->options.to, &m->store, err);
+        rc = bm_datastore_open(m->session.conn, cli->options.to, &m->store, err);
     if (rc == 0)
         rc = make_plan(m, cli, err);
     return rc;
@@ -134,8 +134,8 @@ static int preflight(void *opaque, struct bm_preflight *out,
 {
     struct move *m = opaque;
 
-    return bm_preflight_run(m->session.conn, m->domain, m->store,
-                            m->session.job, out, err);
+    return bm_preflight_run(m->session.conn, m->domain, m->store, m->session.job,
+                            out, err);
 }
 
 static const struct cli_task task = {look, preflight, bm_plan_text};

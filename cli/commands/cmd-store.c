@@ -81,14 +81,14 @@ static int add_pools(struct bm_connection *conn, struct names *names,
                   : 0;
 }
 
-static json_object *store_json(const struct bm_store *s)
+static json_object *store_json(const struct bm_datastore *s)
 {
     json_object *o = json_object_new_object();
 
     if (!o)
         return NULL;
     cli_add_text(o, "name", s->name);
-    cli_add_text(o, "kind", bm_store_kind_name(s->kind));
+    cli_add_text(o, "kind", bm_datastore_kind_name(s->kind));
     cli_add_text(o, "path", s->path);
     cli_add_text(o, "pool", s->pool);
     cli_add_text(o, "pool_type", s->pool_type);
@@ -104,12 +104,12 @@ static json_object *store_json(const struct bm_store *s)
     return o;
 }
 
-static int store_row(struct cli_table *table, const struct bm_store *s)
+static int store_row(struct cli_table *table, const struct bm_datastore *s)
 {
     char capacity[32], available[32];
     const char *cells[] = {
         s->name,
-        bm_store_kind_name(s->kind),
+        bm_datastore_kind_name(s->kind),
         bm_format_size(s->available, available, sizeof available),
         bm_format_size(s->capacity, capacity, sizeof capacity),
         s->writable ? "yes" : "no",
@@ -146,8 +146,8 @@ static int list_one(struct bm_connection *conn, const char *name,
                     struct cli_table *table, json_object *array)
 {
     struct bm_error err = BM_ERROR_INIT;
-    struct bm_store *store = NULL;
-    int rc = bm_store_open(conn, name, &store, &err);
+    struct bm_datastore *store = NULL;
+    int rc = bm_datastore_open(conn, name, &store, &err);
 
     if (array)
         rc = json_object_array_add(array, rc < 0 ? broken_json(name, &err)
@@ -156,7 +156,7 @@ static int list_one(struct bm_connection *conn, const char *name,
                  : -ENOMEM;
     else
         rc = rc < 0 ? broken_row(table, name, &err) : store_row(table, store);
-    bm_store_free(store);
+    bm_datastore_free(store);
     return rc;
 }
 
@@ -201,14 +201,14 @@ int cli_store_list(struct cli *cli, struct bm_error *err)
 
 /* A path needs no libvirt: it may be shown while libvirt is down. */
 static int open_store(struct cli *cli, struct bm_connection **conn,
-                      struct bm_store **store, struct bm_error *err)
+                      struct bm_datastore **store, struct bm_error *err)
 {
     const char *name = cli->args[0];
     int rc = 0;
 
     if (!strchr(name, '/'))
         rc = cli_watch_connect(cli, conn, err);
-    return rc < 0 ? rc : bm_store_open(*conn, name, store, err);
+    return rc < 0 ? rc : bm_datastore_open(*conn, name, store, err);
 }
 
 static void line(const char *name, const char *value)
@@ -217,12 +217,12 @@ static void line(const char *name, const char *value)
         cli_print("%-10s %s\n", name, value);
 }
 
-static void print_store(const struct bm_store *s)
+static void print_store(const struct bm_datastore *s)
 {
     char size[32];
 
     line("store", s->name);
-    line("kind", bm_store_kind_name(s->kind));
+    line("kind", bm_datastore_kind_name(s->kind));
     line("path", s->path);
     line("pool", s->pool);
     line("pool type", s->pool_type);
@@ -239,20 +239,20 @@ static void print_store(const struct bm_store *s)
 int cli_store_show(struct cli *cli, struct bm_error *err)
 {
     struct bm_connection *conn = NULL;
-    struct bm_store *store = NULL;
+    struct bm_datastore *store = NULL;
     int rc = open_store(cli, &conn, &store, err);
 
     if (rc == 0 && cli->options.json)
         cli_json(store_json(store));
     else if (rc == 0)
         print_store(store);
-    bm_store_free(store);
+    bm_datastore_free(store);
     bm_connection_close(conn);
     return rc;
 }
 
-static void print_probe(const struct bm_store *store,
-                        const struct bm_store_probe *probe, bool json)
+static void print_probe(const struct bm_datastore *store,
+                        const struct bm_datastore_probe *probe, bool json)
 {
     json_object *o;
 
@@ -277,16 +277,16 @@ static void print_probe(const struct bm_store *store,
 int cli_store_probe(struct cli *cli, struct bm_error *err)
 {
     struct bm_connection *conn = NULL;
-    struct bm_store *store = NULL;
-    struct bm_store_probe probe;
+    struct bm_datastore *store = NULL;
+    struct bm_datastore_probe probe;
     int rc = open_store(cli, &conn, &store, err);
 
     (void)cli_watch_end();
     if (rc == 0)
-        rc = bm_store_try(store, &probe, err);
+        rc = bm_datastore_try(store, &probe, err);
     if (rc == 0)
         print_probe(store, &probe, cli->options.json);
-    bm_store_free(store);
+    bm_datastore_free(store);
     bm_connection_close(conn);
     return rc;
 }

@@ -7,12 +7,12 @@
 #include <libvirt/virterror.h>
 #include <sys/stat.h>
 
-static struct bm_store *store;
+static struct bm_datastore *store;
 static struct bm_error err = BM_ERROR_INIT;
 
 static void tidy(void)
 {
-    bm_store_free(store);
+    bm_datastore_free(store);
     fixture_teardown();
 }
 
@@ -23,8 +23,8 @@ Test(store, folder_has_room_and_a_file_system)
     struct stat st;
 
     cr_assert_eq(stat(".", &st), 0);
-    ok(bm_store_open(NULL, ".", &store, &err), err);
-    cr_expect_eq(store->kind, BM_STORE_DIR);
+    ok(bm_datastore_open(NULL, ".", &store, &err), err);
+    cr_expect_eq(store->kind, BM_DATASTORE_DIR);
     cr_expect_str_eq(store->path, fixture_dir);
     cr_expect(store->writable);
     cr_expect(store->available > 0 && store->available <= store->capacity);
@@ -37,14 +37,15 @@ Test(store, folder_has_room_and_a_file_system)
 Test(store, links_are_followed)
 {
     sh("mkdir real && ln -s real link");
-    ok(bm_store_open(NULL, at("link"), &store, &err), err);
+    ok(bm_datastore_open(NULL, at("link"), &store, &err), err);
     cr_expect_str_eq(store->path, at("real"));
     cr_expect_str_eq(store->name, at("link"));
 }
 
 Test(store, missing_place_is_refused)
 {
-    cr_expect_eq(bm_store_open(NULL, "/no/such/place", &store, &err), -ENOENT);
+    cr_expect_eq(bm_datastore_open(NULL, "/no/such/place", &store, &err),
+                 -ENOENT);
     cr_expect_eq(err.status, BM_EXIT_REFUSED);
     cr_expect(strstr(err.what, "/no/such/place"));
 }
@@ -52,7 +53,7 @@ Test(store, missing_place_is_refused)
 Test(store, file_is_refused)
 {
     sh("touch file");
-    cr_expect_eq(bm_store_open(NULL, at("file"), &store, &err), -ENOTDIR);
+    cr_expect_eq(bm_datastore_open(NULL, at("file"), &store, &err), -ENOTDIR);
     cr_expect(strstr(err.cause, "folder"));
 }
 
@@ -81,8 +82,8 @@ Test(store, pool_of_folders_is_its_folder)
 {
     struct bm_connection *conn = connect_with_pool("dir", true);
 
-    ok(bm_store_open(conn, "p1", &store, &err), err);
-    cr_expect_eq(store->kind, BM_STORE_POOL);
+    ok(bm_datastore_open(conn, "p1", &store, &err), err);
+    cr_expect_eq(store->kind, BM_DATASTORE_POOL);
     cr_expect_str_eq(store->pool, "p1");
     cr_expect_str_eq(store->pool_type, "dir");
     cr_expect_str_eq(store->path, fixture_dir);
@@ -94,7 +95,7 @@ Test(store, inactive_pool_is_refused)
 {
     struct bm_connection *conn = connect_with_pool("dir", false);
 
-    cr_expect_eq(bm_store_open(conn, "p1", &store, &err), -ENOTCONN);
+    cr_expect_eq(bm_datastore_open(conn, "p1", &store, &err), -ENOTCONN);
     cr_expect(strstr(err.remedy, "pool-start"));
     bm_connection_close(conn);
 }
@@ -103,7 +104,7 @@ Test(store, pool_without_files_is_refused)
 {
     struct bm_connection *conn = connect_with_pool("logical", true);
 
-    cr_expect_eq(bm_store_open(conn, "p1", &store, &err), -EOPNOTSUPP);
+    cr_expect_eq(bm_datastore_open(conn, "p1", &store, &err), -EOPNOTSUPP);
     cr_expect(strstr(err.cause, "logical"));
     bm_connection_close(conn);
 }
@@ -113,8 +114,8 @@ Test(store, name_of_no_pool_is_a_path)
     struct bm_connection *conn = connect_with_pool("dir", true);
 
     sh("mkdir here");
-    ok(bm_store_open(conn, "here", &store, &err), err);
-    cr_expect_eq(store->kind, BM_STORE_DIR);
+    ok(bm_datastore_open(conn, "here", &store, &err), err);
+    cr_expect_eq(store->kind, BM_DATASTORE_DIR);
     cr_expect_str_eq(store->path, at("here"));
     bm_connection_close(conn);
 }
@@ -123,7 +124,7 @@ static void is_signed(const char *path, const char *expected)
 {
     char *words = NULL;
 
-    ok(bm_store_signature(path, &words, &err), err);
+    ok(bm_datastore_signature(path, &words, &err), err);
     if (expected)
         cr_expect(words && strcmp(words, expected) == 0, "%s",
                   words ? words : "nothing");
@@ -157,7 +158,7 @@ Test(store, two_signatures_are_a_signature)
        "mkfs.ext4 -q both && mkswap -q swap 2>/dev/null && "
        "dd if=swap of=both bs=1 skip=4086 seek=4086 count=10 conv=notrunc "
        "2>/dev/null");
-    ok(bm_store_signature("both", &words, &err), err);
+    ok(bm_datastore_signature("both", &words, &err), err);
     cr_expect_not_null(words);
     free(words);
 }
@@ -173,25 +174,25 @@ Test(store, block_device_with_what_lives_on_it)
     if (fixture_status("losetup -f --show disk >loop 2>/dev/null") != 0)
         cr_skip("no loop devices here");
     strcpy(loop, fixture_word("cat loop"));
-    ok(bm_store_open(NULL, loop, &store, &err), err);
-    cr_expect_eq(store->kind, BM_STORE_BLOCK);
+    ok(bm_datastore_open(NULL, loop, &store, &err), err);
+    cr_expect_eq(store->kind, BM_DATASTORE_BLOCK);
     cr_expect_eq(store->capacity, 64 << 20);
     cr_expect_str_eq(store->fs_type, "ext4");
     cr_expect_str_eq(store->fs_label, "mine");
     cr_expect_str_eq(store->fs_uuid,
                      fixture_word("blkid -s UUID -o value -p disk"));
     cr_expect_str_eq(store->signature, "ext4 file system");
-    cr_expect_eq(bm_store_try(store, &(struct bm_store_probe){0}, &err),
+    cr_expect_eq(bm_datastore_try(store, &(struct bm_datastore_probe){0}, &err),
                  -ENOTSUP);
     sh("losetup -d %s", loop);
 }
 
 Test(store, trying_leaves_nothing)
 {
-    struct bm_store_probe probe;
+    struct bm_datastore_probe probe;
 
-    ok(bm_store_open(NULL, ".", &store, &err), err);
-    ok(bm_store_try(store, &probe, &err), err);
+    ok(bm_datastore_open(NULL, ".", &store, &err), err);
+    ok(bm_datastore_try(store, &probe, &err), err);
     cr_expect(probe.create_us >= 0 && probe.write_us > 0 && probe.sync_us >= 0);
     cr_expect(probe.direct);
     sh("test -z \"$(ls -A)\"");
@@ -203,8 +204,8 @@ Test(store, try_says_what_fails)
         fixture_status("mkdir t && mount -t tmpfs -o size=64k none t "
                        "2>/dev/null") != 0)
         cr_skip("needs root to mount a tiny tmpfs");
-    ok(bm_store_open(NULL, at("t"), &store, &err), err);
-    cr_expect_eq(bm_store_try(store, &(struct bm_store_probe){0}, &err),
+    ok(bm_datastore_open(NULL, at("t"), &store, &err), err);
+    cr_expect_eq(bm_datastore_try(store, &(struct bm_datastore_probe){0}, &err),
                  -ENOSPC);
     cr_expect_eq(err.status, BM_EXIT_REFUSED);
     sh("test -z \"$(ls -A t)\" && umount t");
