@@ -77,7 +77,7 @@ static int commit_running(struct bm_run *m, struct bm_job_merge *merge,
         rc = bm_blockjob_commit(m->conn, m->domain, &request, &jobs[i], err);
     bm_failpoint("copying.merging");
     if (!rc)
-        rc = bm_run_wait_jobs(m, jobs, BM_JOB_COMPLETED, true, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_COMPLETED, true, err);
     return rc;
 }
 

@@ -89,9 +89,9 @@ static int copy_back(struct bm_run *m, size_t i, const struct bm_chain *chain,
     else
         rc = bm_blockjob_copy(m->conn, m->domain, &request, &jobs[i], err);
     if (!rc)
-        rc = bm_run_wait_jobs(m, jobs, BM_JOB_READY, false, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_READY, false, err);
     bm_failpoint("rolling-back.ready");
-    if (!rc && jobs[i].state != BM_JOB_COMPLETED)
+    if (!rc && jobs[i].state != BM_BLOCKJOB_COMPLETED)
         rc = bm_commit_pivot(m, &jobs[i], err);
     return rc ? rc : bm_run_refresh(m, err);
 }

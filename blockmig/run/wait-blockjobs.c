@@ -24,12 +24,12 @@
 static int job_failed(struct bm_run *m, const struct bm_blockjob *job,
                       struct bm_error *err)
 {
-    int code = job->state == BM_JOB_LOST ? ECONNRESET : EIO;
+    int code = job->state == BM_BLOCKJOB_LOST ? ECONNRESET : EIO;
 
     bm_fail(err, code, "the block job of disk %s of %s did not finish",
             job->target, m->job->domain);
-    bm_cause(err, "its state is: %s", bm_jobstate_name(job->state));
-    if (job->state == BM_JOB_FAILED)
+    bm_cause(err, "its state is: %s", bm_blockjob_state_name(job->state));
+    if (job->state == BM_BLOCKJOB_FAILED)
         bm_remedy(err, "see the log of libvirtd for QEMU's reason");
     return -code;
 }
@@ -52,16 +52,17 @@ static void hold_speed(struct bm_run *m, struct bm_blockjob *job,
         job->speed = speed;
 }
 
-static bool reached(const struct bm_blockjob *job, enum bm_jobstate wanted)
+static bool reached(const struct bm_blockjob *job,
+                    enum bm_blockjob_state wanted)
 {
     return job->state == wanted ||
-           (wanted == BM_JOB_READY && job->state == BM_JOB_COMPLETED);
+           (wanted == BM_BLOCKJOB_READY && job->state == BM_BLOCKJOB_COMPLETED);
 }
 
 static bool one_ends_soon(struct bm_run *m, const struct bm_blockjob *jobs)
 {
     for (size_t i = 0; i < m->job->n_disks; i++)
-        if (jobs[i].target[0] && jobs[i].state == BM_JOB_RUNNING &&
+        if (jobs[i].target[0] && jobs[i].state == BM_BLOCKJOB_RUNNING &&
             jobs[i].cur + LAST_BYTES > jobs[i].end)
             return true;
     return false;
@@ -69,7 +70,7 @@ static bool one_ends_soon(struct bm_run *m, const struct bm_blockjob *jobs)
 
 /* One look at every job. */
 static int poll_all(struct bm_run *m, struct bm_blockjob *jobs,
-                    enum bm_jobstate wanted, bool *all, bool *any,
+                    enum bm_blockjob_state wanted, bool *all, bool *any,
                     uint64_t *sum, uint64_t *end, struct bm_error *err)
 {
     *all = true;
@@ -85,8 +86,8 @@ static int poll_all(struct bm_run *m, struct bm_blockjob *jobs,
             rc = bm_blockjob_poll(job, 200 / (int)m->job->n_disks + 1, err);
         if (rc)
             return rc;
-        if (job->state != BM_JOB_RUNNING && job->state != BM_JOB_READY &&
-            !reached(job, wanted))
+        if (job->state != BM_BLOCKJOB_RUNNING &&
+            job->state != BM_BLOCKJOB_READY && !reached(job, wanted))
             return job_failed(m, job, err);
         *all &= reached(job, wanted);
         *any |= reached(job, wanted);
@@ -97,13 +98,13 @@ static int poll_all(struct bm_run *m, struct bm_blockjob *jobs,
 }
 
 static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
-                     enum bm_jobstate wanted, bool first, bool can_cancel,
+                     enum bm_blockjob_state wanted, bool first, bool can_cancel,
                      struct bm_error *err)
 {
     int64_t moved_ms = bm_now_ms();
     struct bm_stall_timer stall = {0};
     uint64_t sum, end, before = 0;
-    bool all, any, held = can_cancel || wanted == BM_JOB_COMPLETED;
+    bool all, any, held = can_cancel || wanted == BM_BLOCKJOB_COMPLETED;
 
     for (;;) {
         int rc;
@@ -137,7 +138,7 @@ static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
 }
 
 int bm_run_wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
-                     enum bm_jobstate wanted, bool can_cancel,
+                     enum bm_blockjob_state wanted, bool can_cancel,
                      struct bm_error *err)
 {
     return wait_jobs(m, jobs, wanted, false, can_cancel, err);
@@ -146,5 +147,5 @@ int bm_run_wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
 int bm_run_wait_first(struct bm_run *m, struct bm_blockjob *jobs,
                       struct bm_error *err)
 {
-    return wait_jobs(m, jobs, BM_JOB_COMPLETED, true, true, err);
+    return wait_jobs(m, jobs, BM_BLOCKJOB_COMPLETED, true, true, err);
 }

@@ -32,10 +32,11 @@ int bm_commit_wait(struct bm_run *m, struct bm_blockjob *job, int timeout_ms,
     struct bm_stall_timer stall = {0};
     int rc = 0;
 
-    while (!rc && job->state != BM_JOB_COMPLETED && bm_now_ms() < until) {
+    while (!rc && job->state != BM_BLOCKJOB_COMPLETED && bm_now_ms() < until) {
         bm_space_tick(m);
         rc = bm_blockjob_poll(job, 50, err);
-        if (rc || (job->state != BM_JOB_READY && job->state != BM_JOB_RUNNING))
+        if (rc || (job->state != BM_BLOCKJOB_READY &&
+                   job->state != BM_BLOCKJOB_RUNNING))
             break; /* an end, which asks nothing more of a store */
         /* a paused guest does not wait for a store */
         if (!m->job->guest.window_paused)
@@ -75,13 +76,14 @@ int bm_commit_pivot(struct bm_run *m, struct bm_blockjob *job,
         return rc;
     bm_failpoint("consolidating.pivot-sent");
     rc = bm_commit_wait(m, job, PIVOT_MS, err);
-    for (int i = 0; !rc && job->state == BM_JOB_READY && i < 5; i++)
+    for (int i = 0; !rc && job->state == BM_BLOCKJOB_READY && i < 5; i++)
         rc = complete_paused(m, job, err);
-    if (rc || job->state == BM_JOB_COMPLETED)
+    if (rc || job->state == BM_BLOCKJOB_COMPLETED)
         return rc;
-    bm_fail(err, job->state == BM_JOB_LOST ? ECONNRESET : EIO,
+    bm_fail(err, job->state == BM_BLOCKJOB_LOST ? ECONNRESET : EIO,
             "the commit of disk %s did not end", job->target);
-    return bm_cause(err, "its state is: %s", bm_jobstate_name(job->state)),
+    return bm_cause(err, "its state is: %s",
+                    bm_blockjob_state_name(job->state)),
            -err->code;
 }
 
@@ -131,8 +133,8 @@ int bm_commit_running(struct bm_run *m, size_t i, size_t down,
     rc = start_commit(m, i, down, &jobs[i], err);
     bm_failpoint("consolidating.started");
     if (!rc)
-        rc = bm_run_wait_jobs(m, jobs, BM_JOB_READY, false, err);
-    if (!rc && jobs[i].state != BM_JOB_COMPLETED)
+        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_READY, false, err);
+    if (!rc && jobs[i].state != BM_BLOCKJOB_COMPLETED)
         rc = bm_commit_pivot(m, &jobs[i], err);
     return rc ? rc : bm_run_refresh(m, err);
 }
@@ -268,10 +270,10 @@ static int all_back(struct bm_run *m, struct bm_error *err)
             rc = at < 0 ? at : misplaced(m, i, at, err);
     }
     if (!rc)
-        rc = bm_run_wait_jobs(m, jobs, BM_JOB_READY, false, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_READY, false, err);
     bm_failpoint("undoing.ready");
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        if (jobs[i].target[0] && jobs[i].state != BM_JOB_COMPLETED)
+        if (jobs[i].target[0] && jobs[i].state != BM_BLOCKJOB_COMPLETED)
             rc = bm_commit_pivot(m, &jobs[i], err);
     return rc ? rc : bm_run_refresh(m, err);
 }

@@ -119,7 +119,7 @@ int bm_step_mirror(struct bm_run *m, bool shallow, struct bm_error *err)
             bm_failpoint("converging.started");
         else
             bm_failpoint("copying.started");
-        rc = bm_run_wait_jobs(m, jobs, BM_JOB_READY, true, err);
+        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_READY, true, err);
     }
     if (rc == -EIO)
         say_if_full(m->job, err);

@@ -118,8 +118,9 @@ static int pull_running(struct bm_run *m, bool to_end, struct bm_error *err)
         rc = start_all(m, jobs, to_end, &more, err);
     if (!rc && more) {
         bm_failpoint("copying.started");
-        rc = to_end ? bm_run_wait_jobs(m, jobs, BM_JOB_COMPLETED, false, err)
-                    : bm_run_wait_first(m, jobs, err);
+        rc = to_end
+                 ? bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_COMPLETED, false, err)
+                 : bm_run_wait_first(m, jobs, err);
     }
     if (m->pacing)
         bm_pacing_take(m->pacing, NULL);

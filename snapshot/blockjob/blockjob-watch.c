@@ -12,7 +12,7 @@
 /* How long the event of a job that is gone may still be on its way. */
 #define LATE_EVENT_MS 2000
 
-const char *bm_jobstate_name(enum bm_jobstate state)
+const char *bm_blockjob_state_name(enum bm_blockjob_state state)
 {
     static const char *const names[] = {
         "running", "ready",    "completed",  "canceled",
@@ -24,7 +24,7 @@ const char *bm_jobstate_name(enum bm_jobstate state)
 static void take_event(struct bm_blockjob *job, const struct bm_event *event)
 {
     if (event->kind == BM_EVENT_GONE) {
-        job->state = BM_JOB_LOST;
+        job->state = BM_BLOCKJOB_LOST;
     } else if (event->kind == BM_EVENT_LIFECYCLE) {
         if (event->code == VIR_DOMAIN_EVENT_STOPPED ||
             event->code == VIR_DOMAIN_EVENT_CRASHED)
@@ -33,31 +33,31 @@ static void take_event(struct bm_blockjob *job, const struct bm_event *event)
                !strcmp(event->disk, job->target)) {
         switch (event->code) {
         case VIR_DOMAIN_BLOCK_JOB_COMPLETED:
-            job->state = BM_JOB_COMPLETED;
+            job->state = BM_BLOCKJOB_COMPLETED;
             break;
         case VIR_DOMAIN_BLOCK_JOB_FAILED:
-            job->state = BM_JOB_FAILED;
+            job->state = BM_BLOCKJOB_FAILED;
             break;
         case VIR_DOMAIN_BLOCK_JOB_CANCELED:
             job->state = BM_JOB_CANCELED;
             break;
         case VIR_DOMAIN_BLOCK_JOB_READY:
-            job->state = BM_JOB_READY;
+            job->state = BM_BLOCKJOB_READY;
             break;
         }
     }
 }
 
-bool bm_jobstate_over(enum bm_jobstate state)
+bool bm_blockjob_state_over(enum bm_blockjob_state state)
 {
-    return state != BM_JOB_RUNNING && state != BM_JOB_READY;
+    return state != BM_BLOCKJOB_RUNNING && state != BM_BLOCKJOB_READY;
 }
 
 /* Takes events for at most wait_ms, until one changes the state. */
 static bool events_changed(struct bm_blockjob *job, int wait_ms)
 {
     int64_t until = bm_now_ms() + wait_ms;
-    enum bm_jobstate before = job->state;
+    enum bm_blockjob_state before = job->state;
     struct bm_event event;
 
     for (;;) {
@@ -77,9 +77,10 @@ static bool ended_late(struct bm_blockjob *job)
 {
     int64_t until = bm_now_ms() + LATE_EVENT_MS, left;
 
-    while (!bm_jobstate_over(job->state) && (left = until - bm_now_ms()) > 0)
+    while (!bm_blockjob_state_over(job->state) &&
+           (left = until - bm_now_ms()) > 0)
         (void)events_changed(job, (int)left);
-    return bm_jobstate_over(job->state);
+    return bm_blockjob_state_over(job->state);
 }
 
 static int info_fn(void *arg)
@@ -115,7 +116,7 @@ static int look_for_ready(struct bm_blockjob *job, struct bm_error *err)
         return rc;
     disk = bm_domain_disk(job->domain, job->target);
     if (disk && disk->mirror && disk->mirror_ready)
-        job->state = BM_JOB_READY;
+        job->state = BM_BLOCKJOB_READY;
     return 0;
 }
 
@@ -123,7 +124,7 @@ static int look_for_ready(struct bm_blockjob *job, struct bm_error *err)
 static int cannot_ask(struct bm_blockjob *job, int rc, struct bm_error *err)
 {
     if (rc == -ECONNRESET || bm_connection_lost(job->conn)) {
-        job->state = BM_JOB_LOST;
+        job->state = BM_BLOCKJOB_LOST;
         return 0;
     }
     if (rc == -ENOENT || rc == -EINVAL) {
@@ -154,14 +155,14 @@ static int ask_libvirt(struct bm_blockjob *job, struct bm_error *err)
     }
     job->cur = answer.info.cur;
     job->end = answer.info.end;
-    if (job->state == BM_JOB_RUNNING && job->cur == job->end)
+    if (job->state == BM_BLOCKJOB_RUNNING && job->cur == job->end)
         return look_for_ready(job, err);
     return 0;
 }
 
 int bm_blockjob_poll(struct bm_blockjob *job, int wait_ms, struct bm_error *err)
 {
-    if (bm_jobstate_over(job->state) || events_changed(job, wait_ms))
+    if (bm_blockjob_state_over(job->state) || events_changed(job, wait_ms))
         return 0;
     return ask_libvirt(job, err);
 }

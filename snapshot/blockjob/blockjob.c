@@ -36,7 +36,7 @@ void bm_blockjob_adopt(struct bm_connection *conn, struct bm_domain *domain,
     job->domain = domain;
     snprintf(job->target, sizeof job->target, "%s", target);
     job->seq = bm_connection_mark(conn);
-    job->state = BM_JOB_RUNNING;
+    job->state = BM_BLOCKJOB_RUNNING;
 }
 
 static int copy_fn(void *arg)
@@ -167,18 +167,18 @@ int bm_blockjob_abort(struct bm_blockjob *job, int timeout_ms,
     if (rc == -ETIMEDOUT || rc == -ECONNRESET)
         return rc;
     /* other errors: perhaps it ended meanwhile, which the poll shows */
-    while (!bm_jobstate_over(job->state)) {
+    while (!bm_blockjob_state_over(job->state)) {
         rc = bm_blockjob_poll(job, 500, err);
         if (rc)
             return rc;
-        if (!bm_jobstate_over(job->state) && bm_now_ms() > until) {
+        if (!bm_blockjob_state_over(job->state) && bm_now_ms() > until) {
             bm_fail(err, ETIMEDOUT, "cannot end the block job of disk %s",
                     job->target);
             bm_cause(err, "it is still there after %d ms", timeout_ms);
             return bm_status(err, BM_EXIT_HELD), -ETIMEDOUT;
         }
     }
-    if (job->state == BM_JOB_LOST)
+    if (job->state == BM_BLOCKJOB_LOST)
         return bm_fail_errno(err, ECONNRESET,
                              "cannot end the block job of disk %s",
                              job->target);

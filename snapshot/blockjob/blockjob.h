@@ -12,26 +12,26 @@
 
 #include "snapshot/domain/domain.h"
 
-enum bm_jobstate {
-    BM_JOB_RUNNING,
-    BM_JOB_READY,
-    BM_JOB_COMPLETED,
+enum bm_blockjob_state {
+    BM_BLOCKJOB_RUNNING,
+    BM_BLOCKJOB_READY,
+    BM_BLOCKJOB_COMPLETED,
     BM_JOB_CANCELED,
-    BM_JOB_FAILED,
+    BM_BLOCKJOB_FAILED,
     BM_JOB_VANISHED, /* no job, no event: look at the chain */
     BM_JOB_GUEST_GONE,
-    BM_JOB_LOST, /* the connection is gone: reopen, ask again */
+    BM_BLOCKJOB_LOST, /* the connection is gone: reopen, ask again */
 };
-const char *bm_jobstate_name(enum bm_jobstate state);
+const char *bm_blockjob_state_name(enum bm_blockjob_state state);
 /* Neither running nor ready. */
-bool bm_jobstate_over(enum bm_jobstate state);
+bool bm_blockjob_state_over(enum bm_blockjob_state state);
 
 struct bm_blockjob {
     struct bm_connection *conn; /* borrowed */
     struct bm_domain *domain;   /* borrowed */
     char target[32];
     uint64_t seq; /* the newest event looked at */
-    enum bm_jobstate state;
+    enum bm_blockjob_state state;
     uint64_t cur, end; /* progress only: end may exceed the disk */
     uint64_t speed;    /* the limit in bytes/s that its owner has set last */
 };
