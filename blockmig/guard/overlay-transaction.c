@@ -7,8 +7,9 @@
 
 #include <errno.h>
 
-int bm_freeze(struct bm_domain *domain, const struct bm_job *job,
-              const char *const *overlays, bool made, struct bm_error *err)
+int bm_overlays_put(struct bm_domain *domain, const struct bm_job *job,
+                    const char *const *overlays, bool made,
+                    struct bm_error *err)
 {
     BM_FREE const char **all = calloc(domain->n_disks + 1, sizeof *all);
 

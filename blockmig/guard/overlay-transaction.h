@@ -11,7 +11,8 @@
 
 /* overlays[i] goes on disk i of the job; the domain was read just now and has
  * all of them. made: see bm_domain_freeze. -ETIMEDOUT: abandoned. */
-int bm_freeze(struct bm_domain *domain, const struct bm_job *job,
-              const char *const *overlays, bool made, struct bm_error *err);
+int bm_overlays_put(struct bm_domain *domain, const struct bm_job *job,
+                    const char *const *overlays, bool made,
+                    struct bm_error *err);
 
 #endif

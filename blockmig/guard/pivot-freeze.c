@@ -108,7 +108,7 @@ static int freeze(struct bm_domain *domain, const struct bm_job *job,
         return bm_fail_errno(err, ENOMEM, "cannot freeze %s", job->domain);
     for (size_t i = 0; i < job->n_disks; i++)
         overlays[i] = job->disks[i].fixed.switch_overlay;
-    return bm_freeze(domain, job, overlays, prepared(job), err);
+    return bm_overlays_put(domain, job, overlays, prepared(job), err);
 }
 
 /* Waits for anything to happen to the domain, a little while. */

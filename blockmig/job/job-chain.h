@@ -13,7 +13,7 @@
 
 /* The two freezes: of the old side, with a source overlay; of the new side,
  * with bm_job_freeze_overlay. */
-enum bm_freeze { BM_FREEZE_OLD, BM_FREEZE_NEW };
+enum bm_overlay_side { BM_OVERLAY_SOURCE, BM_OVERLAY_SWITCH };
 
 /* What is frozen on the new side with: the switch overlay; of a pull the new
  * image itself. Borrowed. */

@@ -5,19 +5,19 @@
 
 #include <string.h>
 
-int bm_overlay_journal_begin(struct bm_run *m, enum bm_freeze which,
+int bm_overlay_journal_begin(struct bm_run *m, enum bm_overlay_side which,
                              struct bm_error *err)
 {
     struct bm_job *job = m->job;
 
-    if (which == BM_FREEZE_NEW)
+    if (which == BM_OVERLAY_SWITCH)
         job->guest.top_asked = false;
     else
         job->staged.overlays_asked =
             bm_job_source_overlay_number(&job->disks[0]);
     for (size_t i = 0; i < job->n_disks; i++) {
         job->disks[i].overlays.below_ns = 0;
-        if (which == BM_FREEZE_NEW)
+        if (which == BM_OVERLAY_SWITCH)
             job->disks[i].overlays.freeze_seen = false;
         else
             job->disks[i].overlays.source_seen =
@@ -26,10 +26,10 @@ int bm_overlay_journal_begin(struct bm_run *m, enum bm_freeze which,
     return bm_run_save(m, NULL, err);
 }
 
-int bm_overlay_journal_expect(struct bm_run *m, enum bm_freeze which,
+int bm_overlay_journal_expect(struct bm_run *m, enum bm_overlay_side which,
                               struct bm_error *err)
 {
-    if (which == BM_FREEZE_NEW)
+    if (which == BM_OVERLAY_SWITCH)
         m->job->guest.top_asked = true;
     else
         m->job->staged.overlays_asked = m->job->staged.overlays_sent;
@@ -37,17 +37,17 @@ int bm_overlay_journal_expect(struct bm_run *m, enum bm_freeze which,
 }
 
 bool bm_overlay_journal_is_seen(const struct bm_job *job, size_t i,
-                                enum bm_freeze which)
+                                enum bm_overlay_side which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
 
-    return which == BM_FREEZE_NEW
+    return which == BM_OVERLAY_SWITCH
                ? !job->guest.top_asked || plan->overlays.freeze_seen
                : plan->overlays.source_seen >= job->staged.overlays_asked;
 }
 
 size_t bm_overlay_journal_count_unseen(const struct bm_job *job,
-                                       enum bm_freeze which)
+                                       enum bm_overlay_side which)
 {
     size_t n = 0;
 
@@ -57,16 +57,16 @@ size_t bm_overlay_journal_count_unseen(const struct bm_job *job,
 }
 
 char *bm_overlay_journal_asked_for(const struct bm_job *job, size_t i,
-                                   enum bm_freeze which)
+                                   enum bm_overlay_side which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
 
-    return which == BM_FREEZE_NEW
+    return which == BM_OVERLAY_SWITCH
                ? strdup(bm_job_freeze_overlay(job, plan))
                : bm_job_source_overlay(job, plan, job->staged.overlays_asked);
 }
 
-static void see(struct bm_run *m, enum bm_freeze which)
+static void see(struct bm_run *m, enum bm_overlay_side which)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         struct bm_disk *disk = bm_run_disk(m, i);
@@ -77,7 +77,7 @@ static void see(struct bm_run *m, enum bm_freeze which)
 
         if (!path || !bm_disk_names(disk, path))
             continue;
-        if (which == BM_FREEZE_NEW)
+        if (which == BM_OVERLAY_SWITCH)
             m->job->disks[i].overlays.freeze_seen = true;
         else
             m->job->disks[i].overlays.source_seen =
@@ -87,6 +87,6 @@ static void see(struct bm_run *m, enum bm_freeze which)
 
 void bm_overlay_journal_see(struct bm_run *m)
 {
-    see(m, BM_FREEZE_OLD);
-    see(m, BM_FREEZE_NEW);
+    see(m, BM_OVERLAY_SOURCE);
+    see(m, BM_OVERLAY_SWITCH);
 }

@@ -37,21 +37,21 @@ static int held_open(struct bm_run *m, const struct suspect *s,
 /* --- all of one freeze --- */
 
 static struct bm_chain put_on(const struct bm_job *job, size_t i,
-                              enum bm_freeze which)
+                              enum bm_overlay_side which)
 {
     const struct bm_job_disk *plan = &job->disks[i];
     int over =
         bm_job_source_overlay_number(plan) - job->staged.overlays_asked + 1;
 
-    if (which == BM_FREEZE_NEW)
+    if (which == BM_OVERLAY_SWITCH)
         return bm_strategy_traits(job->plan.strategy)->freezes_source
                    ? plan->source
                    : plan->dest;
     return over > 0 ? bm_job_below(plan, over) : plan->source;
 }
 
-static int prepare(struct bm_run *m, struct suspect *all, enum bm_freeze which,
-                   struct bm_error *err)
+static int prepare(struct bm_run *m, struct suspect *all,
+                   enum bm_overlay_side which, struct bm_error *err)
 {
     for (size_t i = 0; i < m->job->n_disks; i++) {
         all[i].disk = i;
@@ -74,8 +74,8 @@ static const struct suspect *find(const struct bm_run *m,
     return NULL;
 }
 
-static int decide(struct bm_run *m, struct suspect *all, enum bm_freeze which,
-                  struct bm_error *err)
+static int decide(struct bm_run *m, struct suspect *all,
+                  enum bm_overlay_side which, struct bm_error *err)
 {
     const struct suspect *open = find(m, all, LOOK_OPEN);
     const struct suspect *holds = find(m, all, LOOK_HOLDS);
@@ -97,7 +97,8 @@ static int decide(struct bm_run *m, struct suspect *all, enum bm_freeze which,
     return rc ? rc : bm_run_refresh(m, err);
 }
 
-static int check(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
+static int check(struct bm_run *m, enum bm_overlay_side which,
+                 struct bm_error *err)
 {
     BM_FREE struct suspect *all = NULL;
     size_t unseen = bm_overlay_journal_count_unseen(m->job, which);
@@ -126,7 +127,7 @@ static int check(struct bm_run *m, enum bm_freeze which, struct bm_error *err)
 
 int bm_orphan_check(struct bm_run *m, struct bm_error *err)
 {
-    int rc = check(m, BM_FREEZE_OLD, err);
+    int rc = check(m, BM_OVERLAY_SOURCE, err);
 
-    return rc ? rc : check(m, BM_FREEZE_NEW, err);
+    return rc ? rc : check(m, BM_OVERLAY_SWITCH, err);
 }

@@ -41,6 +41,6 @@ int bm_orphan_save(struct bm_run *m, const struct suspect *s,
  * has put them on; or bm_orphan_without. What lies below is locked meanwhile.
  */
 int bm_orphan_give_back(struct bm_run *m, const struct suspect *all,
-                        enum bm_freeze which, struct bm_error *err);
+                        enum bm_overlay_side which, struct bm_error *err);
 
 #endif

@@ -135,11 +135,11 @@ static int can_all(struct bm_run *m, const struct suspect *all,
 }
 
 static int name_all(struct bm_run *m, const struct suspect *all,
-                    enum bm_freeze which, struct bm_error *err)
+                    enum bm_overlay_side which, struct bm_error *err)
 {
     int rc = can_all(m, all, err);
 
-    if (!rc && which == BM_FREEZE_NEW)
+    if (!rc && which == BM_OVERLAY_SWITCH)
         rc = window_ended(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         if (all[i].look != LOOK_NAMED)
@@ -148,7 +148,7 @@ static int name_all(struct bm_run *m, const struct suspect *all,
 }
 
 int bm_orphan_give_back(struct bm_run *m, const struct suspect *all,
-                        enum bm_freeze which, struct bm_error *err)
+                        enum bm_overlay_side which, struct bm_error *err)
 {
     BM_FREE int *locks = calloc(m->job->n_disks, sizeof *locks);
     int rc;

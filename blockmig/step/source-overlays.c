@@ -189,13 +189,13 @@ static int put_on(struct bm_run *m, const struct overlay *n_source,
     bm_pacing_measure(m); /* what the guest's I/O takes on its own images */
     rc = check_busy(m, "make", err); /* that took up to a second */
     if (!rc)
-        rc = bm_overlay_journal_expect(m, BM_FREEZE_OLD, err);
+        rc = bm_overlay_journal_expect(m, BM_OVERLAY_SOURCE, err);
     if (rc)
         return rc;
     bm_failpoint("freezing.sent");
     for (size_t i = 0; i < m->job->n_disks; i++)
         bm_file_calm(m->job->disks[i].source.layers[0].path);
-    rc = bm_freeze(m->domain, m->job, paths, true, err);
+    rc = bm_overlays_put(m->domain, m->job, paths, true, err);
     return rc ? rc : keep_size(m, n_source, err);
 }
 
@@ -209,7 +209,7 @@ static int ask(struct bm_run *m, struct bm_error *err)
         return no_memory(m, err);
     m->job->staged.overlays_sent =
         bm_job_source_overlay_number(&m->job->disks[0]) + 1;
-    rc = bm_overlay_journal_begin(m, BM_FREEZE_OLD, err);
+    rc = bm_overlay_journal_begin(m, BM_OVERLAY_SOURCE, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
         n_source[i].path = bm_job_source_overlay(m->job, &m->job->disks[i],
                                                  m->job->staged.overlays_sent);

@@ -104,12 +104,12 @@ static int switch_off(struct bm_run *m, const struct count *c,
 
 static int prepare(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_overlay_journal_begin(m, BM_FREEZE_NEW, err);
+    int rc = bm_overlay_journal_begin(m, BM_OVERLAY_SWITCH, err);
 
     if (!rc)
         rc = bm_switch_prepare(m->job, err);
     m->job->guest.pivot_asked |= !rc;
-    return rc ? rc : bm_overlay_journal_expect(m, BM_FREEZE_NEW, err);
+    return rc ? rc : bm_overlay_journal_expect(m, BM_OVERLAY_SWITCH, err);
 }
 
 static int pivot_running(struct bm_run *m, struct bm_error *err)

@@ -101,14 +101,14 @@ int bm_create_prepare(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE const char **overlays = overlays_of(m);
     const struct bm_snapshot_spec spec = spec_of(m, overlays);
-    int rc = overlays ? bm_overlay_journal_begin(m, BM_FREEZE_NEW, err)
+    int rc = overlays ? bm_overlay_journal_begin(m, BM_OVERLAY_SWITCH, err)
                       : bm_fail_errno(err, ENOMEM, "cannot make a snapshot");
 
     if (!rc)
         rc = keep_metadata(m, &spec, err);
     if (!rc)
         rc = make_overlays(m, err);
-    return rc ? rc : bm_overlay_journal_expect(m, BM_FREEZE_NEW, err);
+    return rc ? rc : bm_overlay_journal_expect(m, BM_OVERLAY_SWITCH, err);
 }
 
 static int detached(const struct bm_job *job, size_t i, struct bm_error *err)

@@ -48,7 +48,7 @@ static int put_on(struct bm_run *m, struct bm_error *err)
 {
     BM_FREE const char **paths = calloc(m->job->n_disks, sizeof *paths);
     int rc =
-        paths ? bm_overlay_journal_begin(m, BM_FREEZE_NEW, err)
+        paths ? bm_overlay_journal_begin(m, BM_OVERLAY_SWITCH, err)
               : bm_fail_errno(err, ENOMEM, "cannot freeze %s", m->job->domain);
 
     /* a failed freeze may have taken the files away */
@@ -60,11 +60,11 @@ static int put_on(struct bm_run *m, struct bm_error *err)
         bm_file_calm(m->job->disks[i].source.layers[0].path);
     }
     if (!rc)
-        rc = bm_overlay_journal_expect(m, BM_FREEZE_NEW, err);
+        rc = bm_overlay_journal_expect(m, BM_OVERLAY_SWITCH, err);
     if (rc)
         return rc;
     bm_failpoint("freezing.sent");
-    rc = bm_freeze(m->domain, m->job, paths, false, err);
+    rc = bm_overlays_put(m->domain, m->job, paths, false, err);
     bm_failpoint("freezing.frozen");
     return rc;
 }
