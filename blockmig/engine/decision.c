@@ -61,11 +61,11 @@ static int was_taken_away(struct bm_run *m, int rc, struct bm_error *err)
     struct bm_error away = BM_ERROR_INIT;
 
     if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -ECANCELED ||
-        rc == -ECONNRESET || rc == -BM_STUCK ||
-        bm_run_refresh(m, &away) != -BM_STUCK)
+        rc == -ECONNRESET || rc == -BM_NEEDS_OPERATOR ||
+        bm_run_refresh(m, &away) != -BM_NEEDS_OPERATOR)
         return rc;
     *err = away;
-    return -BM_STUCK;
+    return -BM_NEEDS_OPERATOR;
 }
 
 /* A step that has failed, for the questions of the rules. */

@@ -45,7 +45,7 @@ enum bm_outcome bm_outcome_of(int rc, bool held)
         return BM_OUTCOME_ENTERED;
     case ETIMEDOUT:
         return BM_OUTCOME_NO_ANSWER;
-    case BM_STUCK:
+    case BM_NEEDS_OPERATOR:
         return BM_OUTCOME_NEEDS_OPERATOR;
     case ENOSPC:
         return held ? BM_OUTCOME_NEEDS_OPERATOR : BM_OUTCOME_NO_SPACE;

@@ -116,9 +116,9 @@ bool bm_job_before_switch(const struct bm_job *job)
     return bm_state_traits(job->state)->before_switch;
 }
 
-int bm_stuck(const struct bm_job *job, struct bm_error *err)
+int bm_job_needs_operator(const struct bm_job *job, struct bm_error *err)
 {
-    bm_fail(err, BM_STUCK, "cannot go on with the %s of %s", bm_job_noun(job),
-            job->domain);
-    return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
+    bm_fail(err, BM_NEEDS_OPERATOR, "cannot go on with the %s of %s",
+            bm_job_noun(job), job->domain);
+    return bm_status(err, BM_EXIT_HELD), -BM_NEEDS_OPERATOR;
 }

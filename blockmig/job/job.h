@@ -232,8 +232,9 @@ bool bm_job_before_switch(const struct bm_job *job);
 /* HELD, see the error: the switch left the two sides of different instants; or
  * there is no way back for now, and job->state is where to go on; or somebody,
  * or a libvirt that died, has done what only a person can judge. */
-#define BM_STUCK EUCLEAN
-/* -BM_STUCK with BM_EXIT_HELD: the move cannot go on; the caller adds why. */
-int bm_stuck(const struct bm_job *job, struct bm_error *err);
+#define BM_NEEDS_OPERATOR EUCLEAN
+/* -BM_NEEDS_OPERATOR with BM_EXIT_HELD: the move cannot go on; the caller adds
+ * why. */
+int bm_job_needs_operator(const struct bm_job *job, struct bm_error *err);
 
 #endif

@@ -276,7 +276,7 @@ int bm_merge_run(struct bm_run *m, struct bm_job_merge *merge,
 static int half_merged(struct bm_run *m, const struct bm_job_merge *merge,
                        struct bm_error *err)
 {
-    int rc = bm_stuck(m->job, err);
+    int rc = bm_job_needs_operator(m->job, err);
 
     bm_cause(err,
              "%s holds a part of what is above it, so that the %zu images "

@@ -16,8 +16,9 @@
  * ECANCELED: a cancel came while it can stop, and what there is is valid. */
 int bm_merge_run(struct bm_run *m, struct bm_job_merge *merge,
                  struct bm_error *err);
-/* A cancel: ends what libvirt does of it. -BM_STUCK: half of several layers
- * are merged, so that those between are no valid images until it is done. */
+/* A cancel: ends what libvirt does of it. -BM_NEEDS_OPERATOR: half of several
+ * layers are merged, so that those between are no valid images until it is
+ * done. */
 int bm_merge_stop(struct bm_run *m, struct bm_job_merge *merge,
                   struct bm_error *err);
 
@@ -38,7 +39,7 @@ int bm_merge_check_stand(struct bm_run *m, const struct bm_job_merge *merge,
  * so. */
 int bm_merge_check_files(struct bm_run *m, const struct bm_job_merge *merge,
                          struct bm_error *err);
-/* rc of these two: what was begun is held, -BM_STUCK. */
+/* rc of these two: what was begun is held, -BM_NEEDS_OPERATOR. */
 int bm_merge_held(const struct bm_run *m, const struct bm_job_merge *merge,
                   int rc, struct bm_error *err);
 /* Of layers that are merged: no guest runs on them, or will go on with them. */
@@ -53,7 +54,7 @@ int bm_merge_hold(struct bm_run *m, const struct bm_job_merge *merge, int *held,
 int bm_merge_stamp(struct bm_job_merge *merge, struct bm_error *err);
 /* What was proven, for bm_merge_check_base. */
 int bm_merge_mark_base(struct bm_job_merge *merge, struct bm_error *err);
-/* -BM_STUCK: the base is not the file that was proven. */
+/* -BM_NEEDS_OPERATOR: the base is not the file that was proven. */
 int bm_merge_check_base(const struct bm_run *m,
                         const struct bm_job_merge *merge, struct bm_error *err);
 /* Held: 1: it is not that any more. */

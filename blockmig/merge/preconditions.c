@@ -125,7 +125,7 @@ int bm_merge_held(const struct bm_run *m, const struct bm_job_merge *merge,
 
     if (rc != -ESTALE || !merge->begun)
         return rc;
-    rc = bm_stuck(m->job, err);
+    rc = bm_job_needs_operator(m->job, err);
     bm_cause(err, "%s", why.cause);
     bm_remedy(err, "%s%s`blockmig job resume %s`", why.remedy,
               why.remedy[0] ? "; then " : "when that is mended ", m->job->id);
@@ -222,7 +222,7 @@ int bm_merge_check_base(const struct bm_run *m,
     if (stat(path, &st) == 0 && st.st_ino == merge->base_ino &&
         (uint64_t)st.st_size >= merge->base_size)
         return 0;
-    rc = bm_stuck(m->job, err);
+    rc = bm_job_needs_operator(m->job, err);
     bm_cause(err,
              "%s is not the file any more that was proven; what was merged "
              "into it is still in %s",

@@ -172,7 +172,7 @@ int bm_merge_undo(struct bm_run *m, struct bm_job_merge *merge,
     if (at != BM_MERGE_MERGED)
         return 0;
     /* it went off on the base: its header is to name the old layer again */
-    rc = bm_stuck(m->job, err);
+    rc = bm_job_needs_operator(m->job, err);
     bm_cause(err, "the proof has failed, and the guest went off on %s",
              bm_merge_base(merge)->path);
     bm_remedy(err, "put its disk on %s again (qemu-img rebase -u, virsh edit)",

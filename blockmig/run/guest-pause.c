@@ -58,7 +58,7 @@ static bool is_over(struct bm_run *m)
     struct bm_error ignored = BM_ERROR_INIT;
     int rc = bm_run_refresh(m, &ignored);
 
-    if (rc == -BM_STUCK)
+    if (rc == -BM_NEEDS_OPERATOR)
         return true; /* it is off, and elsewhere */
     if (rc)
         return false;

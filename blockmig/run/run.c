@@ -117,7 +117,7 @@ static int check_here(const struct bm_run *m, struct bm_error *err)
         state == BM_STATE_RELEASING || bm_state_final(state) ||
         !stands_on_ours(m->job))
         return 0;
-    rc = bm_stuck(m->job, err);
+    rc = bm_job_needs_operator(m->job, err);
     return tell_away(where, err), rc;
 }
 

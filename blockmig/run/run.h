@@ -15,7 +15,8 @@
 int bm_run_enter(struct bm_run *m, enum bm_state state, struct bm_error *err);
 void bm_run_progress(struct bm_run *m, uint64_t done, uint64_t total);
 /* Reads the domain again; after a lost connection, connects again first.
- * -BM_STUCK: it is off, and will go on with our overlays (bm_domain_away). */
+ * -BM_NEEDS_OPERATOR: it is off, and will go on with our overlays
+ * (bm_domain_away). */
 int bm_run_refresh(struct bm_run *m, struct bm_error *err);
 /* The same; -ENOENT: there is no such domain any more. */
 int bm_run_refresh_domain(struct bm_run *m, struct bm_error *err);

@@ -12,7 +12,7 @@
 static int found(const struct bm_job *job, const char *path, unsigned n,
                  struct bm_error *err)
 {
-    int rc = bm_stuck(job, err);
+    int rc = bm_job_needs_operator(job, err);
 
     bm_cause(err,
              "someone has made %u internal snapshots meanwhile, which would go "

@@ -9,8 +9,8 @@
 
 #include "blockmig/job/job.h"
 
-/* In the states that merge overlays or leave them behind. -BM_STUCK with
- * BM_EXIT_HELD: one holds a snapshot. */
+/* In the states that merge overlays or leave them behind. -BM_NEEDS_OPERATOR
+ * with BM_EXIT_HELD: one holds a snapshot. */
 int bm_inner_check(const struct bm_job *job, struct bm_error *err);
 /* The overlays on the new side of disk i alone. */
 int bm_inner_new(const struct bm_job *job, size_t i, struct bm_error *err);

@@ -23,7 +23,7 @@ int bm_orphan_without(const struct bm_run *m, const struct suspect *s,
 {
     const char *target = m->job->disks[s->disk].target;
     bool runs = m->domain && m->domain->active;
-    int rc = bm_stuck(m->job, err);
+    int rc = bm_job_needs_operator(m->job, err);
 
     if (s->look == LOOK_HOLDS)
         bm_cause(err,
@@ -49,7 +49,7 @@ static int unknown(const struct bm_run *m, const struct suspect *s,
     int rc;
 
     snprintf(why, sizeof why, "%s", err->cause);
-    rc = bm_stuck(m->job, err);
+    rc = bm_job_needs_operator(m->job, err);
     bm_cause(err, "whether %s holds writes of the guest is not known: %s",
              s->path, why);
     bm_remedy(err, "see to it that it can be read, or, if it is not needed, "
@@ -111,7 +111,7 @@ static int wait_for_note(struct bm_run *m, struct suspect *s,
 
 static int written(struct bm_run *m, const char *path, struct bm_error *err)
 {
-    int rc = bm_stuck(m->job, err);
+    int rc = bm_job_needs_operator(m->job, err);
 
     bm_cause(err, "a guest has written to %s, which would have to go", path);
     bm_remedy(err,

@@ -22,7 +22,7 @@ static int held_open(struct bm_run *m, const struct suspect *s,
 
     if (rc)
         return rc;
-    rc = bm_stuck(m->job, err);
+    rc = bm_job_needs_operator(m->job, err);
     bm_cause(err,
              "QEMU has %s open, of which libvirt does not know: it died while "
              "it put that on disk %s",

@@ -20,13 +20,13 @@
 /*
  * Reads the domain, and looks at the overlays that were not seen yet. What the
  * live XML alone names comes into the saved one too; what a guest that went off
- * has written is named by its XML again, of all disks or none. -BM_STUCK with
- * BM_EXIT_HELD: QEMU has one open; or what one holds cannot be given back
- * without a person.
+ * has written is named by its XML again, of all disks or none.
+ * -BM_NEEDS_OPERATOR with BM_EXIT_HELD: QEMU has one open; or what one holds
+ * cannot be given back without a person.
  */
 int bm_orphan_check(struct bm_run *m, struct bm_error *err);
-/* Before the job's overlays are removed. -BM_STUCK: one holds something, so a
- * guest has run on it. */
+/* Before the job's overlays are removed. -BM_NEEDS_OPERATOR: one holds
+ * something, so a guest has run on it. */
 int bm_orphan_unwritten(struct bm_run *m, struct bm_error *err);
 
 #endif

@@ -25,7 +25,7 @@ struct suspect {
     enum look look;
 };
 
-/* bm_stuck: nobody can tell whether it is needed. */
+/* bm_job_needs_operator: nobody can tell whether it is needed. */
 int bm_orphan_without(const struct bm_run *m, const struct suspect *s,
                       struct bm_error *err);
 /* Fills s->look. Waits a while for libvirt to show what QEMU has open. */

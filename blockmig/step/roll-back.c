@@ -202,7 +202,8 @@ static int check_switched(struct bm_run *m, struct bm_error *err)
         bm_location_count_look(m->domain, m->job, &count, &ignored) ||
         count.at_overlay < m->job->n_disks)
         return 0;
-    bm_fail(err, BM_STUCK, "cannot go back with %s yet", m->job->domain);
+    bm_fail(err, BM_NEEDS_OPERATOR, "cannot go back with %s yet",
+            m->job->domain);
     bm_cause(err, "its disks were switched, and what it writes is on the new "
                   "side");
     bm_remedy(err,
@@ -210,7 +211,7 @@ static int check_switched(struct bm_run *m, struct bm_error *err)
               "undo %s` goes back",
               m->job->id, m->job->id);
     bm_status(err, BM_EXIT_HELD);
-    return bm_run_stop_at(m, BM_STATE_SWITCHING, -BM_STUCK);
+    return bm_run_stop_at(m, BM_STATE_SWITCHING, -BM_NEEDS_OPERATOR);
 }
 
 static int roll_back_disk(struct bm_run *m, size_t i, struct bm_error *err)

@@ -30,7 +30,8 @@ int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err);
 int bm_step_mirror(struct bm_run *m, bool shallow, struct bm_error *err);
 /* The switch of a running guest: pivots what is ready, in the window. */
 int bm_step_switch(struct bm_run *m, struct bm_error *err);
-/* -BM_STUCK, with what can be done: the proof cannot be made any more. */
+/* -BM_NEEDS_OPERATOR, with what can be done: the proof cannot be made any more.
+ */
 int bm_switch_unclean(struct bm_run *m, struct bm_error *err);
 /* Compares each disk's source chain with its target; both must be frozen or
  * unused. -EBADMSG with status BM_EXIT_PROOF: they differ. */

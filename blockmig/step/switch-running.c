@@ -23,7 +23,7 @@
 
 int bm_switch_unclean(struct bm_run *m, struct bm_error *err)
 {
-    bm_fail(err, BM_STUCK, "cannot prove the move of %s any more",
+    bm_fail(err, BM_NEEDS_OPERATOR, "cannot prove the move of %s any more",
             m->job->domain);
     bm_cause(err, "the guest ran on the new image before it was frozen, so "
                   "the old and the new one are of different instants; "
@@ -33,7 +33,7 @@ int bm_switch_unclean(struct bm_run *m, struct bm_error *err)
               "and keeps the source",
               m->job->id);
     bm_status(err, BM_EXIT_HELD);
-    return -BM_STUCK;
+    return -BM_NEEDS_OPERATOR;
 }
 
 struct count {

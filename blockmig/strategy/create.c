@@ -199,7 +199,7 @@ static int write_metadata(struct bm_run *m, struct bm_error *err)
                 snapshot->name, m->job->domain);
         bm_cause(err, "libvirt was stopped while it was written");
         bm_remedy(err, "commit the overlays (snapshot commit), and try again");
-        return bm_status(err, BM_EXIT_HELD), -BM_STUCK;
+        return bm_status(err, BM_EXIT_HELD), -BM_NEEDS_OPERATOR;
     }
     rc = bm_run_note(m, err, "libvirt did not note it: we do");
     return rc ? rc : bm_snapshot_redefine(m->domain, &it, snapshot->xml, err);
@@ -313,7 +313,7 @@ static int roll_back(struct bm_run *m, struct bm_error *err)
     if (!rc && m->domain && m->domain->active)
         rc = bm_domain_busy(m->domain, &busy, err);
     if (!rc && busy) {
-        rc = bm_stuck(m->job, err);
+        rc = bm_job_needs_operator(m->job, err);
         bm_cause(err, "libvirt is still at work on it");
         return rc;
     }

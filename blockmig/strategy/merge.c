@@ -284,7 +284,7 @@ static int check_front(struct bm_run *m, const char *overlay,
 
     if (rc || !any)
         return rc ? rc : bm_file_remove(overlay, err);
-    rc = bm_stuck(m->job, err);
+    rc = bm_job_needs_operator(m->job, err);
     bm_cause(err, "domain %s is gone, and %s holds what its guest wrote last",
              m->job->domain, overlay);
     bm_remedy(err,

@@ -41,7 +41,7 @@ int bm_pull_flush(struct bm_run *m, struct bm_error *err);
 /*
  * The way back: ends the pulls, and what the guest has written goes down into
  * the source. -EAGAIN: too late for one disk; so the state is consolidating
- * now. -BM_STUCK: the source takes no writes; the state is copying.
+ * now. -BM_NEEDS_OPERATOR: the source takes no writes; the state is copying.
  */
 int bm_pull_back(struct bm_run *m, struct bm_error *err);
 

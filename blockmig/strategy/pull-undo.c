@@ -37,7 +37,7 @@ static int stuck(struct bm_run *m, size_t i, struct bm_error *err)
     char why[sizeof err->cause];
 
     snprintf(why, sizeof why, "%s", err->cause);
-    bm_fail(err, BM_STUCK, "cannot go back with disk %s of %s",
+    bm_fail(err, BM_NEEDS_OPERATOR, "cannot go back with disk %s of %s",
             m->job->disks[i].target, m->job->domain);
     bm_cause(err, "%s takes no writes: %.300s", path, why);
     bm_remedy(err,
@@ -45,7 +45,7 @@ static int stuck(struct bm_run *m, size_t i, struct bm_error *err)
               "when that can be written to",
               m->job->id);
     bm_status(err, BM_EXIT_HELD);
-    return bm_run_stop_at(m, BM_STATE_COPYING, -BM_STUCK);
+    return bm_run_stop_at(m, BM_STATE_COPYING, -BM_NEEDS_OPERATOR);
 }
 
 static int go_down(struct bm_run *m, size_t i, struct bm_error *err)

@@ -334,7 +334,7 @@ static int release(struct bm_run *m, struct bm_error *err)
 
 static int too_late(struct bm_run *m, struct bm_error *err)
 {
-    int rc = bm_stuck(m->job, err);
+    int rc = bm_job_needs_operator(m->job, err);
 
     bm_cause(err, "the guest runs on the new overlays already");
     bm_remedy(err, "`blockmig job resume %s` ends it; then revert to %s",

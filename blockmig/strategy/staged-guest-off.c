@@ -24,7 +24,7 @@ bool bm_staged_went_off(struct bm_run *m, int rc)
     struct bm_error ignored = BM_ERROR_INIT;
 
     return rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EAGAIN &&
-           rc != -BM_STUCK && bm_run_refresh(m, &ignored) == 0 &&
+           rc != -BM_NEEDS_OPERATOR && bm_run_refresh(m, &ignored) == 0 &&
            bm_orphan_check(m, &ignored) == 0 &&
            bm_source_overlays_adopt(m, &ignored) == 0 &&
            bm_staged_off_at_source(m);

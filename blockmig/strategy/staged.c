@@ -243,8 +243,8 @@ static bool any_merged(struct bm_run *m)
     return false;
 }
 
-/* Somebody has merged what could be proven, or gone back: -BM_STUCK, until it
- * is accepted. */
+/* Somebody has merged what could be proven, or gone back: -BM_NEEDS_OPERATOR,
+ * until it is accepted. */
 static int check_merged(struct bm_run *m, struct bm_error *err)
 {
     int rc = bm_run_refresh(m, err);

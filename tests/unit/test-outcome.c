@@ -224,7 +224,7 @@ Test(outcome, an_error_number_is_one_outcome)
         {EAGAIN, false, BM_OUTCOME_ENTERED},
         {ETIMEDOUT, false, BM_OUTCOME_NO_ANSWER},
         {ETIMEDOUT, true, BM_OUTCOME_NO_ANSWER},
-        {BM_STUCK, true, BM_OUTCOME_NEEDS_OPERATOR},
+        {BM_NEEDS_OPERATOR, true, BM_OUTCOME_NEEDS_OPERATOR},
         {ENOSPC, true, BM_OUTCOME_NEEDS_OPERATOR},
         {EROFS, true, BM_OUTCOME_NEEDS_OPERATOR},
         {ENOSPC, false, BM_OUTCOME_NO_SPACE},
