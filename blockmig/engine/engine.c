@@ -73,7 +73,7 @@ static int step(struct bm_run *m, struct bm_error *err)
     if (!rc && state == BM_STATE_RELEASING)
         return bm_engine_released(m, err);
     if (!rc)
-        rc = bm_inner_check(m->job, err);
+        rc = bm_internal_snapshots_check(m->job, err);
     if (!rc)
         rc = bm_orphan_check(m, err);
     if (!rc && state == BM_STATE_ROLLING_BACK)

@@ -186,7 +186,7 @@ int bm_commit_off(struct bm_run *m, size_t i, const struct bm_chain *result,
 
 static int commit_overlay(struct bm_run *m, size_t i, struct bm_error *err)
 {
-    int rc = bm_inner_new(m->job, i, err); /* the last moment */
+    int rc = bm_internal_snapshots_new(m->job, i, err); /* the last moment */
 
     if (rc)
         return rc;

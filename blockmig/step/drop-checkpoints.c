@@ -36,7 +36,7 @@ static int forget_one(struct bm_run *m, const struct bm_checkpoint *one,
                             one->name, m->job->domain);
 }
 
-int bm_step_forget(struct bm_run *m, struct bm_error *err)
+int bm_step_drop_checkpoints(struct bm_run *m, struct bm_error *err)
 {
     struct bm_checkpoints all;
     int rc;

@@ -42,7 +42,7 @@ static int check(const struct bm_job *job, const char *path,
     return snapshots ? found(job, path, snapshots, err) : 0;
 }
 
-int bm_inner_top(const struct bm_job *job, struct bm_error *err)
+int bm_internal_snapshots_top(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
@@ -62,7 +62,8 @@ static int all_fronts(const struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
-int bm_inner_new(const struct bm_job *job, size_t i, struct bm_error *err)
+int bm_internal_snapshots_new(const struct bm_job *job, size_t i,
+                              struct bm_error *err)
 {
     const struct bm_job_disk *disk = &job->disks[i];
     const char *paths[] = {disk->fixed.mirror_overlay,
@@ -80,7 +81,7 @@ static int new_side(const struct bm_job *job, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
-        rc = bm_inner_new(job, i, err);
+        rc = bm_internal_snapshots_new(job, i, err);
     return rc;
 }
 
@@ -95,7 +96,7 @@ static int pulled(const struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
-int bm_inner_check(const struct bm_job *job, struct bm_error *err)
+int bm_internal_snapshots_check(const struct bm_job *job, struct bm_error *err)
 {
     switch (job->state) {
     case BM_STATE_SWITCHING: /* of a guest that is off nothing converges */

@@ -11,11 +11,12 @@
 
 /* In the states that merge overlays or leave them behind. -BM_NEEDS_OPERATOR
  * with BM_EXIT_HELD: one holds a snapshot. */
-int bm_inner_check(const struct bm_job *job, struct bm_error *err);
+int bm_internal_snapshots_check(const struct bm_job *job, struct bm_error *err);
 /* The overlays on the new side of disk i alone. */
-int bm_inner_new(const struct bm_job *job, size_t i, struct bm_error *err);
+int bm_internal_snapshots_new(const struct bm_job *job, size_t i,
+                              struct bm_error *err);
 /* The uppermost source overlays alone; virsh finds a snapshot only there, so it
  * is looked for before another one is put on top. */
-int bm_inner_top(const struct bm_job *job, struct bm_error *err);
+int bm_internal_snapshots_top(const struct bm_job *job, struct bm_error *err);
 
 #endif

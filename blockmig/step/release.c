@@ -251,11 +251,11 @@ int bm_step_release(struct bm_run *m, struct bm_error *err)
     if (!rc)
         rc = bm_space_let_run(m, err);
     if (!rc)
-        rc = bm_carry_snapshots(m, false, err);
+        rc = bm_snapshot_metadata_rewrite(m, false, err);
     if (!rc)
-        rc = bm_step_forget(m, err);
+        rc = bm_step_drop_checkpoints(m, err);
     if (!rc)
-        rc = bm_carry_hide(m, err);
+        rc = bm_snapshot_metadata_hide(m, err);
     for (size_t i = 0; !rc && i < m->job->n_disks; i++)
         rc = keep_or_delete(m, &m->job->disks[i], err);
     if (!rc)

@@ -263,7 +263,7 @@ int bm_step_roll_back_after(struct bm_run *m,
     if (!rc)
         rc = bm_space_let_run(m, err);
     if (!rc)
-        rc = bm_carry_snapshots(m, true, err);
+        rc = bm_snapshot_metadata_rewrite(m, true, err);
     if (!rc && m->domain)
         rc = bm_domain_stamp(m->domain, NULL, err);
     return rc;

@@ -121,7 +121,8 @@ static int carry(struct bm_run *m, const struct bm_snapshot *snapshot,
                                 snapshot->name, all->back ? "old" : "new");
 }
 
-int bm_carry_snapshots(struct bm_run *m, bool back, struct bm_error *err)
+int bm_snapshot_metadata_rewrite(struct bm_run *m, bool back,
+                                 struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
     struct all_moved all = {.back = back};
@@ -169,7 +170,7 @@ static int hide(struct bm_run *m, const struct bm_snapshot *snapshot,
     return bm_snapshot_redefine(m->domain, snapshot, xml, err);
 }
 
-int bm_carry_hide(struct bm_run *m, struct bm_error *err)
+int bm_snapshot_metadata_hide(struct bm_run *m, struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
     int rc;

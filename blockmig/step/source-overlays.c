@@ -232,7 +232,7 @@ int bm_source_overlays_freeze(struct bm_run *m, struct bm_error *err)
     if (!rc)
         rc = check_busy(m, "make", err);
     if (!rc)
-        rc = bm_inner_top(m->job, err);
+        rc = bm_internal_snapshots_top(m->job, err);
     if (!rc)
         rc = ask(m, err);
     if (rc)

@@ -44,7 +44,7 @@ int bm_prove_disk(struct bm_run *m, struct bm_job_disk *disk,
 int bm_step_release(struct bm_run *m, struct bm_error *err);
 /* Forgets the checkpoints that the new images cannot hold, if that was asked
  * for. */
-int bm_step_forget(struct bm_run *m, struct bm_error *err);
+int bm_step_drop_checkpoints(struct bm_run *m, struct bm_error *err);
 /* Deletes the old images of a disk that have new ones, from the top, since each
  * is used by the one above it: the first that cannot be deleted keeps those
  * below it. -EBUSY: it is used, or not that file any more. */
