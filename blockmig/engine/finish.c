@@ -32,7 +32,7 @@ static int finish(struct bm_run *m, enum bm_state state, int exit_status,
                          before); /* not ended until that is written down */
         return rc;
     }
-    bm_mark_forget(bm_job_store_dir(m->jobs), job->id);
+    bm_unclean_forget(bm_job_store_dir(m->jobs), job->id);
     m->hooks->event(m->hooks->opaque, job, NULL);
     return 0;
 }

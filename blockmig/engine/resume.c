@@ -100,7 +100,7 @@ static void accept_unproven(struct bm_run *m)
 
     request->proof = request->source_delete = false;
     m->job->guest.unclean = false;
-    bm_mark_forget(bm_job_store_dir(m->jobs), m->job->id);
+    bm_unclean_forget(bm_job_store_dir(m->jobs), m->job->id);
     if (m->job->state == BM_STATE_PROVING_REST)
         bm_job_set_state(m->job, BM_STATE_SETTLED);
     /* the way back was shut because the new image is the newer one */
@@ -137,7 +137,7 @@ static int end_old_pause(struct bm_run *m, struct bm_error *err)
     if (!m->job->guest.window_paused || m->job->state == BM_STATE_SWITCHING)
         return 0;
     rc = bm_run_refresh(m, err);
-    return rc ? rc : bm_window_abandon(m, err);
+    return rc ? rc : bm_pivot_window_abandon(m, err);
 }
 
 int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
@@ -159,7 +159,7 @@ int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
         bm_cause(err, "it has ended: %s", bm_state_name(job->state));
         return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
     }
-    rc = bm_mark_wait(bm_job_store_dir(store), job->id, GUARD_WAIT_MS, err);
+    rc = bm_unclean_wait(bm_job_store_dir(store), job->id, GUARD_WAIT_MS, err);
     if (rc)
         return rc;
     if (how == BM_RESUME_ACCEPT && !acceptable(job))

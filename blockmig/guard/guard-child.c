@@ -111,7 +111,8 @@ static bool end_or_mark(struct watch *w)
     int64_t until = bm_now_ms() + FINISH_MS;
 
     while (bm_now_ms() < until && !bm_connection_lost(w->conn)) {
-        int rc = bm_switch_finish(w->conn, w->domain, w->job, FINISH_MS, &err);
+        int rc =
+            bm_pivot_freeze_finish(w->conn, w->domain, w->job, FINISH_MS, &err);
 
         if (rc == 0)
             return true;
@@ -124,7 +125,7 @@ static bool end_or_mark(struct watch *w)
      * that cannot be left (a full store) must not keep the guest paused once
      * there is no run that could freeze it later. */
     return !bm_connection_lost(w->conn) &&
-           (bm_mark_leave(w->dir, w->job->id, &err) == 0 || w->alone);
+           (bm_unclean_leave(w->dir, w->job->id, &err) == 0 || w->alone);
 }
 
 static bool look(struct watch *w)

@@ -16,8 +16,8 @@ static char *file(const char *dir, const char *id, const char *suffix)
     return asprintf(&path, "%s/%s.%s", dir, id, suffix) < 0 ? NULL : path;
 }
 
-int bm_mark_wait(const char *dir, const char *id, int timeout_ms,
-                 struct bm_error *err)
+int bm_unclean_wait(const char *dir, const char *id, int timeout_ms,
+                    struct bm_error *err)
 {
     BM_FREE char *path = file(dir, id, "guard");
     BM_CLOSE int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
@@ -41,7 +41,7 @@ int bm_mark_wait(const char *dir, const char *id, int timeout_ms,
     return 0;
 }
 
-bool bm_mark_set(const char *dir, const char *id)
+bool bm_unclean_set(const char *dir, const char *id)
 {
     BM_FREE char *path = file(dir, id, "unclean");
 
@@ -49,7 +49,7 @@ bool bm_mark_set(const char *dir, const char *id)
     return !path || access(path, F_OK) == 0;
 }
 
-int bm_mark_leave(const char *dir, const char *id, struct bm_error *err)
+int bm_unclean_leave(const char *dir, const char *id, struct bm_error *err)
 {
     BM_FREE char *path = file(dir, id, "unclean");
     BM_CLOSE int fd =
@@ -61,7 +61,7 @@ int bm_mark_leave(const char *dir, const char *id, struct bm_error *err)
     return bm_sync_folder_of(path, err);
 }
 
-void bm_mark_forget(const char *dir, const char *id)
+void bm_unclean_forget(const char *dir, const char *id)
 {
     BM_FREE char *lock = file(dir, id, "guard");
     BM_FREE char *mark = file(dir, id, "unclean");

@@ -13,12 +13,12 @@
 #include <stdbool.h>
 
 /* Waits until no guard of a dead run is at work on this job. */
-int bm_mark_wait(const char *dir, const char *id, int timeout_ms,
-                 struct bm_error *err);
-bool bm_mark_set(const char *dir, const char *id);
+int bm_unclean_wait(const char *dir, const char *id, int timeout_ms,
+                    struct bm_error *err);
+bool bm_unclean_set(const char *dir, const char *id);
 /* Leaves the mark, durably; before the guest is resumed. */
-int bm_mark_leave(const char *dir, const char *id, struct bm_error *err);
+int bm_unclean_leave(const char *dir, const char *id, struct bm_error *err);
 /* Takes both files of a finished job away. */
-void bm_mark_forget(const char *dir, const char *id);
+void bm_unclean_forget(const char *dir, const char *id);
 
 #endif

@@ -68,7 +68,7 @@ static int pivot_ready(struct bm_connection *conn, struct bm_domain *domain,
     return 0;
 }
 
-int bm_switch_prepare(const struct bm_job *job, struct bm_error *err)
+int bm_pivot_freeze_prepare(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
@@ -120,9 +120,9 @@ static void wait_event(struct bm_connection *conn, const char *uuid,
     (void)bm_connection_next(conn, uuid, seq, 50, &event);
 }
 
-int bm_switch_finish(struct bm_connection *conn, struct bm_domain *domain,
-                     const struct bm_job *job, int timeout_ms,
-                     struct bm_error *err)
+int bm_pivot_freeze_finish(struct bm_connection *conn, struct bm_domain *domain,
+                           const struct bm_job *job, int timeout_ms,
+                           struct bm_error *err)
 {
     BM_FREE bool *sent = calloc(job->n_disks, sizeof *sent);
     int64_t until = bm_now_ms() + timeout_ms;

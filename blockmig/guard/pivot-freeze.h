@@ -25,7 +25,7 @@ int bm_location_count_look(const struct bm_domain *domain,
  * so that the pause is shorter, and the guest does not feel them
  * (overlay-image.h). A resize is refused by libvirt as long as the disks are
  * mirrored. */
-int bm_switch_prepare(const struct bm_job *job, struct bm_error *err);
+int bm_pivot_freeze_prepare(const struct bm_job *job, struct bm_error *err);
 
 /*
  * From wherever it stands: asks for the pivot of each disk whose copy is
@@ -33,8 +33,8 @@ int bm_switch_prepare(const struct bm_job *job, struct bm_error *err);
  * the overlays on top. 0: every disk stands on its overlay (without a proof:
  * on its target). -ETIME: a pivot did not end within timeout_ms.
  */
-int bm_switch_finish(struct bm_connection *conn, struct bm_domain *domain,
-                     const struct bm_job *job, int timeout_ms,
-                     struct bm_error *err);
+int bm_pivot_freeze_finish(struct bm_connection *conn, struct bm_domain *domain,
+                           const struct bm_job *job, int timeout_ms,
+                           struct bm_error *err);
 
 #endif

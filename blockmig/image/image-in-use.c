@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 
 struct search {
-    struct bm_wanted wanted;
+    struct bm_image_match match;
     /* A domain's UUID, or NULL: that it names it does not count, or, with
      * headers, as what a restore point has put on its state. */
     const char *except;
@@ -25,7 +25,7 @@ struct search {
 
 static int used(const struct search *search, const char *kind, const char *name)
 {
-    bm_fail(search->err, EBUSY, "%s is still in use", search->wanted.path);
+    bm_fail(search->err, EBUSY, "%s is still in use", search->match.path);
     return bm_cause(search->err, "%s %s names it", kind, name), -EBUSY;
 }
 
@@ -35,7 +35,7 @@ static int is_it(void *opaque, const char *backing)
 {
     const struct search *search = opaque;
 
-    return bm_wanted_is(&search->wanted, backing);
+    return bm_image_match_is(&search->match, backing);
 }
 
 /* Whether the chain below that file leads to our image, by the headers: 0, or
@@ -43,13 +43,13 @@ static int is_it(void *opaque, const char *backing)
 static int follow(struct search *search, const char *file, const char *kind,
                   const char *name)
 {
-    int rc = bm_wanted_below(file, &search->seen, is_it, search);
+    int rc = bm_image_match_below(file, &search->seen, is_it, search);
 
     if (rc == -ENOMEM)
         return bm_fail_errno(search->err, ENOMEM, "cannot look at %s", file);
     if (rc >= 0)
         return rc ? used(search, kind, name) : 0;
-    bm_fail(search->err, EBUSY, "%s may be in use", search->wanted.path);
+    bm_fail(search->err, EBUSY, "%s may be in use", search->match.path);
     bm_cause(search->err, "the chain of %s %s cannot be read", kind, name);
     return -EBUSY;
 }
@@ -63,7 +63,7 @@ static int on_user(void *opaque, const struct bm_image_use *use)
 
     if (own && !search->headers)
         return 0;
-    if (bm_wanted_is(&search->wanted, use->path))
+    if (bm_image_match_is(&search->match, use->path))
         return own && use->overlay ? 0 : used(search, "domain", use->name);
     if (!search->headers || use->plain ||
         (stat(use->path, &st) < 0
@@ -77,7 +77,7 @@ static void search_init(struct search *search, const char *path,
                         const char *except, struct bm_error *err)
 {
     memset(search, 0, sizeof *search);
-    bm_wanted_init(&search->wanted, path);
+    bm_image_match_init(&search->match, path);
     search->except = except;
     search->err = err;
 }
@@ -105,21 +105,21 @@ static int look_at_entry(struct search *search, const char *folder,
     }
     /* not regular: nothing that could be opened without harm */
     if (stat(file, &st) < 0 || !S_ISREG(st.st_mode) ||
-        bm_wanted_is(&search->wanted, file))
+        bm_image_match_is(&search->match, file))
         return 0;
     return follow(search, file, "image", file);
 }
 
 static int look_at_neighbours(struct search *search)
 {
-    BM_FREE char *folder = bm_file_folder(search->wanted.path);
+    BM_FREE char *folder = bm_file_folder(search->match.path);
     DIR *dir = folder ? opendir(folder) : NULL;
     struct dirent *entry;
     int rc = 0;
 
     if (!dir)
         return bm_fail_errno(search->err, errno, "cannot read the folder of %s",
-                             search->wanted.path);
+                             search->match.path);
     while (!rc && (entry = readdir(dir)))
         rc = look_at_entry(search, folder, entry->d_name);
     (void)closedir(dir);

@@ -10,24 +10,25 @@
 
 #define MAX_LAYERS 200
 
-void bm_wanted_init(struct bm_wanted *wanted, const char *path)
+void bm_image_match_init(struct bm_image_match *match, const char *path)
 {
-    wanted->path = path;
-    wanted->exists = stat(path, &wanted->id) == 0;
+    match->path = path;
+    match->exists = stat(path, &match->id) == 0;
 }
 
-bool bm_wanted_is(const struct bm_wanted *wanted, const char *path)
+bool bm_image_match_is(const struct bm_image_match *match, const char *path)
 {
     struct stat st;
 
-    if (!strcmp(path, wanted->path))
+    if (!strcmp(path, match->path))
         return true;
-    return wanted->exists && stat(path, &st) == 0 &&
-           st.st_dev == wanted->id.st_dev && st.st_ino == wanted->id.st_ino;
+    return match->exists && stat(path, &st) == 0 &&
+           st.st_dev == match->id.st_dev && st.st_ino == match->id.st_ino;
 }
 
-int bm_wanted_below(const char *file, struct bm_names *seen,
-                    int (*fn)(void *opaque, const char *backing), void *opaque)
+int bm_image_match_below(const char *file, struct bm_names *seen,
+                         int (*fn)(void *opaque, const char *backing),
+                         void *opaque)
 {
     BM_FREE char *layer = strdup(file);
     int rc = layer ? 0 : -ENOMEM;

@@ -12,15 +12,15 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-struct bm_wanted {
+struct bm_image_match {
     const char *path; /* borrowed */
     struct stat id;
     bool exists;
 };
 
-void bm_wanted_init(struct bm_wanted *wanted, const char *path);
+void bm_image_match_init(struct bm_image_match *match, const char *path);
 /* Whether that path is the image: by name, or the same file. */
-bool bm_wanted_is(const struct bm_wanted *wanted, const char *path);
+bool bm_image_match_is(const struct bm_image_match *match, const char *path);
 
 /* Calls fn for each backing file below that image, by the headers, until it
  * returns other than 0, which is returned; 0 at the chain's end, or where a
@@ -28,7 +28,8 @@ bool bm_wanted_is(const struct bm_wanted *wanted, const char *path);
  * followed; -ENOMEM. seen,
  * unless NULL: those that fn was called for in an earlier walk are not walked
  * again. */
-int bm_wanted_below(const char *file, struct bm_names *seen,
-                    int (*fn)(void *opaque, const char *backing), void *opaque);
+int bm_image_match_below(const char *file, struct bm_names *seen,
+                         int (*fn)(void *opaque, const char *backing),
+                         void *opaque);
 
 #endif

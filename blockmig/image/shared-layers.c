@@ -13,7 +13,7 @@
 
 struct look {
     const struct bm_domain *domain;
-    struct bm_wanted *layers; /* of the chain */
+    struct bm_image_match *layers; /* of the chain */
     size_t n;
     struct bm_names seen; /* files whose headers were followed */
     size_t from;          /* the uppermost layer found so far; n: none */
@@ -24,7 +24,7 @@ struct look {
 static size_t layer_of(const struct look *look, const char *path)
 {
     for (size_t i = 0; i < look->n; i++)
-        if (bm_wanted_is(&look->layers[i], path))
+        if (bm_image_match_is(&look->layers[i], path))
             return i;
     return look->n;
 }
@@ -59,7 +59,7 @@ static int on_backing(void *opaque, const char *backing)
     const struct walk *walk = opaque;
 
     for (size_t i = 1; i < walk->look->n; i++)
-        if (bm_wanted_is(&walk->look->layers[i], backing))
+        if (bm_image_match_is(&walk->look->layers[i], backing))
             return note(walk->look, i, walk->kind, walk->name);
     return 0;
 }
@@ -77,7 +77,7 @@ static int follow(struct look *look, const char *file, const char *kind,
         return 0;
     rc = bm_names_add(&look->seen, file);
     if (!rc)
-        rc = bm_wanted_below(file, NULL, on_backing, &walk);
+        rc = bm_image_match_below(file, NULL, on_backing, &walk);
     /* a move writes to no layer: what cannot be read does not stop it */
     return rc == -EIO ? 0 : rc;
 }
@@ -184,7 +184,7 @@ int bm_sharing_find(struct bm_connection *conn, const struct bm_domain *domain,
     if (!look.layers)
         return bm_fail_errno(err, ENOMEM, "cannot look for users of images");
     for (size_t i = 0; i < chain->n; i++)
-        bm_wanted_init(&look.layers[i], chain->layers[i].path);
+        bm_image_match_init(&look.layers[i], chain->layers[i].path);
     rc = search(&look, conn, target, chain, store, err);
     bm_names_clear(&look.seen);
     free(look.layers);

@@ -10,14 +10,14 @@
 void bm_failpoint(const char *name)
 {
     /* at each once: a point in a loop must not stop again */
-    static const char *wanted;
+    static const char *match;
     size_t length;
 
-    if (!wanted)
-        wanted = getenv("BLOCKMIG_STOP_AT");
-    length = wanted ? strcspn(wanted, ",") : 0;
-    if (!length || strlen(name) != length || strncmp(wanted, name, length) != 0)
+    if (!match)
+        match = getenv("BLOCKMIG_STOP_AT");
+    length = match ? strcspn(match, ",") : 0;
+    if (!length || strlen(name) != length || strncmp(match, name, length) != 0)
         return;
-    wanted += length + (wanted[length] == ',');
+    match += length + (match[length] == ',');
     (void)kill(getpid(), SIGSTOP);
 }

@@ -14,7 +14,7 @@
 
 /* --- one disk's layers --- */
 
-static int check_flat(const struct bm_looking *look,
+static int check_flat(const struct bm_preflight_context *look,
                       const struct bm_job_disk *plan)
 {
     return BM_FINE(look, "chain", plan->target,
@@ -24,7 +24,7 @@ static int check_flat(const struct bm_looking *look,
 }
 
 /* Only qcow2 names its backing file in a way that we can rewrite. */
-static int check_formats(const struct bm_looking *look,
+static int check_formats(const struct bm_preflight_context *look,
                          const struct bm_job_disk *plan)
 {
     for (size_t l = 0; l + 1 < plan->source.n; l++)
@@ -37,7 +37,7 @@ static int check_formats(const struct bm_looking *look,
     return 0;
 }
 
-static int check_kept(const struct bm_looking *look,
+static int check_kept(const struct bm_preflight_context *look,
                       const struct bm_job_disk *plan)
 {
     size_t stay = (size_t)plan->below - plan->n_lower;
@@ -54,7 +54,7 @@ static int check_kept(const struct bm_looking *look,
     return rc;
 }
 
-static int check_options(const struct bm_looking *look,
+static int check_options(const struct bm_preflight_context *look,
                          const struct bm_job_disk *plan)
 {
     int rc = 0;
@@ -69,7 +69,7 @@ static int check_options(const struct bm_looking *look,
     return rc;
 }
 
-int bm_preflight_chain(const struct bm_looking *look,
+int bm_preflight_chain(const struct bm_preflight_context *look,
                        const struct bm_job_disk *plan)
 {
     int rc = 0;
@@ -84,7 +84,7 @@ int bm_preflight_chain(const struct bm_looking *look,
 /* --- snapshots --- */
 
 struct snapshot_look {
-    const struct bm_looking *look;
+    const struct bm_preflight_context *look;
     const struct bm_snapshot *snapshot;
 };
 
@@ -126,7 +126,7 @@ static int check_disk(void *opaque, const char *disk, const char *how,
 }
 
 /* The file has the domain's XML of that time in it. */
-static int check_memory(const struct bm_looking *look,
+static int check_memory(const struct bm_preflight_context *look,
                         const struct bm_snapshot *snapshot)
 {
     BM_FREE char *file = bm_snapshot_xml_memory(snapshot->xml);
@@ -140,7 +140,8 @@ static int check_memory(const struct bm_looking *look,
                      file, snapshot->name);
 }
 
-static int check_each(const struct bm_looking *look, struct bm_error *err)
+static int check_each(const struct bm_preflight_context *look,
+                      struct bm_error *err)
 {
     struct bm_snapshots snapshots;
     int rc = bm_snapshots_read(look->domain, &snapshots, err);
@@ -167,7 +168,8 @@ static bool carried(const struct bm_job *job)
     return job->plan.strategy == BM_STRATEGY_STAGED;
 }
 
-int bm_preflight_snapshots(const struct bm_looking *look, struct bm_error *err)
+int bm_preflight_snapshots(const struct bm_preflight_context *look,
+                           struct bm_error *err)
 {
     if (look->domain->snapshots == 0)
         return BM_FINE(look, "snapshots", "", "libvirt knows no snapshots");

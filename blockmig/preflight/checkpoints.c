@@ -15,7 +15,7 @@
 
 /* Whether libvirt's next incremental backup from it would work: asked of QEMU,
  * or of the image if that is closed. */
-static int is_whole(const struct bm_looking *look,
+static int is_whole(const struct bm_preflight_context *look,
                     const struct bm_checkpoint_disk *disk,
                     const struct bm_job_disk *plan, bool *whole,
                     struct bm_error *err)
@@ -39,7 +39,7 @@ static int is_whole(const struct bm_looking *look,
 
 /* --- one checkpoint, one disk --- */
 
-static int check_disk(const struct bm_looking *look,
+static int check_disk(const struct bm_preflight_context *look,
                       const struct bm_checkpoint *checkpoint,
                       const struct bm_job_disk *plan, struct bm_error *err)
 {
@@ -78,7 +78,7 @@ static int check_disk(const struct bm_looking *look,
 }
 
 /* libvirt 9.0 refuses to redefine a snapshot then, which each of these does. */
-int bm_preflight_no_checkpoints(const struct bm_looking *look)
+int bm_preflight_no_checkpoints(const struct bm_preflight_context *look)
 {
     bool revert = !strcmp(look->job->snapshot->verb, "revert");
 
@@ -93,7 +93,7 @@ int bm_preflight_no_checkpoints(const struct bm_looking *look)
                       look->domain->checkpoints);
 }
 
-int bm_preflight_checkpoints(const struct bm_looking *look,
+int bm_preflight_checkpoints(const struct bm_preflight_context *look,
                              struct bm_error *err)
 {
     struct bm_checkpoints all;

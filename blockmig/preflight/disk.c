@@ -50,7 +50,7 @@ static const char *impossible(const struct bm_disk *disk, const char **name,
     return NULL;
 }
 
-static int check_kind(const struct bm_looking *look,
+static int check_kind(const struct bm_preflight_context *look,
                       const struct bm_job_disk *plan,
                       const struct bm_disk *disk)
 {
@@ -63,7 +63,7 @@ static int check_kind(const struct bm_looking *look,
                    disk->bus ? disk->bus : "unknown", disk->device);
 }
 
-static int check_job(const struct bm_looking *look,
+static int check_job(const struct bm_preflight_context *look,
                      const struct bm_job_disk *plan, const struct bm_disk *disk)
 {
     if (disk->mirror)
@@ -76,7 +76,7 @@ static int check_job(const struct bm_looking *look,
 
 /* QEMU pauses the guest when our overlay finds no room, unless it is told not
  * to: then the guest sees an error. */
-static int check_policy(const struct bm_looking *look,
+static int check_policy(const struct bm_preflight_context *look,
                         const struct bm_job_disk *plan,
                         const struct bm_disk *disk)
 {
@@ -94,7 +94,7 @@ static int check_policy(const struct bm_looking *look,
 }
 
 /* Every layer must be a file or device that we can read. */
-static int check_layers(const struct bm_looking *look,
+static int check_layers(const struct bm_preflight_context *look,
                         const struct bm_job_disk *plan, bool *readable)
 {
     *readable = false;
@@ -122,7 +122,7 @@ static int check_layers(const struct bm_looking *look,
 }
 
 /* stays: the layer is not moved, only read through. */
-static int check_header(const struct bm_looking *look,
+static int check_header(const struct bm_preflight_context *look,
                         const struct bm_job_disk *plan,
                         const struct bm_layer *layer, bool stays)
 {
@@ -160,7 +160,7 @@ static int check_header(const struct bm_looking *look,
     return rc;
 }
 
-static int check_headers(const struct bm_looking *look,
+static int check_headers(const struct bm_preflight_context *look,
                          const struct bm_job_disk *plan)
 {
     int rc = 0;
@@ -174,7 +174,7 @@ static int check_headers(const struct bm_looking *look,
 
 /* The saved XML must name the same image, or a restart would bring back the
  * old one (pitfall 12). */
-static int check_saved_xml(const struct bm_looking *look,
+static int check_saved_xml(const struct bm_preflight_context *look,
                            const struct bm_job_disk *plan,
                            const struct bm_disk *disk)
 {
@@ -200,7 +200,7 @@ static int check_saved_xml(const struct bm_looking *look,
         "the guest runs on %s, but the saved XML names %s", live, saved);
 }
 
-static int check_link(const struct bm_looking *look,
+static int check_link(const struct bm_preflight_context *look,
                       const struct bm_job_disk *plan)
 {
     struct stat st;
@@ -213,7 +213,7 @@ static int check_link(const struct bm_looking *look,
                      plan->source.layers[0].path);
 }
 
-static int check_capacity(const struct bm_looking *look,
+static int check_capacity(const struct bm_preflight_context *look,
                           const struct bm_job_disk *plan)
 {
     if (plan->fixed.capacity == 0)
@@ -228,7 +228,7 @@ static int check_capacity(const struct bm_looking *look,
                    (unsigned long long)plan->fixed.capacity);
 }
 
-int bm_preflight_disk(const struct bm_looking *look,
+int bm_preflight_disk(const struct bm_preflight_context *look,
                       const struct bm_job_disk *plan, struct bm_disk *disk,
                       struct bm_error *err)
 {

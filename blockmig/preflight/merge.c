@@ -16,7 +16,7 @@
 #define FRONT_ROOM (64ULL << 20)
 
 /* What a merge cannot take along. */
-static int check_image(const struct bm_looking *look,
+static int check_image(const struct bm_preflight_context *look,
                        const struct bm_job_merge *merge,
                        const struct bm_layer *layer, uint64_t *size)
 {
@@ -53,7 +53,7 @@ static int check_image(const struct bm_looking *look,
 
 /* What is below must not show where the one above had ended, nor the guest see
  * another size. */
-static int check_sizes(const struct bm_looking *look,
+static int check_sizes(const struct bm_preflight_context *look,
                        const struct bm_job_merge *merge, uint64_t above,
                        uint64_t size, const struct bm_layer *layer)
 {
@@ -69,7 +69,7 @@ static int check_sizes(const struct bm_looking *look,
     return 0;
 }
 
-static int check_layers(const struct bm_looking *look,
+static int check_layers(const struct bm_preflight_context *look,
                         const struct bm_job_merge *merge)
 {
     uint64_t above = 0, size = 0;
@@ -86,7 +86,7 @@ static int check_layers(const struct bm_looking *look,
     return rc;
 }
 
-static int check_writable(const struct bm_looking *look,
+static int check_writable(const struct bm_preflight_context *look,
                           const struct bm_job_merge *merge)
 {
     const char *path = bm_merge_base(merge)->path;
@@ -109,7 +109,8 @@ static uint64_t growth(const struct bm_job_merge *merge)
                                                                : 0;
 }
 
-static int check_space(const struct bm_looking *look, struct bm_error *err)
+static int check_space(const struct bm_preflight_context *look,
+                       struct bm_error *err)
 {
     const struct bm_job *job = look->job;
     struct bm_space_required required = BM_SPACE_REQUIRED_INIT;
@@ -140,7 +141,8 @@ int bm_preflight_merge(struct bm_connection *conn, struct bm_domain *domain,
                        const struct bm_job *job, struct bm_preflight *preflight,
                        struct bm_error *err)
 {
-    const struct bm_looking look = {conn, domain, NULL, job, preflight};
+    const struct bm_preflight_context look = {conn, domain, NULL, job,
+                                              preflight};
     int rc = bm_preflight_domain(&look, err);
 
     if (!rc)

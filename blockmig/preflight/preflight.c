@@ -11,7 +11,7 @@
 
 /* --- the domain as a whole --- */
 
-static int check_state(const struct bm_looking *look)
+static int check_state(const struct bm_preflight_context *look)
 {
     const struct bm_domain *domain = look->domain;
 
@@ -37,7 +37,8 @@ static int check_state(const struct bm_looking *look)
     }
 }
 
-static int check_busy(const struct bm_looking *look, struct bm_error *err)
+static int check_busy(const struct bm_preflight_context *look,
+                      struct bm_error *err)
 {
     bool busy;
     int rc = bm_domain_busy(look->domain, &busy, err);
@@ -52,7 +53,7 @@ static int check_busy(const struct bm_looking *look, struct bm_error *err)
     return BM_FINE(look, "domain-job", "", "no other job of the domain");
 }
 
-static int check_saved(const struct bm_looking *look)
+static int check_saved(const struct bm_preflight_context *look)
 {
     const char *where = bm_domain_away(look->domain);
 
@@ -63,7 +64,7 @@ static int check_saved(const struct bm_looking *look)
     return BM_FINE(look, "away", "", "not saved to a file, nor migrated");
 }
 
-static int check_stamp(const struct bm_looking *look)
+static int check_stamp(const struct bm_preflight_context *look)
 {
     if (!look->domain->stamp)
         return BM_FINE(look, "stamp", "", "no other job has the domain");
@@ -77,7 +78,7 @@ static int check_stamp(const struct bm_looking *look)
                       look->domain->stamp);
 }
 
-int bm_preflight_agent(const struct bm_looking *look)
+int bm_preflight_agent(const struct bm_preflight_context *look)
 {
     struct bm_error err = BM_ERROR_INIT;
 
@@ -91,7 +92,7 @@ int bm_preflight_agent(const struct bm_looking *look)
 }
 
 /* Of those that freeze the disk of a guest, staged alone asks its agent. */
-static int check_quiesce(const struct bm_looking *look)
+static int check_quiesce(const struct bm_preflight_context *look)
 {
     if (!look->job->request.quiesce)
         return 0;
@@ -107,7 +108,7 @@ static int check_quiesce(const struct bm_looking *look)
 }
 
 /* A promise that nobody would keep. */
-static int check_overlay_max(const struct bm_looking *look)
+static int check_overlay_max(const struct bm_preflight_context *look)
 {
     if (!look->job->request.overlay_max || !look->domain->active ||
         look->job->plan.strategy == BM_STRATEGY_STAGED)
@@ -119,7 +120,7 @@ static int check_overlay_max(const struct bm_looking *look)
                       bm_strategy_name(look->job->plan.strategy));
 }
 
-static int check_labels(const struct bm_looking *look)
+static int check_labels(const struct bm_preflight_context *look)
 {
     const char *model = look->domain->seclabel_model;
 
@@ -133,7 +134,7 @@ static int check_labels(const struct bm_looking *look)
 }
 
 /* Files are made, locked and compared by us: they must be on this host. */
-static int check_here(const struct bm_looking *look)
+static int check_here(const struct bm_preflight_context *look)
 {
     const char *host = strstr(look->job->uri, "://");
 
@@ -149,7 +150,8 @@ static int check_here(const struct bm_looking *look)
     return BM_FINE(look, "host", "", "the hypervisor is this host's");
 }
 
-int bm_preflight_domain(const struct bm_looking *look, struct bm_error *err)
+int bm_preflight_domain(const struct bm_preflight_context *look,
+                        struct bm_error *err)
 {
     int rc = check_state(look);
 
@@ -164,7 +166,8 @@ int bm_preflight_domain(const struct bm_looking *look, struct bm_error *err)
     return rc ? rc : check_here(look);
 }
 
-static int check_domain(const struct bm_looking *look, struct bm_error *err)
+static int check_domain(const struct bm_preflight_context *look,
+                        struct bm_error *err)
 {
     int rc = bm_preflight_domain(look, err);
 
@@ -181,7 +184,8 @@ int bm_preflight_run(struct bm_connection *conn, struct bm_domain *domain,
                      const struct bm_datastore *store, const struct bm_job *job,
                      struct bm_preflight *preflight, struct bm_error *err)
 {
-    const struct bm_looking look = {conn, domain, store, job, preflight};
+    const struct bm_preflight_context look = {conn, domain, store, job,
+                                              preflight};
     int rc = check_domain(&look, err);
 
     for (size_t i = 0; !rc && i < job->n_disks; i++) {

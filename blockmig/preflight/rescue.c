@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-static int check_map(const struct bm_looking *look,
+static int check_map(const struct bm_preflight_context *look,
                      const struct bm_job_disk *disk)
 {
     BM_FREE char *folder =
@@ -32,7 +32,7 @@ static int check_map(const struct bm_looking *look,
                    disk->rescue.map);
 }
 
-static int check_fill(const struct bm_looking *look,
+static int check_fill(const struct bm_preflight_context *look,
                       const struct bm_job_disk *disk)
 {
     const char *from = look->job->request.fill_from;
@@ -55,7 +55,7 @@ static int check_fill(const struct bm_looking *look,
 }
 
 /* What is unreadable is listed by guest offset, and a layer has none. */
-static int check_chain(const struct bm_looking *look,
+static int check_chain(const struct bm_preflight_context *look,
                        const struct bm_job_disk *disk)
 {
     return disk->below ? BM_REFUSED(look, "rescue-chain", disk->target,
@@ -65,7 +65,7 @@ static int check_chain(const struct bm_looking *look,
                        : 0;
 }
 
-int bm_preflight_rescue(const struct bm_looking *look)
+int bm_preflight_rescue(const struct bm_preflight_context *look)
 {
     int rc = 0;
 

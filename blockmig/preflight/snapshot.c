@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* Each layer costs a read that finds nothing above; libvirt takes 200. */
-static int check_depth(const struct bm_looking *look,
+static int check_depth(const struct bm_preflight_context *look,
                        const struct bm_job_disk *plan, int64_t max)
 {
     int64_t depth = (int64_t)plan->dest.n;
@@ -36,7 +36,7 @@ static int check_depth(const struct bm_looking *look,
                    (long long)depth, (long long)max);
 }
 
-static int check_folder(const struct bm_looking *look,
+static int check_folder(const struct bm_preflight_context *look,
                         const struct bm_job_disk *plan)
 {
     BM_FREE char *folder = bm_file_folder(plan->fixed.switch_overlay);
@@ -59,7 +59,7 @@ static int check_folder(const struct bm_looking *look,
 
 /* What a guest will write is not known: at least the reserve must be there, and
  * that an overlay may grow to the size of its disk is said. */
-static int check_space(const struct bm_looking *look)
+static int check_space(const struct bm_preflight_context *look)
 {
     struct bm_space_required required = BM_SPACE_REQUIRED_INIT;
     int rc = 0;
@@ -96,7 +96,7 @@ static int check_space(const struct bm_looking *look)
 }
 
 /* One that is not there, or not as the guest left it, is worse than none. */
-static int check_memory(const struct bm_looking *look)
+static int check_memory(const struct bm_preflight_context *look)
 {
     const char *memory = look->job->snapshot->memory;
 
@@ -112,7 +112,8 @@ int bm_preflight_snapshot(struct bm_connection *conn, struct bm_domain *domain,
                           const struct bm_job *job, int64_t max_depth,
                           struct bm_preflight *preflight, struct bm_error *err)
 {
-    const struct bm_looking look = {conn, domain, NULL, job, preflight};
+    const struct bm_preflight_context look = {conn, domain, NULL, job,
+                                              preflight};
     int rc = bm_preflight_domain(&look, err);
 
     if (!rc)

@@ -44,7 +44,7 @@ static uint64_t image_room(const struct bm_job_disk *plan)
     return bytes;
 }
 
-static uint64_t bridge_room(const struct bm_looking *look,
+static uint64_t bridge_room(const struct bm_preflight_context *look,
                             const struct bm_job_disk *plan)
 {
     return look->job->limits.switch_max < plan->fixed.capacity
@@ -60,7 +60,7 @@ static int add_in(struct bm_space_required *required, const char *overlay,
     return bm_space_required_add(required, folder, bytes, written);
 }
 
-static int add_disk(const struct bm_looking *look,
+static int add_disk(const struct bm_preflight_context *look,
                     const struct bm_job_disk *plan,
                     struct bm_space_required *required)
 {
@@ -91,7 +91,7 @@ static uint64_t reserve(const struct bm_job *job,
            (job->plan.strategy == BM_STRATEGY_STAGED ? 2 : 1);
 }
 
-int bm_preflight_need(const struct bm_looking *look,
+int bm_preflight_need(const struct bm_preflight_context *look,
                       const struct bm_space_need *it, uint64_t spare,
                       const char *remedy)
 {
@@ -108,7 +108,7 @@ int bm_preflight_need(const struct bm_looking *look,
                    required, has);
 }
 
-static int check_place(const struct bm_looking *look)
+static int check_place(const struct bm_preflight_context *look)
 {
     if (look->job->plan.strategy != BM_STRATEGY_STAGED ||
         !look->job->plan.on_target)
@@ -127,7 +127,8 @@ static int check_place(const struct bm_looking *look)
                      look->job->plan.place_why);
 }
 
-int bm_preflight_space(const struct bm_looking *look, struct bm_error *err)
+int bm_preflight_space(const struct bm_preflight_context *look,
+                       struct bm_error *err)
 {
     struct bm_space_required required = BM_SPACE_REQUIRED_INIT;
     int rc = check_place(look);

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int check_writable(const struct bm_looking *look)
+static int check_writable(const struct bm_preflight_context *look)
 {
     if (look->store->writable)
         return BM_FINE(look, "store", "", "%s %s, file system %s",
@@ -26,7 +26,8 @@ static int check_writable(const struct bm_looking *look)
                       "cannot write to %s", look->store->path);
 }
 
-static bool is_source(const struct bm_looking *look, const struct stat *st)
+static bool is_source(const struct bm_preflight_context *look,
+                      const struct stat *st)
 {
     for (size_t i = 0; i < look->job->n_disks; i++) {
         const struct bm_chain *chain = &look->job->disks[i].source;
@@ -44,8 +45,8 @@ static bool is_source(const struct bm_looking *look, const struct stat *st)
 }
 
 /* Whether an earlier layer or disk of the job has that name too. */
-static bool twice(const struct bm_looking *look, const struct bm_job_disk *plan,
-                  size_t layer)
+static bool twice(const struct bm_preflight_context *look,
+                  const struct bm_job_disk *plan, size_t layer)
 {
     const char *path = bm_job_image(plan)[layer].path;
 
@@ -56,7 +57,7 @@ static bool twice(const struct bm_looking *look, const struct bm_job_disk *plan,
     return false;
 }
 
-static int check_file(const struct bm_looking *look,
+static int check_file(const struct bm_preflight_context *look,
                       const struct bm_job_disk *plan, size_t layer)
 {
     const char *path = bm_job_image(plan)[layer].path;
@@ -81,7 +82,7 @@ static int check_file(const struct bm_looking *look,
     return BM_FINE(look, "target", plan->target, "%s is free", path);
 }
 
-static int check_files(const struct bm_looking *look,
+static int check_files(const struct bm_preflight_context *look,
                        const struct bm_job_disk *plan)
 {
     int rc = 0;
@@ -92,7 +93,7 @@ static int check_files(const struct bm_looking *look,
 }
 
 /* A device that is mounted, or part of something, refuses O_EXCL. */
-static int check_device_free(const struct bm_looking *look,
+static int check_device_free(const struct bm_preflight_context *look,
                              const struct bm_job_disk *plan)
 {
     const char *path = bm_job_image(plan)->path;
@@ -105,7 +106,7 @@ static int check_device_free(const struct bm_looking *look,
         "cannot have %s for ourselves: %s", path, strerror(errno));
 }
 
-static int check_device_size(const struct bm_looking *look,
+static int check_device_size(const struct bm_preflight_context *look,
                              const struct bm_job_disk *plan)
 {
     uint64_t size = look->store->capacity;
@@ -124,7 +125,7 @@ static int check_device_size(const struct bm_looking *look,
                    (unsigned long long)plan->fixed.capacity);
 }
 
-static int check_signature(const struct bm_looking *look,
+static int check_signature(const struct bm_preflight_context *look,
                            const struct bm_job_disk *plan)
 {
     if (!look->store->signature)
@@ -137,7 +138,7 @@ static int check_signature(const struct bm_looking *look,
         "%s bears a signature: %s", look->store->path, look->store->signature);
 }
 
-static int check_device(const struct bm_looking *look,
+static int check_device(const struct bm_preflight_context *look,
                         const struct bm_job_disk *plan)
 {
     struct stat st;
@@ -162,7 +163,7 @@ static bool fits_xml(const char *path)
     return xmlCheckUTF8(BAD_CAST path) == 1;
 }
 
-static int bad_name(const struct bm_looking *look,
+static int bad_name(const struct bm_preflight_context *look,
                     const struct bm_job_disk *plan, const char *path)
 {
     return BM_REFUSED(look, "name", plan->target,
@@ -170,7 +171,7 @@ static int bad_name(const struct bm_looking *look,
                       "libvirt cannot bear the name %s", path);
 }
 
-static int check_names(const struct bm_looking *look,
+static int check_names(const struct bm_preflight_context *look,
                        const struct bm_job_disk *plan)
 {
     const char *const paths[] = {bm_job_image(plan)->path,
@@ -186,7 +187,7 @@ static int check_names(const struct bm_looking *look,
     return 0;
 }
 
-static int check_overlay_folder(const struct bm_looking *look,
+static int check_overlay_folder(const struct bm_preflight_context *look,
                                 const struct bm_job_disk *plan,
                                 const char *overlay)
 {
@@ -204,7 +205,7 @@ static int check_overlay_folder(const struct bm_looking *look,
     return 0;
 }
 
-static int check_overlays(const struct bm_looking *look,
+static int check_overlays(const struct bm_preflight_context *look,
                           const struct bm_job_disk *plan)
 {
     int rc;
@@ -218,7 +219,7 @@ static int check_overlays(const struct bm_looking *look,
 }
 
 /* What is true of every pull is said before it. */
-static int check_pull(const struct bm_looking *look)
+static int check_pull(const struct bm_preflight_context *look)
 {
     int rc;
 
@@ -243,7 +244,7 @@ static int check_pull(const struct bm_looking *look)
 }
 
 /* The way back of a pull is a commit into the source. */
-static int check_way_back(const struct bm_looking *look,
+static int check_way_back(const struct bm_preflight_context *look,
                           const struct bm_job_disk *plan)
 {
     const char *path = plan->source.n ? plan->source.layers[0].path : NULL;
@@ -257,7 +258,8 @@ static int check_way_back(const struct bm_looking *look,
                      path);
 }
 
-int bm_preflight_target(const struct bm_looking *look, struct bm_error *err)
+int bm_preflight_target(const struct bm_preflight_context *look,
+                        struct bm_error *err)
 {
     bool block = look->store->kind == BM_DATASTORE_BLOCK;
     int rc = check_writable(look);

@@ -10,7 +10,7 @@
  * server closes it in the I/O thread (libvirt.md, finding 0.2). */
 #define SAFE_QEMU 9000000ul
 
-static int check_runs(const struct bm_looking *look)
+static int check_runs(const struct bm_preflight_context *look)
 {
     if (look->domain->active)
         return 0;
@@ -18,7 +18,7 @@ static int check_runs(const struct bm_looking *look)
                       "the guest is off: there is nobody to serve a view");
 }
 
-static int check_iothread(const struct bm_looking *look,
+static int check_iothread(const struct bm_preflight_context *look,
                           const struct bm_disk *disk)
 {
     unsigned long version = 0;
@@ -34,7 +34,7 @@ static int check_iothread(const struct bm_looking *look,
                       version / 1000000, version / 1000 % 1000);
 }
 
-static int check_space(const struct bm_looking *look,
+static int check_space(const struct bm_preflight_context *look,
                        const struct bm_job_disk *plan)
 {
     BM_FREE char *folder = bm_file_folder(plan->fixed.switch_overlay);
@@ -66,7 +66,8 @@ int bm_preflight_view(struct bm_connection *conn, struct bm_domain *domain,
                       const struct bm_job *job, struct bm_preflight *preflight,
                       struct bm_error *err)
 {
-    const struct bm_looking look = {conn, domain, NULL, job, preflight};
+    const struct bm_preflight_context look = {conn, domain, NULL, job,
+                                              preflight};
     int rc = bm_preflight_domain(&look, err);
 
     if (!rc)

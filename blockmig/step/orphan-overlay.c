@@ -18,7 +18,7 @@
 static int held_open(struct bm_run *m, const struct suspect *s,
                      struct bm_error *err)
 {
-    int rc = bm_window_abandon(m, err);
+    int rc = bm_pivot_window_abandon(m, err);
 
     if (rc)
         return rc;

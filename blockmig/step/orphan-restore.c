@@ -88,12 +88,12 @@ int bm_orphan_save(struct bm_run *m, const struct suspect *s,
 static int name_off(struct bm_run *m, const struct suspect *s,
                     struct bm_error *err)
 {
-    struct bm_chain wanted = {0};
-    int rc = bm_chain_on_top(s->path, &s->below, &wanted);
+    struct bm_chain match = {0};
+    int rc = bm_chain_on_top(s->path, &s->below, &match);
 
     rc = rc ? bm_fail_errno(err, ENOMEM, "cannot go on")
-            : name_it(m, s, &wanted, err);
-    bm_chain_clear(&wanted);
+            : name_it(m, s, &match, err);
+    bm_chain_clear(&match);
     return rc;
 }
 
@@ -102,7 +102,7 @@ static int window_ended(struct bm_run *m, struct bm_error *err)
 {
     m->job->guest.unclean = false;
     m->job->guest.doubt = true;
-    bm_mark_forget(bm_job_store_dir(m->jobs), m->job->id);
+    bm_unclean_forget(bm_job_store_dir(m->jobs), m->job->id);
     return bm_run_save(m, NULL, err);
 }
 

@@ -88,7 +88,7 @@ static int resume(struct bm_run *m, bool clean, struct bm_error *err)
 
     if (!clean) {
         m->job->guest.unclean = true;
-        (void)bm_mark_leave(bm_job_store_dir(m->jobs), m->job->id, NULL);
+        (void)bm_unclean_leave(bm_job_store_dir(m->jobs), m->job->id, NULL);
     }
     rc = bm_pause_resume(m, &second);
     if (rc && err && !err->code)
@@ -121,7 +121,7 @@ static int finish_surely(struct bm_run *m, struct bm_error *err)
     int rc = -ECONNRESET;
 
     for (int i = 0; rc && i < TRIES; i++) {
-        rc = bm_switch_finish(m->conn, m->domain, m->job, FINISH_MS, err);
+        rc = bm_pivot_freeze_finish(m->conn, m->domain, m->job, FINISH_MS, err);
         if (!rc || rc == -ETIMEDOUT ||
             (rc != -ECONNRESET && !bm_connection_lost(m->conn)))
             return rc;
@@ -131,7 +131,7 @@ static int finish_surely(struct bm_run *m, struct bm_error *err)
     return rc;
 }
 
-int bm_window_end(struct bm_run *m, struct bm_error *err)
+int bm_pivot_window_end(struct bm_run *m, struct bm_error *err)
 {
     int rc = finish_surely(m, err);
     bool clean;
@@ -172,7 +172,7 @@ static void judge(struct bm_run *m, const struct bm_pause *pause)
     if (m->job->request.proof && (pause->resumes > 1 || m->ran) &&
         !pause->acted)
         m->job->guest.unclean = true;
-    if (bm_mark_set(bm_job_store_dir(m->jobs), m->job->id))
+    if (bm_unclean_set(bm_job_store_dir(m->jobs), m->job->id))
         m->job->guest.unclean = true;
 }
 
@@ -196,7 +196,7 @@ static int attempt(struct bm_run *m, struct bm_error *err)
         return rc;
     rc = soon_enough(m, &pause, err);
     if (!rc)
-        rc = bm_window_end(m, err);
+        rc = bm_pivot_window_end(m, err);
     if (rc == -ETIMEDOUT)
         return rc; /* abandoned: the guard stays armed after us */
     end = bm_pause_end(m, &pause, rc ? NULL : err);
@@ -205,7 +205,7 @@ static int attempt(struct bm_run *m, struct bm_error *err)
     return rc ? rc : end;
 }
 
-int bm_window_switch(struct bm_run *m, struct bm_error *err)
+int bm_pivot_window_switch(struct bm_run *m, struct bm_error *err)
 {
     int rc = 0;
 
@@ -248,7 +248,7 @@ static bool any_switched(struct bm_run *m)
            count.at_source < m->job->n_disks;
 }
 
-int bm_window_abandon(struct bm_run *m, struct bm_error *err)
+int bm_pivot_window_abandon(struct bm_run *m, struct bm_error *err)
 {
     bool switching = m->job->state == BM_STATE_SWITCHING ||
                      m->job->state == BM_STATE_ROLLING_BACK;

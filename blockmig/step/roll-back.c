@@ -47,7 +47,7 @@ static int end_copy(struct bm_run *m, size_t i, struct bm_error *err)
 static bool ran_unfrozen(const struct bm_run *m)
 {
     return m->job->guest.unclean ||
-           bm_mark_set(bm_job_store_dir(m->jobs), m->job->id);
+           bm_unclean_set(bm_job_store_dir(m->jobs), m->job->id);
 }
 
 static int newer(struct bm_run *m, const struct bm_job_disk *plan,
@@ -246,7 +246,7 @@ int bm_step_roll_back_after(struct bm_run *m,
     int rc = bm_run_refresh(m, err);
 
     if (!rc)
-        rc = bm_window_abandon(m, err);
+        rc = bm_pivot_window_abandon(m, err);
     if (!rc)
         rc = check_switched(m, err);
     if (!rc)

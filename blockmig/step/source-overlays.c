@@ -75,19 +75,19 @@ static int adopt_disk(struct bm_run *m, size_t i, bool *moved,
     struct bm_job_disk *plan = &m->job->disks[i];
     BM_FREE char *overlay =
         bm_job_source_overlay(m->job, plan, m->job->staged.overlays_sent);
-    struct bm_chain wanted = {0}, found = {0};
+    struct bm_chain match = {0}, found = {0};
     int rc =
-        overlay ? bm_chain_on_top(overlay, &plan->source, &wanted) : -ENOMEM;
+        overlay ? bm_chain_on_top(overlay, &plan->source, &match) : -ENOMEM;
 
     if (rc)
         return no_memory(m, err);
     rc = bm_disk_location_chain(m->domain, bm_run_disk(m, i), &found, err);
-    *moved = !rc && bm_chain_equal(&found, &wanted);
+    *moved = !rc && bm_chain_equal(&found, &match);
     if (*moved) {
-        stand_on(plan, &wanted);
+        stand_on(plan, &match);
         plan->overlays.n_source++;
     }
-    bm_chain_clear(&wanted);
+    bm_chain_clear(&match);
     bm_chain_clear(&found);
     return rc;
 }

@@ -107,7 +107,7 @@ static int prepare(struct bm_run *m, struct bm_error *err)
     int rc = bm_overlay_journal_begin(m, BM_OVERLAY_SWITCH, err);
 
     if (!rc)
-        rc = bm_switch_prepare(m->job, err);
+        rc = bm_pivot_freeze_prepare(m->job, err);
     m->job->guest.pivot_asked |= !rc;
     return rc ? rc : bm_overlay_journal_expect(m, BM_OVERLAY_SWITCH, err);
 }
@@ -119,9 +119,9 @@ static int pivot_running(struct bm_run *m, struct bm_error *err)
     m->job->guest.pivot_asked = true;
     rc = bm_run_save(m, NULL, err);
     if (!rc)
-        rc =
-            bm_switch_finish(m->conn, m->domain, m->job, RUNNING_PIVOT_MS, err);
-    return rc == -ETIME ? bm_window_switch(m, err) : rc;
+        rc = bm_pivot_freeze_finish(m->conn, m->domain, m->job,
+                                    RUNNING_PIVOT_MS, err);
+    return rc == -ETIME ? bm_pivot_window_switch(m, err) : rc;
 }
 
 /* A dead run and a dead guard left the guest paused: end the window now. */
@@ -132,12 +132,12 @@ static int end_window(struct bm_run *m, struct bm_error *err)
 
     /* nobody watched since: a proof that fails may be the guest's own writes */
     m->job->guest.doubt = true;
-    rc = bm_window_end(m, err);      /* without a guard too: the guest waits */
-    if (guarded && rc != -ETIMEDOUT) /* else the guard stays armed after us */
+    rc = bm_pivot_window_end(m, err); /* without a guard too: the guest waits */
+    if (guarded && rc != -ETIMEDOUT)  /* else the guard stays armed after us */
         end = bm_guard_disarm(m->guard, rc ? NULL : err);
     if (!rc && end != -ETIME) /* that it acted is as good */
         rc = end;
-    if (m->ran || bm_mark_set(bm_job_store_dir(m->jobs), m->job->id))
+    if (m->ran || bm_unclean_set(bm_job_store_dir(m->jobs), m->job->id))
         m->job->guest.unclean = true;
     return rc;
 }
@@ -156,7 +156,7 @@ static int switch_running(struct bm_run *m, const struct count *c,
         return bm_switch_unclean(m, err);
     if (m->job->request.proof) {
         rc = c->overlay ? 0 : prepare(m, err);
-        return rc ? rc : bm_window_switch(m, err);
+        return rc ? rc : bm_pivot_window_switch(m, err);
     }
     return pivot_running(m, err);
 }
@@ -166,7 +166,7 @@ int bm_step_switch(struct bm_run *m, struct bm_error *err)
     struct count c;
     int rc = bm_run_refresh(m, err);
 
-    if (!rc && bm_mark_set(bm_job_store_dir(m->jobs), m->job->id))
+    if (!rc && bm_unclean_set(bm_job_store_dir(m->jobs), m->job->id))
         m->job->guest.unclean = true;
     if (!rc)
         rc = count_disks(m, &c, err);
