@@ -58,7 +58,7 @@ int bm_unclean_leave(const char *dir, const char *id, struct bm_error *err)
 
     if (fd < 0 || fsync(fd) < 0)
         return bm_fail_errno(err, errno, "cannot mark job %s", id);
-    return bm_sync_folder_of(path, err);
+    return bm_fsync_folder_of(path, err);
 }
 
 void bm_unclean_forget(const char *dir, const char *id)

@@ -19,7 +19,7 @@ struct search {
      * headers, as what a restore point has put on its state. */
     const char *except;
     bool headers; /* look into the images that domains name, too */
-    struct bm_names seen;
+    struct bm_paths seen;
     struct bm_error *err;
 };
 
@@ -137,7 +137,7 @@ int bm_users_none(struct bm_connection *conn, const char *uuid,
     rc = bm_domain_file_users(conn, on_user, &search, err);
     if (!rc)
         rc = look_at_neighbours(&search);
-    bm_names_clear(&search.seen);
+    bm_paths_clear(&search.seen);
     if (rc)
         return rc;
     fd = bm_frozen_lock(path, err);

@@ -26,7 +26,7 @@ bool bm_image_match_is(const struct bm_image_match *match, const char *path)
            st.st_dev == match->id.st_dev && st.st_ino == match->id.st_ino;
 }
 
-int bm_image_match_below(const char *file, struct bm_names *seen,
+int bm_image_match_below(const char *file, struct bm_paths *seen,
                          int (*fn)(void *opaque, const char *backing),
                          void *opaque)
 {
@@ -37,9 +37,9 @@ int bm_image_match_below(const char *file, struct bm_names *seen,
         struct bm_error ignored = BM_ERROR_INIT;
         char *next = NULL;
 
-        if (seen && bm_names_have(seen, layer))
+        if (seen && bm_paths_have(seen, layer))
             break;
-        rc = seen ? bm_names_add(seen, layer) : 0;
+        rc = seen ? bm_paths_add(seen, layer) : 0;
         if (!rc && bm_image_below(layer, NULL, &next, &ignored))
             rc = ignored.code == ENOMEM ? -ENOMEM : -EIO;
         if (!rc && next)

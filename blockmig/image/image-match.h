@@ -28,7 +28,7 @@ bool bm_image_match_is(const struct bm_image_match *match, const char *path);
  * followed; -ENOMEM. seen,
  * unless NULL: those that fn was called for in an earlier walk are not walked
  * again. */
-int bm_image_match_below(const char *file, struct bm_names *seen,
+int bm_image_match_below(const char *file, struct bm_paths *seen,
                          int (*fn)(void *opaque, const char *backing),
                          void *opaque);
 

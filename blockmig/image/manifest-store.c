@@ -84,7 +84,7 @@ static int write_identity(const struct bm_manifest_store *manifests,
 {
     BM_FREE char *name = file_name(manifests, image, "json");
     VAULT_JSON *json = identity(image, wrong);
-    BM_REPLACE struct bm_replace file = BM_REPLACE_INIT;
+    BM_ATOMIC_REPLACE struct bm_atomic_replace file = BM_ATOMIC_REPLACE_INIT;
     const char *text;
     int rc;
 
@@ -92,10 +92,10 @@ static int write_identity(const struct bm_manifest_store *manifests,
         return bm_fail_errno(err, json ? ENOMEM : errno,
                              "cannot note which file %s is", image);
     text = json_object_to_json_string(json);
-    rc = bm_replace_begin(name, &file, err);
+    rc = bm_atomic_replace_begin(name, &file, err);
     if (!rc && write(file.fd, text, strlen(text)) != (ssize_t)strlen(text))
         rc = bm_fail_errno(err, errno, "cannot write %s", name);
-    return rc ? rc : bm_replace_commit(&file, err);
+    return rc ? rc : bm_atomic_replace_commit(&file, err);
 }
 
 static bool same_number(json_object *json, const char *key, int64_t value)

@@ -78,7 +78,7 @@ static int format(const char *path, const struct bm_layer *below, uint64_t size,
         return bm_fail_errno(err, ENOMEM, "cannot make %s", path);
     snprintf(bytes, sizeof bytes, "%" PRIu64, size);
     rc = bm_child_run(argv, CREATE_MS, NULL, NULL, NULL, NULL, err);
-    return rc ? rc : bm_sync_file(path, err);
+    return rc ? rc : bm_fsync_file(path, err);
 }
 
 int bm_overlay_make(const char *path, const struct bm_layer *below,

@@ -31,7 +31,7 @@ int bm_file_make(const char *path, uint64_t *dev, uint64_t *ino,
     }
     *dev = st.st_dev;
     *ino = st.st_ino;
-    return bm_sync_folder_of(path, err);
+    return bm_fsync_folder_of(path, err);
 }
 
 bool bm_file_is(const char *path, uint64_t dev, uint64_t ino)
@@ -56,7 +56,7 @@ int bm_file_remove(const char *path, struct bm_error *err)
 {
     if (unlink(path) < 0 && errno != ENOENT)
         return bm_fail_errno(err, errno, "cannot remove %s", path);
-    return bm_sync_folder_of(path, err);
+    return bm_fsync_folder_of(path, err);
 }
 
 /* Whether nobody else can see what is in the file: it has no name, and no other

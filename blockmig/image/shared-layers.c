@@ -15,7 +15,7 @@ struct look {
     const struct bm_domain *domain;
     struct bm_image_match *layers; /* of the chain */
     size_t n;
-    struct bm_names seen; /* files whose headers were followed */
+    struct bm_paths seen; /* files whose headers were followed */
     size_t from;          /* the uppermost layer found so far; n: none */
     char *why;
 };
@@ -72,10 +72,10 @@ static int follow(struct look *look, const char *file, const char *kind,
     struct stat st;
     int rc;
 
-    if (bm_names_have(&look->seen, file) || stat(file, &st) < 0 ||
+    if (bm_paths_have(&look->seen, file) || stat(file, &st) < 0 ||
         (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
         return 0;
-    rc = bm_names_add(&look->seen, file);
+    rc = bm_paths_add(&look->seen, file);
     if (!rc)
         rc = bm_image_match_below(file, NULL, on_backing, &walk);
     /* a move writes to no layer: what cannot be read does not stop it */
@@ -186,7 +186,7 @@ int bm_sharing_find(struct bm_connection *conn, const struct bm_domain *domain,
     for (size_t i = 0; i < chain->n; i++)
         bm_image_match_init(&look.layers[i], chain->layers[i].path);
     rc = search(&look, conn, target, chain, store, err);
-    bm_names_clear(&look.seen);
+    bm_paths_clear(&look.seen);
     free(look.layers);
     *from = look.from;
     *why = look.why;

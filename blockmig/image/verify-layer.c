@@ -45,7 +45,7 @@ static int hash(const struct bm_verify *how, struct bm_device *device,
                 struct bm_error *err)
 {
     const struct bm_scan scan = {.device = device,
-                                 .throttle = how->throttle,
+                                 .rate_limit = how->rate_limit,
                                  .queues = device->queues,
                                  .progress = how->progress,
                                  .opaque = how->opaque};

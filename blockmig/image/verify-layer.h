@@ -13,7 +13,7 @@
 #include "nbd/base/range.h"
 #include "snapshot/domain/chain.h"
 
-struct bm_throttle;
+struct bm_rate_limit;
 
 enum bm_verified {
     BM_VERIFIED_NOTED, /* there was no manifest: there is now */
@@ -24,8 +24,8 @@ enum bm_verified {
 
 struct bm_verify {
     struct bm_manifest_store manifests;
-    struct bm_throttle *throttle; /* or NULL */
-    bool accept;                  /* what differs is right, from now on */
+    struct bm_rate_limit *rate_limit; /* or NULL */
+    bool accept;                      /* what differs is right, from now on */
     /* About every 200 ms; non-zero stops it with ECANCELED. Or NULL. */
     int (*progress)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;

@@ -46,7 +46,7 @@ int bm_image_copy_copy(struct bm_image_copy_job *job,
                            .only = only ? only : job->todo,
                            .digests = job->digests,
                            .written = job->done,
-                           .throttle = job->throttle,
+                           .rate_limit = job->rate_limit,
                            .checkpoint = bm_image_copy_checkpoint,
                            .progress = bm_image_copy_tick,
                            .opaque = job};

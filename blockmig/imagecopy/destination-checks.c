@@ -58,7 +58,8 @@ static char *in_state_dir(const char *dir, const char *target, const char *what)
 /* The longest one: what is made last must not fail. */
 static int check_length(const struct bm_destination *l, struct bm_error *err)
 {
-    if (strlen(strrchr(l->spool, '/') + 1) + BM_REPLACE_SUFFIX <= NAME_MAX)
+    if (strlen(strrchr(l->spool, '/') + 1) + BM_ATOMIC_REPLACE_SUFFIX <=
+        NAME_MAX)
         return 0;
     bm_fail_errno(err, ENAMETOOLONG, "cannot copy to %s", l->name);
     bm_remedy(err, "temporary files beside it bear longer names");

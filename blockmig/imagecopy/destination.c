@@ -114,13 +114,13 @@ int bm_destination_adopt(struct bm_destination *l, struct bm_error *err)
     /* its lock would be in the way of our own */
     (void)close(l->old);
     l->old = -1;
-    return bm_sync_folder_of(l->part, err);
+    return bm_fsync_folder_of(l->part, err);
 }
 
 int bm_destination_forget(const struct bm_destination *l, struct bm_error *err)
 {
     if (unlink(l->state) == 0)
-        return bm_sync_folder_of(l->state, err);
+        return bm_fsync_folder_of(l->state, err);
     return errno == ENOENT
                ? 0
                : bm_fail_errno(err, errno, "cannot remove %s", l->state);
@@ -186,7 +186,7 @@ int bm_destination_land(const struct bm_destination *l, bool force,
         if (rc)
             return bm_fail_errno(err, -rc, "cannot rename %s to %s", l->part,
                                  l->name);
-        rc = bm_sync_folder_of(l->name, err);
+        rc = bm_fsync_folder_of(l->name, err);
     }
     if (rc == 0 && ((unlink(l->state) != 0 && errno != ENOENT) ||
                     (unlink(l->spool) != 0 && errno != ENOENT)))

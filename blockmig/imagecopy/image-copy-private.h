@@ -17,7 +17,7 @@ struct bm_image_copy_job {
     struct bm_destination destination;
     struct bm_device *source, *target; /* target NULL: closed for re-reading */
     struct bm_manifest *digests;       /* NULL: none are wanted */
-    struct bm_throttle *throttle;
+    struct bm_rate_limit *rate_limit;
     struct bm_bitmap *done; /* what is on the target durably, or written */
     struct bm_bitmap *todo; /* of this run; NULL: all */
     struct bm_mapfile *map; /* of a rescue */

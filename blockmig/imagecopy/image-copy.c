@@ -170,8 +170,8 @@ static int prepare(struct bm_image_copy_job *job, struct bm_error *err)
                                   t->source_format, err);
     if (rc == 0)
         rc = open_source(job, err);
-    job->throttle = bm_throttle_new(t->bandwidth);
-    if (rc == 0 && !job->throttle)
+    job->rate_limit = bm_rate_limit_new(t->bandwidth);
+    if (rc == 0 && !job->rate_limit)
         rc = bm_fail_errno(err, ENOMEM, "cannot copy %s", t->source);
     return rc;
 }
@@ -181,7 +181,7 @@ static void release(struct bm_image_copy_job *job)
     bm_device_close(job->source);
     bm_device_close(job->target);
     bm_manifest_close(job->digests);
-    bm_throttle_free(job->throttle);
+    bm_rate_limit_free(job->rate_limit);
     bm_bitmap_free(job->done);
     bm_bitmap_free(job->todo);
     bm_mapfile_free(job->map);

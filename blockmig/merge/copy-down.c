@@ -55,7 +55,7 @@ static int copy_view(struct bm_merge_reading *r, struct bm_device *from,
                            .only = r->only,
                            .parts = r->parts,
                            .as_it_is = true,
-                           .throttle = r->throttle,
+                           .rate_limit = r->rate_limit,
                            .queues = r->queues,
                            .progress = on_progress,
                            .opaque = r};
@@ -78,7 +78,7 @@ static int copy_into(struct bm_merge_reading *r, struct bm_device *from)
     if (!rc)
         rc = from->size == to->size ? copy_view(r, from, to) : -ENOTSUP;
     bm_device_close(to);
-    return rc ? rc : bm_sync_file(base, &r->error);
+    return rc ? rc : bm_fsync_file(base, &r->error);
 }
 
 /* Which blocks are read and, unless that is the same, which parts of them

@@ -39,8 +39,8 @@ bm_merge_reading_new(struct bm_run *m, struct bm_job_merge *merge,
         *r = (struct bm_merge_reading){
             .m = m, .merge = merge, .work = work, .error = BM_ERROR_INIT};
         r->before = bm_merge_reading_before(m, merge);
-        r->throttle = bm_throttle_new(m->job->limits.bandwidth);
-        if (r->before && r->throttle)
+        r->rate_limit = bm_rate_limit_new(m->job->limits.bandwidth);
+        if (r->before && r->rate_limit)
             return r;
     }
     bm_merge_reading_free(r);
@@ -52,7 +52,7 @@ void bm_merge_reading_free(struct bm_merge_reading *r)
 {
     if (!r)
         return;
-    bm_throttle_free(r->throttle);
+    bm_rate_limit_free(r->rate_limit);
     bm_manifest_close(r->manifest);
     bm_bitmap_free(r->only);
     bm_bitmap_free(r->parts);
@@ -81,7 +81,7 @@ struct bm_scan bm_merge_reading_scan(struct bm_merge_reading *r,
 {
     return (struct bm_scan){.device = view->device,
                             .only = only,
-                            .throttle = r->throttle,
+                            .rate_limit = r->rate_limit,
                             .queues = r->queues,
                             .progress = bm_merge_reading_progress,
                             .opaque = r};
@@ -149,7 +149,7 @@ int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
     if (rc)
         return rc;
     r->queues = bm_pacing_spares(r->m->pacing) ? 1 : bm_frozen_chain_queues();
-    bm_pacing_take(r->m->pacing, r->throttle);
+    bm_pacing_take(r->m->pacing, r->rate_limit);
     if (r->ahead)
         bm_pacing_take_jobs_too(r->m->pacing);
     rc = bm_background_start(&how, &r->gentle, err);

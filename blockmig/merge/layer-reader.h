@@ -21,7 +21,7 @@ struct bm_merge_reading {
     int (*work)(struct bm_merge_reading *r);
     char
         *before; /* BM_PROOF_FULL: the file of the digests of the view before */
-    struct bm_throttle *throttle;
+    struct bm_rate_limit *rate_limit;
     struct bm_stall_timer stall; /* of the moving thread */
     atomic_uint_fast64_t moved;  /* bytes */
     unsigned queues;

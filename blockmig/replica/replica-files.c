@@ -37,10 +37,11 @@ static int open_either(const struct bm_layer *image, struct bm_open *how,
 /* The pace of a guest at work asks for small requests. */
 static unsigned queues(const struct bm_replica *replica)
 {
-    struct bm_throttle *throttle = replica->how->throttle;
+    struct bm_rate_limit *rate_limit = replica->how->rate_limit;
 
-    return throttle && bm_throttle_request(throttle) ? LANES
-                                                     : bm_frozen_chain_queues();
+    return rate_limit && bm_rate_limit_request(rate_limit)
+               ? LANES
+               : bm_frozen_chain_queues();
 }
 
 int bm_replica_write(struct bm_replica *replica, struct bm_device **out,
@@ -87,7 +88,7 @@ struct bm_scan bm_replica_scan(struct bm_replica *replica,
 {
     return (struct bm_scan){.device = device,
                             .only = only,
-                            .throttle = replica->how->throttle,
+                            .rate_limit = replica->how->rate_limit,
                             .queues = device->queues,
                             .progress = on_progress,
                             .opaque = replica};
@@ -121,7 +122,7 @@ int bm_replica_copy_blocks(struct bm_replica *replica,
                            .only = only,
                            .digests = replica->digests,
                            .written = replica->done,
-                           .throttle = replica->how->throttle,
+                           .rate_limit = replica->how->rate_limit,
                            .checkpoint = checkpoint,
                            .progress = on_progress,
                            .opaque = replica};

@@ -251,7 +251,7 @@ static int rescue(struct run *run, struct bm_error *err)
     struct bm_rescue how = {.source = run->source,
                             .target = run->target,
                             .map = run->map,
-                            .throttle = run->replica->how->throttle,
+                            .rate_limit = run->replica->how->rate_limit,
                             .took = took,
                             .save = save,
                             .progress = on_progress,

@@ -30,7 +30,7 @@ struct bm_replica_how {
                     * takes the place of; 0: one */
     bool relative; /* the backing file is named without its folder, which must
                     * be the image's */
-    struct bm_throttle *throttle; /* or NULL */
+    struct bm_rate_limit *rate_limit; /* or NULL */
     const char
         *map; /* of a rescue, which a bad sector begins; NULL: it stops */
     const char *fill_from; /* an older copy, for what cannot be read; or NULL */

@@ -31,7 +31,7 @@
 
 struct bm_pacing {
     struct bm_latency_control *control;
-    struct bm_throttle *throttle;   /* borrowed; NULL: none */
+    struct bm_rate_limit *rate_limit; /* borrowed; NULL: none */
     struct bm_writeback *writeback; /* owned; NULL: nothing to be written yet */
     bool jobs;                      /* the step is one of block jobs */
     struct bm_block_stats last;
@@ -231,21 +231,22 @@ static void limits(const struct bm_pacing *pacing)
     struct bm_latency_state state;
 
     bm_latency_state(pacing->control, &state);
-    bm_throttle_set(pacing->throttle, state.rate);
-    bm_throttle_set_request(pacing->throttle, spares ? REQUEST : 0);
-    bm_throttle_set_rest(pacing->throttle, spares ? 1 / (state.factor - 1) : 0);
+    bm_rate_limit_set(pacing->rate_limit, state.rate);
+    bm_rate_limit_set_request(pacing->rate_limit, spares ? REQUEST : 0);
+    bm_rate_limit_set_rest(pacing->rate_limit,
+                           spares ? 1 / (state.factor - 1) : 0);
 }
 
-void bm_pacing_take(struct bm_pacing *pacing, struct bm_throttle *throttle)
+void bm_pacing_take(struct bm_pacing *pacing, struct bm_rate_limit *rate_limit)
 {
-    pacing->throttle = throttle;
+    pacing->rate_limit = rate_limit;
     pacing->jobs = false;
     pacing->moved = 0;
     pacing->tick_ms = bm_now_ms();
-    if (!throttle)
+    if (!rate_limit)
         return;
     limits(pacing);
-    bm_throttle_hold(throttle, pacing->held);
+    bm_rate_limit_hold(rate_limit, pacing->held);
 }
 
 void bm_pacing_take_jobs(struct bm_pacing *pacing)
@@ -287,15 +288,15 @@ void bm_pacing_hold(struct bm_pacing *pacing, bool held)
     pacing->held = held;
     pacing->have_last = false;
     pacing->tick_ms = bm_now_ms();
-    if (pacing->throttle)
-        bm_throttle_hold(pacing->throttle, held);
+    if (pacing->rate_limit)
+        bm_rate_limit_hold(pacing->rate_limit, held);
 }
 
 void bm_pacing_set(struct bm_pacing *pacing, double factor, uint64_t bandwidth)
 {
     bm_latency_set(pacing->control, factor, bandwidth);
     pacing->gentle = factor > 0;
-    if (pacing->throttle)
+    if (pacing->rate_limit)
         limits(pacing);
 }
 
@@ -305,14 +306,14 @@ void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *m, uint64_t moved)
     struct bm_block_sample it;
     bool known;
 
-    if ((!pacing->throttle && !pacing->jobs) || pacing->held || ms < TICK_MS)
+    if ((!pacing->rate_limit && !pacing->jobs) || pacing->held || ms < TICK_MS)
         return;
     known = m->job->limits.guest_latency > 0 && sample(pacing, m, &it);
     (void)bm_latency_tick(pacing->control, ms, moved - pacing->moved,
                           known ? &it : NULL);
     if (known && it.requests >= AT_WORK)
         pacing->busy = true;
-    if (pacing->throttle)
+    if (pacing->rate_limit)
         limits(pacing);
     pacing->tick_ms += ms;
     pacing->moved = moved;

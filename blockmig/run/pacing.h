@@ -35,8 +35,8 @@ void bm_pacing_follow(struct bm_pacing *pacing, struct bm_run *m);
  * bm_pacing_follow. Accepts NULL. */
 void bm_pacing_rest(struct bm_pacing *pacing);
 
-/* A step begins: its copy is held by this throttle; NULL: it has ended. */
-void bm_pacing_take(struct bm_pacing *pacing, struct bm_throttle *throttle);
+/* A step begins: its copy is held by this rate limit; NULL: it has ended. */
+void bm_pacing_take(struct bm_pacing *pacing, struct bm_rate_limit *rate_limit);
 /* The same for libvirt's block jobs; each gets its share. */
 void bm_pacing_take_jobs(struct bm_pacing *pacing);
 /* Block jobs run beside what was taken. */

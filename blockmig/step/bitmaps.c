@@ -157,7 +157,7 @@ static int carry(const struct bm_chain *view, const struct run *run,
                 rc = carry_name(&layers, i, bitmap, run, err);
         }
     if (!rc && run->carried->names)
-        rc = bm_sync_file(run->image->path, err);
+        rc = bm_fsync_file(run->image->path, err);
     layers_clear(&layers);
     return rc;
 }

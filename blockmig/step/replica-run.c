@@ -117,7 +117,7 @@ int bm_replica_run_open(struct bm_replica_run *s, size_t i, size_t layer,
         .own = layer ? 1 : (unsigned)bm_job_own(disk),
         .map = lower ? NULL : disk->rescue.map,
         .fill_from = s->m->job->request.fill_from,
-        .throttle = s->throttle,
+        .rate_limit = s->rate_limit,
         .progress = on_progress,
         .opaque = s};
     return bm_replica_open(&how->how, out, err);
@@ -180,7 +180,7 @@ static void staged_free(struct bm_replica_run *s)
 {
     if (!s)
         return;
-    bm_throttle_free(s->throttle);
+    bm_rate_limit_free(s->rate_limit);
     pthread_cond_destroy(&s->never);
     pthread_mutex_destroy(&s->lock);
     free(s->replicas);
@@ -201,8 +201,8 @@ static struct bm_replica_run *staged_new(struct bm_run *m, bm_replica_work work)
     s->error = (struct bm_error)BM_ERROR_INIT;
     s->hows = calloc(m->job->n_disks, sizeof *s->hows);
     s->replicas = calloc(m->job->n_disks, sizeof *s->replicas);
-    s->throttle = bm_throttle_new(m->job->limits.bandwidth);
-    if (s->hows && s->replicas && s->throttle)
+    s->rate_limit = bm_rate_limit_new(m->job->limits.bandwidth);
+    if (s->hows && s->replicas && s->rate_limit)
         return s;
     staged_free(s);
     return NULL;
@@ -223,7 +223,7 @@ static int at_work(struct bm_run *m, bm_replica_work work,
     rc = s ? bm_pacing_need(m, err)
            : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
     if (!rc) {
-        bm_pacing_take(m->pacing, s->throttle);
+        bm_pacing_take(m->pacing, s->rate_limit);
         rc = bm_background_run(&how, err);
     }
     if (m->pacing)

@@ -30,7 +30,7 @@ struct bm_replica_run {
     struct bm_run *m;
     struct bm_replica **replicas;
     struct bm_replica_run_how *hows;
-    struct bm_throttle *throttle;
+    struct bm_rate_limit *rate_limit;
     uint64_t before, total; /* bytes, for the progress */
     size_t layer;           /* whose replicas these are: 0, the new image's */
     bm_replica_work work;

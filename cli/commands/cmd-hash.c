@@ -22,17 +22,17 @@ struct hashing {
     const char *name;      /* of the image */
     struct bm_device *dev; /* owned, as all that follows */
     struct bm_manifest *manifest;
-    struct bm_throttle *throttle;
+    struct bm_rate_limit *rate_limit;
 };
 
 static void clear(struct hashing *h)
 {
     bm_device_close(h->dev);
     bm_manifest_close(h->manifest);
-    bm_throttle_free(h->throttle);
+    bm_rate_limit_free(h->rate_limit);
     h->dev = NULL;
     h->manifest = NULL;
-    h->throttle = NULL;
+    h->rate_limit = NULL;
 }
 #define HASHING __attribute__((cleanup(clear))) struct hashing
 
@@ -49,7 +49,7 @@ static struct bm_scan scan_of(struct hashing *h, const struct bm_bitmap *only)
 {
     return (struct bm_scan){.device = h->dev,
                             .only = only,
-                            .throttle = h->throttle,
+                            .rate_limit = h->rate_limit,
                             .progress = on_progress,
                             .opaque = h};
 }
@@ -73,8 +73,8 @@ static int open_image(struct hashing *h, const char *dirty, unsigned depth,
                        "read it all the same");
     if (rc)
         return rc;
-    h->throttle = bm_throttle_new(o->bandwidth);
-    return h->throttle ? 0 : bm_fail_errno(err, ENOMEM, "cannot hash");
+    h->rate_limit = bm_rate_limit_new(o->bandwidth);
+    return h->rate_limit ? 0 : bm_fail_errno(err, ENOMEM, "cannot hash");
 }
 
 /* --- a digest, and a manifest with it ----------------------------------- */

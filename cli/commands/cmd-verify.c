@@ -176,12 +176,12 @@ static int verify_all(void *opaque)
                           .json = o->json};
     const struct bm_verify how = {
         .manifests = {.dir = all->dir, .uuid = p->domain->uuid},
-        .throttle = bm_throttle_new(o->bandwidth),
+        .rate_limit = bm_rate_limit_new(o->bandwidth),
         .accept = o->force,
         .progress = on_progress,
         .opaque = &v};
     int rc =
-        how.throttle ? 0 : bm_fail_errno(all->err, ENOMEM, "cannot verify");
+        how.rate_limit ? 0 : bm_fail_errno(all->err, ENOMEM, "cannot verify");
 
     for (size_t i = 0; !rc && i < p->tree.n; i++) {
         const struct bm_tree_image *image = &p->tree.list[i];
@@ -194,7 +194,7 @@ static int verify_all(void *opaque)
             rc = verify_layer(&v, &how, &p->tree, (int)i, all->array,
                               &all->differs, all->err);
     }
-    bm_throttle_free(how.throttle);
+    bm_rate_limit_free(how.rate_limit);
     return rc;
 }
 

@@ -27,7 +27,7 @@ static struct {
 
 /* One round through all images. */
 struct round {
-    struct bm_names seen;
+    struct bm_paths seen;
     struct bm_error err; /* what does not answer */
     bool silent;
 };
@@ -46,10 +46,10 @@ static int ask(void *opaque, unsigned depth, const char *layer,
     struct round *round = opaque;
 
     (void)depth, (void)unused;
-    if (has_ended() || bm_names_have(&round->seen, layer))
+    if (has_ended() || bm_paths_have(&round->seen, layer))
         return 1;
     round->silent = bm_store_is_alive_early(layer, &round->err) == -ETIMEDOUT;
-    return round->silent || bm_names_add(&round->seen, layer) != 0;
+    return round->silent || bm_paths_add(&round->seen, layer) != 0;
 }
 
 /* The XML of a domain that is off names the uppermost layer, its header the
@@ -71,7 +71,7 @@ static void ask_all(struct bm_connection **conn, struct round *round)
 
     if (*conn || bm_connection_open(uri, conn, &ignored) == 0)
         (void)bm_domain_file_users(*conn, ask_use, round, &ignored);
-    bm_names_clear(&round->seen);
+    bm_paths_clear(&round->seen);
 }
 
 /* --- watching --- */

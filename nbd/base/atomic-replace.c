@@ -9,12 +9,12 @@
 #include <fcntl.h>
 #include <string.h>
 
-int bm_replace_begin(const char *path, struct bm_replace *r,
-                     struct bm_error *err)
+int bm_atomic_replace_begin(const char *path, struct bm_atomic_replace *r,
+                            struct bm_error *err)
 {
     BM_FREE char *name = NULL;
 
-    *r = (struct bm_replace)BM_REPLACE_INIT;
+    *r = (struct bm_atomic_replace)BM_ATOMIC_REPLACE_INIT;
     if (asprintf(&name, "%s.XXXXXX", path) < 0)
         return bm_fail_errno(err, ENOMEM, "cannot write %s", path);
     r->path = strdup(path);
@@ -25,19 +25,19 @@ int bm_replace_begin(const char *path, struct bm_replace *r,
     return 0;
 }
 
-int bm_replace_commit(struct bm_replace *r, struct bm_error *err)
+int bm_atomic_replace_commit(struct bm_atomic_replace *r, struct bm_error *err)
 {
     int rc = 0;
 
     if (fsync(r->fd) != 0 || rename(r->temporary, r->path) != 0)
         return bm_fail_errno(err, errno, "cannot write %s", r->path);
     free(BM_STEAL(r->temporary)); /* there is none any more */
-    rc = bm_sync_folder_of(r->path, err);
-    bm_replace_abandon(r);
+    rc = bm_fsync_folder_of(r->path, err);
+    bm_atomic_replace_abandon(r);
     return rc;
 }
 
-void bm_replace_abandon(struct bm_replace *r)
+void bm_atomic_replace_abandon(struct bm_atomic_replace *r)
 {
     if (r->temporary)
         (void)unlink(r->temporary);
@@ -45,5 +45,5 @@ void bm_replace_abandon(struct bm_replace *r)
         (void)close(r->fd);
     free(r->temporary);
     free(r->path);
-    *r = (struct bm_replace)BM_REPLACE_INIT;
+    *r = (struct bm_atomic_replace)BM_ATOMIC_REPLACE_INIT;
 }

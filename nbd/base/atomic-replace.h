@@ -9,26 +9,26 @@
 
 #include "nbd/base/error.h"
 
-struct bm_replace {
+struct bm_atomic_replace {
     int fd; /* mode 0600, at first empty */
     char *path, *temporary;
 };
 
 /* By how much the temporary name is longer. */
-#define BM_REPLACE_SUFFIX 7
+#define BM_ATOMIC_REPLACE_SUFFIX 7
 
-#define BM_REPLACE_INIT                                                        \
+#define BM_ATOMIC_REPLACE_INIT                                                 \
     {                                                                          \
         -1, NULL, NULL                                                         \
     }
 
-int bm_replace_begin(const char *path, struct bm_replace *r,
-                     struct bm_error *err);
-/* fsync, rename, fsync of the folder; then as bm_replace_abandon. */
-int bm_replace_commit(struct bm_replace *r, struct bm_error *err);
+int bm_atomic_replace_begin(const char *path, struct bm_atomic_replace *r,
+                            struct bm_error *err);
+/* fsync, rename, fsync of the folder; then as bm_atomic_replace_abandon. */
+int bm_atomic_replace_commit(struct bm_atomic_replace *r, struct bm_error *err);
 /* Removes what was not committed; once is enough, as a cleanup attribute. */
-void bm_replace_abandon(struct bm_replace *r);
+void bm_atomic_replace_abandon(struct bm_atomic_replace *r);
 
-#define BM_REPLACE __attribute__((cleanup(bm_replace_abandon)))
+#define BM_ATOMIC_REPLACE __attribute__((cleanup(bm_atomic_replace_abandon)))
 
 #endif

@@ -17,12 +17,12 @@ static int sync_path(const char *path, int flags, struct bm_error *err)
     return 0;
 }
 
-int bm_sync_file(const char *path, struct bm_error *err)
+int bm_fsync_file(const char *path, struct bm_error *err)
 {
     return sync_path(path, O_NONBLOCK, err);
 }
 
-int bm_sync_folder_of(const char *path, struct bm_error *err)
+int bm_fsync_folder_of(const char *path, struct bm_error *err)
 {
     BM_FREE char *folder = strdup(path);
     char *slash;

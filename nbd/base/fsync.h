@@ -9,9 +9,9 @@
 #include "nbd/base/error.h"
 
 /* fsync of the file or device. */
-int bm_sync_file(const char *path, struct bm_error *err);
+int bm_fsync_file(const char *path, struct bm_error *err);
 
 /* fsync of the folder that holds path: after it the name survives too. */
-int bm_sync_folder_of(const char *path, struct bm_error *err);
+int bm_fsync_folder_of(const char *path, struct bm_error *err);
 
 #endif

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-bool bm_names_have(const struct bm_names *names, const char *name)
+bool bm_paths_have(const struct bm_paths *names, const char *name)
 {
     for (size_t i = 0; i < names->n; i++)
         if (!strcmp(names->all[i], name))
@@ -16,7 +16,7 @@ bool bm_names_have(const struct bm_names *names, const char *name)
     return false;
 }
 
-int bm_names_add(struct bm_names *names, const char *name)
+int bm_paths_add(struct bm_paths *names, const char *name)
 {
     char **all = realloc(names->all, (names->n + 1) * sizeof *all);
 
@@ -27,12 +27,12 @@ int bm_names_add(struct bm_names *names, const char *name)
     return all[names->n] ? (names->n++, 0) : -ENOMEM;
 }
 
-void bm_names_clear(struct bm_names *names)
+void bm_paths_clear(struct bm_paths *names)
 {
     for (size_t i = 0; i < names->n; i++)
         free(names->all[i]);
     free(names->all);
-    *names = (struct bm_names){0};
+    *names = (struct bm_paths){0};
 }
 
 bool bm_same_file(const char *a, const char *b)

@@ -11,15 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct bm_names {
+struct bm_paths {
     char **all; /* owned */
     size_t n;
 };
 
-bool bm_names_have(const struct bm_names *names, const char *name);
+bool bm_paths_have(const struct bm_paths *names, const char *name);
 /* A copy of it. 0 or -ENOMEM. */
-int bm_names_add(struct bm_names *names, const char *name);
-void bm_names_clear(struct bm_names *names);
+int bm_paths_add(struct bm_paths *names, const char *name);
+void bm_paths_clear(struct bm_paths *names);
 
 /* Whether both names lead to one file; a name that leads to none is like itself
  * only. */

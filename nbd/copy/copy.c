@@ -221,7 +221,7 @@ static int run(struct task *task, struct bm_error *err)
         .target = copy->target,
         .only = copy->only,
         .digest = copy->digests ? bm_manifest_digest(copy->digests) : NULL,
-        .throttle = copy->throttle,
+        .rate_limit = copy->rate_limit,
         .queues = copy->queues,
         .data = on_data,
         .written = on_written,

@@ -23,8 +23,8 @@ struct bm_copy {
     struct bm_manifest *digests; /* gets them; NULL: none are taken */
     struct bm_bitmap *written;   /* or NULL: gets the blocks whose writes are
                                   * done, by BM_DIGEST_BLOCK */
-    struct bm_throttle *throttle; /* or NULL */
-    unsigned queues;              /* at most; 0: one a core */
+    struct bm_rate_limit *rate_limit; /* or NULL */
+    unsigned queues;                  /* at most; 0: one a core */
     /* About every 5 s, when what `written` says was flushed: or NULL. */
     int (*checkpoint)(void *opaque, const struct bm_bitmap *written,
                       struct bm_error *err);

@@ -27,7 +27,7 @@ struct bm_pipeline_ring {
     const struct bm_pipeline *pipeline;
     unsigned number; /* of the queue */
     atomic_uint_fast64_t *done;
-    struct bm_hasher *hasher; /* NULL: no digests */
+    struct bm_hasher *hasher;  /* NULL: no digests */
     struct bm_queue queues[2]; /* source, target */
     size_t chunk;
     unsigned n_slots, batch;
@@ -53,7 +53,7 @@ static void choose_sizes(struct bm_pipeline_ring *ring)
     const struct bm_pipeline *pipeline = ring->pipeline;
     size_t bytes = far(pipeline) ? FAR : NEAR;
     uint32_t most =
-        pipeline->throttle ? bm_throttle_request(pipeline->throttle) : 0;
+        pipeline->rate_limit ? bm_rate_limit_request(pipeline->rate_limit) : 0;
 
     ring->chunk = bigger(pipeline->source->chunk,
                          pipeline->target ? pipeline->target->chunk : BLOCK);

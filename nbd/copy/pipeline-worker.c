@@ -64,13 +64,13 @@ static int stopped(const struct bm_pipeline_worker *queue, struct bm_error *err)
 static int wait_turn(struct bm_pipeline_worker *queue, size_t len,
                      struct bm_error *err)
 {
-    struct bm_throttle *throttle = queue->pipeline->throttle;
-    int rc = 0, ms = bm_throttle_take(throttle, len);
+    struct bm_rate_limit *rate_limit = queue->pipeline->rate_limit;
+    int rc = 0, ms = bm_rate_limit_take(rate_limit, len);
 
     while (rc == 0 && ms > 0) {
         bm_sleep_ms(ms < WAIT_MS ? ms : WAIT_MS);
         rc = stopped(queue, err);
-        ms = bm_throttle_take(throttle, 0);
+        ms = bm_rate_limit_take(rate_limit, 0);
     }
     return rc;
 }
@@ -79,15 +79,15 @@ static int wait_turn(struct bm_pipeline_worker *queue, size_t len,
 static int pace(struct bm_pipeline_worker *queue, size_t len,
                 struct bm_error *err)
 {
-    struct bm_throttle *throttle = queue->pipeline->throttle;
+    struct bm_rate_limit *rate_limit = queue->pipeline->rate_limit;
     int64_t now, until;
     int rc;
 
-    if (!throttle)
+    if (!rate_limit)
         return 0;
     now = bm_now_ns();
-    until =
-        now + bm_throttle_rest(throttle, now - queue->since, queue->workers);
+    until = now +
+            bm_rate_limit_rest(rate_limit, now - queue->since, queue->workers);
     rc = wait_turn(queue, len, err);
     bm_sleep_ns(until - bm_now_ns());
     queue->since = bm_now_ns();
@@ -108,9 +108,9 @@ static int breathe(struct bm_pipeline_worker *queue, struct bm_error *err)
 /* What is asked for at a time may become less while it runs. */
 static size_t step(const struct bm_pipeline_worker *queue)
 {
-    struct bm_throttle *throttle = queue->pipeline->throttle;
+    struct bm_rate_limit *rate_limit = queue->pipeline->rate_limit;
     size_t chunk = bm_pipeline_ring_chunk(queue->ring);
-    size_t most = throttle ? bm_throttle_request(throttle) : 0;
+    size_t most = rate_limit ? bm_rate_limit_request(rate_limit) : 0;
 
     if (!most || most >= chunk)
         return chunk;

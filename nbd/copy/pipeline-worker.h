@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * One worker's part of a pipeline: its walk over the spans it is given, by
- * their extents, as fast as the throttle lets it. For pipeline.c.
+ * their extents, as fast as the rate limit lets it. For pipeline.c.
  *
  * Threads: each belongs to one thread.
  */

@@ -39,11 +39,11 @@ struct bm_piece {
 
 struct bm_pipeline {
     struct bm_device *source;
-    struct bm_device *target;       /* or NULL */
-    const struct bm_bitmap *only;   /* blocks to look at; NULL: all */
-    const struct bm_digest *digest; /* NULL: none */
-    struct bm_throttle *throttle;   /* or NULL */
-    unsigned queues;                /* at most; 0: one a core */
+    struct bm_device *target;         /* or NULL */
+    const struct bm_bitmap *only;     /* blocks to look at; NULL: all */
+    const struct bm_digest *digest;   /* NULL: none */
+    struct bm_rate_limit *rate_limit; /* or NULL */
+    unsigned queues;                  /* at most; 0: one a core */
 
     /* A piece was read (and digested). */
     int (*data)(void *opaque, unsigned queue, struct bm_piece *piece,

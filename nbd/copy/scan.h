@@ -12,9 +12,9 @@
 
 struct bm_scan {
     struct bm_device *device;
-    const struct bm_bitmap *only; /* blocks to look at; NULL: all */
-    struct bm_throttle *throttle; /* or NULL */
-    unsigned queues;              /* at most; 0: one a core */
+    const struct bm_bitmap *only;     /* blocks to look at; NULL: all */
+    struct bm_rate_limit *rate_limit; /* or NULL */
+    unsigned queues;                  /* at most; 0: one a core */
     /* As of struct bm_pipeline. */
     int (*progress)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;

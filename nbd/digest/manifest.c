@@ -126,7 +126,7 @@ static int create(struct bm_manifest *m, const char *path, struct bm_error *err)
         ftruncate(m->fd, (off_t)bm_manifest_place(m, m->blocks)) != 0)
         return bm_fail_errno(err, errno, "cannot create %s %s",
                              path ? "the manifest" : "a file in", m->name);
-    return path ? bm_sync_folder_of(path, err) : 0;
+    return path ? bm_fsync_folder_of(path, err) : 0;
 }
 
 int bm_manifest_new(const char *path, const char *near,
@@ -294,13 +294,13 @@ static int copy_data(const struct bm_manifest *from,
 int bm_manifest_save(const struct bm_manifest *m, const char *path,
                      struct bm_error *err)
 {
-    BM_REPLACE struct bm_replace r = BM_REPLACE_INIT;
+    BM_ATOMIC_REPLACE struct bm_atomic_replace r = BM_ATOMIC_REPLACE_INIT;
     struct bm_manifest to = *m;
     int rc;
 
     if (!m->finished)
         return bm_fail_errno(err, EINVAL, "cannot save %s", path);
-    rc = bm_replace_begin(path, &r, err);
+    rc = bm_atomic_replace_begin(path, &r, err);
     if (rc != 0)
         return rc;
     to.fd = r.fd;
@@ -308,7 +308,7 @@ int bm_manifest_save(const struct bm_manifest *m, const char *path,
     if (ftruncate(to.fd, (off_t)bm_manifest_place(m, m->blocks)) != 0)
         return bm_fail_errno(err, errno, "cannot write %s", path);
     rc = copy_data(m, &to, 0, err);
-    return rc ? rc : bm_replace_commit(&r, err);
+    return rc ? rc : bm_atomic_replace_commit(&r, err);
 }
 
 int bm_manifest_copy(const struct bm_manifest *m, struct bm_manifest **out,

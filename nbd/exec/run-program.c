@@ -183,7 +183,7 @@ static int start(struct run *r, const char *const argv[], struct bm_error *err)
     how.errs = errs = ends[1];
     if (set_nonblocking(r->out) != 0 || set_nonblocking(r->errs) != 0)
         return bm_fail_errno(err, errno, "cannot run %s", argv[0]);
-    return bm_spawn(&how, &r->process, err);
+    return bm_spawn_program(&how, &r->process, err);
 }
 
 static int explain_status(struct run *r, int status, int *exit_status,

@@ -292,8 +292,8 @@ static int fork_and_exec(struct request *r, struct bm_process *out)
     return rc;
 }
 
-int bm_spawn(const struct bm_spawn *how, struct bm_process *out,
-             struct bm_error *err)
+int bm_spawn_program(const struct bm_spawn *how, struct bm_process *out,
+                     struct bm_error *err)
 {
     char listen_pid[] = "LISTEN_PID=0000000000";
     bool listens = how->listener >= 0;

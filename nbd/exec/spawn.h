@@ -37,8 +37,8 @@ struct bm_process {
  * its own (a Ctrl-C at our terminal is ours to judge). A program that cannot
  * be executed is an error here, not an exit status later.
  */
-int bm_spawn(const struct bm_spawn *how, struct bm_process *out,
-             struct bm_error *err);
+int bm_spawn_program(const struct bm_spawn *how, struct bm_process *out,
+                     struct bm_error *err);
 
 /* Whether it ends within timeout_ms; it is not reaped yet. */
 bool bm_process_ended(const struct bm_process *process, int timeout_ms);

@@ -38,7 +38,7 @@ bm_image_bitmaps_find(const struct bm_image_bitmaps *bitmaps, const char *name);
 
 /*
  * Both change a qcow2 that nobody has open (-EBUSY: someone has). Durable only
- * after bm_sync_file.
+ * after bm_fsync_file.
  *
  * take: the bitmap of another qcow2. Either (add) none of that name is there,
  * and it is made with the same granularity, enabled or not; or it is merged

@@ -43,5 +43,5 @@ int bm_image_flatten(const char *path, bm_image_progress progress, void *opaque,
         return bm_fail_errno(err, ENOMEM, "cannot flatten %s", path);
     rc = bm_image_refine(
         bm_child_run(argv, 0, on_tick, &meter, NULL, NULL, err), err);
-    return rc == 0 ? bm_sync_file(path, err) : rc;
+    return rc == 0 ? bm_fsync_file(path, err) : rc;
 }

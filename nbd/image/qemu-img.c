@@ -194,7 +194,7 @@ int bm_image_commit_at(const char *top, const char *top_format,
         err);
     /* qemu-img flushes; a slice has no name that could be synced besides */
     if (rc == 0 && (base || strncmp(backing, "json:", 5) != 0))
-        rc = bm_sync_file(base ? base : backing, err);
+        rc = bm_fsync_file(base ? base : backing, err);
     return rc;
 }
 
@@ -247,7 +247,7 @@ int bm_image_rebase_unsafe(const char *path, const char *backing,
     }
     rc = bm_image_refine(
         bm_child_run(argv, REBASE_MS, NULL, NULL, NULL, NULL, err), err);
-    return rc == 0 ? bm_sync_file(path, err) : rc;
+    return rc == 0 ? bm_fsync_file(path, err) : rc;
 }
 
 int bm_image_check(const char *path, const char *format, struct bm_error *err)

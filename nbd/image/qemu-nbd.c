@@ -127,7 +127,7 @@ static int run_server(const struct bm_serve *what, int listener,
     if (server->errs < 0)
         return bm_fail_errno(err, errno, "cannot run qemu-nbd");
     how.errs = server->errs;
-    return bm_spawn(&how, &server->process, err);
+    return bm_spawn_program(&how, &server->process, err);
 }
 
 int bm_server_start(const struct bm_serve *what, int socks[], unsigned n,

@@ -178,15 +178,15 @@ static int put_all(int fd, const struct bm_bitmap *map)
 int bm_bitmap_save(const struct bm_bitmap *map, const char *path,
                    struct bm_error *err)
 {
-    BM_REPLACE struct bm_replace file = BM_REPLACE_INIT;
-    int rc = bm_replace_begin(path, &file, err);
+    BM_ATOMIC_REPLACE struct bm_atomic_replace file = BM_ATOMIC_REPLACE_INIT;
+    int rc = bm_atomic_replace_begin(path, &file, err);
 
     if (rc != 0)
         return rc;
     rc = put_all(file.fd, map);
     if (rc != 0)
         return bm_fail_errno(err, -rc, "cannot write %s", path);
-    return bm_replace_commit(&file, err);
+    return bm_atomic_replace_commit(&file, err);
 }
 
 /* --- loading: nothing is believed before the sum is --- */

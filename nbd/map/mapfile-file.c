@@ -312,10 +312,10 @@ static int print(const struct bm_mapfile *map, int fd, const char *path,
 int bm_mapfile_save(struct bm_mapfile *map, const char *path,
                     struct bm_error *err)
 {
-    BM_REPLACE struct bm_replace r = BM_REPLACE_INIT;
-    int rc = bm_replace_begin(path, &r, err);
+    BM_ATOMIC_REPLACE struct bm_atomic_replace r = BM_ATOMIC_REPLACE_INIT;
+    int rc = bm_atomic_replace_begin(path, &r, err);
 
     if (rc == 0)
         rc = print(map, r.fd, path, err);
-    return rc ? rc : bm_replace_commit(&r, err);
+    return rc ? rc : bm_atomic_replace_commit(&r, err);
 }

@@ -185,13 +185,13 @@ static int tick(struct bm_rescue_run *run, struct bm_error *err)
 static int pace(struct bm_rescue_run *run, uint64_t length,
                 struct bm_error *err)
 {
-    struct bm_throttle *throttle = run->how->throttle;
-    int rc = 0, ms = throttle ? bm_throttle_take(throttle, length) : 0;
+    struct bm_rate_limit *rate_limit = run->how->rate_limit;
+    int rc = 0, ms = rate_limit ? bm_rate_limit_take(rate_limit, length) : 0;
 
     while (rc == 0 && ms > 0) {
         bm_sleep_ms(ms < WAIT_MS ? ms : WAIT_MS);
         rc = tick(run, err);
-        ms = bm_throttle_take(throttle, 0);
+        ms = bm_rate_limit_take(rate_limit, 0);
     }
     return rc;
 }

@@ -22,7 +22,7 @@ struct bm_rescue {
     unsigned retries;                  /* passes over bad sectors, 0: none */
     uint64_t min_rate; /* bytes a second below which an area is slow and is
                         * skipped at first; 0: a tenth of the average */
-    struct bm_throttle *throttle; /* or NULL */
+    struct bm_rate_limit *rate_limit; /* or NULL */
     /* What was read, before it is written; data NULL: zeroes that were not
      * read. Or NULL. */
     int (*took)(void *opaque, uint64_t offset, uint64_t length,

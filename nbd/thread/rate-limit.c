@@ -19,7 +19,7 @@
  * that were taken are paid for. A new rate changes what the next bytes cost,
  * and how long a debt lasts that the old one left.
  */
-struct bm_throttle {
+struct bm_rate_limit {
     pthread_mutex_t mutex;
     uint64_t rate;
     uint32_t request; /* bytes */
@@ -33,9 +33,9 @@ static int64_t limited(double ns)
     return ns < (double)DEBT_MAX ? (int64_t)ns : DEBT_MAX;
 }
 
-struct bm_throttle *bm_throttle_new(uint64_t rate)
+struct bm_rate_limit *bm_rate_limit_new(uint64_t rate)
 {
-    struct bm_throttle *t = calloc(1, sizeof *t);
+    struct bm_rate_limit *t = calloc(1, sizeof *t);
 
     if (!t)
         return NULL;
@@ -44,7 +44,7 @@ struct bm_throttle *bm_throttle_new(uint64_t rate)
     return t;
 }
 
-void bm_throttle_free(struct bm_throttle *t)
+void bm_rate_limit_free(struct bm_rate_limit *t)
 {
     if (!t)
         return;
@@ -52,14 +52,14 @@ void bm_throttle_free(struct bm_throttle *t)
     free(t);
 }
 
-uint64_t bm_throttle_rate(struct bm_throttle *t)
+uint64_t bm_rate_limit_rate(struct bm_rate_limit *t)
 {
     BM_LOCK(&t->mutex);
 
     return t->rate;
 }
 
-void bm_throttle_set(struct bm_throttle *t, uint64_t rate)
+void bm_rate_limit_set(struct bm_rate_limit *t, uint64_t rate)
 {
     int64_t now = bm_now_ns(), debt;
 
@@ -73,26 +73,26 @@ void bm_throttle_set(struct bm_throttle *t, uint64_t rate)
     t->rate = rate;
 }
 
-void bm_throttle_hold(struct bm_throttle *t, bool held)
+void bm_rate_limit_hold(struct bm_rate_limit *t, bool held)
 {
     BM_LOCK(&t->mutex);
     t->held = held;
 }
 
-void bm_throttle_set_request(struct bm_throttle *t, uint32_t bytes)
+void bm_rate_limit_set_request(struct bm_rate_limit *t, uint32_t bytes)
 {
     BM_LOCK(&t->mutex);
     t->request = bytes;
 }
 
-uint32_t bm_throttle_request(struct bm_throttle *t)
+uint32_t bm_rate_limit_request(struct bm_rate_limit *t)
 {
     BM_LOCK(&t->mutex);
 
     return t->request;
 }
 
-void bm_throttle_set_rest(struct bm_throttle *t, double rest)
+void bm_rate_limit_set_rest(struct bm_rate_limit *t, double rest)
 {
     BM_LOCK(&t->mutex);
     t->rest = rest;
@@ -100,8 +100,8 @@ void bm_throttle_set_rest(struct bm_throttle *t, double rest)
 
 /* One alone works for 1 / (1 + rest) of the time, one of n for an n-th of that.
  */
-int64_t bm_throttle_rest(struct bm_throttle *t, int64_t worked,
-                         unsigned workers)
+int64_t bm_rate_limit_rest(struct bm_rate_limit *t, int64_t worked,
+                           unsigned workers)
 {
     double most = (double)REST_MAX * workers, ns;
 
@@ -113,7 +113,7 @@ int64_t bm_throttle_rest(struct bm_throttle *t, int64_t worked,
 }
 
 /* In milliseconds, until the bytes are paid for. */
-static int pay(struct bm_throttle *t, uint64_t bytes)
+static int pay(struct bm_rate_limit *t, uint64_t bytes)
 {
     int64_t now = bm_now_ns(), debt;
 
@@ -127,7 +127,7 @@ static int pay(struct bm_throttle *t, uint64_t bytes)
     return debt > 0 ? (int)((debt + 999999) / 1000000) : 0;
 }
 
-int bm_throttle_take(struct bm_throttle *t, uint64_t bytes)
+int bm_rate_limit_take(struct bm_rate_limit *t, uint64_t bytes)
 {
     int ms;
 

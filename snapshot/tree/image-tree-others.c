@@ -18,7 +18,7 @@
 struct look {
     const struct bm_domain *domain;
     struct bm_image_tree *tree;
-    struct bm_names seen; /* files whose headers were followed */
+    struct bm_paths seen; /* files whose headers were followed */
 };
 
 static int mark(struct bm_tree_image *image, const char *kind, const char *name)
@@ -98,13 +98,13 @@ static int follow(struct look *look, const char *file, const char *kind,
     struct stat st;
     int rc;
 
-    if (bm_names_have(&look->seen, file))
+    if (bm_paths_have(&look->seen, file))
         return 0;
     if (stat(file, &st) < 0)
         return errno == ENOENT ? 0 : unread(look->tree, file, strerror(errno));
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return 0;
-    rc = bm_names_add(&look->seen, file);
+    rc = bm_paths_add(&look->seen, file);
     if (!rc)
         rc = walk_down(&walk, file);
     if (!rc && walk.ours >= 0)
@@ -150,9 +150,9 @@ static int look_into(struct look *look, const char *folder)
     struct dirent *entry;
     int rc = 0;
 
-    if (bm_names_have(&look->seen, folder))
+    if (bm_paths_have(&look->seen, folder))
         return 0;
-    rc = bm_names_add(&look->seen, folder);
+    rc = bm_paths_add(&look->seen, folder);
     dir = rc ? NULL : opendir(folder);
     if (!rc && !dir && errno != ENOENT)
         rc = unread(look->tree, folder, strerror(errno));
@@ -186,7 +186,7 @@ int bm_tree_add_others(struct bm_connection *conn,
 
     for (size_t i = 0; !rc && i < ours; i++)
         rc = look_beside(&look, (int)i);
-    bm_names_clear(&look.seen);
+    bm_paths_clear(&look.seen);
     return rc == -ENOMEM
                ? bm_fail_errno(err, ENOMEM, "cannot look for users of images")
                : rc;

@@ -48,7 +48,7 @@ static void target(const char *command)
     const char *argv[] = {"sh", "-c", command, NULL};
     struct bm_spawn run = {.argv = argv, .out = -1, .errs = -1, .listener = -1};
 
-    ok(bm_spawn(&run, &server, &err), err);
+    ok(bm_spawn_program(&run, &server, &err), err);
     ok(bm_nbd_new(&how, connect_to(at("s")), &peer, &err), err);
 }
 

@@ -29,19 +29,19 @@ static int64_t cpu_ns(void)
 Test(pipeline, it_rests_as_long_as_it_works)
 {
     struct bm_error err = BM_ERROR_INIT;
-    struct bm_throttle *throttle = bm_throttle_new(0);
+    struct bm_rate_limit *rate_limit = bm_rate_limit_new(0);
     struct bm_device *dev;
     int64_t worked, passed;
 
     sh("head -c 32M /dev/urandom >disk");
     dev = must_open("disk", &(struct bm_open){.format = "raw", .queues = 1});
-    bm_throttle_set_request(throttle, 128 << 10);
-    bm_throttle_set_rest(throttle, 1);
+    bm_rate_limit_set_request(rate_limit, 128 << 10);
+    bm_rate_limit_set_rest(rate_limit, 1);
     worked = -cpu_ns();
     passed = -bm_now_ns();
     ok(bm_pipeline_run(&(struct bm_pipeline){.source = dev,
                                              .digest = bm_digest_sha256,
-                                             .throttle = throttle,
+                                             .rate_limit = rate_limit,
                                              .data = seen},
                        &err),
        err);
@@ -50,5 +50,5 @@ Test(pipeline, it_rests_as_long_as_it_works)
     cr_expect_gt(passed, worked * 9 / 5, "%g ms for %g ms of work",
                  (double)passed / 1e6, (double)worked / 1e6);
     bm_device_close(dev);
-    bm_throttle_free(throttle);
+    bm_rate_limit_free(rate_limit);
 }

@@ -314,11 +314,11 @@ Test(rescue, keeps_a_pace)
     int64_t start = bm_now_ms();
 
     begin(&s, 4 * MIB, 1);
-    s.rescue.throttle = bm_throttle_new(8 * MIB);
+    s.rescue.rate_limit = bm_rate_limit_new(8 * MIB);
     must_run(&s);
     check_truth(&s);
     cr_expect_gt(bm_now_ms() - start, 300);
-    bm_throttle_free(s.rescue.throttle);
+    bm_rate_limit_free(s.rescue.rate_limit);
     end(&s);
 }
 

@@ -143,7 +143,7 @@ static void *spawn_sleeper(void *opaque)
     const char *argv[] = {"sleep", "60", NULL};
     struct bm_spawn how = {.argv = argv, .out = -1, .errs = -1, .listener = -1};
 
-    cr_assert_eq(bm_spawn(&how, opaque, NULL), 0);
+    cr_assert_eq(bm_spawn_program(&how, opaque, NULL), 0);
     return NULL;
 }
 
