@@ -160,7 +160,7 @@ int main(int argc, char **argv)
     cli_options_default(&cli.options);
     cli_output_start(&cli.options);
     status = run(&cli, argc, argv, &err);
-    watched = cli_watch_end();
+    watched = cli_watchdog_end();
     if (status < 0) {
         status = (int)err.status;
         cli_output_error(&err, cli.command);

@@ -143,7 +143,7 @@ static int check_connection(const struct cli *cli, struct bm_preflight *list)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_connection *conn = NULL;
-    int rc = cli_watch_connect(cli, &conn, &err);
+    int rc = cli_watchdog_connect(cli, &conn, &err);
 
     if (rc < 0)
         return bm_preflight_add(

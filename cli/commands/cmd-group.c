@@ -66,7 +66,7 @@ static int begin(struct group *g, struct cli *cli, struct bm_error *err)
         rc =
             bm_guard_start(cli->options.connect, &g->all[i].session.guard, err);
     if (!rc)
-        rc = cli_watch_connect(cli, &g->all[0].session.conn, err);
+        rc = cli_watchdog_connect(cli, &g->all[0].session.conn, err);
     for (size_t i = 1; !rc && i < g->n; i++)
         g->all[i].session.conn = g->all[0].session.conn;
     return rc ? rc : cli_overlay_dir(&cli->options, &g->overlay_dir, err);
@@ -129,7 +129,7 @@ static int claim(struct group *g, size_t i, struct bm_error *err)
         rc = bm_job_store_claim(s->jobs, s->job, err);
     g->all[i].claimed = !rc;
     if (!rc)
-        cli_watch_claimed();
+        cli_watchdog_claimed();
     return rc;
 }
 
@@ -184,7 +184,7 @@ static int run(struct group *g, struct bm_error *err)
                                               .guard = g->all[i].session.guard,
                                               .hooks = &g->all[i].hooks,
                                               .err = BM_ERROR_INIT};
-    (void)cli_watch_end();
+    (void)cli_watchdog_end();
     rc = bm_group_run(g->all[0].session.conn, g->all[0].session.jobs, members,
                       g->n, err);
     for (size_t i = 0; i < g->n; i++) {

@@ -179,7 +179,7 @@ static int find_view(const struct cli *cli, struct bm_job_store *jobs,
     *view = NULL;
     rc = cli_snapshot_context_read(cli, CLI_KIN_NONE, &of, err);
     /* a merge forks yet, and a view takes its time to end */
-    (void)cli_watch_end();
+    (void)cli_watchdog_end();
     return rc ? rc
               : cli_view_find(jobs, of.domain->uuid, cli->args[1], view, err);
 }

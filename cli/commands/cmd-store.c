@@ -189,7 +189,7 @@ static int list(struct bm_connection *conn, bool json, struct bm_error *err)
 int cli_store_list(struct cli *cli, struct bm_error *err)
 {
     struct bm_connection *conn = NULL;
-    int rc = cli_watch_connect(cli, &conn, err);
+    int rc = cli_watchdog_connect(cli, &conn, err);
 
     if (rc == 0)
         rc = list(conn, cli->options.json, err);
@@ -207,7 +207,7 @@ static int open_store(struct cli *cli, struct bm_connection **conn,
     int rc = 0;
 
     if (!strchr(name, '/'))
-        rc = cli_watch_connect(cli, conn, err);
+        rc = cli_watchdog_connect(cli, conn, err);
     return rc < 0 ? rc : bm_datastore_open(*conn, name, store, err);
 }
 
@@ -281,7 +281,7 @@ int cli_store_probe(struct cli *cli, struct bm_error *err)
     struct bm_datastore_probe probe;
     int rc = open_store(cli, &conn, &store, err);
 
-    (void)cli_watch_end();
+    (void)cli_watchdog_end();
     if (rc == 0)
         rc = bm_datastore_try(store, &probe, err);
     if (rc == 0)

@@ -236,7 +236,7 @@ int cli_verify(struct cli_snapshot_context *context,
                                       .idle = context->domain->active};
     int rc;
 
-    (void)cli_watch_end();
+    (void)cli_watchdog_end();
     cli_catch_signals();
     rc = bm_background_run(&how, err);
     if (options->json && !rc)

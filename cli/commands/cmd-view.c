@@ -270,7 +270,7 @@ int cli_snapshot_save(struct cli *cli, struct bm_error *err)
                           &format, err);
     if (!rc)
         rc = check_file(&context, cli->args[2], err);
-    (void)cli_watch_end();
+    (void)cli_watchdog_end();
     if (!rc)
         rc = copy(cli, source, format, err);
     bm_job_free(view);

@@ -118,7 +118,7 @@ int cli_task_dry_run(struct cli *cli, struct cli_session *s,
                      const struct cli_task *task, void *opaque,
                      struct bm_error *err)
 {
-    int rc = cli_watch_connect(cli, &s->conn, err);
+    int rc = cli_watchdog_connect(cli, &s->conn, err);
 
     if (rc == 0)
         rc = task->look(opaque, cli, err);
@@ -140,7 +140,7 @@ static int claim(struct cli_session *s, struct bm_error *err)
     if (rc == 0)
         rc = bm_job_store_claim(s->jobs, s->job, err);
     if (rc == 0)
-        cli_watch_claimed();
+        cli_watchdog_claimed();
     if (rc == -EBUSY)
         cli_view_blame(s->jobs, s->job->uuid, err);
     return rc;
@@ -226,7 +226,7 @@ int cli_launch(struct cli *cli, struct cli_session *s,
         rc = check_or_forget(cli, s, task, opaque, &hooks, err);
     if (rc < 0)
         return rc;
-    (void)cli_watch_end();
+    (void)cli_watchdog_end();
     rc = bm_engine_run(s->conn, s->jobs, s->job, s->guard, &hooks, err);
     return cli_session_report(s, rc, err);
 }

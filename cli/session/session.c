@@ -58,7 +58,7 @@ int cli_session_connect(struct cli_session *s, const struct cli *cli,
 {
     int rc = bm_guard_start(cli->options.connect, &s->guard, err);
 
-    return rc < 0 ? rc : cli_watch_connect(cli, &s->conn, err);
+    return rc < 0 ? rc : cli_watchdog_connect(cli, &s->conn, err);
 }
 
 int cli_session_lock(struct cli_session *s, const char *id,

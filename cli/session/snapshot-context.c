@@ -27,7 +27,7 @@ int cli_snapshot_context_read(const struct cli *cli, enum cli_kin which,
                               struct cli_snapshot_context *out,
                               struct bm_error *err)
 {
-    int rc = cli_watch_connect(cli, &out->own, err);
+    int rc = cli_watchdog_connect(cli, &out->own, err);
 
     return rc ? rc : cli_snapshot_context_look(cli, out->own, which, out, err);
 }

@@ -148,8 +148,8 @@ static int begin(const struct cli *cli, struct bm_error *err)
     return rc ? bm_fail_errno(err, rc, "cannot start a thread") : 0;
 }
 
-int cli_watch_connect(const struct cli *cli, struct bm_connection **out,
-                      struct bm_error *err)
+int cli_watchdog_connect(const struct cli *cli, struct bm_connection **out,
+                         struct bm_error *err)
 {
     int rc = bm_connection_open(cli->options.connect, out, err);
 
@@ -165,13 +165,13 @@ static bool tell_end(void)
     return watch.asking;
 }
 
-void cli_watch_claimed(void)
+void cli_watchdog_claimed(void)
 {
     BM_LOCK(&watch.lock);
     watch.claimed = true;
 }
 
-bool cli_watch_end(void)
+bool cli_watchdog_end(void)
 {
     if (!watch.begun)
         return watch.left;

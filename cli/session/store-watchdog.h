@@ -16,12 +16,12 @@
 #include "snapshot/libvirt/connection.h"
 
 /* Opens the connection of the options; from then on there is a watch. */
-int cli_watch_connect(const struct cli *cli, struct bm_connection **out,
-                      struct bm_error *err);
+int cli_watchdog_connect(const struct cli *cli, struct bm_connection **out,
+                         struct bm_error *err);
 /* Its job is in the store: whoever ends now leaves it there. */
-void cli_watch_claimed(void);
+void cli_watchdog_claimed(void);
 /* From now on there is none; fine if there was none. true: its thread still
  * waits for an answer, so a process that ends should just end. */
-bool cli_watch_end(void);
+bool cli_watchdog_end(void);
 
 #endif
