@@ -17,52 +17,52 @@
 
 /* A running guest that stands on its old images altogether can go back. What
  * a shut-off one needs, the way back finds out itself. */
-static bool nothing_switched(struct bm_run *m)
+static bool nothing_switched(struct bm_run *run)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
-    if (bm_run_refresh(m, &ignored))
+    if (bm_run_refresh(run, &ignored))
         return false;
-    for (size_t i = 0; m->domain && m->domain->active && i < m->job->n_disks;
-         i++)
-        if (bm_disk_location(m->domain, bm_run_disk(m, i), &m->job->disks[i],
-                             &ignored) != BM_AT_SOURCE)
+    for (size_t i = 0;
+         run->domain && run->domain->active && i < run->job->n_disks; i++)
+        if (bm_disk_location(run->domain, bm_run_disk(run, i),
+                             &run->job->disks[i], &ignored) != BM_AT_SOURCE)
             return false;
     return true;
 }
 
 /* What QEMU had not written yet when it let go of the old images is missing
  * there if nothing could be written: the new ones are right then. For good. */
-static bool old_side_fails(struct bm_run *m, struct bm_error *err)
+static bool old_side_fails(struct bm_run *run, struct bm_error *err)
 {
-    for (size_t i = 0; !m->job->guest.doubt && i < m->job->n_disks; i++) {
-        const char *path = m->job->disks[i].source.layers[0].path;
+    for (size_t i = 0; !run->job->guest.doubt && i < run->job->n_disks; i++) {
+        const char *path = run->job->disks[i].source.layers[0].path;
         BM_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
 
         if (fd >= 0)
             continue;
-        m->job->guest.doubt = true;
+        run->job->guest.doubt = true;
         bm_cause(err,
                  "%s cannot be written (%s) and may miss what the guest "
                  "wrote last",
                  path, strerror(errno));
     }
-    if (m->job->guest.doubt)
+    if (run->job->guest.doubt)
         bm_remedy(err,
                   "`blockmig job resume %s --accept` stays on the new "
                   "image",
-                  m->job->id);
-    return m->job->guest.doubt;
+                  run->job->id);
+    return run->job->guest.doubt;
 }
 
 /* A guest that is saved or migrated makes steps fail in many ways. */
-static int was_taken_away(struct bm_run *m, int rc, struct bm_error *err)
+static int was_taken_away(struct bm_run *run, int rc, struct bm_error *err)
 {
     struct bm_error away = BM_ERROR_INIT;
 
     if (rc == -EAGAIN || rc == -ETIMEDOUT || rc == -ECANCELED ||
         rc == -ECONNRESET || rc == -BM_NEEDS_OPERATOR ||
-        bm_run_refresh(m, &away) != -BM_NEEDS_OPERATOR)
+        bm_run_refresh(run, &away) != -BM_NEEDS_OPERATOR)
         return rc;
     *err = away;
     return -BM_NEEDS_OPERATOR;
@@ -70,7 +70,7 @@ static int was_taken_away(struct bm_run *m, int rc, struct bm_error *err)
 
 /* A step that has failed, for the questions of the rules. */
 struct failed {
-    struct bm_run *m;
+    struct bm_run *run;
     struct bm_error *err;
     bool waited; /* for space */
     int space;   /* of bm_space_wait, once waited */
@@ -79,7 +79,7 @@ struct failed {
 static int wait_for_space(struct failed *step)
 {
     if (!step->waited)
-        step->space = bm_space_wait(step->m, step->err);
+        step->space = bm_space_wait(step->run, step->err);
     step->waited = true;
     return step->space;
 }
@@ -94,13 +94,13 @@ static bool answer(void *opaque, enum bm_question question)
     case BM_IF_HELD:
         return step->err->status == BM_EXIT_HELD;
     case BM_IF_RETRIES_LEFT:
-        return step->m->retries < RETRIES;
+        return step->run->retries < RETRIES;
     case BM_IF_CANCEL_ASKED:
-        return bm_run_asked_to_cancel(step->m);
+        return bm_run_asked_to_cancel(step->run);
     case BM_IF_NOTHING_SWITCHED:
-        return nothing_switched(step->m);
+        return nothing_switched(step->run);
     case BM_IF_OLD_SIDE_FAILS:
-        return old_side_fails(step->m, step->err);
+        return old_side_fails(step->run, step->err);
     case BM_IF_SPACE_CAME:
         return wait_for_space(step) == 0;
     case BM_IF_SPACE_SHORT:
@@ -109,41 +109,41 @@ static bool answer(void *opaque, enum bm_question question)
     return false;
 }
 
-static int act(struct bm_run *m, enum bm_action action, struct bm_error *err)
+static int act(struct bm_run *run, enum bm_action action, struct bm_error *err)
 {
     switch (action) {
     case BM_ACTION_GO_ON:
         return 0;
     case BM_ACTION_RETRY:
-        m->retries++;
-        return bm_run_note(m, err, "trying again: %s", err->what);
+        run->retries++;
+        return bm_run_note(run, err, "trying again: %s", err->what);
     case BM_ACTION_RETRY_QUIETLY:
-        m->retries++;
+        run->retries++;
         return 0;
     case BM_ACTION_ROLL_BACK:
-        return bm_engine_back(m, BM_STATE_ROLLING_BACK, err);
+        return bm_engine_back(run, BM_STATE_ROLLING_BACK, err);
     case BM_ACTION_UNDO:
-        return bm_engine_back(m, BM_STATE_UNDOING, err);
+        return bm_engine_back(run, BM_STATE_UNDOING, err);
     case BM_ACTION_HOLD:
-        return bm_engine_stop(m, BM_STATE_HELD, err);
+        return bm_engine_stop(run, BM_STATE_HELD, err);
     case BM_ACTION_RECOVER_BACK:
-        (void)bm_run_stop_at(m, BM_STATE_ROLLING_BACK, 0);
+        (void)bm_run_stop_at(run, BM_STATE_ROLLING_BACK, 0);
         break;
     case BM_ACTION_RECOVER:
         break;
     }
-    return bm_engine_stop(m, BM_STATE_NEEDS_RECOVERY, err);
+    return bm_engine_stop(run, BM_STATE_NEEDS_RECOVERY, err);
 }
 
-int bm_engine_decide(struct bm_run *m, int rc, struct bm_error *err)
+int bm_engine_decide(struct bm_run *run, int rc, struct bm_error *err)
 {
-    struct failed step = {.m = m, .err = err};
+    struct failed step = {.run = run, .err = err};
     enum bm_outcome outcome;
 
-    rc = was_taken_away(m, rc, err);
+    rc = was_taken_away(run, rc, err);
     outcome = bm_outcome_of(rc, err->status == BM_EXIT_HELD);
-    return act(m,
-               bm_outcome_decide(bm_state_class(m->job->state), outcome, answer,
-                                 &step),
+    return act(run,
+               bm_outcome_decide(bm_state_class(run->job->state), outcome,
+                                 answer, &step),
                err);
 }

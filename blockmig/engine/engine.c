@@ -23,40 +23,41 @@
 
 /* --- the work of a state --- */
 
-static int work(struct bm_run *m, struct bm_error *err)
+static int work(struct bm_run *run, struct bm_error *err)
 {
-    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
+    const struct bm_strategy_ops *ops = bm_strategy_of(run->job);
 
-    if (bm_job_before_switch(m->job))
-        bm_run_while_paused(m);
+    if (bm_job_before_switch(run->job))
+        bm_run_while_paused(run);
     else
-        bm_run_take_requests(m);
-    if (bm_job_before_switch(m->job) && bm_run_cancelled(m))
+        bm_run_take_requests(run);
+    if (bm_job_before_switch(run->job) && bm_run_cancelled(run))
         return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
-                             bm_job_noun(m->job), m->job->domain);
-    switch (m->job->state) {
+                             bm_job_noun(run->job), run->job->domain);
+    switch (run->job->state) {
     case BM_STATE_ALLOCATING:
-        return ops->allocate ? ops->allocate(m, err) : bm_step_allocate(m, err);
+        return ops->allocate ? ops->allocate(run, err)
+                             : bm_step_allocate(run, err);
     case BM_STATE_FREEZING:
-        return ops->freeze(m, err);
+        return ops->freeze(run, err);
     case BM_STATE_COPYING:
-        return ops->copy(m, err);
+        return ops->copy(run, err);
     case BM_STATE_PROVING:
-        return ops->prove(m, err);
+        return ops->prove(run, err);
     case BM_STATE_ITERATING:
-        return ops->iterate(m, err);
+        return ops->iterate(run, err);
     case BM_STATE_CONVERGING:
-        return ops->converge(m, err);
+        return ops->converge(run, err);
     case BM_STATE_SWITCHING:
-        return ops->switch_over(m, err);
+        return ops->switch_over(run, err);
     case BM_STATE_PROVING_REST:
-        return ops->prove_rest(m, err);
+        return ops->prove_rest(run, err);
     case BM_STATE_SETTLED:
-        return ops->settle ? ops->settle(m, err) : bm_engine_settle(m, err);
+        return ops->settle ? ops->settle(run, err) : bm_engine_settle(run, err);
     case BM_STATE_CONSOLIDATING:
-        return ops->consolidate(m, err);
+        return ops->consolidate(run, err);
     case BM_STATE_UNDOING:
-        return ops->undo(m, err);
+        return ops->undo(run, err);
     default:
         return 0;
     }
@@ -64,63 +65,63 @@ static int work(struct bm_run *m, struct bm_error *err)
 
 /* --- the machine --- */
 
-static int step(struct bm_run *m, struct bm_error *err)
+static int step(struct bm_run *run, struct bm_error *err)
 {
-    enum bm_state state = m->job->state;
+    enum bm_state state = run->job->state;
     int rc =
-        bm_state_traits(state)->planning ? 0 : bm_liveness_all(m->job, err);
+        bm_state_traits(state)->planning ? 0 : bm_liveness_all(run->job, err);
 
     if (!rc && state == BM_STATE_RELEASING)
-        return bm_engine_released(m, err);
+        return bm_engine_released(run, err);
     if (!rc)
-        rc = bm_internal_snapshots_check(m->job, err);
+        rc = bm_internal_snapshots_check(run->job, err);
     if (!rc)
-        rc = bm_orphan_check(m, err);
+        rc = bm_orphan_check(run, err);
     if (!rc && state == BM_STATE_ROLLING_BACK)
-        return bm_engine_rolled_back(m, err);
+        return bm_engine_rolled_back(run, err);
     if (!rc)
-        rc = work(m, err);
-    return rc ? rc : bm_run_enter(m, bm_strategy_next(m->job), err);
+        rc = work(run, err);
+    return rc ? rc : bm_run_enter(run, bm_strategy_next(run->job), err);
 }
 
 /* A pivot cannot be withdrawn: whoever asked to stop is told, once. */
-static int hear_too_late(struct bm_run *m, struct bm_error *err)
+static int hear_too_late(struct bm_run *run, struct bm_error *err)
 {
-    enum bm_state state = m->job->state;
+    enum bm_state state = run->job->state;
 
-    if (!bm_state_traits(state)->on_new_image || m->job->cancel ||
-        bm_strategy_traits(m->job->plan.strategy)->ends_with_process ||
-        !bm_run_asked_to_cancel(m))
+    if (!bm_state_traits(state)->on_new_image || run->job->cancel ||
+        bm_strategy_traits(run->job->plan.strategy)->ends_with_process ||
+        !bm_run_asked_to_cancel(run))
         return 0;
-    return bm_run_note(m, err,
+    return bm_run_note(run, err,
                        "too late to cancel: the guest is on its new image");
 }
 
-int bm_engine_machine(struct bm_run *m, struct bm_error *err)
+int bm_engine_machine(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    while (!rc && !bm_state_final(m->job->state)) {
+    while (!rc && !bm_state_final(run->job->state)) {
         memset(err, 0, sizeof *err);
         err->status = BM_EXIT_FAILED;
-        rc = hear_too_late(m, err);
+        rc = hear_too_late(run, err);
         if (!rc)
-            rc = step(m, err);
+            rc = step(run, err);
         if (rc)
-            rc = bm_engine_decide(m, rc, err);
+            rc = bm_engine_decide(run, rc, err);
     }
-    bm_run_unlock(m);
-    bm_pacing_free(m->pacing);
-    bm_domain_free(m->domain);
+    bm_run_unlock(run);
+    bm_pacing_free(run->pacing);
+    bm_domain_free(run->domain);
     if (rc) { /* it has not ended, whatever the reason to go back was */
-        bm_engine_name_the_way(m->job, err);
+        bm_engine_name_the_way(run->job, err);
         bm_status(err, BM_EXIT_HELD);
-        m->job->result.exit_status = BM_EXIT_HELD;
+        run->job->result.exit_status = BM_EXIT_HELD;
         return rc;
     }
-    if (m->job->state == BM_STATE_DONE && !m->reason.code)
+    if (run->job->state == BM_STATE_DONE && !run->reason.code)
         return 0;
-    *err = m->reason;
+    *err = run->reason;
     return -err->code;
 }
 
@@ -128,13 +129,13 @@ int bm_engine_run(struct bm_connection *conn, struct bm_job_store *store,
                   struct bm_job *job, struct bm_guard *guard,
                   const struct bm_run_hooks *hooks, struct bm_error *err)
 {
-    struct bm_run m = {.conn = conn,
-                       .jobs = store,
-                       .job = job,
-                       .guard = guard,
-                       .hooks = hooks,
-                       .phase_ms = bm_now_ms(),
-                       .abandoned = bm_calls_abandoned()};
+    struct bm_run run = {.conn = conn,
+                         .jobs = store,
+                         .job = job,
+                         .guard = guard,
+                         .hooks = hooks,
+                         .phase_ms = bm_now_ms(),
+                         .abandoned = bm_calls_abandoned()};
 
-    return bm_engine_machine(&m, err);
+    return bm_engine_machine(&run, err);
 }

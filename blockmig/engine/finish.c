@@ -11,10 +11,10 @@
 #include <errno.h>
 #include <string.h>
 
-static int finish(struct bm_run *m, enum bm_state state, int exit_status,
+static int finish(struct bm_run *run, enum bm_state state, int exit_status,
                   struct bm_error *err)
 {
-    struct bm_job *job = m->job;
+    struct bm_job *job = run->job;
     enum bm_state before = job->state;
     char line[2048];
     int rc;
@@ -24,59 +24,59 @@ static int finish(struct bm_run *m, enum bm_state state, int exit_status,
     job->result.total_ms = job->result.ended_ms - job->created_ms;
     job->result.exit_status = exit_status;
     free(job->result.error);
-    bm_error_line(&m->reason, line, sizeof line);
-    job->result.error = m->reason.code ? strdup(line) : NULL;
-    rc = bm_job_store_finish(m->jobs, job, bm_state_name(state), err);
+    bm_error_line(&run->reason, line, sizeof line);
+    job->result.error = run->reason.code ? strdup(line) : NULL;
+    rc = bm_job_store_finish(run->jobs, job, bm_state_name(state), err);
     if (rc) {
         bm_job_set_state(job,
                          before); /* not ended until that is written down */
         return rc;
     }
-    bm_unclean_forget(bm_job_store_dir(m->jobs), job->id);
-    m->hooks->event(m->hooks->opaque, job, NULL);
+    bm_unclean_forget(bm_job_store_dir(run->jobs), job->id);
+    run->hooks->event(run->hooks->opaque, job, NULL);
     return 0;
 }
 
-int bm_engine_rolled_back(struct bm_run *m, struct bm_error *err)
+int bm_engine_rolled_back(struct bm_run *run, struct bm_error *err)
 {
-    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
+    const struct bm_strategy_ops *ops = bm_strategy_of(run->job);
     int rc =
-        ops->roll_back ? ops->roll_back(m, err) : bm_step_roll_back(m, err);
+        ops->roll_back ? ops->roll_back(run, err) : bm_step_roll_back(run, err);
 
     if (rc)
         return rc;
-    if (!m->reason.code)
-        bm_fail_errno(&m->reason, ECANCELED, "the %s of %s was rolled back",
-                      bm_job_noun(m->job), m->job->domain);
-    return finish(m, BM_STATE_ROLLED_BACK, m->reason.status, err);
+    if (!run->reason.code)
+        bm_fail_errno(&run->reason, ECANCELED, "the %s of %s was rolled back",
+                      bm_job_noun(run->job), run->job->domain);
+    return finish(run, BM_STATE_ROLLED_BACK, run->reason.status, err);
 }
 
 /* What could not be read is the reason for another exit status. */
-static void say_unreadable(struct bm_run *m)
+static void say_unreadable(struct bm_run *run)
 {
-    const struct bm_job *job = m->job;
+    const struct bm_job *job = run->job;
     unsigned long long bytes = 0;
 
     for (size_t i = 0; i < job->n_disks; i++)
         bytes += job->disks[i].rescue.unreadable_bytes;
     if (!bytes)
         return;
-    bm_fail(&m->reason, EIO, "%s was moved but for %llu bytes", job->domain,
+    bm_fail(&run->reason, EIO, "%s was moved but for %llu bytes", job->domain,
             bytes);
-    bm_cause(&m->reason,
+    bm_cause(&run->reason,
              "they cannot be read, and are zeroes on the new image");
-    bm_remedy(&m->reason, "'blockmig job show %s' lists them", job->id);
-    bm_status(&m->reason, BM_EXIT_UNREADABLE);
+    bm_remedy(&run->reason, "'blockmig job show %s' lists them", job->id);
+    bm_status(&run->reason, BM_EXIT_UNREADABLE);
 }
 
-int bm_engine_released(struct bm_run *m, struct bm_error *err)
+int bm_engine_released(struct bm_run *run, struct bm_error *err)
 {
-    const struct bm_strategy_ops *ops = bm_strategy_of(m->job);
-    int rc = ops->release ? ops->release(m, err) : bm_step_release(m, err);
+    const struct bm_strategy_ops *ops = bm_strategy_of(run->job);
+    int rc = ops->release ? ops->release(run, err) : bm_step_release(run, err);
 
     if (rc)
         return rc;
-    say_unreadable(m);
-    return finish(m, BM_STATE_DONE,
-                  m->reason.code ? BM_EXIT_UNREADABLE : BM_EXIT_DONE, err);
+    say_unreadable(run);
+    return finish(run, BM_STATE_DONE,
+                  run->reason.code ? BM_EXIT_UNREADABLE : BM_EXIT_DONE, err);
 }

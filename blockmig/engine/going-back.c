@@ -22,60 +22,62 @@ void bm_engine_name_the_way(const struct bm_job *job, struct bm_error *err)
                   job->id);
 }
 
-int bm_engine_stop(struct bm_run *m, enum bm_state state, struct bm_error *err)
+int bm_engine_stop(struct bm_run *run, enum bm_state state,
+                   struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
-    struct bm_job *job = m->job;
+    struct bm_job *job = run->job;
     char line[2048];
 
     bm_engine_name_the_way(job, err);
     bm_status(err, BM_EXIT_HELD);
-    job->from = m->stops_elsewhere ? m->stop_at : job->state;
+    job->from = run->stops_elsewhere ? run->stop_at : job->state;
     bm_job_set_state(job, state);
     job->paused = false;
     job->result.exit_status = BM_EXIT_HELD;
     free(job->result.error);
     bm_error_line(err, line, sizeof line);
     job->result.error = strdup(line);
-    if (bm_run_save(m, bm_state_name(state), &second) == 0)
-        m->hooks->event(m->hooks->opaque, job, NULL);
+    if (bm_run_save(run, bm_state_name(state), &second) == 0)
+        run->hooks->event(run->hooks->opaque, job, NULL);
     return -err->code;
 }
 
 /* In the journal too: a process that resumes must end with the same words and
  * exit status. */
-static void keep_reason(struct bm_run *m)
+static void keep_reason(struct bm_run *run)
 {
     char line[2048];
 
-    bm_error_line(&m->reason, line, sizeof line);
-    free(m->job->result.error);
-    m->job->result.error = strdup(line);
-    m->job->result.exit_status = m->reason.status;
+    bm_error_line(&run->reason, line, sizeof line);
+    free(run->job->result.error);
+    run->job->result.error = strdup(line);
+    run->job->result.exit_status = run->reason.status;
 }
 
-int bm_engine_back(struct bm_run *m, enum bm_state state, struct bm_error *err)
+int bm_engine_back(struct bm_run *run, enum bm_state state,
+                   struct bm_error *err)
 {
     struct bm_error shut = BM_ERROR_INIT;
 
-    if (m->space == BM_SPACE_STOP &&
-        !bm_state_traits(m->job->state)->past_switch && !m->job->cancel &&
+    if (run->space == BM_SPACE_STOP &&
+        !bm_state_traits(run->job->state)->past_switch && !run->job->cancel &&
         err->status != BM_EXIT_PROOF)
-        *err = m->space_why;
+        *err = run->space_why;
     else if (err->code ==
              ECANCELED) /* in one wording, whichever tool stopped */
-        bm_fail_errno(err, ECANCELED, "the %s of %s stops", bm_job_noun(m->job),
-                      m->job->domain);
-    if (bm_space_way_back(m->job, &shut)) {
+        bm_fail_errno(err, ECANCELED, "the %s of %s stops",
+                      bm_job_noun(run->job), run->job->domain);
+    if (bm_space_way_back(run->job, &shut)) {
         bm_cause(err, "%.500s: %.200s", shut.what, shut.cause);
         bm_remedy(err, "%s", shut.remedy);
-        return bm_engine_stop(m, BM_STATE_HELD, err);
+        return bm_engine_stop(run, BM_STATE_HELD, err);
     }
-    bm_run_keep_reason(m, err);
+    bm_run_keep_reason(run, err);
     /* on the way back nothing waits for a person any more */
-    if (m->reason.code == ECANCELED || m->reason.status == BM_EXIT_HELD)
-        m->reason.status = BM_EXIT_FAILED;
-    bm_run_unlock(m);
-    keep_reason(m);
-    return bm_run_enter(m, state, err);
+    if (run->reason.code == ECANCELED || run->reason.status == BM_EXIT_HELD)
+        run->reason.status = BM_EXIT_FAILED;
+    bm_run_unlock(run);
+    keep_reason(run);
+    return bm_run_enter(run, state, err);
 }

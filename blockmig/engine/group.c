@@ -17,29 +17,29 @@
 
 /* One of them at work. */
 struct taking {
-    struct bm_run m;
+    struct bm_run run;
     struct bm_pause pause;
     bool paused, asked;
 };
 
-static int prepare(struct bm_run *m, struct bm_error *err)
+static int prepare(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_enter(m, BM_STATE_ALLOCATING, err);
+    int rc = bm_run_enter(run, BM_STATE_ALLOCATING, err);
 
     if (!rc)
-        rc = bm_step_allocate(m, err);
+        rc = bm_step_allocate(run, err);
     if (!rc)
-        rc = bm_run_enter(m, BM_STATE_FREEZING, err);
-    return rc ? rc : bm_create_prepare(m, err);
+        rc = bm_run_enter(run, BM_STATE_FREEZING, err);
+    return rc ? rc : bm_create_prepare(run, err);
 }
 
 static int pause_one(struct taking *t, struct bm_error *err)
 {
     int rc;
 
-    if (!t->m.domain->active)
+    if (!t->run.domain->active)
         return 0;
-    rc = bm_pause_begin(&t->m, &t->pause, err);
+    rc = bm_pause_begin(&t->run, &t->pause, err);
     t->paused = !rc;
     return rc;
 }
@@ -51,8 +51,8 @@ static int resume_one(struct taking *t, struct bm_error *err)
 
     if (!t->paused)
         return 0;
-    rc = bm_pause_resume(&t->m, err);
-    return rc ? rc : bm_pause_end(&t->m, &t->pause, err);
+    rc = bm_pause_resume(&t->run, err);
+    return rc ? rc : bm_pause_end(&t->run, &t->pause, err);
 }
 
 static int pause_was_short(const struct taking *t, struct bm_error *err)
@@ -60,7 +60,7 @@ static int pause_was_short(const struct taking *t, struct bm_error *err)
     if (!t->paused || (!t->pause.acted && t->pause.resumes <= 1))
         return 0;
     bm_fail(err, ETIME, "the restore points are not of one instant");
-    bm_cause(err, "%s ran before all of them were made", t->m.job->domain);
+    bm_cause(err, "%s ran before all of them were made", t->run.job->domain);
     return bm_remedy(err, "delete them, and give a longer --max-pause"), -ETIME;
 }
 
@@ -74,7 +74,7 @@ static int take(struct taking *all, size_t n, struct bm_error *err)
         rc = pause_one(&all[i], err);
     bm_failpoint("freezing.paused");
     for (size_t i = 0; !rc && i < n; i++) {
-        rc = bm_create_ask(&all[i].m, err);
+        rc = bm_create_ask(&all[i].run, err);
         all[i].asked = !rc;
     }
     for (size_t i = 0; i < n; i++)
@@ -91,11 +91,11 @@ static int take(struct taking *all, size_t n, struct bm_error *err)
 static void finish(struct taking *t, struct bm_group_member *member,
                    const struct bm_error *why, bool failed)
 {
-    if (failed && !t->asked && !t->m.reason.code)
-        t->m.reason = *why;
+    if (failed && !t->asked && !t->run.reason.code)
+        t->run.reason = *why;
     if (failed && !t->asked)
-        bm_job_set_state(t->m.job, BM_STATE_ROLLING_BACK);
-    member->rc = bm_engine_machine(&t->m, &member->err);
+        bm_job_set_state(t->run.job, BM_STATE_ROLLING_BACK);
+    member->rc = bm_engine_machine(&t->run, &member->err);
 }
 
 int bm_group_run(struct bm_connection *conn, struct bm_job_store *store,
@@ -106,15 +106,15 @@ int bm_group_run(struct bm_connection *conn, struct bm_job_store *store,
     int rc = all ? 0 : bm_fail_errno(err, ENOMEM, "cannot make a group");
 
     for (size_t i = 0; all && i < n; i++)
-        all[i].m = (struct bm_run){.conn = conn,
-                                   .jobs = store,
-                                   .job = members[i].job,
-                                   .guard = members[i].guard,
-                                   .hooks = members[i].hooks,
-                                   .phase_ms = bm_now_ms(),
-                                   .abandoned = bm_calls_abandoned()};
+        all[i].run = (struct bm_run){.conn = conn,
+                                     .jobs = store,
+                                     .job = members[i].job,
+                                     .guard = members[i].guard,
+                                     .hooks = members[i].hooks,
+                                     .phase_ms = bm_now_ms(),
+                                     .abandoned = bm_calls_abandoned()};
     for (size_t i = 0; !rc && i < n; i++)
-        rc = prepare(&all[i].m, err);
+        rc = prepare(&all[i].run, err);
     if (!rc)
         rc = take(all, n, err);
     for (size_t i = 0; all && i < n; i++)

@@ -38,7 +38,7 @@ int bm_engine_release(struct bm_connection *conn, struct bm_job_store *store,
 {
     static const struct bm_run_hooks quiet = {
         .progress = no_progress, .event = no_event, .cancelled = not_cancelled};
-    struct bm_run m = {
+    struct bm_run run = {
         .conn = conn, .jobs = store, .job = job, .hooks = &quiet};
     int rc = 0;
 
@@ -57,7 +57,7 @@ int bm_engine_release(struct bm_connection *conn, struct bm_job_store *store,
                                   err);
     for (size_t i = 0; !rc && i < job->n_disks; i++)
         if (bm_job_keeps(&job->disks[i]))
-            rc = bm_step_delete_source(&m, &job->disks[i], err);
+            rc = bm_step_delete_source(&run, &job->disks[i], err);
     if (rc == -EBUSY)
         bm_status(err, BM_EXIT_REFUSED);
     return rc;

@@ -22,14 +22,14 @@
 #define GUARD_WAIT_MS 20000
 
 /* The process that went back before wrote down why. */
-static void recall_reason(struct bm_run *m)
+static void recall_reason(struct bm_run *run)
 {
-    if ((m->job->state != BM_STATE_UNDOING &&
-         m->job->state != BM_STATE_ROLLING_BACK) ||
-        !m->job->result.error || m->job->result.exit_status == BM_EXIT_HELD)
+    if ((run->job->state != BM_STATE_UNDOING &&
+         run->job->state != BM_STATE_ROLLING_BACK) ||
+        !run->job->result.error || run->job->result.exit_status == BM_EXIT_HELD)
         return;
-    bm_fail(&m->reason, ECANCELED, "%s", m->job->result.error);
-    m->reason.status = (enum bm_exit)m->job->result.exit_status;
+    bm_fail(&run->reason, ECANCELED, "%s", run->job->result.error);
+    run->reason.status = (enum bm_exit)run->job->result.exit_status;
 }
 
 /* What was proven may have changed since. Later the flags stay: the images
@@ -94,18 +94,18 @@ static int cannot_accept(const struct bm_job *job, struct bm_error *err)
     return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
 }
 
-static void accept_unproven(struct bm_run *m)
+static void accept_unproven(struct bm_run *run)
 {
-    struct bm_job_request *request = bm_job_fill_request(m->job);
+    struct bm_job_request *request = bm_job_fill_request(run->job);
 
     request->proof = request->source_delete = false;
-    m->job->guest.unclean = false;
-    bm_unclean_forget(bm_job_store_dir(m->jobs), m->job->id);
-    if (m->job->state == BM_STATE_PROVING_REST)
-        bm_job_set_state(m->job, BM_STATE_SETTLED);
+    run->job->guest.unclean = false;
+    bm_unclean_forget(bm_job_store_dir(run->jobs), run->job->id);
+    if (run->job->state == BM_STATE_PROVING_REST)
+        bm_job_set_state(run->job, BM_STATE_SETTLED);
     /* the way back was shut because the new image is the newer one */
-    if (m->job->state == BM_STATE_ROLLING_BACK)
-        bm_job_set_state(m->job, BM_STATE_SWITCHING);
+    if (run->job->state == BM_STATE_ROLLING_BACK)
+        bm_job_set_state(run->job, BM_STATE_SWITCHING);
 }
 
 static int cannot_go_back(const struct bm_job *job, struct bm_error *err)
@@ -130,14 +130,14 @@ static int refused(struct bm_job *job, enum bm_state found, int rc,
 
 /* A pause that a dead run and a dead guard left: in the switch its window
  * can still be brought to its end, elsewhere the guest just runs again. */
-static int end_old_pause(struct bm_run *m, struct bm_error *err)
+static int end_old_pause(struct bm_run *run, struct bm_error *err)
 {
     int rc;
 
-    if (!m->job->guest.window_paused || m->job->state == BM_STATE_SWITCHING)
+    if (!run->job->guest.window_paused || run->job->state == BM_STATE_SWITCHING)
         return 0;
-    rc = bm_run_refresh(m, err);
-    return rc ? rc : bm_pivot_window_abandon(m, err);
+    rc = bm_run_refresh(run, err);
+    return rc ? rc : bm_pivot_window_abandon(run, err);
 }
 
 int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
@@ -145,12 +145,12 @@ int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
                      enum bm_resume how, const struct bm_run_hooks *hooks,
                      struct bm_error *err)
 {
-    struct bm_run m = {.conn = conn,
-                       .jobs = store,
-                       .job = job,
-                       .guard = guard,
-                       .hooks = hooks,
-                       .phase_ms = bm_now_ms()};
+    struct bm_run run = {.conn = conn,
+                         .jobs = store,
+                         .job = job,
+                         .guard = guard,
+                         .hooks = hooks,
+                         .phase_ms = bm_now_ms()};
     enum bm_state found = job->state;
     int rc;
 
@@ -165,34 +165,34 @@ int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
     if (how == BM_RESUME_ACCEPT && !acceptable(job))
         return refused(job, job->state, cannot_accept(job, err), err);
     /* while that is open no proof need be given up */
-    rc = how == BM_RESUME_ACCEPT ? bm_orphan_check(&m, err) : 0;
+    rc = how == BM_RESUME_ACCEPT ? bm_orphan_check(&run, err) : 0;
     if (rc) {
-        bm_domain_free(m.domain);
+        bm_domain_free(run.domain);
         return refused(job, job->state, rc, err);
     }
     choose_start(job, how == BM_RESUME_BACK);
     if (how == BM_RESUME_ACCEPT)
-        accept_unproven(&m);
+        accept_unproven(&run);
     if (how == BM_RESUME_BACK && job->state != BM_STATE_ROLLING_BACK &&
         job->state != BM_STATE_UNDOING)
         return refused(job, found, cannot_go_back(job, err), err);
     rc = how == BM_RESUME_BACK ? bm_space_way_back(job, err) : 0;
     if (rc)
         return refused(job, found, rc, err);
-    recall_reason(&m);
-    rc = end_old_pause(&m, err);
+    recall_reason(&run);
+    rc = end_old_pause(&run, err);
     if (!rc)
-        rc = bm_quiesce_recover(&m, err);
+        rc = bm_quiesce_recover(&run, err);
     if (rc)
         return rc;
     job->cancel = job->paused = false;
-    rc =
-        bm_run_note(&m, err, "resumed in state %s%s", bm_state_name(job->state),
-                    how == BM_RESUME_BACK     ? ", going back"
-                    : how == BM_RESUME_ACCEPT ? ", without a proof"
-                                              : "");
+    rc = bm_run_note(&run, err, "resumed in state %s%s",
+                     bm_state_name(job->state),
+                     how == BM_RESUME_BACK     ? ", going back"
+                     : how == BM_RESUME_ACCEPT ? ", without a proof"
+                                               : "");
     if (rc)
         return rc;
     bm_failpoint(bm_state_name(job->state));
-    return bm_engine_machine(&m, err);
+    return bm_engine_machine(&run, err);
 }

@@ -12,10 +12,10 @@
 
 #define SETTLE_LOOK_MS 100
 
-static enum bm_settle_decision decision(struct bm_run *m)
+static enum bm_settle_decision decision(struct bm_run *run)
 {
-    return m->hooks->decision ? m->hooks->decision(m->hooks->opaque)
-                              : BM_DECISION_NONE;
+    return run->hooks->decision ? run->hooks->decision(run->hooks->opaque)
+                                : BM_DECISION_NONE;
 }
 
 /* From here on there is no way back: are the new ones still there? */
@@ -28,47 +28,47 @@ static int check_targets(const struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
-static int begin_waiting(struct bm_run *m, struct bm_error *err)
+static int begin_waiting(struct bm_run *run, struct bm_error *err)
 {
-    const char *id = m->job->id;
+    const char *id = run->job->id;
 
-    bm_pacing_rest(m->pacing);
-    return bm_run_note(m, err,
+    bm_pacing_rest(run->pacing);
+    return bm_run_note(run, err,
                        "waiting for %lld s: `blockmig job undo %s` goes "
                        "back, `blockmig job accept %s` goes on",
-                       (long long)m->job->limits.settle_ms / 1000, id, id);
+                       (long long)run->job->limits.settle_ms / 1000, id, id);
 }
 
 /* The old images, with what is written since, are the whole disk still: until
  * the time is over, or the user has decided. */
-int bm_engine_settle(struct bm_run *m, struct bm_error *err)
+int bm_engine_settle(struct bm_run *run, struct bm_error *err)
 {
-    struct bm_job *job = m->job;
+    struct bm_job *job = run->job;
     int64_t left;
     int rc = 0;
 
     if (!job->settled_ms)
         job->settled_ms = bm_wall_ms();
     if (job->limits.settle_ms)
-        rc = begin_waiting(m, err);
+        rc = begin_waiting(run, err);
     for (;;) {
-        enum bm_settle_decision match = decision(m);
+        enum bm_settle_decision match = decision(run);
 
-        bm_run_take_requests(m);
+        bm_run_take_requests(run);
         if (match == BM_DECISION_UNDO && bm_space_way_back(job, err))
             return -err->code;
         if (match == BM_DECISION_UNDO) {
             bm_fail(err, EINTR, "the move of %s was undone, as was asked",
                     job->domain);
-            return bm_engine_back(m, BM_STATE_UNDOING, err) ? -err->code
-                                                            : -EAGAIN;
+            return bm_engine_back(run, BM_STATE_UNDOING, err) ? -err->code
+                                                              : -EAGAIN;
         }
         left = job->settled_ms + job->limits.settle_ms - bm_wall_ms();
         /* who cancels does not want to wait: but the switch is done */
         if (rc || match == BM_DECISION_ACCEPT || (left <= 0 && !job->paused) ||
-            bm_run_cancelled(m))
+            bm_run_cancelled(run))
             return rc ? rc : check_targets(job, err);
-        bm_run_progress(m, 0, 0);
+        bm_run_progress(run, 0, 0);
         bm_sleep_ms(left > 0 && left < SETTLE_LOOK_MS ? (int)left
                                                       : SETTLE_LOOK_MS);
     }

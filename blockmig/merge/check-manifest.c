@@ -16,7 +16,7 @@ static int not_as_noted(const struct bm_merge_reading *r, const char *image,
     bm_fail(err, EBADMSG, "cannot merge %s into %s",
             r->merge->layers.layers[0].path, bm_merge_base(r->merge)->path);
     bm_cause(err, "%s %s", image, cause);
-    bm_remedy(err, "see 'blockmig snapshot verify %s'", r->m->job->domain);
+    bm_remedy(err, "see 'blockmig snapshot verify %s'", r->run->job->domain);
     return bm_status(err, BM_EXIT_PROOF), -EBADMSG;
 }
 
@@ -24,8 +24,8 @@ static int not_as_noted(const struct bm_merge_reading *r, const char *image,
 static int check_kept(struct bm_merge_reading *r)
 {
     const char *top = r->merge->layers.layers[0].path;
-    const struct bm_manifest_store manifests = {bm_job_store_dir(r->m->jobs),
-                                                r->m->job->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(r->run->jobs),
+                                                r->run->job->uuid};
     struct bm_manifest *manifest = NULL;
     BM_BITMAP *only = NULL, *differ = NULL;
     BM_FROZEN_CHAIN view = {0};
@@ -55,8 +55,8 @@ static int check_kept(struct bm_merge_reading *r)
 static int look_up(const struct bm_merge_reading *r, const char *image,
                    enum bm_kept *kept, struct bm_error *err)
 {
-    const struct bm_manifest_store manifests = {bm_job_store_dir(r->m->jobs),
-                                                r->m->job->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(r->run->jobs),
+                                                r->run->job->uuid};
 
     return bm_manifest_store_look(&manifests, image, kept, err);
 }
@@ -81,12 +81,12 @@ static int check_noted(const struct bm_merge_reading *r,
     return rc;
 }
 
-int bm_merge_check_kept(struct bm_run *m, struct bm_job_merge *merge,
+int bm_merge_check_kept(struct bm_run *run, struct bm_job_merge *merge,
                         struct bm_error *err)
 {
     const char *top = merge->layers.layers[0].path;
     struct bm_merge_reading *r =
-        bm_merge_reading_new(m, merge, check_kept, err);
+        bm_merge_reading_new(run, merge, check_kept, err);
     enum bm_kept kept = BM_KEPT_NONE;
     int rc = r ? check_noted(r, &merge->layers, err) : -ENOMEM;
 

@@ -40,33 +40,33 @@ static bool is_hit(const struct bm_restore_point *point,
     return false;
 }
 
-int bm_merge_forget(struct bm_run *m, struct bm_job_point *point,
+int bm_merge_forget(struct bm_run *run, struct bm_job_point *point,
                     struct bm_error *err)
 {
     struct bm_error why = BM_ERROR_INIT;
-    int rc = bm_snapshot_forget(m->domain, point->name, err);
+    int rc = bm_snapshot_forget(run->domain, point->name, err);
 
     if (!rc && point->memory && bm_file_remove(point->memory, &why) != 0)
-        rc = bm_run_note(m, err, "%s is kept: %s", point->memory, why.cause);
+        rc = bm_run_note(run, err, "%s is kept: %s", point->memory, why.cause);
     if (rc)
         return rc;
     point->gone = true;
     bm_failpoint("copying.forgotten");
-    return bm_run_note(m, err, "restore point %s is gone", point->name);
+    return bm_run_note(run, err, "restore point %s is gone", point->name);
 }
 
 /* Somebody has made one meanwhile, or it was planned to stay. */
-static int unplanned(struct bm_run *m, const char *name, struct bm_error *err)
+static int unplanned(struct bm_run *run, const char *name, struct bm_error *err)
 {
-    bm_fail(err, ESTALE, "cannot merge layers of %s", m->job->domain);
+    bm_fail(err, ESTALE, "cannot merge layers of %s", run->job->domain);
     bm_cause(err, "restore point %s needs one of them", name);
     bm_remedy(err, "delete it too, or leave it");
     return -ESTALE;
 }
 
-static struct bm_job_point *planned(const struct bm_run *m, const char *name)
+static struct bm_job_point *planned(const struct bm_run *run, const char *name)
 {
-    struct bm_job_snapshot *snapshot = m->job->snapshot;
+    struct bm_job_snapshot *snapshot = run->job->snapshot;
 
     for (size_t i = 0; i < snapshot->n_points; i++)
         if (!strcmp(snapshot->points[i].name, name))
@@ -74,26 +74,26 @@ static struct bm_job_point *planned(const struct bm_run *m, const char *name)
     return NULL;
 }
 
-int bm_merge_forget_points(struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_forget_points(struct bm_run *run, const struct bm_job_merge *merge,
                            struct bm_error *err)
 {
     BM_RESTORE_POINTS points = {0};
-    int rc = bm_restore_points_read(m->domain, &points, err);
+    int rc = bm_restore_points_read(run->domain, &points, err);
 
     for (size_t i = 0; !rc && i < points.n; i++) {
-        struct bm_job_point *point = planned(m, points.list[i].name);
+        struct bm_job_point *point = planned(run, points.list[i].name);
 
         if (!is_hit(&points.list[i], merge))
             continue;
-        rc = point ? bm_merge_forget(m, point, err)
-                   : unplanned(m, points.list[i].name, err);
+        rc = point ? bm_merge_forget(run, point, err)
+                   : unplanned(run, points.list[i].name, err);
     }
     return rc;
 }
 
 /* --- names --- */
 
-static int rewrite_snapshot(struct bm_run *m,
+static int rewrite_snapshot(struct bm_run *run,
                             const struct bm_snapshot *snapshot,
                             const struct bm_job_merge *merge,
                             struct bm_error *err)
@@ -107,20 +107,21 @@ static int rewrite_snapshot(struct bm_run *m,
     for (size_t l = 0; l < n; l++)
         moved[l] = (struct bm_image_moved){merge->layers.layers[l].path,
                                            bm_merge_base(merge), true};
-    rc = bm_snapshot_replace(m->domain, snapshot, moved, n, err);
+    rc = bm_snapshot_replace(run->domain, snapshot, moved, n, err);
     if (rc > 0)
         bm_failpoint("copying.redefined");
     return rc < 0 ? rc : 0;
 }
 
-static int rewrite_snapshots(struct bm_run *m, const struct bm_job_merge *merge,
+static int rewrite_snapshots(struct bm_run *run,
+                             const struct bm_job_merge *merge,
                              struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
-    int rc = bm_snapshots_read(m->domain, &snapshots, err);
+    int rc = bm_snapshots_read(run->domain, &snapshots, err);
 
     for (size_t i = 0; !rc && i < snapshots.n; i++)
-        rc = rewrite_snapshot(m, &snapshots.list[i], merge, err);
+        rc = rewrite_snapshot(run, &snapshots.list[i], merge, err);
     bm_snapshots_clear(&snapshots);
     return rc;
 }
@@ -146,10 +147,10 @@ static int rebase_child(const struct bm_layer *child,
 }
 
 /* Of a guest that is off: what its saved XML names, and what that is on. */
-static int rewrite_saved(struct bm_run *m, const struct bm_job_merge *merge,
+static int rewrite_saved(struct bm_run *run, const struct bm_job_merge *merge,
                          struct bm_error *err)
 {
-    struct bm_disk *disk = bm_run_disk(m, bm_merge_disk(m->job, merge));
+    struct bm_disk *disk = bm_run_disk(run, bm_merge_disk(run->job, merge));
     struct bm_chain left = {0};
     bool named = false;
     int rc = 0;
@@ -172,18 +173,18 @@ static int rewrite_saved(struct bm_run *m, const struct bm_job_merge *merge,
     if (!rc && named)
         rc = bm_chain_complete(&left, err);
     if (!rc && named)
-        rc = bm_domain_set_config(m->domain, merge->target, &left, err);
+        rc = bm_domain_set_config(run->domain, merge->target, &left, err);
     bm_chain_clear(&left);
-    return rc || !named ? rc : bm_run_refresh(m, err);
+    return rc || !named ? rc : bm_run_refresh(run, err);
 }
 
 /* --- manifests --- */
 
-int bm_merge_forget_kept(struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_forget_kept(struct bm_run *run, const struct bm_job_merge *merge,
                          struct bm_error *err)
 {
-    const struct bm_manifest_store manifests = {bm_job_store_dir(m->jobs),
-                                                m->job->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(run->jobs),
+                                                run->job->uuid};
     int rc = 0;
 
     for (size_t l = 1; !rc && l < merge->layers.n; l++)
@@ -195,11 +196,11 @@ int bm_merge_forget_kept(struct bm_run *m, const struct bm_job_merge *merge,
 /* The base is what the uppermost was. Of what stands on it the header has been
  * written, by QEMU or by us: before that it was as noted (bm_merge_check_kept).
  */
-static int hand_on(struct bm_run *m, const struct bm_job_merge *merge,
+static int hand_on(struct bm_run *run, const struct bm_job_merge *merge,
                    struct bm_error *err)
 {
-    const struct bm_manifest_store manifests = {bm_job_store_dir(m->jobs),
-                                                m->job->uuid};
+    const struct bm_manifest_store manifests = {bm_job_store_dir(run->jobs),
+                                                run->job->uuid};
     int rc = 0;
 
     if (access(merge->layers.layers[0].path, F_OK) == 0)
@@ -211,7 +212,7 @@ static int hand_on(struct bm_run *m, const struct bm_job_merge *merge,
     return rc;
 }
 
-int bm_merge_rename(struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_rename(struct bm_run *run, const struct bm_job_merge *merge,
                     struct bm_error *err)
 {
     int rc = 0;
@@ -220,32 +221,32 @@ int bm_merge_rename(struct bm_run *m, const struct bm_job_merge *merge,
         rc = rebase_child(&merge->children.layers[i], merge, err);
     bm_failpoint("copying.rebased");
     if (!rc)
-        rc = rewrite_saved(m, merge, err);
+        rc = rewrite_saved(run, merge, err);
     if (!rc)
-        rc = rewrite_snapshots(m, merge, err);
-    return rc ? rc : hand_on(m, merge, err);
+        rc = rewrite_snapshots(run, merge, err);
+    return rc ? rc : hand_on(run, merge, err);
 }
 
 /* --- the end of a layer --- */
 
-static int delete_layer(struct bm_run *m, const struct bm_layer *layer,
+static int delete_layer(struct bm_run *run, const struct bm_layer *layer,
                         struct bm_error *err)
 {
     int rc;
 
     if (layer->type != BM_SOURCE_FILE || access(layer->path, F_OK) != 0)
         return 0;
-    rc = bm_users_none(m->conn, m->job->uuid, layer->path, err);
+    rc = bm_users_none(run->conn, run->job->uuid, layer->path, err);
     if (!rc)
-        rc = bm_pacing_spares(m->pacing)
+        rc = bm_pacing_spares(run->pacing)
                  ? bm_file_remove_slowly(layer->path, err)
                  : bm_file_remove(layer->path, err);
     bm_failpoint("copying.deleted");
-    return rc ? rc : bm_run_note(m, err, "%s deleted", layer->path);
+    return rc ? rc : bm_run_note(run, err, "%s deleted", layer->path);
 }
 
 /* One that cannot be deleted stays, and that is said: the merge is done. */
-int bm_merge_delete(struct bm_run *m, struct bm_job_merge *merge,
+int bm_merge_delete(struct bm_run *run, struct bm_job_merge *merge,
                     struct bm_error *err)
 {
     struct bm_error why = BM_ERROR_INIT;
@@ -253,22 +254,22 @@ int bm_merge_delete(struct bm_run *m, struct bm_job_merge *merge,
     int rc;
 
     if (merge->layers.n > 1 && !merge->proven)
-        return bm_run_note(m, err,
+        return bm_run_note(run, err,
                            "%s and what is below it are kept, as nothing is "
                            "proven: delete them by hand",
                            merge->layers.layers[0].path);
-    if (merge->layers.n > 1 && (rc = bm_merge_check_base(m, merge, err)))
+    if (merge->layers.n > 1 && (rc = bm_merge_check_base(run, merge, err)))
         return rc;
     for (size_t l = 0; l < bm_merge_goes(merge); l++) {
         const struct bm_layer *layer = &merge->layers.layers[l];
 
-        rc = delete_layer(m, layer, &why);
+        rc = delete_layer(run, layer, &why);
         if (rc == -ETIMEDOUT || rc == -ECONNRESET)
             return *err = why, rc;
         if (!rc)
             continue;
         bm_error_line(&why, line, sizeof line);
-        rc = bm_run_note(m, err, "%s is kept: %s", layer->path, line);
+        rc = bm_run_note(run, err, "%s is kept: %s", layer->path, line);
         if (rc)
             return rc;
     }

@@ -27,7 +27,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     const struct bm_merge_reading *r = opaque;
 
     return bm_merge_reading_progress(opaque, done, total) ||
-           bm_run_cancelled(r->m);
+           bm_run_cancelled(r->run);
 }
 
 static int open_base(const struct bm_merge_reading *r, struct bm_device **out,
@@ -61,8 +61,8 @@ static int copy_view(struct bm_merge_reading *r, struct bm_device *from,
                            .opaque = r};
     int rc = 0;
 
-    if (r->m->job->snapshot->proof == BM_PROOF_TOUCHED)
-        rc = bm_manifest_new(NULL, bm_job_store_dir(r->m->jobs),
+    if (r->run->job->snapshot->proof == BM_PROOF_TOUCHED)
+        rc = bm_manifest_new(NULL, bm_job_store_dir(r->run->jobs),
                              bm_digest_sha256, from->size, &r->manifest,
                              &r->error);
     copy.digests = r->manifest;
@@ -133,7 +133,7 @@ static int lock_layers(const struct bm_job_merge *merge, int *locks,
     return 0;
 }
 
-static int run(struct bm_merge_reading *r, struct bm_error *err)
+static int copy_layers(struct bm_merge_reading *r, struct bm_error *err)
 {
     BM_FREE int *locks = calloc(r->merge->layers.n, sizeof *locks);
     size_t n_locks = 0;
@@ -149,18 +149,18 @@ static int run(struct bm_merge_reading *r, struct bm_error *err)
     return rc;
 }
 
-int bm_merge_copy(struct bm_run *m, struct bm_job_merge *merge,
+int bm_merge_copy(struct bm_run *run, struct bm_job_merge *merge,
                   struct bm_merge_reading **out, struct bm_error *err)
 {
     struct bm_merge_reading *r;
     int rc;
 
     *out = NULL;
-    r = bm_merge_reading_new(m, merge, copy_down, err);
+    r = bm_merge_reading_new(run, merge, copy_down, err);
     if (!r)
         return -ENOMEM;
     r->beside = true;
-    rc = run(r, err);
+    rc = copy_layers(r, err);
     r->beside = false;
     if (!rc)
         *out = r;

@@ -17,19 +17,20 @@ int bm_merge_reading_no_memory(const struct bm_merge_reading *r,
                          r->merge->target);
 }
 
-char *bm_merge_reading_before(const struct bm_run *m,
+char *bm_merge_reading_before(const struct bm_run *run,
                               const struct bm_job_merge *merge)
 {
     char *name;
 
-    return asprintf(&name, "%s/%s-merge-%td.before", bm_job_store_dir(m->jobs),
-                    m->job->id, merge - m->job->snapshot->merges) < 0
+    return asprintf(&name, "%s/%s-merge-%td.before",
+                    bm_job_store_dir(run->jobs), run->job->id,
+                    merge - run->job->snapshot->merges) < 0
                ? NULL
                : name;
 }
 
 struct bm_merge_reading *
-bm_merge_reading_new(struct bm_run *m, struct bm_job_merge *merge,
+bm_merge_reading_new(struct bm_run *run, struct bm_job_merge *merge,
                      int (*work)(struct bm_merge_reading *r),
                      struct bm_error *err)
 {
@@ -37,9 +38,9 @@ bm_merge_reading_new(struct bm_run *m, struct bm_job_merge *merge,
 
     if (r) {
         *r = (struct bm_merge_reading){
-            .m = m, .merge = merge, .work = work, .error = BM_ERROR_INIT};
-        r->before = bm_merge_reading_before(m, merge);
-        r->rate_limit = bm_rate_limit_new(m->job->limits.bandwidth);
+            .run = run, .merge = merge, .work = work, .error = BM_ERROR_INIT};
+        r->before = bm_merge_reading_before(run, merge);
+        r->rate_limit = bm_rate_limit_new(run->job->limits.bandwidth);
         if (r->before && r->rate_limit)
             return r;
     }
@@ -69,9 +70,9 @@ int bm_merge_reading_progress(void *opaque, uint64_t done, uint64_t total)
     r->moved = done;
     if (r->ahead)
         return atomic_load(&r->stop);
-    bm_run_take_requests(r->m);
-    bm_pacing_tick(r->m->pacing, r->m, done);
-    bm_run_progress(r->m, done, total);
+    bm_run_take_requests(r->run);
+    bm_pacing_tick(r->run->pacing, r->run, done);
+    bm_run_progress(r->run, done, total);
     return 0;
 }
 
@@ -132,29 +133,29 @@ static int look(void *opaque, struct bm_error *err)
     struct bm_merge_reading *r = opaque;
 
     if (r->ahead)
-        bm_run_take_requests(r->m);
-    return bm_stall_timer_check(&r->stall, r->m->job, atomic_load(&r->moved),
+        bm_run_take_requests(r->run);
+    return bm_stall_timer_check(&r->stall, r->run->job, atomic_load(&r->moved),
                                 bm_call_ms(), err);
 }
 
 int bm_merge_reading_begin(struct bm_merge_reading *r, struct bm_error *err)
 {
-    const struct bm_background how = {.work = work,
-                                      .look = look,
-                                      .opaque = r,
-                                      .idle =
-                                          r->m->job->limits.guest_latency > 0};
-    int rc = bm_pacing_need(r->m, err);
+    const struct bm_background how = {
+        .work = work,
+        .look = look,
+        .opaque = r,
+        .idle = r->run->job->limits.guest_latency > 0};
+    int rc = bm_pacing_need(r->run, err);
 
     if (rc)
         return rc;
-    r->queues = bm_pacing_spares(r->m->pacing) ? 1 : bm_frozen_chain_queues();
-    bm_pacing_take(r->m->pacing, r->rate_limit);
+    r->queues = bm_pacing_spares(r->run->pacing) ? 1 : bm_frozen_chain_queues();
+    bm_pacing_take(r->run->pacing, r->rate_limit);
     if (r->ahead)
-        bm_pacing_take_jobs_too(r->m->pacing);
+        bm_pacing_take_jobs_too(r->run->pacing);
     rc = bm_background_start(&how, &r->gentle, err);
     if (rc)
-        bm_pacing_take(r->m->pacing, NULL);
+        bm_pacing_take(r->run->pacing, NULL);
     return rc;
 }
 
@@ -163,7 +164,7 @@ int bm_merge_reading_end(struct bm_merge_reading *r, struct bm_error *err)
     int rc = bm_background_finish(r->gentle, err);
 
     r->gentle = NULL;
-    bm_pacing_take(r->m->pacing, NULL);
+    bm_pacing_take(r->run->pacing, NULL);
     if (rc && !bm_background_left() && r->error.code)
         *err = r->error;
     return rc;
@@ -176,6 +177,6 @@ int bm_merge_reading_run(struct bm_merge_reading *r, struct bm_error *err)
 
     if (!rc)
         rc = bm_merge_reading_end(r, err);
-    r->m->job->result.prove_ms += bm_now_ms() - start;
+    r->run->job->result.prove_ms += bm_now_ms() - start;
     return rc;
 }

@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 
 struct bm_merge_reading {
-    struct bm_run *m;
+    struct bm_run *run;
     struct bm_job_merge *merge;
     int (*work)(struct bm_merge_reading *r);
     char
@@ -38,7 +38,7 @@ struct bm_merge_reading {
 
 /* NULL: out of memory. */
 struct bm_merge_reading *
-bm_merge_reading_new(struct bm_run *m, struct bm_job_merge *merge,
+bm_merge_reading_new(struct bm_run *run, struct bm_job_merge *merge,
                      int (*work)(struct bm_merge_reading *r),
                      struct bm_error *err);
 /* Accepts NULL. Not when bm_background_left. */
@@ -54,7 +54,7 @@ int bm_merge_reading_end(struct bm_merge_reading *r, struct bm_error *err);
 
 /* The file of `before`, beside the journal. Caller frees; NULL: out of memory.
  */
-char *bm_merge_reading_before(const struct bm_run *m,
+char *bm_merge_reading_before(const struct bm_run *run,
                               const struct bm_job_merge *merge);
 
 /* In the thread of the work: the chain without its `skip` uppermost layers, of

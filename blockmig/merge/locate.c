@@ -48,26 +48,26 @@ static enum bm_merge_at place(const struct bm_chain *chain,
     return BM_MERGE_CHAIN;
 }
 
-int bm_merge_look(struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_look(struct bm_run *run, const struct bm_job_merge *merge,
                   enum bm_merge_at *at, struct bm_error *err)
 {
-    size_t i = bm_merge_disk(m->job, merge);
-    struct bm_disk *disk = bm_run_disk(m, i);
+    size_t i = bm_merge_disk(run->job, merge);
+    struct bm_disk *disk = bm_run_disk(run, i);
     struct bm_chain chain = {0};
     bool foreign = false;
     int rc;
 
     if (!disk)
-        return bm_run_misplaced(m, i, "gone", NULL, err);
-    rc = bm_disk_location_chain(m->domain, disk, &chain, err);
+        return bm_run_misplaced(run, i, "gone", NULL, err);
+    rc = bm_disk_location_chain(run->domain, disk, &chain, err);
     if (rc)
         return rc;
     *at = place(&chain, merge, &foreign);
     /* nobody but us merges them, and only when that is in the journal */
     foreign |= *at == BM_MERGE_MERGED && !merge->begun;
     if (foreign)
-        rc = bm_run_misplaced(m, i, "on a chain that is not as planned", &chain,
-                              err);
+        rc = bm_run_misplaced(run, i, "on a chain that is not as planned",
+                              &chain, err);
     bm_chain_clear(&chain);
     return rc;
 }

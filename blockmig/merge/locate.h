@@ -18,7 +18,7 @@ enum bm_merge_at {
 };
 /* After bm_run_refresh. -ESTALE with BM_EXIT_HELD: somebody has changed the
  * chain. */
-int bm_merge_look(struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_look(struct bm_run *run, const struct bm_job_merge *merge,
                   enum bm_merge_at *at, struct bm_error *err);
 /* Where that path stands in the chain; chain->n: nowhere. */
 size_t bm_merge_position(const struct bm_chain *chain, const char *path);

@@ -22,12 +22,12 @@
 
 /* --- others --- */
 
-static int stranger(const struct bm_run *m, const struct bm_layer *layer,
+static int stranger(const struct bm_run *run, const struct bm_layer *layer,
                     const char *who, struct bm_error *err)
 {
-    bm_fail(err, ESTALE, "cannot merge layers of %s", m->job->domain);
+    bm_fail(err, ESTALE, "cannot merge layers of %s", run->job->domain);
     bm_cause(err, "since the plan was made %s stands on %s", who, layer->path);
-    bm_remedy(err, "see 'blockmig snapshot tree %s'", m->job->domain);
+    bm_remedy(err, "see 'blockmig snapshot tree %s'", run->job->domain);
     return -ESTALE;
 }
 
@@ -52,7 +52,8 @@ static int check_header(const struct bm_layer *above,
                                                      : moved(above, layer, err);
 }
 
-static int check_layer(const struct bm_run *m, const struct bm_job_merge *merge,
+static int check_layer(const struct bm_run *run,
+                       const struct bm_job_merge *merge,
                        const struct bm_image_tree *tree, size_t l,
                        struct bm_error *err)
 {
@@ -65,104 +66,104 @@ static int check_layer(const struct bm_run *m, const struct bm_job_merge *merge,
     if (above < 0 || tree->list[above].below != i)
         return moved(&merge->layers.layers[l - 1], layer, err);
     if (tree->list[i].other)
-        return stranger(m, layer, tree->list[i].other, err);
+        return stranger(run, layer, tree->list[i].other, err);
     for (int k = bm_tree_child(tree, i, -1); k >= 0;
          k = bm_tree_child(tree, i, k))
         if (k != above)
-            return stranger(m, layer, tree->list[k].layer.path, err);
+            return stranger(run, layer, tree->list[k].layer.path, err);
     return 0;
 }
 
-int bm_merge_check_stand(struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_check_stand(struct bm_run *run, const struct bm_job_merge *merge,
                          bool live, struct bm_error *err)
 {
     BM_RESTORE_POINTS points = {0};
     BM_IMAGE_TREE tree = {0};
-    int rc = bm_restore_points_read(m->domain, &points, err);
+    int rc = bm_restore_points_read(run->domain, &points, err);
 
     if (!rc)
-        rc = bm_tree_find(m->conn, m->domain, &points, true, &tree, err);
+        rc = bm_tree_find(run->conn, run->domain, &points, true, &tree, err);
     for (size_t l = 1; !rc && l < merge->layers.n; l++)
-        rc = check_layer(m, merge, &tree, l, err);
+        rc = check_layer(run, merge, &tree, l, err);
     for (size_t l = 1; !rc && !live && l < merge->layers.n; l++)
         rc = check_header(&merge->layers.layers[l - 1],
                           &merge->layers.layers[l], err);
     if (!rc && tree.unread)
-        rc = stranger(m, bm_merge_base(merge), tree.unread, err);
+        rc = stranger(run, bm_merge_base(merge), tree.unread, err);
     return rc;
 }
 
-static int replaced(const struct bm_run *m, const char *path,
+static int replaced(const struct bm_run *run, const char *path,
                     struct bm_error *err)
 {
-    bm_fail(err, ESTALE, "cannot merge layers of %s", m->job->domain);
+    bm_fail(err, ESTALE, "cannot merge layers of %s", run->job->domain);
     bm_cause(err, "%s is not the file any more that the plan was made for",
              path);
-    bm_remedy(err, "see 'blockmig snapshot tree %s'", m->job->domain);
+    bm_remedy(err, "see 'blockmig snapshot tree %s'", run->job->domain);
     return -ESTALE;
 }
 
-int bm_merge_check_files(struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_check_files(struct bm_run *run, const struct bm_job_merge *merge,
                          struct bm_error *err)
 {
     enum bm_merge_at at;
-    int rc = bm_merge_look(m, merge, &at, err);
+    int rc = bm_merge_look(run, merge, &at, err);
 
     for (size_t l = 0; !rc && l < merge->layers.n; l++) {
         const struct bm_layer *layer = &merge->layers.layers[l];
         uint64_t id = layer->path ? bm_file_id(layer->path) : 0;
 
         if (layer->id && id && id != layer->id)
-            rc = replaced(m, layer->path, err);
+            rc = replaced(run, layer->path, err);
     }
-    return rc || at != BM_MERGE_CHAIN ? rc : bm_run_check_away(m, err);
+    return rc || at != BM_MERGE_CHAIN ? rc : bm_run_check_away(run, err);
 }
 
-int bm_merge_held(const struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_held(const struct bm_run *run, const struct bm_job_merge *merge,
                   int rc, struct bm_error *err)
 {
     const struct bm_error why = *err;
 
     if (rc != -ESTALE || !merge->begun)
         return rc;
-    rc = bm_job_needs_operator(m->job, err);
+    rc = bm_job_needs_operator(run->job, err);
     bm_cause(err, "%s", why.cause);
     bm_remedy(err, "%s%s`blockmig job resume %s`", why.remedy,
-              why.remedy[0] ? "; then " : "when that is mended ", m->job->id);
+              why.remedy[0] ? "; then " : "when that is mended ", run->job->id);
     return rc;
 }
 
 /* --- no guest --- */
 
-static int started(struct bm_run *m, const struct bm_job_merge *merge,
+static int started(struct bm_run *run, const struct bm_job_merge *merge,
                    struct bm_error *err)
 {
-    return bm_run_misplaced(m, bm_merge_disk(m->job, merge),
+    return bm_run_misplaced(run, bm_merge_disk(run->job, merge),
                             "on layers that were merged", NULL, err);
 }
 
-int bm_merge_check_off(struct bm_run *m, const struct bm_job_merge *merge,
+int bm_merge_check_off(struct bm_run *run, const struct bm_job_merge *merge,
                        struct bm_error *err)
 {
     enum bm_merge_at at;
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
     if (!rc)
-        rc = bm_merge_look(m, merge, &at, err);
+        rc = bm_merge_look(run, merge, &at, err);
     if (rc || at != BM_MERGE_CHAIN)
         return rc;
-    if (m->domain->active)
-        return started(m, merge, err);
-    return bm_merge_held(m, merge, bm_run_check_away(m, err), err);
+    if (run->domain->active)
+        return started(run, merge, err);
+    return bm_merge_held(run, merge, bm_run_check_away(run, err), err);
 }
 
 /* First the lock, then the look: a QEMU that comes later cannot open it. One
  * that is gone was deleted by a dead process of ours. */
-int bm_merge_hold(struct bm_run *m, const struct bm_job_merge *merge, int *held,
-                  struct bm_error *err)
+int bm_merge_hold(struct bm_run *run, const struct bm_job_merge *merge,
+                  int *held, struct bm_error *err)
 {
     enum bm_merge_at at;
-    int rc = bm_merge_look(m, merge, &at, err);
+    int rc = bm_merge_look(run, merge, &at, err);
 
     const char *top = merge->layers.layers[0].path;
 
@@ -177,8 +178,8 @@ int bm_merge_hold(struct bm_run *m, const struct bm_job_merge *merge, int *held,
     if (*held < 0 && *held != -EBUSY)
         return *held;
     if (*held < 0)
-        return *held = -1, started(m, merge, err);
-    return bm_merge_check_off(m, merge, err);
+        return *held = -1, started(run, merge, err);
+    return bm_merge_check_off(run, merge, err);
 }
 
 int bm_merge_stamp(struct bm_job_merge *merge, struct bm_error *err)
@@ -212,7 +213,7 @@ int bm_merge_mark_base(struct bm_job_merge *merge, struct bm_error *err)
     return 0;
 }
 
-int bm_merge_check_base(const struct bm_run *m,
+int bm_merge_check_base(const struct bm_run *run,
                         const struct bm_job_merge *merge, struct bm_error *err)
 {
     const char *path = bm_merge_base(merge)->path;
@@ -222,11 +223,12 @@ int bm_merge_check_base(const struct bm_run *m,
     if (stat(path, &st) == 0 && st.st_ino == merge->base_ino &&
         (uint64_t)st.st_size >= merge->base_size)
         return 0;
-    rc = bm_job_needs_operator(m->job, err);
+    rc = bm_job_needs_operator(run->job, err);
     bm_cause(err,
              "%s is not the file any more that was proven; what was merged "
              "into it is still in %s",
              path, merge->layers.layers[0].path);
-    bm_remedy(err, "bring it back, then `blockmig job resume %s`", m->job->id);
+    bm_remedy(err, "bring it back, then `blockmig job resume %s`",
+              run->job->id);
     return rc;
 }

@@ -49,33 +49,34 @@ static int old_chain(const struct bm_job_disk *plan,
 
 /* The next source overlay, on the old chain, in the journal before it is made.
  */
-static int next_chain(struct bm_run *m, size_t i,
+static int next_chain(struct bm_run *run, size_t i,
                       const struct bm_job_merge *merge, struct bm_chain *out,
                       struct bm_error *err)
 {
-    struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_job_disk *plan = &run->job->disks[i];
     struct bm_chain old = {0};
     BM_FREE char *overlay = NULL;
     int rc = old_chain(plan, merge, &old);
 
     if (!rc &&
-        m->job->staged.overlays_sent == bm_job_source_overlay_number(plan)) {
+        run->job->staged.overlays_sent == bm_job_source_overlay_number(plan)) {
         /* no freeze puts it there, so that bm_orphan_check lets it be */
-        m->job->staged.overlays_sent++;
-        rc = bm_run_save(m, NULL, err);
+        run->job->staged.overlays_sent++;
+        rc = bm_run_save(run, NULL, err);
     }
-    overlay = bm_job_source_overlay(m->job, plan, m->job->staged.overlays_sent);
+    overlay =
+        bm_job_source_overlay(run->job, plan, run->job->staged.overlays_sent);
     if (!rc)
         rc = overlay ? bm_chain_on_top(overlay, &old, out) : -ENOMEM;
     bm_chain_clear(&old);
     return rc == -ENOMEM ? no_memory(err) : rc;
 }
 
-static int copy_back(struct bm_run *m, size_t i, const struct bm_chain *chain,
+static int copy_back(struct bm_run *run, size_t i, const struct bm_chain *chain,
                      struct bm_error *err)
 {
-    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
-    struct bm_disk *disk = bm_run_disk(m, i);
+    BM_FREE struct bm_blockjob *jobs = calloc(run->job->n_disks, sizeof *jobs);
+    struct bm_disk *disk = bm_run_disk(run, i);
     const struct bm_copy_request request = {
         .target = disk->target, .dest = chain, .shallow = true};
     int rc = 0;
@@ -83,43 +84,43 @@ static int copy_back(struct bm_run *m, size_t i, const struct bm_chain *chain,
     if (!jobs)
         return no_memory(err);
     if (bm_disk_copies_to(disk, chain->layers[0].path))
-        bm_blockjob_adopt(m->conn, m->domain, disk->target, &jobs[i]);
+        bm_blockjob_adopt(run->conn, run->domain, disk->target, &jobs[i]);
     else if (disk->mirror)
-        return bm_commit_foreign(m, disk->target, err);
+        return bm_commit_foreign(run, disk->target, err);
     else
-        rc = bm_blockjob_copy(m->conn, m->domain, &request, &jobs[i], err);
+        rc = bm_blockjob_copy(run->conn, run->domain, &request, &jobs[i], err);
     if (!rc)
-        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_READY, false, err);
+        rc = bm_run_wait_jobs(run, jobs, BM_BLOCKJOB_READY, false, err);
     bm_failpoint("rolling-back.ready");
     if (!rc && jobs[i].state != BM_BLOCKJOB_COMPLETED)
-        rc = bm_commit_pivot(m, &jobs[i], err);
-    return rc ? rc : bm_run_refresh(m, err);
+        rc = bm_commit_pivot(run, &jobs[i], err);
+    return rc ? rc : bm_run_refresh(run, err);
 }
 
 /* Of an image between the source overlay and them QEMU has written the header
  * anew, and has it open: the XML is right, and what it says holds. */
-static int note_header(struct bm_run *m, size_t i,
+static int note_header(struct bm_run *run, size_t i,
                        const struct bm_job_merge *merge, struct bm_error *err)
 {
-    const struct bm_chain *chain = &m->job->disks[i].source;
+    const struct bm_chain *chain = &run->job->disks[i].source;
     size_t l = 0;
 
     while (l < chain->n &&
            strcmp(chain->layers[l].path, merge->layers.layers[0].path) != 0)
         l++;
-    if (l <= (size_t)m->job->disks[i].overlays.n_source)
+    if (l <= (size_t)run->job->disks[i].overlays.n_source)
         return 0;
-    return bm_run_note(m, err,
+    return bm_run_note(run, err,
                        "the header of %s names %s, its XML %s, which is "
                        "right: when the guest is off, qemu-img rebase -u",
                        chain->layers[l - 1].path, bm_merge_base(merge)->path,
                        merge->layers.layers[0].path);
 }
 
-static int note_undone(struct bm_run *m, size_t i, struct bm_job_merge *merge,
+static int note_undone(struct bm_run *run, size_t i, struct bm_job_merge *merge,
                        struct bm_chain *chain, struct bm_error *err)
 {
-    struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_job_disk *plan = &run->job->disks[i];
     int rc;
 
     bm_chain_clear(&plan->source);
@@ -127,52 +128,53 @@ static int note_undone(struct bm_run *m, size_t i, struct bm_job_merge *merge,
     memset(chain, 0, sizeof *chain);
     plan->overlays.n_source = 1;
     merge->merged = false;
-    rc = bm_run_save(m, NULL, err);
-    return rc ? rc : note_header(m, i, merge, err);
+    rc = bm_run_save(run, NULL, err);
+    return rc ? rc : note_header(run, i, merge, err);
 }
 
-static int undo_running(struct bm_run *m, struct bm_job_merge *merge,
+static int undo_running(struct bm_run *run, struct bm_job_merge *merge,
                         struct bm_error *err)
 {
-    size_t i = bm_merge_disk(m->job, merge);
+    size_t i = bm_merge_disk(run->job, merge);
     struct bm_chain chain = {0};
     struct bm_disk *disk;
     int rc = 0;
 
-    if (m->job->disks[i].overlays.n_source == 0)
-        rc = bm_source_overlays_freeze(m, err);
+    if (run->job->disks[i].overlays.n_source == 0)
+        rc = bm_source_overlays_freeze(run, err);
     if (!rc)
-        rc = next_chain(m, i, merge, &chain, err);
-    if (!rc && !bm_chain_equal(&bm_run_disk(m, i)->chain, &chain))
-        rc = copy_back(m, i, &chain, err);
-    disk = rc ? NULL : bm_run_disk(m, i);
+        rc = next_chain(run, i, merge, &chain, err);
+    if (!rc && !bm_chain_equal(&bm_run_disk(run, i)->chain, &chain))
+        rc = copy_back(run, i, &chain, err);
+    disk = rc ? NULL : bm_run_disk(run, i);
     if (!rc && !(disk && bm_chain_equal(&disk->chain, &chain)))
-        rc = bm_run_misplaced(m, i, "not on its old layers", NULL, err);
+        rc = bm_run_misplaced(run, i, "not on its old layers", NULL, err);
     if (!rc)
-        rc = note_undone(m, i, merge, &chain, err);
+        rc = note_undone(run, i, merge, &chain, err);
     bm_chain_clear(&chain);
     return rc;
 }
 
-int bm_merge_undo(struct bm_run *m, struct bm_job_merge *merge,
+int bm_merge_undo(struct bm_run *run, struct bm_job_merge *merge,
                   struct bm_error *err)
 {
     enum bm_merge_at at;
-    int rc = bm_merge_look(m, merge, &at, err);
+    int rc = bm_merge_look(run, merge, &at, err);
 
     if (rc)
         return rc;
     /* in its chain, though merged under a source overlay: it was put there
      * again, and the process died */
-    if (m->domain->active &&
+    if (run->domain->active &&
         (at == BM_MERGE_MERGED ||
          (at == BM_MERGE_CHAIN &&
-          m->job->disks[bm_merge_disk(m->job, merge)].overlays.n_source > 0)))
-        return undo_running(m, merge, err);
+          run->job->disks[bm_merge_disk(run->job, merge)].overlays.n_source >
+              0)))
+        return undo_running(run, merge, err);
     if (at != BM_MERGE_MERGED)
         return 0;
     /* it went off on the base: its header is to name the old layer again */
-    rc = bm_job_needs_operator(m->job, err);
+    rc = bm_job_needs_operator(run->job, err);
     bm_cause(err, "the proof has failed, and the guest went off on %s",
              bm_merge_base(merge)->path);
     bm_remedy(err, "put its disk on %s again (qemu-img rebase -u, virsh edit)",

@@ -95,7 +95,7 @@ static int read_touched(struct bm_merge_reading *r,
     rc = r->only ? bm_frozen_chain_dirty(view, r->only, err)
                  : bm_merge_reading_no_memory(r, err);
     if (!rc)
-        rc = bm_manifest_new(NULL, bm_job_store_dir(r->m->jobs),
+        rc = bm_manifest_new(NULL, bm_job_store_dir(r->run->jobs),
                              bm_digest_sha256, size, &r->manifest, err);
     scan = bm_merge_reading_scan(r, view, r->only);
     return rc ? rc : bm_scan_hash(&scan, r->manifest, err);
@@ -152,10 +152,11 @@ static int prove_full(struct bm_merge_reading *r)
     return rc;
 }
 
-static int run(struct bm_run *m, struct bm_job_merge *merge,
-               int (*work)(struct bm_merge_reading *r), struct bm_error *err)
+static int run_reading(struct bm_run *run, struct bm_job_merge *merge,
+                       int (*work)(struct bm_merge_reading *r),
+                       struct bm_error *err)
 {
-    struct bm_merge_reading *r = bm_merge_reading_new(m, merge, work, err);
+    struct bm_merge_reading *r = bm_merge_reading_new(run, merge, work, err);
     int rc = r ? bm_merge_reading_run(r, err) : -ENOMEM;
 
     if (!bm_background_left())
@@ -163,37 +164,37 @@ static int run(struct bm_run *m, struct bm_job_merge *merge,
     return rc;
 }
 
-int bm_merge_prove_before(struct bm_run *m, struct bm_job_merge *merge,
+int bm_merge_prove_before(struct bm_run *run, struct bm_job_merge *merge,
                           struct bm_error *err)
 {
-    BM_FREE char *before = bm_merge_reading_before(m, merge);
+    BM_FREE char *before = bm_merge_reading_before(run, merge);
 
     if (!before)
         return bm_fail_errno(err, ENOMEM, "cannot prove a merge");
-    if (m->job->snapshot->proof != BM_PROOF_FULL ||
+    if (run->job->snapshot->proof != BM_PROOF_FULL ||
         (merge->begun && access(before, F_OK) == 0))
         return 0;
-    return run(m, merge, hash_before, err);
+    return run_reading(run, merge, hash_before, err);
 }
 
 /* --- ahead --- */
 
 /* Beside a guest at work two that read and write would be too much, and of a
  * limit the merge would have one half. */
-int bm_merge_prove_ahead(struct bm_run *m, struct bm_job_merge *merge,
+int bm_merge_prove_ahead(struct bm_run *run, struct bm_job_merge *merge,
                          struct bm_merge_reading **out, struct bm_error *err)
 {
     struct bm_merge_reading *r;
-    int rc = bm_pacing_need(m, err);
+    int rc = bm_pacing_need(run, err);
 
     /* A guest that is off may be started, and the layers be written to: they
      * are read after it, when their locks are held. */
     *out = NULL;
-    if (rc || !m->domain->active ||
-        m->job->snapshot->proof != BM_PROOF_TOUCHED ||
-        m->job->limits.bandwidth || bm_pacing_spares(m->pacing))
+    if (rc || !run->domain->active ||
+        run->job->snapshot->proof != BM_PROOF_TOUCHED ||
+        run->job->limits.bandwidth || bm_pacing_spares(run->pacing))
         return rc;
-    r = bm_merge_reading_new(m, merge, hash_touched, err);
+    r = bm_merge_reading_new(run, merge, hash_touched, err);
     if (!r)
         return -ENOMEM;
     r->ahead = r->beside = true;
@@ -218,15 +219,15 @@ void bm_merge_prove_drop(struct bm_merge_reading *r)
         bm_merge_reading_free(r);
 }
 
-static int prove(struct bm_run *m, struct bm_job_merge *merge,
+static int prove(struct bm_run *run, struct bm_job_merge *merge,
                  struct bm_merge_reading *ahead, struct bm_error *err)
 {
     int rc;
 
-    if (m->job->snapshot->proof == BM_PROOF_FULL)
-        return run(m, merge, prove_full, err);
+    if (run->job->snapshot->proof == BM_PROOF_FULL)
+        return run_reading(run, merge, prove_full, err);
     if (!ahead)
-        return run(m, merge, prove_touched, err);
+        return run_reading(run, merge, prove_touched, err);
     rc = ahead->gentle ? bm_merge_reading_end(ahead, err) : 0;
     if (!rc) {
         ahead->ahead = ahead->beside = false;
@@ -238,13 +239,13 @@ static int prove(struct bm_run *m, struct bm_job_merge *merge,
     /* where a layer holds parts of a block only, the rest was read from a base
      * that was being written to: what is read now counts */
     *err = (struct bm_error)BM_ERROR_INIT;
-    return run(m, merge, prove_touched, err);
+    return run_reading(run, merge, prove_touched, err);
 }
 
-int bm_merge_prove(struct bm_run *m, struct bm_job_merge *merge,
+int bm_merge_prove(struct bm_run *run, struct bm_job_merge *merge,
                    struct bm_merge_reading *ahead, struct bm_error *err)
 {
-    int rc = prove(m, merge, ahead, err);
+    int rc = prove(run, merge, ahead, err);
 
     if (!rc)
         rc = bm_merge_mark_base(merge, err);
@@ -252,13 +253,13 @@ int bm_merge_prove(struct bm_run *m, struct bm_job_merge *merge,
         return rc;
     merge->proven = true;
     bm_failpoint("copying.proven");
-    return bm_run_save(m, NULL, err);
+    return bm_run_save(run, NULL, err);
 }
 
-int bm_merge_prove_over(struct bm_run *m, struct bm_job_merge *merge,
+int bm_merge_prove_over(struct bm_run *run, struct bm_job_merge *merge,
                         struct bm_error *err)
 {
-    BM_FREE char *before = bm_merge_reading_before(m, merge);
+    BM_FREE char *before = bm_merge_reading_before(run, merge);
 
     if (!before)
         return bm_fail_errno(err, ENOMEM, "cannot end a merge");

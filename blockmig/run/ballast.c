@@ -79,33 +79,33 @@ static int make_in(const struct bm_job *job, const char *folder,
     return bm_remedy(err, "make room there, or give --overlay-dir"), -rc;
 }
 
-int bm_ballast_make(struct bm_run *m, struct bm_error *err)
+int bm_ballast_make(struct bm_run *run, struct bm_error *err)
 {
     int rc;
 
-    m->job->guest.ballast = true;
-    rc = bm_run_save(m, NULL, err);
-    for (size_t n = 0; !rc && n < 2 * m->job->n_disks; n++) {
-        BM_FREE char *folder = folder_of(m->job, n);
+    run->job->guest.ballast = true;
+    rc = bm_run_save(run, NULL, err);
+    for (size_t n = 0; !rc && n < 2 * run->job->n_disks; n++) {
+        BM_FREE char *folder = folder_of(run->job, n);
 
-        if (folder && !has_one(m->job, n, folder))
-            rc = make_in(m->job, folder, err);
+        if (folder && !has_one(run->job, n, folder))
+            rc = make_in(run->job, folder, err);
     }
     bm_failpoint("freezing.ballast");
     return rc;
 }
 
-int bm_ballast_remove(struct bm_run *m, struct bm_error *err)
+int bm_ballast_remove(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t n = 0; !rc && m->job->guest.ballast && n < 2 * m->job->n_disks;
-         n++) {
-        BM_FREE char *folder = folder_of(m->job, n);
-        BM_FREE char *path = folder ? name_in(m->job, folder) : NULL;
+    for (size_t n = 0;
+         !rc && run->job->guest.ballast && n < 2 * run->job->n_disks; n++) {
+        BM_FREE char *folder = folder_of(run->job, n);
+        BM_FREE char *path = folder ? name_in(run->job, folder) : NULL;
 
         if (folder && !path)
-            rc = no_memory(m->job, err);
+            rc = no_memory(run->job, err);
         if (!rc && path)
             rc = bm_store_is_alive(folder, err);
         /* where there is none the folder may take no writes */

@@ -14,8 +14,8 @@
 
 /* One on each file system where source overlays or tiny overlays (will) stand,
  * in the journal before. Those that are there are made anew. */
-int bm_ballast_make(struct bm_run *m, struct bm_error *err);
+int bm_ballast_make(struct bm_run *run, struct bm_error *err);
 /* Takes all of them away; none is fine. */
-int bm_ballast_remove(struct bm_run *m, struct bm_error *err);
+int bm_ballast_remove(struct bm_run *run, struct bm_error *err);
 
 #endif

@@ -50,26 +50,26 @@ struct bm_run {
 };
 
 /* Writes the journal; text NULL: no event. */
-int bm_run_save(struct bm_run *m, const char *text, struct bm_error *err);
+int bm_run_save(struct bm_run *run, const char *text, struct bm_error *err);
 /* An event for the store and the user. */
-int bm_run_note(struct bm_run *m, struct bm_error *err, const char *fmt, ...)
+int bm_run_note(struct bm_run *run, struct bm_error *err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* A cancel was asked for; from then on job->cancel. */
-bool bm_run_asked_to_cancel(struct bm_run *m);
+bool bm_run_asked_to_cancel(struct bm_run *run);
 /* The move shall stop: for that, or since room is short. */
-bool bm_run_cancelled(struct bm_run *m);
+bool bm_run_cancelled(struct bm_run *run);
 /* rc. When the job stops for it (held, needs-recovery), `job resume` goes on in
  * that state, not in the one that the job is in. */
-int bm_run_stop_at(struct bm_run *m, enum bm_state state, int rc);
+int bm_run_stop_at(struct bm_run *run, enum bm_state state, int rc);
 /* Keeps the first reason for going back. */
-void bm_run_keep_reason(struct bm_run *m, const struct bm_error *err);
+void bm_run_keep_reason(struct bm_run *run, const struct bm_error *err);
 /* Lets go of the images that a cold move holds. */
-void bm_run_unlock(struct bm_run *m);
+void bm_run_unlock(struct bm_run *run);
 /* -ESTALE with BM_EXIT_HELD: disk i is `where`, on the chain `found`; NULL:
  * on the one that the domain shows. */
-int bm_run_misplaced(struct bm_run *m, size_t i, const char *where,
+int bm_run_misplaced(struct bm_run *run, size_t i, const char *where,
                      const struct bm_chain *found, struct bm_error *err);
 /* The live disk of job disk i, or NULL: it is not there any more. */
-struct bm_disk *bm_run_disk(struct bm_run *m, size_t i);
+struct bm_disk *bm_run_disk(struct bm_run *run, size_t i);
 
 #endif

@@ -19,16 +19,16 @@ struct bm_pause {
 
 /* 0: the guest is paused. -ETIMEDOUT: abandoned, the guard stays armed until
  * we are gone. Any other error: the guest runs again. */
-int bm_pause_begin(struct bm_run *m, struct bm_pause *pause,
+int bm_pause_begin(struct bm_run *run, struct bm_pause *pause,
                    struct bm_error *err);
 /* A guest that a dead run left paused, maybe between pivot and freeze: from
  * now on the guard brings that to its end should we fail. */
-int bm_pause_adopt(struct bm_run *m, struct bm_error *err);
+int bm_pause_adopt(struct bm_run *run, struct bm_error *err);
 /* Lets the guest run; a guest that runs already, or is off, is fine. */
-int bm_pause_resume(struct bm_run *m, struct bm_error *err);
+int bm_pause_resume(struct bm_run *run, struct bm_error *err);
 /* After bm_pause_resume: lets the guard go once the guest is seen running,
  * and adds the pause to the job's sums. */
-int bm_pause_end(struct bm_run *m, struct bm_pause *pause,
+int bm_pause_end(struct bm_run *run, struct bm_pause *pause,
                  struct bm_error *err);
 
 #endif

@@ -5,10 +5,10 @@
 
 #include <string.h>
 
-int bm_overlay_journal_begin(struct bm_run *m, enum bm_overlay_side which,
+int bm_overlay_journal_begin(struct bm_run *run, enum bm_overlay_side which,
                              struct bm_error *err)
 {
-    struct bm_job *job = m->job;
+    struct bm_job *job = run->job;
 
     if (which == BM_OVERLAY_SWITCH)
         job->guest.top_asked = false;
@@ -23,17 +23,17 @@ int bm_overlay_journal_begin(struct bm_run *m, enum bm_overlay_side which,
             job->disks[i].overlays.source_seen =
                 bm_job_source_overlay_number(&job->disks[i]);
     }
-    return bm_run_save(m, NULL, err);
+    return bm_run_save(run, NULL, err);
 }
 
-int bm_overlay_journal_expect(struct bm_run *m, enum bm_overlay_side which,
+int bm_overlay_journal_expect(struct bm_run *run, enum bm_overlay_side which,
                               struct bm_error *err)
 {
     if (which == BM_OVERLAY_SWITCH)
-        m->job->guest.top_asked = true;
+        run->job->guest.top_asked = true;
     else
-        m->job->staged.overlays_asked = m->job->staged.overlays_sent;
-    return bm_run_save(m, NULL, err);
+        run->job->staged.overlays_asked = run->job->staged.overlays_sent;
+    return bm_run_save(run, NULL, err);
 }
 
 bool bm_overlay_journal_is_seen(const struct bm_job *job, size_t i,
@@ -66,27 +66,27 @@ char *bm_overlay_journal_asked_for(const struct bm_job *job, size_t i,
                : bm_job_source_overlay(job, plan, job->staged.overlays_asked);
 }
 
-static void see(struct bm_run *m, enum bm_overlay_side which)
+static void see(struct bm_run *run, enum bm_overlay_side which)
 {
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_run_disk(m, i);
+    for (size_t i = 0; i < run->job->n_disks; i++) {
+        struct bm_disk *disk = bm_run_disk(run, i);
         BM_FREE char *path =
-            disk && !bm_overlay_journal_is_seen(m->job, i, which)
-                ? bm_overlay_journal_asked_for(m->job, i, which)
+            disk && !bm_overlay_journal_is_seen(run->job, i, which)
+                ? bm_overlay_journal_asked_for(run->job, i, which)
                 : NULL;
 
         if (!path || !bm_disk_names(disk, path))
             continue;
         if (which == BM_OVERLAY_SWITCH)
-            m->job->disks[i].overlays.freeze_seen = true;
+            run->job->disks[i].overlays.freeze_seen = true;
         else
-            m->job->disks[i].overlays.source_seen =
-                m->job->staged.overlays_asked;
+            run->job->disks[i].overlays.source_seen =
+                run->job->staged.overlays_asked;
     }
 }
 
-void bm_overlay_journal_see(struct bm_run *m)
+void bm_overlay_journal_see(struct bm_run *run)
 {
-    see(m, BM_OVERLAY_SOURCE);
-    see(m, BM_OVERLAY_SWITCH);
+    see(run, BM_OVERLAY_SOURCE);
+    see(run, BM_OVERLAY_SWITCH);
 }

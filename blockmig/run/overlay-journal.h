@@ -14,9 +14,9 @@
 
 /* In the journal: before the overlays of the next freeze are made, and before
  * it is asked for. */
-int bm_overlay_journal_begin(struct bm_run *m, enum bm_overlay_side which,
+int bm_overlay_journal_begin(struct bm_run *run, enum bm_overlay_side which,
                              struct bm_error *err);
-int bm_overlay_journal_expect(struct bm_run *m, enum bm_overlay_side which,
+int bm_overlay_journal_expect(struct bm_run *run, enum bm_overlay_side which,
                               struct bm_error *err);
 /* Whether both XMLs were seen to name the overlay of disk i that was asked for
  * last, or none was; how many disks' were not. */
@@ -28,6 +28,6 @@ size_t bm_overlay_journal_count_unseen(const struct bm_job *job,
 char *bm_overlay_journal_asked_for(const struct bm_job *job, size_t i,
                                    enum bm_overlay_side which);
 /* What the domain, as it was read just now, shows of them; not saved. */
-void bm_overlay_journal_see(struct bm_run *m);
+void bm_overlay_journal_see(struct bm_run *run);
 
 #endif

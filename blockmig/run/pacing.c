@@ -45,20 +45,20 @@ struct bm_pacing {
 };
 
 /* false: nothing is known of this time. */
-static bool sample(struct bm_pacing *pacing, struct bm_run *m,
+static bool sample(struct bm_pacing *pacing, struct bm_run *run,
                    struct bm_block_sample *out)
 {
-    BM_FREE const char **targets = calloc(m->job->n_disks, sizeof *targets);
+    BM_FREE const char **targets = calloc(run->job->n_disks, sizeof *targets);
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_block_stats now;
     bool known;
 
-    if (!targets || !m->domain || !m->domain->active)
+    if (!targets || !run->domain || !run->domain->active)
         return false;
-    for (size_t i = 0; i < m->job->n_disks; i++)
-        targets[i] = m->job->disks[i].target;
-    if (bm_block_stats_read(m->domain, targets, m->job->n_disks, CALL_MS, &now,
-                            &ignored) != 0) {
+    for (size_t i = 0; i < run->job->n_disks; i++)
+        targets[i] = run->job->disks[i].target;
+    if (bm_block_stats_read(run->domain, targets, run->job->n_disks, CALL_MS,
+                            &now, &ignored) != 0) {
         pacing->have_last = false;
         return false;
     }
@@ -80,7 +80,7 @@ static void rest(const struct bm_pacing *pacing)
 
 /* What it did since the first look says whether it is at work at all; how long
  * its I/O takes, only what it does while we do nothing. */
-static void measure(struct bm_pacing *pacing, struct bm_run *m)
+static void measure(struct bm_pacing *pacing, struct bm_run *run)
 {
     bool quiet = !pacing->have_last;
 
@@ -88,7 +88,7 @@ static void measure(struct bm_pacing *pacing, struct bm_run *m)
         struct bm_block_sample it;
 
         rest(pacing);
-        if (sample(pacing, m, &it)) {
+        if (sample(pacing, run, &it)) {
             pacing->busy |= it.requests > 0;
             if (quiet && bm_latency_measure(pacing->control, &it))
                 return;
@@ -99,55 +99,56 @@ static void measure(struct bm_pacing *pacing, struct bm_run *m)
 }
 
 /* One that is to be spared. */
-static bool has_guest(const struct bm_run *m)
+static bool has_guest(const struct bm_run *run)
 {
-    return m->job->limits.guest_latency > 0 && m->domain && m->domain->active;
+    return run->job->limits.guest_latency > 0 && run->domain &&
+           run->domain->active;
 }
 
-static struct bm_pacing *pacer_new(struct bm_run *m)
+static struct bm_pacing *pacer_new(struct bm_run *run)
 {
     struct bm_pacing *pacing = calloc(1, sizeof *pacing);
     struct bm_block_sample none;
 
     if (!pacing)
         return NULL;
-    pacing->control =
-        bm_latency_new(m->job->limits.guest_latency, m->job->limits.bandwidth);
+    pacing->control = bm_latency_new(run->job->limits.guest_latency,
+                                     run->job->limits.bandwidth);
     if (!pacing->control) {
         free(pacing);
         return NULL;
     }
-    pacing->gentle = has_guest(m);
+    pacing->gentle = has_guest(run);
     if (pacing->gentle)
-        (void)sample(pacing, m, &none);
+        (void)sample(pacing, run, &none);
     return pacing;
 }
 
-int bm_pacing_begin(struct bm_run *m, struct bm_error *err)
+int bm_pacing_begin(struct bm_run *run, struct bm_error *err)
 {
-    if (!m->pacing)
-        m->pacing = pacer_new(m);
-    return m->pacing
+    if (!run->pacing)
+        run->pacing = pacer_new(run);
+    return run->pacing
                ? 0
-               : bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
+               : bm_fail_errno(err, ENOMEM, "cannot move %s", run->job->domain);
 }
 
-void bm_pacing_measure(struct bm_run *m)
+void bm_pacing_measure(struct bm_run *run)
 {
-    if (!m->pacing || m->pacing->measured)
+    if (!run->pacing || run->pacing->measured)
         return;
-    m->pacing->measured = true;
-    m->pacing->gentle = has_guest(m); /* it may have been started since */
-    if (m->pacing->gentle)
-        measure(m->pacing, m);
+    run->pacing->measured = true;
+    run->pacing->gentle = has_guest(run); /* it may have been started since */
+    if (run->pacing->gentle)
+        measure(run->pacing, run);
 }
 
-int bm_pacing_need(struct bm_run *m, struct bm_error *err)
+int bm_pacing_need(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_pacing_begin(m, err);
+    int rc = bm_pacing_begin(run, err);
 
     if (!rc)
-        bm_pacing_measure(m);
+        bm_pacing_measure(run);
     return rc;
 }
 
@@ -168,10 +169,10 @@ bool bm_pacing_spares(const struct bm_pacing *pacing)
 /* --- what the guest flushes --- */
 
 /* Where it runs, unless that is where it ran before we came. */
-static const char *active(struct bm_run *m, size_t i)
+static const char *active(struct bm_run *run, size_t i)
 {
-    const struct bm_layer *old = bm_job_old(&m->job->disks[i], 0);
-    struct bm_disk *disk = bm_run_disk(m, i);
+    const struct bm_layer *old = bm_job_old(&run->job->disks[i], 0);
+    struct bm_disk *disk = bm_run_disk(run, i);
     const struct bm_layer *top = disk ? disk->chain.layers : NULL;
 
     if (!top || !disk->chain.n || top->type != BM_SOURCE_FILE || !top->path)
@@ -180,13 +181,13 @@ static const char *active(struct bm_run *m, size_t i)
 }
 
 /* QEMU mirrors and merges into the new image and the mirror overlay. */
-static size_t flushed(struct bm_run *m, char **paths)
+static size_t flushed(struct bm_run *run, char **paths)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        const struct bm_job_disk *plan = &m->job->disks[i];
-        const char *all[] = {active(m, i), plan->fixed.mirror_overlay,
+    for (size_t i = 0; i < run->job->n_disks; i++) {
+        const struct bm_job_disk *plan = &run->job->disks[i];
+        const char *all[] = {active(run, i), plan->fixed.mirror_overlay,
                              bm_job_image(plan)->path};
 
         for (size_t k = 0; k < WRITTEN; k++)
@@ -196,17 +197,17 @@ static size_t flushed(struct bm_run *m, char **paths)
     return n;
 }
 
-void bm_pacing_follow(struct bm_pacing *pacing, struct bm_run *m)
+void bm_pacing_follow(struct bm_pacing *pacing, struct bm_run *run)
 {
     BM_FREE char **paths = NULL;
 
     if (!bm_pacing_spares(pacing))
         return;
-    paths = calloc(m->job->n_disks, WRITTEN * sizeof *paths);
+    paths = calloc(run->job->n_disks, WRITTEN * sizeof *paths);
     if (!pacing->writeback)
         pacing->writeback = bm_writeback_start();
     if (paths && pacing->writeback)
-        bm_writeback_follow(pacing->writeback, paths, flushed(m, paths));
+        bm_writeback_follow(pacing->writeback, paths, flushed(run, paths));
 }
 
 void bm_pacing_rest(struct bm_pacing *pacing)
@@ -300,7 +301,8 @@ void bm_pacing_set(struct bm_pacing *pacing, double factor, uint64_t bandwidth)
         limits(pacing);
 }
 
-void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *m, uint64_t moved)
+void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *run,
+                    uint64_t moved)
 {
     int64_t ms = bm_now_ms() - pacing->tick_ms;
     struct bm_block_sample it;
@@ -308,7 +310,7 @@ void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *m, uint64_t moved)
 
     if ((!pacing->rate_limit && !pacing->jobs) || pacing->held || ms < TICK_MS)
         return;
-    known = m->job->limits.guest_latency > 0 && sample(pacing, m, &it);
+    known = run->job->limits.guest_latency > 0 && sample(pacing, run, &it);
     (void)bm_latency_tick(pacing->control, ms, moved - pacing->moved,
                           known ? &it : NULL);
     if (known && it.requests >= AT_WORK)

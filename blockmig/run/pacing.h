@@ -15,14 +15,14 @@
 
 struct bm_pacing;
 
-/* m->pacing, if there is none yet: measures what the guest's I/O takes now, a
+/* run->pacing, if there is none yet: measures what the guest's I/O takes now, a
  * second at most. (So a resumed job measures what it finds.) */
-int bm_pacing_need(struct bm_run *m, struct bm_error *err);
+int bm_pacing_need(struct bm_run *run, struct bm_error *err);
 /* The same in two steps, with work between them: a first look; the rest, a
  * second at most, unless there is no pacing or it was done. The work delays
  * nothing if the guest did nothing meanwhile, and nothing of it is measured. */
-int bm_pacing_begin(struct bm_run *m, struct bm_error *err);
-void bm_pacing_measure(struct bm_run *m);
+int bm_pacing_begin(struct bm_run *run, struct bm_error *err);
+void bm_pacing_measure(struct bm_run *run);
 void bm_pacing_free(struct bm_pacing *pacing); /* accepts NULL */
 /* Whether a guest that is, or was, at work is to be spared. NULL: nothing is
  * known of one. */
@@ -30,7 +30,7 @@ bool bm_pacing_spares(const struct bm_pacing *pacing);
 
 /* The guest may write to other images now: those of ours are written behind
  * (writeback.h), if it is to be spared. */
-void bm_pacing_follow(struct bm_pacing *pacing, struct bm_run *m);
+void bm_pacing_follow(struct bm_pacing *pacing, struct bm_run *run);
 /* Nothing is copied for a long time: no more writing behind, until the next
  * bm_pacing_follow. Accepts NULL. */
 void bm_pacing_rest(struct bm_pacing *pacing);
@@ -45,7 +45,8 @@ void bm_pacing_take_jobs_too(struct bm_pacing *pacing);
  * *share stays. */
 void bm_pacing_share(struct bm_pacing *pacing, size_t n, uint64_t *share);
 /* Now and then in that step; moved: bytes since it began. */
-void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *m, uint64_t moved);
+void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *run,
+                    uint64_t moved);
 /* While the user has paused the move: the copy stands still, and what the
  * guest does meanwhile is judged by nobody. */
 void bm_pacing_hold(struct bm_pacing *pacing, bool held);

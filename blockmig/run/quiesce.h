@@ -21,13 +21,13 @@ struct bm_quiesce {
 
 /* 0: frozen. -ETIMEDOUT: the agent does not answer, and what it did is not
  * known; the guard goes on trying to thaw. Any other error: they are thawed. */
-int bm_quiesce_begin(struct bm_run *m, struct bm_quiesce *quiesce,
+int bm_quiesce_begin(struct bm_run *run, struct bm_quiesce *quiesce,
                      struct bm_error *err);
 /* Thaws. 0: they were frozen up to now, and job->quiesced says so. -ESTALE:
  * somebody else, or the guard, had thawed them. -ETIMEDOUT as above. */
-int bm_quiesce_end(struct bm_run *m, const struct bm_quiesce *quiesce,
+int bm_quiesce_end(struct bm_run *run, const struct bm_quiesce *quiesce,
                    struct bm_error *err);
 /* What a dead run and a dead guard may have left. */
-int bm_quiesce_recover(struct bm_run *m, struct bm_error *err);
+int bm_quiesce_recover(struct bm_run *run, struct bm_error *err);
 
 #endif

@@ -7,9 +7,9 @@
 
 /* --- limits --- */
 
-static void set_limits(struct bm_run *m, const struct bm_limits *asked)
+static void set_limits(struct bm_run *run, const struct bm_limits *asked)
 {
-    struct bm_job *job = m->job;
+    struct bm_job *job = run->job;
     const struct bm_limits before = {.parts = asked->parts,
                                      .bandwidth = job->limits.bandwidth,
                                      .guest_latency = job->limits.guest_latency,
@@ -20,55 +20,55 @@ static void set_limits(struct bm_run *m, const struct bm_limits *asked)
     char now[200], old[200];
 
     bm_limits_job(asked, job);
-    if (bm_run_note(m, &err, "set to %s (it was %s)",
+    if (bm_run_note(run, &err, "set to %s (it was %s)",
                     bm_limits_text(asked, now, sizeof now),
                     bm_limits_text(&before, old, sizeof old))) {
         /* what is not written down does not hold */
         bm_limits_job(&before, job);
-        m->hooks->event(m->hooks->opaque, job, err.cause);
+        run->hooks->event(run->hooks->opaque, job, err.cause);
         return;
     }
-    if (m->pacing)
-        bm_pacing_set(m->pacing, job->limits.guest_latency,
+    if (run->pacing)
+        bm_pacing_set(run->pacing, job->limits.guest_latency,
                       job->limits.bandwidth);
 }
 
 /* --- the pause --- */
 
-static bool pause_wanted(struct bm_run *m)
+static bool pause_wanted(struct bm_run *run)
 {
-    return m->hooks->paused && bm_state_traits(m->job->state)->may_pause &&
-           m->hooks->paused(m->hooks->opaque) && !bm_run_cancelled(m);
+    return run->hooks->paused && bm_state_traits(run->job->state)->may_pause &&
+           run->hooks->paused(run->hooks->opaque) && !bm_run_cancelled(run);
 }
 
-static void set_pause(struct bm_run *m, bool paused)
+static void set_pause(struct bm_run *run, bool paused)
 {
-    m->job->paused = paused;
+    run->job->paused = paused;
     /* it is a comfort for who looks at the journal: no reason to fail */
-    (void)bm_run_note(m, NULL, paused ? "paused" : "goes on");
-    if (m->pacing)
-        bm_pacing_hold(m->pacing, paused);
+    (void)bm_run_note(run, NULL, paused ? "paused" : "goes on");
+    if (run->pacing)
+        bm_pacing_hold(run->pacing, paused);
     if (paused)
-        m->paused_ms = bm_now_ms();
+        run->paused_ms = bm_now_ms();
     else
-        m->phase_ms += bm_now_ms() - m->paused_ms;
+        run->phase_ms += bm_now_ms() - run->paused_ms;
 }
 
-void bm_run_end_user_pause(struct bm_run *m)
+void bm_run_end_user_pause(struct bm_run *run)
 {
-    m->job->paused = false;
-    if (m->pacing)
-        bm_pacing_hold(m->pacing, false);
+    run->job->paused = false;
+    if (run->pacing)
+        bm_pacing_hold(run->pacing, false);
 }
 
-void bm_run_take_requests(struct bm_run *m)
+void bm_run_take_requests(struct bm_run *run)
 {
     struct bm_limits asked;
     bool paused;
 
-    if (m->hooks->limits && m->hooks->limits(m->hooks->opaque, &asked))
-        set_limits(m, &asked);
-    paused = pause_wanted(m);
-    if (paused != m->job->paused)
-        set_pause(m, paused);
+    if (run->hooks->limits && run->hooks->limits(run->hooks->opaque, &asked))
+        set_limits(run, &asked);
+    paused = pause_wanted(run);
+    if (paused != run->job->paused)
+        set_pause(run, paused);
 }

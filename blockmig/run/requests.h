@@ -16,8 +16,8 @@
 /* Takes up what was asked since: first into the journal and the events, then
  * the pace has it. job->paused tells whether the move stands still: whoever
  * calls keeps libvirt's block jobs to that. */
-void bm_run_take_requests(struct bm_run *m);
+void bm_run_take_requests(struct bm_run *run);
 /* A state was entered that cannot stand still. */
-void bm_run_end_user_pause(struct bm_run *m);
+void bm_run_end_user_pause(struct bm_run *run);
 
 #endif

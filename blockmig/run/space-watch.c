@@ -113,45 +113,45 @@ int bm_space_way_back(const struct bm_job *job, struct bm_error *err)
 
 /* What becomes of the move. Overlays on the target, and a source that takes no
  * writes: the only way out is forward. */
-static const char *consequence(struct bm_run *m)
+static const char *consequence(struct bm_run *run)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
-    m->space = BM_SPACE_STOP;
-    if (bm_state_traits(m->job->state)->past_switch)
-        return bm_state_traits(m->job->state)->can_undo ? "no more waiting"
-                                                        : "going on";
-    if (bm_space_way_back(m->job, &ignored) == 0)
+    run->space = BM_SPACE_STOP;
+    if (bm_state_traits(run->job->state)->past_switch)
+        return bm_state_traits(run->job->state)->can_undo ? "no more waiting"
+                                                          : "going on";
+    if (bm_space_way_back(run->job, &ignored) == 0)
         return "going back";
-    m->space = BM_SPACE_FORWARD;
+    run->space = BM_SPACE_FORWARD;
     return "going forward, as the source takes no writes";
 }
 
-static void give_way(struct bm_run *m, const struct bm_error *why)
+static void give_way(struct bm_run *run, const struct bm_error *why)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     const char *then;
 
-    (void)bm_ballast_remove(m, &ignored);
-    if (m->space != BM_SPACE_WATCHED ||
-        !bm_state_traits(m->job->state)->needs_space)
+    (void)bm_ballast_remove(run, &ignored);
+    if (run->space != BM_SPACE_WATCHED ||
+        !bm_state_traits(run->job->state)->needs_space)
         return;
-    then = consequence(m);
-    m->space_why = *why;
-    (void)bm_run_note(m, &ignored, "%s: the reserve is let go, %s", why->cause,
-                      then);
+    then = consequence(run);
+    run->space_why = *why;
+    (void)bm_run_note(run, &ignored, "%s: the reserve is let go, %s",
+                      why->cause, then);
 }
 
-static void watch(struct bm_run *m)
+static void watch(struct bm_run *run)
 {
     struct bm_error why = BM_ERROR_INIT;
 
-    if (m->space == BM_SPACE_WATCHED &&
-        bm_state_traits(m->job->state)->needs_space &&
-        (check_overlays(m->job, &why) ||
-         bm_space_check(m->job, 0, false, &why)) &&
+    if (run->space == BM_SPACE_WATCHED &&
+        bm_state_traits(run->job->state)->needs_space &&
+        (check_overlays(run->job, &why) ||
+         bm_space_check(run->job, 0, false, &why)) &&
         why.code != ENOMEM)
-        give_way(m, &why);
+        give_way(run, &why);
 }
 
 /* --- a guest that is paused for want of it --- */
@@ -184,44 +184,45 @@ static bool for_our_space(const struct bm_job *job, struct bm_domain *now,
     return pause->n > 0;
 }
 
-static bool whose_pause(struct bm_run *m, const struct bm_io_pause *pause,
+static bool whose_pause(struct bm_run *run, const struct bm_io_pause *pause,
                         char *path, size_t size)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_domain *now = NULL;
     bool ours;
 
-    if (bm_domain_open_uuid(m->conn, m->job->uuid, &now, &ignored))
+    if (bm_domain_open_uuid(run->conn, run->job->uuid, &now, &ignored))
         return false;
-    ours = for_our_space(m->job, now, pause, path, size);
+    ours = for_our_space(run->job, now, pause, path, size);
     bm_domain_free(now);
     return ours;
 }
 
-static int note_pause(struct bm_run *m, bool paused, const char *path,
+static int note_pause(struct bm_run *run, bool paused, const char *path,
                       struct bm_error *err)
 {
-    if (m->job->guest.space_paused == paused)
+    if (run->job->guest.space_paused == paused)
         return 0;
-    m->job->guest.space_paused = paused;
-    return paused ? bm_run_note(m, err,
+    run->job->guest.space_paused = paused;
+    return paused ? bm_run_note(run, err,
                                 "QEMU has paused the guest: no room left "
                                 "for %s",
                                 path)
-                  : bm_run_note(m, err, "the guest runs again");
+                  : bm_run_note(run, err, "the guest runs again");
 }
 
 /* Twice is a sign too: of a quota, say, that the file system does not tell. */
-static int make_space(struct bm_run *m, const char *path, struct bm_error *err)
+static int make_space(struct bm_run *run, const char *path,
+                      struct bm_error *err)
 {
     uint64_t available;
     int rc = bm_space_available(path, &available);
 
-    if (!rc && available >= BM_SOME_SPACE && m->space_pauses++ == 0)
+    if (!rc && available >= BM_SOME_SPACE && run->space_pauses++ == 0)
         return 0;
     if (!rc) {
-        no_space(m->job, path, available, err);
-        give_way(m, err);
+        no_space(run->job, path, available, err);
+        give_way(run, err);
         rc = bm_space_available(path, &available);
     }
     if (rc)
@@ -229,31 +230,32 @@ static int make_space(struct bm_run *m, const char *path, struct bm_error *err)
     return available < BM_SOME_SPACE ? bm_space_held(-ENOSPC, err) : 0;
 }
 
-static int resume(struct bm_run *m, const char *path, struct bm_error *err)
+static int resume(struct bm_run *run, const char *path, struct bm_error *err)
 {
-    int rc = note_pause(m, true, path, err);
+    int rc = note_pause(run, true, path, err);
 
     if (!rc)
-        rc = make_space(m, path, err);
+        rc = make_space(run, path, err);
     if (!rc)
-        rc = bm_domain_resume(m->domain, bm_call_ms(), err);
-    return rc ? rc : note_pause(m, false, path, err);
+        rc = bm_domain_resume(run->domain, bm_call_ms(), err);
+    return rc ? rc : note_pause(run, false, path, err);
 }
 
-int bm_space_let_run(struct bm_run *m, struct bm_error *err)
+int bm_space_let_run(struct bm_run *run, struct bm_error *err)
 {
     struct bm_io_pause pause;
     char path[4096];
     int rc;
 
-    if (!m->domain || !m->domain->active)
+    if (!run->domain || !run->domain->active)
         return 0;
-    rc = bm_domain_io_pause(m->domain, &pause, err);
+    rc = bm_domain_io_pause(run->domain, &pause, err);
     if (rc)
         return rc;
     if (!pause.paused)
-        return note_pause(m, false, "", err);
-    return whose_pause(m, &pause, path, sizeof path) ? resume(m, path, err) : 0;
+        return note_pause(run, false, "", err);
+    return whose_pause(run, &pause, path, sizeof path) ? resume(run, path, err)
+                                                       : 0;
 }
 
 /* The side that is looked at. */
@@ -263,18 +265,18 @@ static int answers(const struct bm_job *job, struct bm_error *err)
                                                     : bm_liveness_old(job, err);
 }
 
-void bm_space_tick(struct bm_run *m)
+void bm_space_tick(struct bm_run *run)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     int64_t now = bm_now_ms();
 
     /* the pause of the switch is short, and a QEMU that hangs answers not */
-    if (now - m->space_ms < LOOK_MS || m->job->guest.window_paused ||
-        bm_calls_abandoned() > m->abandoned)
+    if (now - run->space_ms < LOOK_MS || run->job->guest.window_paused ||
+        bm_calls_abandoned() > run->abandoned)
         return;
-    m->space_ms = now;
-    if (answers(m->job, &ignored) != 0)
+    run->space_ms = now;
+    if (answers(run->job, &ignored) != 0)
         return; /* what hangs is for the step to find */
-    watch(m);
-    (void)bm_space_let_run(m, &ignored);
+    watch(run);
+    (void)bm_space_let_run(run, &ignored);
 }

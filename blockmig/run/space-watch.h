@@ -15,10 +15,10 @@
 #include "blockmig/run/run.h"
 
 /* Whatever waits calls it; it looks once a second, and when a state begins. */
-void bm_space_tick(struct bm_run *m);
+void bm_space_tick(struct bm_run *run);
 /* Resumes a guest that is paused for want of room in our overlay, and no
  * other. -ENOSPC with BM_EXIT_HELD: there still is none. */
-int bm_space_let_run(struct bm_run *m, struct bm_error *err);
+int bm_space_let_run(struct bm_run *run, struct bm_error *err);
 
 /* Whether overlays can go down into the source. Those that stand on the target
  * are there because that takes no writes, or is full: -EROFS or -ENOSPC, with

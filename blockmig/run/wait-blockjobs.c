@@ -21,13 +21,13 @@
  * filter out of the graph (seen: a segfault, once in some hundred pulls). */
 #define LAST_BYTES (UINT64_C(256) << 20)
 
-static int job_failed(struct bm_run *m, const struct bm_blockjob *job,
+static int job_failed(struct bm_run *run, const struct bm_blockjob *job,
                       struct bm_error *err)
 {
     int code = job->state == BM_BLOCKJOB_LOST ? ECONNRESET : EIO;
 
     bm_fail(err, code, "the block job of disk %s of %s did not finish",
-            job->target, m->job->domain);
+            job->target, run->job->domain);
     bm_cause(err, "its state is: %s", bm_blockjob_state_name(job->state));
     if (job->state == BM_BLOCKJOB_FAILED)
         bm_remedy(err, "see the log of libvirtd for QEMU's reason");
@@ -37,18 +37,18 @@ static int job_failed(struct bm_run *m, const struct bm_blockjob *job,
 /* libvirt's jobs know no pause: one that is on its way is held to a crawl, one
  * that is ready stays in step, and gets little to do. What cannot be asked now
  * is asked at the next look. */
-static void hold_speed(struct bm_run *m, struct bm_blockjob *job,
+static void hold_speed(struct bm_run *run, struct bm_blockjob *job,
                        bool on_its_way)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    uint64_t speed = m->job->limits.bandwidth;
+    uint64_t speed = run->job->limits.bandwidth;
 
-    if (m->pacing)
-        bm_pacing_share(m->pacing, m->job->n_disks, &speed);
-    if (m->job->paused && on_its_way)
+    if (run->pacing)
+        bm_pacing_share(run->pacing, run->job->n_disks, &speed);
+    if (run->job->paused && on_its_way)
         speed = PAUSED_RATE;
     if (job->speed != speed &&
-        bm_blockjob_speed(m->domain, job->target, speed, &ignored) == 0)
+        bm_blockjob_speed(run->domain, job->target, speed, &ignored) == 0)
         job->speed = speed;
 }
 
@@ -58,9 +58,9 @@ static bool reached(const struct bm_blockjob *job, enum bm_blockjob_state match)
            (match == BM_BLOCKJOB_READY && job->state == BM_BLOCKJOB_COMPLETED);
 }
 
-static bool one_ends_soon(struct bm_run *m, const struct bm_blockjob *jobs)
+static bool one_ends_soon(struct bm_run *run, const struct bm_blockjob *jobs)
 {
-    for (size_t i = 0; i < m->job->n_disks; i++)
+    for (size_t i = 0; i < run->job->n_disks; i++)
         if (jobs[i].target[0] && jobs[i].state == BM_BLOCKJOB_RUNNING &&
             jobs[i].cur + LAST_BYTES > jobs[i].end)
             return true;
@@ -68,26 +68,26 @@ static bool one_ends_soon(struct bm_run *m, const struct bm_blockjob *jobs)
 }
 
 /* One look at every job. */
-static int poll_all(struct bm_run *m, struct bm_blockjob *jobs,
+static int poll_all(struct bm_run *run, struct bm_blockjob *jobs,
                     enum bm_blockjob_state match, bool *all, bool *any,
                     uint64_t *sum, uint64_t *end, struct bm_error *err)
 {
     *all = true;
     *any = false;
     *sum = *end = 0;
-    for (size_t i = 0; i < m->job->n_disks; i++) {
+    for (size_t i = 0; i < run->job->n_disks; i++) {
         struct bm_blockjob *job = &jobs[i];
         int rc = 0;
 
         if (!job->target[0])
             continue;
         if (!reached(job, match))
-            rc = bm_blockjob_poll(job, 200 / (int)m->job->n_disks + 1, err);
+            rc = bm_blockjob_poll(job, 200 / (int)run->job->n_disks + 1, err);
         if (rc)
             return rc;
         if (job->state != BM_BLOCKJOB_RUNNING &&
             job->state != BM_BLOCKJOB_READY && !reached(job, match))
-            return job_failed(m, job, err);
+            return job_failed(run, job, err);
         *all &= reached(job, match);
         *any |= reached(job, match);
         *sum += job->cur;
@@ -96,7 +96,7 @@ static int poll_all(struct bm_run *m, struct bm_blockjob *jobs,
     return 0;
 }
 
-static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
+static int wait_jobs(struct bm_run *run, struct bm_blockjob *jobs,
                      enum bm_blockjob_state match, bool first, bool can_cancel,
                      struct bm_error *err)
 {
@@ -108,43 +108,43 @@ static int wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
     for (;;) {
         int rc;
 
-        bm_run_take_requests(m);
-        rc = poll_all(m, jobs, match, &all, &any, &sum, &end, err);
-        for (size_t i = 0; !rc && held && i < m->job->n_disks; i++)
+        bm_run_take_requests(run);
+        rc = poll_all(run, jobs, match, &all, &any, &sum, &end, err);
+        for (size_t i = 0; !rc && held && i < run->job->n_disks; i++)
             if (jobs[i].target[0])
-                hold_speed(m, &jobs[i], !reached(&jobs[i], match));
+                hold_speed(run, &jobs[i], !reached(&jobs[i], match));
         if (rc || all || (first && any))
             return rc;
-        if (can_cancel && bm_run_cancelled(m))
+        if (can_cancel && bm_run_cancelled(run))
             return bm_fail_errno(err, ECANCELED, "the %s of %s stops",
-                                 bm_job_noun(m->job), m->job->domain);
-        if (sum != before || m->job->paused)
+                                 bm_job_noun(run->job), run->job->domain);
+        if (sum != before || run->job->paused)
             moved_ms = bm_now_ms();
         before = sum;
-        rc = bm_stall_timer_check(&stall, m->job, sum, bm_call_ms(), err);
+        rc = bm_stall_timer_check(&stall, run->job, sum, bm_call_ms(), err);
         if (rc)
             return rc;
-        if (m->pacing && !one_ends_soon(m, jobs))
-            bm_pacing_tick(m->pacing, m, sum);
-        bm_run_progress(m, sum, end);
+        if (run->pacing && !one_ends_soon(run, jobs))
+            bm_pacing_tick(run->pacing, run, sum);
+        bm_run_progress(run, sum, end);
         if (bm_now_ms() - moved_ms > STALL_MS) {
             bm_fail(err, ETIMEDOUT, "the block jobs of %s stand still",
-                    m->job->domain);
+                    run->job->domain);
             return bm_cause(err, "no byte moved for %d s", STALL_MS / 1000),
                    -EIO;
         }
     }
 }
 
-int bm_run_wait_jobs(struct bm_run *m, struct bm_blockjob *jobs,
+int bm_run_wait_jobs(struct bm_run *run, struct bm_blockjob *jobs,
                      enum bm_blockjob_state match, bool can_cancel,
                      struct bm_error *err)
 {
-    return wait_jobs(m, jobs, match, false, can_cancel, err);
+    return wait_jobs(run, jobs, match, false, can_cancel, err);
 }
 
-int bm_run_wait_first(struct bm_run *m, struct bm_blockjob *jobs,
+int bm_run_wait_first(struct bm_run *run, struct bm_blockjob *jobs,
                       struct bm_error *err)
 {
-    return wait_jobs(m, jobs, BM_BLOCKJOB_COMPLETED, true, true, err);
+    return wait_jobs(run, jobs, BM_BLOCKJOB_COMPLETED, true, true, err);
 }

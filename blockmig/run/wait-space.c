@@ -10,19 +10,19 @@
 #define WAIT_MS 20000
 #define WAIT_LOOK_MS 200
 
-int bm_space_wait(struct bm_run *m, struct bm_error *err)
+int bm_space_wait(struct bm_run *run, struct bm_error *err)
 {
     int64_t until = bm_now_ms() + WAIT_MS;
     struct bm_error why = BM_ERROR_INIT;
 
-    if (bm_space_check(m->job, BM_SOME_SPACE, false, &why) != -ENOSPC)
+    if (bm_space_check(run->job, BM_SOME_SPACE, false, &why) != -ENOSPC)
         return -ENOENT;
     *err = why;
-    (void)bm_run_note(m, &why, "%s; waiting for some", why.cause);
+    (void)bm_run_note(run, &why, "%s; waiting for some", why.cause);
     while (bm_now_ms() < until) {
         bm_sleep_ms(WAIT_LOOK_MS);
-        bm_run_progress(m, 0, 0);
-        if (bm_space_check(m->job, BM_SOME_SPACE, false, &why) != -ENOSPC)
+        bm_run_progress(run, 0, 0);
+        if (bm_space_check(run->job, BM_SOME_SPACE, false, &why) != -ENOSPC)
             return 0;
     }
     return bm_space_held(-ENOSPC, err);

@@ -13,6 +13,6 @@
 /* A step has failed: for want of room? Then waits for some, a while. 0: try
  * again; -ENOSPC with BM_EXIT_HELD: there is none; else -ENOENT: that was not
  * the reason, err is as it was. */
-int bm_space_wait(struct bm_run *m, struct bm_error *err);
+int bm_space_wait(struct bm_run *run, struct bm_error *err);
 
 #endif

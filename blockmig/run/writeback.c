@@ -59,7 +59,7 @@ static bool take(struct bm_writeback *writeback, struct list **list)
     return !writeback->over;
 }
 
-static void *run(void *opaque)
+static void *send_dirty(void *opaque)
 {
     struct list *list = NULL;
 
@@ -86,7 +86,7 @@ struct bm_writeback *bm_writeback_start(void)
         return NULL;
     pthread_mutex_init(&writeback->lock, NULL);
     bm_cond_init(&writeback->wake);
-    if (pthread_create(&writeback->thread, NULL, run, writeback) == 0)
+    if (pthread_create(&writeback->thread, NULL, send_dirty, writeback) == 0)
         return writeback;
     behind_free(writeback);
     return NULL;

@@ -15,25 +15,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *stamp_text(struct bm_run *m)
+static char *stamp_text(struct bm_run *run)
 {
     BM_XMLDOC xmlDocPtr doc = xmlNewDoc(BAD_CAST "1.0");
     xmlNodePtr root = xmlNewDocNode(doc, NULL, BAD_CAST "job", NULL);
 
     xmlDocSetRootElement(doc, root);
-    bm_xml_set(root, "id", m->job->id);
-    bm_xml_set(root, "host", m->job->host);
-    bm_xml_set(root, "store", bm_job_store_dir(m->jobs));
+    bm_xml_set(root, "id", run->job->id);
+    bm_xml_set(root, "host", run->job->host);
+    bm_xml_set(root, "store", bm_job_store_dir(run->jobs));
     return bm_xml_dump(root);
 }
 
-int bm_step_stamp(struct bm_run *m, struct bm_error *err)
+int bm_step_stamp(struct bm_run *run, struct bm_error *err)
 {
-    BM_FREE char *text = stamp_text(m);
+    BM_FREE char *text = stamp_text(run);
 
     if (!text)
-        return bm_fail_errno(err, ENOMEM, "cannot stamp %s", m->job->domain);
-    return bm_domain_stamp(m->domain, text, err);
+        return bm_fail_errno(err, ENOMEM, "cannot stamp %s", run->job->domain);
+    return bm_domain_stamp(run->domain, text, err);
 }
 
 /* A file of ours, as the journal knows it. */
@@ -104,7 +104,7 @@ int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err)
     return 0;
 }
 
-static int make_target(struct bm_run *m, const struct made *made,
+static int make_target(struct bm_run *run, const struct made *made,
                        struct bm_error *err)
 {
     int rc;
@@ -112,13 +112,13 @@ static int make_target(struct bm_run *m, const struct made *made,
     if (bm_file_is(made->path, *made->dev, *made->ino))
         return 0;
     /* killed between making it and writing its identity down */
-    if (is_ours(m->job, made)) {
+    if (is_ours(run->job, made)) {
         rc = bm_file_remove(made->path, err);
         if (rc)
             return rc;
     }
     *made->sent = true;
-    rc = bm_run_save(m, NULL, err);
+    rc = bm_run_save(run, NULL, err);
     if (!rc)
         rc = bm_file_make(made->path, made->dev, made->ino, err);
     if (rc == -EEXIST)
@@ -126,10 +126,10 @@ static int make_target(struct bm_run *m, const struct made *made,
     if (rc)
         return rc;
     bm_failpoint("allocating.created");
-    return bm_run_save(m, NULL, err);
+    return bm_run_save(run, NULL, err);
 }
 
-static int make_targets(struct bm_run *m, struct bm_job_disk *disk,
+static int make_targets(struct bm_run *run, struct bm_job_disk *disk,
                         struct bm_error *err)
 {
     int rc = 0;
@@ -137,18 +137,18 @@ static int make_targets(struct bm_run *m, struct bm_job_disk *disk,
     for (size_t k = disk->fixed.dest_block; !rc && k <= disk->n_lower; k++) {
         struct made made = made_for(disk, k);
 
-        rc = make_target(m, &made, err);
+        rc = make_target(run, &made, err);
     }
     return rc;
 }
 
-int bm_step_allocate(struct bm_run *m, struct bm_error *err)
+int bm_step_allocate(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
     if (!rc)
-        rc = bm_step_stamp(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = make_targets(m, &m->job->disks[i], err);
+        rc = bm_step_stamp(run, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = make_targets(run, &run->job->disks[i], err);
     return rc;
 }

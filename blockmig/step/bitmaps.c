@@ -101,7 +101,7 @@ static bool seen(const struct layers *layers, size_t first, const char *name)
 
 /* --- carrying --- */
 
-struct run {
+struct layer_range {
     size_t first, end; /* layers of the view that go into the image */
     const struct bm_layer *image;
     const struct bm_image_bitmaps *there; /* not to be touched */
@@ -123,41 +123,41 @@ static int carry_one(const struct layers *layers, size_t first, size_t end,
 /* One that `top` is the uppermost layer of. */
 static int carry_name(const struct layers *layers, size_t top,
                       const struct bm_image_bitmap *bitmap,
-                      const struct run *run, struct bm_error *err)
+                      const struct layer_range *range, struct bm_error *err)
 {
-    size_t first = top > run->first ? top : run->first;
+    size_t first = top > range->first ? top : range->first;
     size_t end = end_of(layers, top, bitmap->name);
-    bool lost = strcmp(run->image->format, "qcow2") != 0 ||
+    bool lost = strcmp(range->image->format, "qcow2") != 0 ||
                 !usable(layers, top, bitmap->name);
     int rc = 0;
 
-    if (end > run->end)
-        end = run->end;
-    if (first >= end || bm_image_bitmaps_find(run->there, bitmap->name))
+    if (end > range->end)
+        end = range->end;
+    if (first >= end || bm_image_bitmaps_find(range->there, bitmap->name))
         return 0;
     if (!lost)
-        rc = carry_one(layers, first, end, bitmap, run->image, err);
-    if (!rc && name_it(lost ? &run->carried->lost : &run->carried->names,
+        rc = carry_one(layers, first, end, bitmap, range->image, err);
+    if (!rc && name_it(lost ? &range->carried->lost : &range->carried->names,
                        bitmap->name))
-        rc = no_memory(run->image, err);
+        rc = no_memory(range->image, err);
     return rc;
 }
 
-static int carry(const struct bm_chain *view, const struct run *run,
+static int carry(const struct bm_chain *view, const struct layer_range *range,
                  struct bm_error *err)
 {
     struct layers layers = {0};
     int rc = layers_read(view, &layers, err);
 
-    for (size_t i = 0; !rc && i < run->end; i++)
+    for (size_t i = 0; !rc && i < range->end; i++)
         for (size_t b = 0; !rc && b < layers.of[i].n; b++) {
             const struct bm_image_bitmap *bitmap = &layers.of[i].list[b];
 
             if (!seen(&layers, i, bitmap->name))
-                rc = carry_name(&layers, i, bitmap, run, err);
+                rc = carry_name(&layers, i, bitmap, range, err);
         }
-    if (!rc && run->carried->names)
-        rc = bm_fsync_file(run->image->path, err);
+    if (!rc && range->carried->names)
+        rc = bm_fsync_file(range->image->path, err);
     layers_clear(&layers);
     return rc;
 }
@@ -167,7 +167,7 @@ int bm_bitmaps_carry(const struct bm_chain *view, size_t first, size_t n,
                      struct bm_error *err)
 {
     static const struct bm_image_bitmaps none;
-    const struct run run = {first, first + n, image, &none, carried};
+    const struct layer_range range = {first, first + n, image, &none, carried};
     struct bm_image_bitmaps old;
     int rc = bm_image_bitmaps_read(image->path, image->format, &old, err);
 
@@ -178,7 +178,7 @@ int bm_bitmaps_carry(const struct bm_chain *view, size_t first, size_t n,
     for (size_t i = 0; !rc && i < old.n; i++)
         rc = bm_image_bitmap_remove(image->path, old.list[i].name, err);
     bm_image_bitmaps_clear(&old);
-    return rc ? rc : carry(view, &run, err);
+    return rc ? rc : carry(view, &range, err);
 }
 
 int bm_bitmaps_add(const struct bm_chain *view, size_t n,
@@ -186,12 +186,12 @@ int bm_bitmaps_add(const struct bm_chain *view, size_t n,
 {
     struct bm_carried carried = {0};
     struct bm_image_bitmaps there;
-    const struct run run = {0, n, image, &there, &carried};
+    const struct layer_range range = {0, n, image, &there, &carried};
     int rc = bm_image_bitmaps_read(image->path, image->format, &there, err);
 
     if (rc)
         return rc;
-    rc = carry(view, &run, err);
+    rc = carry(view, &range, err);
     bm_image_bitmaps_clear(&there);
     bm_carried_clear(&carried);
     return rc;
@@ -199,11 +199,11 @@ int bm_bitmaps_add(const struct bm_chain *view, size_t n,
 
 /* --- a disk of the job --- */
 
-static int move_layer(struct bm_run *m, size_t i, size_t layer,
+static int move_layer(struct bm_run *run, size_t i, size_t layer,
                       const struct bm_chain *view, size_t first, size_t n,
                       struct bm_error *err)
 {
-    struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_job_disk *plan = &run->job->disks[i];
     const struct bm_layer *image = &bm_job_image(plan)[layer];
     struct bm_carried carried;
     int rc = bm_bitmaps_carry(view, first, n, image, &carried, err);
@@ -211,27 +211,28 @@ static int move_layer(struct bm_run *m, size_t i, size_t layer,
     if (!rc && carried.names)
         bm_target_keep_time(plan, layer); /* that was us */
     if (!rc && carried.names)
-        rc = bm_run_note(m, err, "dirty bitmaps carried over to %s: %s",
+        rc = bm_run_note(run, err, "dirty bitmaps carried over to %s: %s",
                          image->path, carried.names);
     if (!rc && carried.lost)
-        rc =
-            bm_run_note(m, err, "dirty bitmaps not carried over to %s: %s (%s)",
-                        image->path, carried.lost,
-                        strcmp(image->format, "qcow2")
-                            ? "it cannot hold any"
-                            : "not whole in each layer, and of no use");
+        rc = bm_run_note(run, err,
+                         "dirty bitmaps not carried over to %s: %s (%s)",
+                         image->path, carried.lost,
+                         strcmp(image->format, "qcow2")
+                             ? "it cannot hold any"
+                             : "not whole in each layer, and of no use");
     bm_carried_clear(&carried);
     return rc;
 }
 
-int bm_bitmaps_move(struct bm_run *m, size_t i, int skip, struct bm_error *err)
+int bm_bitmaps_move(struct bm_run *run, size_t i, int skip,
+                    struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_job_disk *plan = &run->job->disks[i];
     struct bm_chain view = bm_job_below(plan, skip);
     size_t top = (size_t)(plan->overlays.n_source - skip) + bm_job_own(plan);
-    int rc = move_layer(m, i, 0, &view, 0, top, err);
+    int rc = move_layer(run, i, 0, &view, 0, top, err);
 
     for (size_t k = 1; !rc && k <= plan->n_lower; k++)
-        rc = move_layer(m, i, k, &view, top + k - 1, 1, err);
+        rc = move_layer(run, i, k, &view, top + k - 1, 1, err);
     return rc;
 }

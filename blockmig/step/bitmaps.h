@@ -35,6 +35,7 @@ int bm_bitmaps_add(const struct bm_chain *view, size_t n,
 
 /* bm_bitmaps_carry from source, less `skip` layers, to each new image of a
  * disk; tells the user. */
-int bm_bitmaps_move(struct bm_run *m, size_t i, int skip, struct bm_error *err);
+int bm_bitmaps_move(struct bm_run *run, size_t i, int skip,
+                    struct bm_error *err);
 
 #endif

@@ -25,7 +25,7 @@
 
 /* --- one active commit --- */
 
-int bm_commit_wait(struct bm_run *m, struct bm_blockjob *job, int timeout_ms,
+int bm_commit_wait(struct bm_run *run, struct bm_blockjob *job, int timeout_ms,
                    struct bm_error *err)
 {
     int64_t until = bm_now_ms() + timeout_ms;
@@ -33,14 +33,14 @@ int bm_commit_wait(struct bm_run *m, struct bm_blockjob *job, int timeout_ms,
     int rc = 0;
 
     while (!rc && job->state != BM_BLOCKJOB_COMPLETED && bm_now_ms() < until) {
-        bm_space_tick(m);
+        bm_space_tick(run);
         rc = bm_blockjob_poll(job, 50, err);
         if (rc || (job->state != BM_BLOCKJOB_READY &&
                    job->state != BM_BLOCKJOB_RUNNING))
             break; /* an end, which asks nothing more of a store */
         /* a paused guest does not wait for a store */
-        if (!m->job->guest.window_paused)
-            rc = bm_stall_timer_check(&stall, m->job, job->cur, bm_call_ms(),
+        if (!run->job->guest.window_paused)
+            rc = bm_stall_timer_check(&stall, run->job, job->cur, bm_call_ms(),
                                       err);
     }
     return rc;
@@ -48,25 +48,25 @@ int bm_commit_wait(struct bm_run *m, struct bm_blockjob *job, int timeout_ms,
 
 /* Under load a pivot can stay pending for ever: it ends once the guest is
  * still. */
-static int complete_paused(struct bm_run *m, struct bm_blockjob *job,
+static int complete_paused(struct bm_run *run, struct bm_blockjob *job,
                            struct bm_error *err)
 {
     struct bm_pause pause;
-    int rc = bm_pause_begin(m, &pause, err);
+    int rc = bm_pause_begin(run, &pause, err);
     int end;
 
     if (rc)
         return rc;
-    rc = bm_commit_wait(m, job, m->job->limits.max_pause_ms, err);
+    rc = bm_commit_wait(run, job, run->job->limits.max_pause_ms, err);
     if (rc == -ETIMEDOUT)
         return rc;
-    end = bm_pause_resume(m, err);
+    end = bm_pause_resume(run, err);
     if (!end)
-        end = bm_pause_end(m, &pause, err);
+        end = bm_pause_end(run, &pause, err);
     return rc ? rc : end;
 }
 
-int bm_commit_pivot(struct bm_run *m, struct bm_blockjob *job,
+int bm_commit_pivot(struct bm_run *run, struct bm_blockjob *job,
                     struct bm_error *err)
 {
     int rc = bm_blockjob_pivot(job, bm_call_ms(), err);
@@ -75,9 +75,9 @@ int bm_commit_pivot(struct bm_run *m, struct bm_blockjob *job,
     if (rc && rc != -EINVAL && rc != -EBUSY)
         return rc;
     bm_failpoint("consolidating.pivot-sent");
-    rc = bm_commit_wait(m, job, PIVOT_MS, err);
+    rc = bm_commit_wait(run, job, PIVOT_MS, err);
     for (int i = 0; !rc && job->state == BM_BLOCKJOB_READY && i < 5; i++)
-        rc = complete_paused(m, job, err);
+        rc = complete_paused(run, job, err);
     if (rc || job->state == BM_BLOCKJOB_COMPLETED)
         return rc;
     bm_fail(err, job->state == BM_BLOCKJOB_LOST ? ECONNRESET : EIO,
@@ -87,63 +87,63 @@ int bm_commit_pivot(struct bm_run *m, struct bm_blockjob *job,
            -err->code;
 }
 
-int bm_commit_foreign(struct bm_run *m, const char *target,
+int bm_commit_foreign(struct bm_run *run, const char *target,
                       struct bm_error *err)
 {
     bm_fail(err, EBUSY, "cannot go on with disk %s of %s", target,
-            m->job->domain);
+            run->job->domain);
     bm_cause(err, "a block job that is not ours is on the disk");
-    bm_remedy(err, "end it, then `blockmig job resume %s`", m->job->id);
+    bm_remedy(err, "end it, then `blockmig job resume %s`", run->job->id);
     return bm_status(err, BM_EXIT_HELD), -EBUSY;
 }
 
-static int start_commit(struct bm_run *m, size_t i, size_t down,
+static int start_commit(struct bm_run *run, size_t i, size_t down,
                         struct bm_blockjob *job, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_run_disk(m, i);
+    const struct bm_job_disk *plan = &run->job->disks[i];
+    struct bm_disk *disk = bm_run_disk(run, i);
     const char *base = disk->chain.layers[down].path;
     const struct bm_commit_request request = {.target = plan->target,
                                               .base = base};
     int rc;
 
     if (disk->mirror) {
-        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
+        bm_blockjob_adopt(run->conn, run->domain, plan->target, job);
         if (disk->mirror_job && !strcmp(disk->mirror_job, "active-commit"))
             return 0;
-        return bm_commit_foreign(m, plan->target, err);
+        return bm_commit_foreign(run, plan->target, err);
     }
     /* an image that backs more than one image is never written */
-    rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
+    rc = bm_users_other_domains(run->conn, run->job->uuid, base, err);
     if (!rc)
-        rc = bm_space_merge(m->job, err);
+        rc = bm_space_merge(run->job, err);
     if (!rc)
-        rc = bm_blockjob_commit(m->conn, m->domain, &request, job, err);
+        rc = bm_blockjob_commit(run->conn, run->domain, &request, job, err);
     return rc;
 }
 
-int bm_commit_running(struct bm_run *m, size_t i, size_t down,
+int bm_commit_running(struct bm_run *run, size_t i, size_t down,
                       struct bm_error *err)
 {
-    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    BM_FREE struct bm_blockjob *jobs = calloc(run->job->n_disks, sizeof *jobs);
     int rc;
 
     if (!jobs)
         return bm_fail_errno(err, ENOMEM, "cannot commit");
-    rc = start_commit(m, i, down, &jobs[i], err);
+    rc = start_commit(run, i, down, &jobs[i], err);
     bm_failpoint("consolidating.started");
     if (!rc)
-        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_READY, false, err);
+        rc = bm_run_wait_jobs(run, jobs, BM_BLOCKJOB_READY, false, err);
     if (!rc && jobs[i].state != BM_BLOCKJOB_COMPLETED)
-        rc = bm_commit_pivot(m, &jobs[i], err);
-    return rc ? rc : bm_run_refresh(m, err);
+        rc = bm_commit_pivot(run, &jobs[i], err);
+    return rc ? rc : bm_run_refresh(run, err);
 }
 
 /* --- forward: the overlay into the new image --- */
 
-static int misplaced(struct bm_run *m, size_t i, int at, struct bm_error *err)
+static int misplaced(struct bm_run *run, size_t i, int at, struct bm_error *err)
 {
-    return bm_run_misplaced(m, i, bm_location_name(at), NULL, err);
+    return bm_run_misplaced(run, i, bm_location_name(at), NULL, err);
 }
 
 /* A slice has no path in the headers that name it: layer by layer, each into
@@ -163,16 +163,17 @@ static int commit_files(const struct bm_chain *found,
 
 /* qemu-img holds QEMU's locks while it writes, so a guest that starts
  * meanwhile fails to, and the XML is changed only after that. */
-int bm_commit_off(struct bm_run *m, size_t i, const struct bm_chain *result,
+int bm_commit_off(struct bm_run *run, size_t i, const struct bm_chain *result,
                   struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_job_disk *plan = &run->job->disks[i];
     const char *base = result->layers[0].path;
-    int rc = bm_users_other_domains(m->conn, m->job->uuid, base, err);
+    int rc = bm_users_other_domains(run->conn, run->job->uuid, base, err);
     struct bm_chain found = {0};
 
     if (!rc)
-        rc = bm_disk_location_chain(m->domain, bm_run_disk(m, i), &found, err);
+        rc = bm_disk_location_chain(run->domain, bm_run_disk(run, i), &found,
+                                    err);
     if (!rc)
         rc = commit_files(&found, result, err);
     if (!rc && found.n > result->n)
@@ -180,68 +181,69 @@ int bm_commit_off(struct bm_run *m, size_t i, const struct bm_chain *result,
                             err);
     bm_chain_clear(&found);
     if (!rc)
-        rc = bm_domain_set_config(m->domain, plan->target, result, err);
-    return rc ? rc : bm_run_refresh(m, err);
+        rc = bm_domain_set_config(run->domain, plan->target, result, err);
+    return rc ? rc : bm_run_refresh(run, err);
 }
 
-static int commit_overlay(struct bm_run *m, size_t i, struct bm_error *err)
+static int commit_overlay(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    int rc = bm_internal_snapshots_new(m->job, i, err); /* the last moment */
+    int rc = bm_internal_snapshots_new(run->job, i, err); /* the last moment */
 
     if (rc)
         return rc;
-    return m->domain->active ? bm_commit_running(m, i, 1, err)
-                             : bm_commit_off(m, i, &m->job->disks[i].dest, err);
+    return run->domain->active
+               ? bm_commit_running(run, i, 1, err)
+               : bm_commit_off(run, i, &run->job->disks[i].dest, err);
 }
 
-static int commit_disk(struct bm_run *m, size_t i, struct bm_error *err)
+static int commit_disk(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
+    const struct bm_job_disk *plan = &run->job->disks[i];
+    int at = bm_disk_location(run->domain, bm_run_disk(run, i), plan, err);
     int rc = 0;
 
     if (at < 0)
         return at;
     if (at != BM_AT_OVERLAY && at != BM_AT_DEST)
-        return misplaced(m, i, at, err);
+        return misplaced(run, i, at, err);
     if (at == BM_AT_OVERLAY)
-        rc = commit_overlay(m, i, err);
+        rc = commit_overlay(run, i, err);
     if (rc)
         return rc;
-    at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
+    at = bm_disk_location(run->domain, bm_run_disk(run, i), plan, err);
     if (at != BM_AT_DEST)
-        return at < 0 ? at : misplaced(m, i, at, err);
+        return at < 0 ? at : misplaced(run, i, at, err);
     bm_failpoint("consolidating.committed");
     return plan->fixed.switch_overlay
                ? bm_file_remove(plan->fixed.switch_overlay, err)
                : 0;
 }
 
-int bm_commit_overlays(struct bm_run *m, struct bm_error *err)
+int bm_commit_overlays(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh(m, err);
+    int rc = bm_run_refresh(run, err);
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = commit_disk(m, i, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = commit_disk(run, i, err);
     return rc;
 }
 
 /* --- back: the overlay onto the old image --- */
 
-static int start_back(struct bm_run *m, size_t i, struct bm_blockjob *job,
+static int start_back(struct bm_run *run, size_t i, struct bm_blockjob *job,
                       struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_run_disk(m, i);
+    const struct bm_job_disk *plan = &run->job->disks[i];
+    struct bm_disk *disk = bm_run_disk(run, i);
     struct bm_copy_request request = {.target = plan->target, .shallow = true};
     struct bm_chain chain;
     int rc;
 
     if (disk->mirror) {
-        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
+        bm_blockjob_adopt(run->conn, run->domain, plan->target, job);
         return bm_disk_copies_to(disk, plan->fixed.rollback_overlay)
                    ? 0
-                   : bm_commit_foreign(m, plan->target, err);
+                   : bm_commit_foreign(run, plan->target, err);
     }
     /* what a dead run of ours left there; the name bears our job */
     rc = bm_file_remove(plan->fixed.rollback_overlay, err);
@@ -250,60 +252,60 @@ static int start_back(struct bm_run *m, size_t i, struct bm_blockjob *job,
     if (rc)
         return rc;
     request.dest = &chain;
-    rc = bm_blockjob_copy(m->conn, m->domain, &request, job, err);
+    rc = bm_blockjob_copy(run->conn, run->domain, &request, job, err);
     bm_chain_clear(&chain);
     return rc;
 }
 
-static int all_back(struct bm_run *m, struct bm_error *err)
+static int all_back(struct bm_run *run, struct bm_error *err)
 {
-    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
+    BM_FREE struct bm_blockjob *jobs = calloc(run->job->n_disks, sizeof *jobs);
     int rc = jobs ? 0 : bm_fail_errno(err, ENOMEM, "cannot go back");
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        int at = bm_disk_location(m->domain, bm_run_disk(m, i),
-                                  &m->job->disks[i], err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
+        int at = bm_disk_location(run->domain, bm_run_disk(run, i),
+                                  &run->job->disks[i], err);
 
         if (at == BM_AT_OVERLAY)
-            rc = start_back(m, i, &jobs[i], err);
+            rc = start_back(run, i, &jobs[i], err);
         else if (at != BM_AT_BACK && at != BM_AT_SOURCE)
-            rc = at < 0 ? at : misplaced(m, i, at, err);
+            rc = at < 0 ? at : misplaced(run, i, at, err);
     }
     if (!rc)
-        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_READY, false, err);
+        rc = bm_run_wait_jobs(run, jobs, BM_BLOCKJOB_READY, false, err);
     bm_failpoint("undoing.ready");
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
         if (jobs[i].target[0] && jobs[i].state != BM_BLOCKJOB_COMPLETED)
-            rc = bm_commit_pivot(m, &jobs[i], err);
-    return rc ? rc : bm_run_refresh(m, err);
+            rc = bm_commit_pivot(run, &jobs[i], err);
+    return rc ? rc : bm_run_refresh(run, err);
 }
 
-static int back_off(struct bm_run *m, size_t i, struct bm_error *err)
+static int back_off(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_job_disk *plan = &run->job->disks[i];
 
     return bm_commit_rebase(plan->fixed.switch_overlay, &plan->source.layers[0],
                             err);
 }
 
-static int undo_disk(struct bm_run *m, size_t i, struct bm_error *err)
+static int undo_disk(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
-    int at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
+    const struct bm_job_disk *plan = &run->job->disks[i];
+    int at = bm_disk_location(run->domain, bm_run_disk(run, i), plan, err);
     int rc = 0;
 
-    if (at == BM_AT_OVERLAY && !m->domain->active) {
-        rc = back_off(m, i, err);
+    if (at == BM_AT_OVERLAY && !run->domain->active) {
+        rc = back_off(run, i, err);
         at = BM_AT_BACK;
     }
     if (!rc && at == BM_AT_BACK)
-        rc = m->domain->active ? bm_commit_running(m, i, 1, err)
-                               : bm_commit_off(m, i, &plan->source, err);
+        rc = run->domain->active ? bm_commit_running(run, i, 1, err)
+                                 : bm_commit_off(run, i, &plan->source, err);
     if (rc || at < 0)
         return rc ? rc : at;
-    at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
+    at = bm_disk_location(run->domain, bm_run_disk(run, i), plan, err);
     if (at != BM_AT_SOURCE)
-        return at < 0 ? at : misplaced(m, i, at, err);
+        return at < 0 ? at : misplaced(run, i, at, err);
     rc = plan->fixed.switch_overlay
              ? bm_file_remove(plan->fixed.switch_overlay, err)
              : 0;
@@ -312,13 +314,13 @@ static int undo_disk(struct bm_run *m, size_t i, struct bm_error *err)
                : bm_file_remove(plan->fixed.rollback_overlay, err);
 }
 
-int bm_undo(struct bm_run *m, struct bm_error *err)
+int bm_undo(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
-    if (!rc && m->domain->active)
-        rc = all_back(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = undo_disk(m, i, err);
+    if (!rc && run->domain->active)
+        rc = all_back(run, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = undo_disk(run, i, err);
     return rc;
 }

@@ -23,30 +23,30 @@ static bool dangles(const struct bm_checkpoint *checkpoint,
     return false;
 }
 
-static int forget_one(struct bm_run *m, const struct bm_checkpoint *one,
+static int forget_one(struct bm_run *run, const struct bm_checkpoint *one,
                       struct bm_error *err)
 {
-    int rc = bm_checkpoint_forget(m->domain, one->name, err);
+    int rc = bm_checkpoint_forget(run->domain, one->name, err);
 
     bm_failpoint("releasing.forgotten");
     return rc ? rc
-              : bm_run_note(m, err,
+              : bm_run_note(run, err,
                             "checkpoint %s is forgotten: the next backup of "
                             "%s must be a full one",
-                            one->name, m->job->domain);
+                            one->name, run->job->domain);
 }
 
-int bm_step_drop_checkpoints(struct bm_run *m, struct bm_error *err)
+int bm_step_drop_checkpoints(struct bm_run *run, struct bm_error *err)
 {
     struct bm_checkpoints all;
     int rc;
 
-    if (!m->job->request.drop_checkpoints || m->domain->checkpoints == 0)
+    if (!run->job->request.drop_checkpoints || run->domain->checkpoints == 0)
         return 0;
-    rc = bm_checkpoints_read(m->domain, &all, err);
+    rc = bm_checkpoints_read(run->domain, &all, err);
     for (size_t i = all.n; !rc && i-- > 0;)
-        if (dangles(&all.list[i], m->job))
-            rc = forget_one(m, &all.list[i], err);
+        if (dangles(&all.list[i], run->job))
+            rc = forget_one(run, &all.list[i], err);
     bm_checkpoints_clear(&all);
     return rc;
 }

@@ -20,7 +20,7 @@
 
 /* Progress over all disks. */
 struct sum {
-    struct bm_run *m;
+    struct bm_run *run;
     uint64_t before, total;
 };
 
@@ -29,7 +29,7 @@ static int on_progress(void *opaque, uint64_t done, uint64_t total)
     struct sum *sum = opaque;
 
     (void)total;
-    bm_run_progress(sum->m, sum->before + done, sum->total);
+    bm_run_progress(sum->run, sum->before + done, sum->total);
     return 0;
 }
 
@@ -68,8 +68,8 @@ static int mismatch(const struct bm_job_disk *disk,
 static int prove_read(struct sum *sum, struct bm_job_disk *disk,
                       struct bm_error *err)
 {
-    const struct bm_replica_how how = {.dir = bm_job_store_dir(sum->m->jobs),
-                                       .id = sum->m->job->id,
+    const struct bm_replica_how how = {.dir = bm_job_store_dir(sum->run->jobs),
+                                       .id = sum->run->job->id,
                                        .disk = disk->target,
                                        .image = bm_job_image(disk),
                                        .size = disk->fixed.capacity,
@@ -111,31 +111,31 @@ static int prove_disk(struct sum *sum, struct bm_job_disk *disk,
         return rc;
     record(disk, &result);
     sum->before += result.size;
-    rc = bm_run_save(sum->m, NULL, err);
+    rc = bm_run_save(sum->run, NULL, err);
     if (!rc && !result.equal)
         rc = mismatch(disk, &result, err);
     bm_compare_result_clear(&result);
     return rc;
 }
 
-int bm_prove_disk(struct bm_run *m, struct bm_job_disk *disk,
+int bm_prove_disk(struct bm_run *run, struct bm_job_disk *disk,
                   struct bm_error *err)
 {
-    struct sum sum = {.m = m, .total = disk->fixed.capacity};
+    struct sum sum = {.run = run, .total = disk->fixed.capacity};
 
     return prove_disk(&sum, disk, err);
 }
 
-int bm_step_prove(struct bm_run *m, struct bm_error *err)
+int bm_step_prove(struct bm_run *run, struct bm_error *err)
 {
-    struct sum sum = {.m = m};
+    struct sum sum = {.run = run};
     int64_t start = bm_now_ms();
     int rc = 0;
 
-    for (size_t i = 0; i < m->job->n_disks; i++)
-        sum.total += m->job->disks[i].fixed.capacity;
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = prove_disk(&sum, &m->job->disks[i], err);
-    m->job->result.prove_ms = bm_now_ms() - start;
+    for (size_t i = 0; i < run->job->n_disks; i++)
+        sum.total += run->job->disks[i].fixed.capacity;
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = prove_disk(&sum, &run->job->disks[i], err);
+    run->job->result.prove_ms = bm_now_ms() - start;
     return rc;
 }

@@ -18,12 +18,12 @@
 #define NOTE_MS 5000
 #define LOOK_MS 100
 
-int bm_orphan_without(const struct bm_run *m, const struct suspect *s,
+int bm_orphan_without(const struct bm_run *run, const struct suspect *s,
                       struct bm_error *err)
 {
-    const char *target = m->job->disks[s->disk].target;
-    bool runs = m->domain && m->domain->active;
-    int rc = bm_job_needs_operator(m->job, err);
+    const char *target = run->job->disks[s->disk].target;
+    bool runs = run->domain && run->domain->active;
+    int rc = bm_job_needs_operator(run->job, err);
 
     if (s->look == LOOK_HOLDS)
         bm_cause(err,
@@ -42,14 +42,14 @@ int bm_orphan_without(const struct bm_run *m, const struct suspect *s,
     return rc;
 }
 
-static int unknown(const struct bm_run *m, const struct suspect *s,
+static int unknown(const struct bm_run *run, const struct suspect *s,
                    struct bm_error *err)
 {
     char why[sizeof err->cause];
     int rc;
 
     snprintf(why, sizeof why, "%s", err->cause);
-    rc = bm_job_needs_operator(m->job, err);
+    rc = bm_job_needs_operator(run->job, err);
     bm_cause(err, "whether %s holds writes of the guest is not known: %s",
              s->path, why);
     bm_remedy(err, "see to it that it can be read, or, if it is not needed, "
@@ -58,10 +58,10 @@ static int unknown(const struct bm_run *m, const struct suspect *s,
 }
 
 /* As the domain was read: LOOK_NOTHING if no XML names it. */
-static int look_at_xml(struct bm_run *m, struct suspect *s,
+static int look_at_xml(struct bm_run *run, struct suspect *s,
                        struct bm_error *err)
 {
-    struct bm_disk *disk = bm_run_disk(m, s->disk);
+    struct bm_disk *disk = bm_run_disk(run, s->disk);
     struct bm_chain found = {0};
     const char *saved;
     int rc;
@@ -69,9 +69,9 @@ static int look_at_xml(struct bm_run *m, struct suspect *s,
     s->look = LOOK_NOTHING;
     if (!disk)
         return 0;
-    rc = bm_disk_location_chain(m->domain, disk, &found, err);
+    rc = bm_disk_location_chain(run->domain, disk, &found, err);
     if (!rc && bm_chain_names(&found, s->path)) {
-        saved = m->domain->active && disk->inactive.n
+        saved = run->domain->active && disk->inactive.n
                     ? disk->inactive.layers[0].path
                     : NULL;
         s->look =
@@ -86,14 +86,15 @@ static int look_at_xml(struct bm_run *m, struct suspect *s,
 /* Whether QEMU has it open, and libvirt will not know of it either. Whether the
  * guest writes to it nobody can tell: libvirt may have died before QEMU's
  * transaction, and what it has asked for may still come. */
-static int wait_for_note(struct bm_run *m, struct suspect *s,
+static int wait_for_note(struct bm_run *run, struct suspect *s,
                          struct bm_error *err)
 {
     int64_t until = bm_now_ms() + NOTE_MS;
     bool open = false;
     int rc = 0;
 
-    while (!rc && s->look == LOOK_NOTHING && m->domain && m->domain->active) {
+    while (!rc && s->look == LOOK_NOTHING && run->domain &&
+           run->domain->active) {
         rc = bm_image_written(s->path, &open, err);
         if (rc || !open)
             return rc;
@@ -102,60 +103,60 @@ static int wait_for_note(struct bm_run *m, struct suspect *s,
             return 0;
         }
         bm_sleep_ms(LOOK_MS);
-        rc = bm_run_refresh(m, err);
+        rc = bm_run_refresh(run, err);
         if (!rc)
-            rc = look_at_xml(m, s, err);
+            rc = look_at_xml(run, s, err);
     }
     return rc;
 }
 
-static int written(struct bm_run *m, const char *path, struct bm_error *err)
+static int written(struct bm_run *run, const char *path, struct bm_error *err)
 {
-    int rc = bm_job_needs_operator(m->job, err);
+    int rc = bm_job_needs_operator(run->job, err);
 
     bm_cause(err, "a guest has written to %s, which would have to go", path);
     bm_remedy(err,
               "`blockmig job resume %s`; to go back all the same, move that "
               "file away first",
-              m->job->id);
+              run->job->id);
     return rc;
 }
 
-int bm_orphan_unwritten(struct bm_run *m, struct bm_error *err)
+int bm_orphan_unwritten(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        const char *path = m->job->disks[i].fixed.switch_overlay;
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
+        const char *path = run->job->disks[i].fixed.switch_overlay;
         bool any = false;
         struct stat st;
 
-        if (!bm_target_is_ours(m->job, &m->job->disks[i], 0) ||
+        if (!bm_target_is_ours(run->job, &run->job->disks[i], 0) ||
             (stat(path, &st) < 0 ? errno == ENOENT : st.st_size == 0))
             continue;
         rc = bm_overlay_holds_data(path, &any, err);
         if (!rc && any)
-            rc = written(m, path, err);
+            rc = written(run, path, err);
     }
     return rc;
 }
 
-int bm_orphan_look(struct bm_run *m, struct suspect *s, struct bm_error *err)
+int bm_orphan_look(struct bm_run *run, struct suspect *s, struct bm_error *err)
 {
     bool any = false;
     struct stat st;
     int rc = bm_store_is_alive(s->path, err);
 
     if (!rc)
-        rc = look_at_xml(m, s, err);
+        rc = look_at_xml(run, s, err);
     if (rc || s->look != LOOK_NOTHING || s->seen)
         return rc;
     if (stat(s->path, &st) < 0 ? errno == ENOENT : st.st_size == 0)
         return 0;
-    rc = wait_for_note(m, s, err);
+    rc = wait_for_note(run, s, err);
     if (rc || s->look != LOOK_NOTHING)
         return rc;
     rc = bm_overlay_holds_data(s->path, &any, err);
     s->look = any ? LOOK_HOLDS : LOOK_EMPTY;
-    return rc ? unknown(m, s, err) : 0;
+    return rc ? unknown(run, s, err) : 0;
 }

@@ -15,22 +15,22 @@
 /* --- what is held --- */
 
 /* Nobody can shut off a guest that waits for the end of a window. */
-static int held_open(struct bm_run *m, const struct suspect *s,
+static int held_open(struct bm_run *run, const struct suspect *s,
                      struct bm_error *err)
 {
-    int rc = bm_pivot_window_abandon(m, err);
+    int rc = bm_pivot_window_abandon(run, err);
 
     if (rc)
         return rc;
-    rc = bm_job_needs_operator(m->job, err);
+    rc = bm_job_needs_operator(run->job, err);
     bm_cause(err,
              "QEMU has %s open, of which libvirt does not know: it died while "
              "it put that on disk %s",
-             s->path, m->job->disks[s->disk].target);
+             s->path, run->job->disks[s->disk].target);
     bm_remedy(err,
               "shut the guest off, and before it is started again `blockmig "
               "job resume %s`: else it may start without its last writes",
-              m->job->id);
+              run->job->id);
     return rc;
 }
 
@@ -50,84 +50,85 @@ static struct bm_chain put_on(const struct bm_job *job, size_t i,
     return over > 0 ? bm_job_below(plan, over) : plan->source;
 }
 
-static int prepare(struct bm_run *m, struct suspect *all,
+static int prepare(struct bm_run *run, struct suspect *all,
                    enum bm_overlay_side which, struct bm_error *err)
 {
-    for (size_t i = 0; i < m->job->n_disks; i++) {
+    for (size_t i = 0; i < run->job->n_disks; i++) {
         all[i].disk = i;
-        all[i].seen = bm_overlay_journal_is_seen(m->job, i, which);
-        all[i].path = bm_overlay_journal_asked_for(m->job, i, which);
+        all[i].seen = bm_overlay_journal_is_seen(run->job, i, which);
+        all[i].path = bm_overlay_journal_asked_for(run->job, i, which);
         if (!all[i].path)
             return bm_fail_errno(err, ENOMEM, "cannot go on");
-        all[i].below = put_on(m->job, i, which);
+        all[i].below = put_on(run->job, i, which);
     }
     return 0;
 }
 
 /* The first one that looks so, or NULL. */
-static const struct suspect *find(const struct bm_run *m,
+static const struct suspect *find(const struct bm_run *run,
                                   const struct suspect *all, enum look look)
 {
-    for (size_t i = 0; i < m->job->n_disks; i++)
+    for (size_t i = 0; i < run->job->n_disks; i++)
         if (all[i].look == look)
             return &all[i];
     return NULL;
 }
 
-static int decide(struct bm_run *m, struct suspect *all,
+static int decide(struct bm_run *run, struct suspect *all,
                   enum bm_overlay_side which, struct bm_error *err)
 {
-    const struct suspect *open = find(m, all, LOOK_OPEN);
-    const struct suspect *holds = find(m, all, LOOK_HOLDS);
-    bool off = m->domain && !m->domain->active;
+    const struct suspect *open = find(run, all, LOOK_OPEN);
+    const struct suspect *holds = find(run, all, LOOK_HOLDS);
+    bool off = run->domain && !run->domain->active;
     int rc = 0;
 
     if (open)
-        return held_open(m, open, err);
+        return held_open(run, open, err);
     if (holds && !off)
-        return bm_orphan_without(m, holds, err);
+        return bm_orphan_without(run, holds, err);
     /* or we died while we gave them back */
-    if (holds || (off && find(m, all, LOOK_NAMED) && find(m, all, LOOK_EMPTY)))
-        return bm_orphan_give_back(m, all, which, err);
-    if (!find(m, all, LOOK_UNSAVED))
+    if (holds ||
+        (off && find(run, all, LOOK_NAMED) && find(run, all, LOOK_EMPTY)))
+        return bm_orphan_give_back(run, all, which, err);
+    if (!find(run, all, LOOK_UNSAVED))
         return 0;
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
         if (all[i].look == LOOK_UNSAVED)
-            rc = bm_orphan_save(m, &all[i], err);
-    return rc ? rc : bm_run_refresh(m, err);
+            rc = bm_orphan_save(run, &all[i], err);
+    return rc ? rc : bm_run_refresh(run, err);
 }
 
-static int check(struct bm_run *m, enum bm_overlay_side which,
+static int check(struct bm_run *run, enum bm_overlay_side which,
                  struct bm_error *err)
 {
     BM_FREE struct suspect *all = NULL;
-    size_t unseen = bm_overlay_journal_count_unseen(m->job, which);
+    size_t unseen = bm_overlay_journal_count_unseen(run->job, which);
     int rc;
 
     if (!unseen)
         return 0;
-    all = calloc(m->job->n_disks, sizeof *all);
-    rc = all ? bm_run_refresh(m, err)
+    all = calloc(run->job->n_disks, sizeof *all);
+    rc = all ? bm_run_refresh(run, err)
              : bm_fail_errno(err, ENOMEM, "cannot go on");
     if (!rc)
-        rc = prepare(m, all, which, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = bm_orphan_look(m, &all[i], err);
+        rc = prepare(run, all, which, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = bm_orphan_look(run, &all[i], err);
     if (!rc) {
-        bm_orphan_note_below(m, all);
-        rc = decide(m, all, which, err);
+        bm_orphan_note_below(run, all);
+        rc = decide(run, all, which, err);
     }
-    for (size_t i = 0; all && i < m->job->n_disks; i++)
+    for (size_t i = 0; all && i < run->job->n_disks; i++)
         free(all[i].path);
     /* before anything is merged that was seen only now */
-    return !rc && bm_overlay_journal_count_unseen(m->job, which) != unseen
-               ? bm_run_save(m, NULL, err)
+    return !rc && bm_overlay_journal_count_unseen(run->job, which) != unseen
+               ? bm_run_save(run, NULL, err)
                : rc;
 }
 
-int bm_orphan_check(struct bm_run *m, struct bm_error *err)
+int bm_orphan_check(struct bm_run *run, struct bm_error *err)
 {
-    int rc = check(m, BM_OVERLAY_SOURCE, err);
+    int rc = check(run, BM_OVERLAY_SOURCE, err);
 
-    return rc ? rc : check(m, BM_OVERLAY_SWITCH, err);
+    return rc ? rc : check(run, BM_OVERLAY_SWITCH, err);
 }

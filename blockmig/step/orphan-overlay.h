@@ -24,9 +24,9 @@
  * -BM_NEEDS_OPERATOR with BM_EXIT_HELD: QEMU has one open; or what one holds
  * cannot be given back without a person.
  */
-int bm_orphan_check(struct bm_run *m, struct bm_error *err);
+int bm_orphan_check(struct bm_run *run, struct bm_error *err);
 /* Before the job's overlays are removed. -BM_NEEDS_OPERATOR: one holds
  * something, so a guest has run on it. */
-int bm_orphan_unwritten(struct bm_run *m, struct bm_error *err);
+int bm_orphan_unwritten(struct bm_run *run, struct bm_error *err);
 
 #endif

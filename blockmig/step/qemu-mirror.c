@@ -19,13 +19,13 @@
 /* Less room than this on a target whose copy failed: that is why. */
 #define FULL_BYTES (2U << 20)
 
-static int not_ours(struct bm_run *m, const struct bm_job_disk *plan,
+static int not_ours(struct bm_run *run, const struct bm_job_disk *plan,
                     const struct bm_disk *disk, struct bm_error *err)
 {
     char found[400];
 
     bm_fail(err, ESTALE, "cannot copy disk %s of %s", plan->target,
-            m->job->domain);
+            run->job->domain);
     if (!disk)
         bm_cause(err, "the disk is gone");
     else
@@ -36,54 +36,54 @@ static int not_ours(struct bm_run *m, const struct bm_job_disk *plan,
     return -ESTALE;
 }
 
-static int vanished(struct bm_run *m, const struct bm_job_disk *plan,
+static int vanished(struct bm_run *run, const struct bm_job_disk *plan,
                     struct bm_error *err)
 {
     bm_fail(err, EIO, "the copy of disk %s of %s has vanished", plan->target,
-            m->job->domain);
+            run->job->domain);
     return bm_cause(err, "the block job is not there any more, and nobody "
                          "saw it end well"),
            -EIO;
 }
 
-static int start_copy(struct bm_run *m, size_t i, bool shallow,
+static int start_copy(struct bm_run *run, size_t i, bool shallow,
                       struct bm_blockjob *job, struct bm_error *err)
 {
-    struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_run_disk(m, i);
+    struct bm_job_disk *plan = &run->job->disks[i];
+    struct bm_disk *disk = bm_run_disk(run, i);
     struct bm_copy_request request = {
         .target = plan->target,
         .dest = &plan->dest,
         .shallow = shallow,
         .reuse = !shallow && plan->fixed.dest_block &&
                  !strcmp(plan->dest.layers[0].format, "raw"),
-        .bandwidth = m->job->limits.bandwidth,
+        .bandwidth = run->job->limits.bandwidth,
     };
     int rc;
 
     if (!disk || !bm_chain_equal(&disk->chain, &plan->source)) {
-        rc = not_ours(m, plan, disk, err);
+        rc = not_ours(run, plan, disk, err);
         if (shallow) /* what is on our overlays is in the way back too */
             bm_status(err, BM_EXIT_HELD);
         return rc;
     }
     if (bm_disk_copies_to(disk, plan->dest.layers[0].path)) {
-        bm_blockjob_adopt(m->conn, m->domain, plan->target, job);
+        bm_blockjob_adopt(run->conn, run->domain, plan->target, job);
         /* the process that died may have been paused */
-        job->speed = m->job->limits.bandwidth;
-        return bm_blockjob_speed(m->domain, plan->target, job->speed, err);
+        job->speed = run->job->limits.bandwidth;
+        return bm_blockjob_speed(run->domain, plan->target, job->speed, err);
     }
     if (plan->image.copy_sent && !shallow)
-        return vanished(m, plan, err);
+        return vanished(run, plan, err);
     rc = bm_target_check(plan, err);
     if (!rc && shallow) /* what a dead run left there: ours, by its name */
         rc = bm_file_remove(plan->fixed.mirror_overlay, err);
     if (rc)
         return rc;
     plan->image.copy_sent = true;
-    rc = bm_run_save(m, NULL, err);
+    rc = bm_run_save(run, NULL, err);
     if (!rc)
-        rc = bm_blockjob_copy(m->conn, m->domain, &request, job, err);
+        rc = bm_blockjob_copy(run->conn, run->domain, &request, job, err);
     job->speed = request.bandwidth;
     return rc;
 }
@@ -104,24 +104,25 @@ static void say_if_full(const struct bm_job *job, struct bm_error *err)
     }
 }
 
-int bm_step_mirror(struct bm_run *m, bool shallow, struct bm_error *err)
+int bm_step_mirror(struct bm_run *run, bool shallow, struct bm_error *err)
 {
-    BM_FREE struct bm_blockjob *jobs = calloc(m->job->n_disks, sizeof *jobs);
-    int rc = jobs ? bm_run_refresh(m, err)
+    BM_FREE struct bm_blockjob *jobs = calloc(run->job->n_disks, sizeof *jobs);
+    int rc = jobs ? bm_run_refresh(run, err)
                   : bm_fail_errno(err, ENOMEM, "cannot start the copy");
 
-    if (!rc && (!m->domain || !m->domain->active))
-        return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = start_copy(m, i, shallow, &jobs[i], err);
+    if (!rc && (!run->domain || !run->domain->active))
+        return bm_fail_errno(err, ESRCH, "the guest %s is off",
+                             run->job->domain);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = start_copy(run, i, shallow, &jobs[i], err);
     if (!rc) {
         if (shallow)
             bm_failpoint("converging.started");
         else
             bm_failpoint("copying.started");
-        rc = bm_run_wait_jobs(m, jobs, BM_BLOCKJOB_READY, true, err);
+        rc = bm_run_wait_jobs(run, jobs, BM_BLOCKJOB_READY, true, err);
     }
     if (rc == -EIO)
-        say_if_full(m->job, err);
+        say_if_full(run->job, err);
     return rc;
 }

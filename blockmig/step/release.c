@@ -25,14 +25,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int not_there(struct bm_run *m, size_t i, const char *which,
+static int not_there(struct bm_run *run, size_t i, const char *which,
                      const struct bm_chain *chain, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_job_disk *plan = &run->job->disks[i];
     char found[400];
 
     bm_fail(err, ESTALE, "the move of disk %s of %s is not complete",
-            plan->target, m->job->domain);
+            plan->target, run->job->domain);
     bm_cause(err, "its %s XML names %s, not %s", which,
              bm_chain_text(chain, found, sizeof found),
              bm_job_image(plan)->path);
@@ -47,56 +47,57 @@ static bool names(const struct bm_chain *chain, const char *path)
 
 /* libvirt leaves the saved XML alone when its source is spelled otherwise
  * than the live one (pitfall 12). */
-static int check_config(struct bm_run *m, size_t i, struct bm_error *err)
+static int check_config(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_run_disk(m, i);
+    const struct bm_job_disk *plan = &run->job->disks[i];
+    struct bm_disk *disk = bm_run_disk(run, i);
     int rc = 0;
 
-    if (!m->domain->persistent || disk->inactive.n == 0)
+    if (!run->domain->persistent || disk->inactive.n == 0)
         return 0;
     if (!names(&disk->inactive, bm_job_image(plan)->path)) {
-        rc = bm_domain_set_config(m->domain, plan->target, &plan->dest, err);
+        rc = bm_domain_set_config(run->domain, plan->target, &plan->dest, err);
         if (!rc)
-            rc = bm_run_refresh(m, err);
-        disk = bm_run_disk(m, i);
+            rc = bm_run_refresh(run, err);
+        disk = bm_run_disk(run, i);
     }
     if (!rc && !(disk && names(&disk->inactive, bm_job_image(plan)->path)))
-        return disk ? not_there(m, i, "saved", &disk->inactive, err) : -ESTALE;
+        return disk ? not_there(run, i, "saved", &disk->inactive, err)
+                    : -ESTALE;
     return rc;
 }
 
-static int check_capacity(struct bm_run *m, size_t i, struct bm_error *err)
+static int check_capacity(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_run_disk(m, i);
-    int rc = bm_domain_disk_size(m->domain, disk, err);
+    const struct bm_job_disk *plan = &run->job->disks[i];
+    struct bm_disk *disk = bm_run_disk(run, i);
+    int rc = bm_domain_disk_size(run->domain, disk, err);
 
     if (rc || disk->capacity == plan->fixed.capacity)
         return rc;
-    return bm_run_note(m, err,
+    return bm_run_note(run, err,
                        "disk %s had %llu bytes when the move began and has "
                        "%llu now: it was resized meanwhile",
                        plan->target, (unsigned long long)plan->fixed.capacity,
                        (unsigned long long)disk->capacity);
 }
 
-static int check_disk(struct bm_run *m, size_t i, struct bm_error *err)
+static int check_disk(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
-    struct bm_disk *disk = bm_run_disk(m, i);
+    const struct bm_job_disk *plan = &run->job->disks[i];
+    struct bm_disk *disk = bm_run_disk(run, i);
     static const struct bm_chain nothing;
-    int at = bm_disk_location(m->domain, disk, plan, err);
+    int at = bm_disk_location(run->domain, disk, plan, err);
     int rc;
 
     if (at != BM_AT_DEST)
         return at < 0 ? at
-                      : not_there(m, i, "live", disk ? &disk->chain : &nothing,
-                                  err);
+                      : not_there(run, i, "live",
+                                  disk ? &disk->chain : &nothing, err);
     rc = bm_target_check(plan, err);
     if (!rc)
-        rc = check_config(m, i, err);
-    return rc ? rc : check_capacity(m, i, err);
+        rc = check_config(run, i, err);
+    return rc ? rc : check_capacity(run, i, err);
 }
 
 /* --- the source --- */
@@ -148,30 +149,30 @@ static int still_that_file(const struct bm_job *job, const struct old *old,
     return bm_remedy(err, "look what it is, and delete it by hand"), -EBUSY;
 }
 
-static int delete_old(struct bm_run *m, const struct old *old,
+static int delete_old(struct bm_run *run, const struct old *old,
                       const char *addition, struct bm_error *err)
 {
     const char *path = old->layer->path;
     bool there = !*old->deleted && access(path, F_OK) == 0;
-    int rc = there ? still_that_file(m->job, old, err) : 0;
+    int rc = there ? still_that_file(run->job, old, err) : 0;
 
     if (!rc && there)
-        rc = bm_users_none(m->conn, NULL, path, err);
+        rc = bm_users_none(run->conn, NULL, path, err);
     if (!rc && there)
-        rc = bm_pacing_spares(m->pacing) ? bm_file_remove_slowly(path, err)
-                                         : bm_file_remove(path, err);
+        rc = bm_pacing_spares(run->pacing) ? bm_file_remove_slowly(path, err)
+                                           : bm_file_remove(path, err);
     if (rc)
         return rc;
     if (there)
         bm_failpoint("releasing.deleted");
     *old->deleted = true;
     *old->kept = false;
-    return there ? bm_run_note(m, err, "source image %s deleted%s", path,
+    return there ? bm_run_note(run, err, "source image %s deleted%s", path,
                                addition)
-                 : bm_run_save(m, NULL, err);
+                 : bm_run_save(run, NULL, err);
 }
 
-int bm_step_delete_source(struct bm_run *m, struct bm_job_disk *disk,
+int bm_step_delete_source(struct bm_run *run, struct bm_job_disk *disk,
                           struct bm_error *err)
 {
     bool more = disk->source.n > disk->n_lower + 1;
@@ -181,7 +182,7 @@ int bm_step_delete_source(struct bm_run *m, struct bm_job_disk *disk,
         struct old old = old_of(disk, k);
 
         if (old.layer->type == BM_SOURCE_FILE)
-            rc = delete_old(m, &old,
+            rc = delete_old(run, &old,
                             more && k == disk->n_lower
                                 ? ", its backing files are kept"
                                 : "",
@@ -201,7 +202,7 @@ static void keep_what_is_there(struct bm_job_disk *disk)
 
 /* Deleting comes last and may be refused: then the source is kept, and that
  * is said; the move itself is done. */
-static int keep_or_delete(struct bm_run *m, struct bm_job_disk *disk,
+static int keep_or_delete(struct bm_run *run, struct bm_job_disk *disk,
                           struct bm_error *err)
 {
     struct bm_error why = BM_ERROR_INIT;
@@ -209,56 +210,56 @@ static int keep_or_delete(struct bm_run *m, struct bm_job_disk *disk,
     int rc;
 
     keep_what_is_there(disk);
-    if (m->job->request.source_delete && disk->rescue.unproven_bytes)
-        return bm_run_note(m, err,
+    if (run->job->request.source_delete && disk->rescue.unproven_bytes)
+        return bm_run_note(run, err,
                            "source of disk %s is kept: not all of it could "
                            "be read, and proven",
                            disk->target);
-    if (!m->job->request.source_delete || !disk->proof.proven)
+    if (!run->job->request.source_delete || !disk->proof.proven)
         return 0;
-    rc = bm_step_delete_source(m, disk, &why);
+    rc = bm_step_delete_source(run, disk, &why);
     if (!rc)
         return 0;
     bm_error_line(&why, line, sizeof line);
-    return bm_run_note(m, err, "source of disk %s is kept: %s", disk->target,
+    return bm_run_note(run, err, "source of disk %s is kept: %s", disk->target,
                        line);
 }
 
 /* The images are where they should be, but there is no XML any more that
  * could name them: say so, and delete nothing. */
-static int nobody_left(struct bm_run *m, struct bm_error *err)
+static int nobody_left(struct bm_run *run, struct bm_error *err)
 {
-    for (size_t i = 0; i < m->job->n_disks; i++)
-        keep_what_is_there(&m->job->disks[i]);
-    return bm_run_note(m, err,
+    for (size_t i = 0; i < run->job->n_disks; i++)
+        keep_what_is_there(&run->job->disks[i]);
+    return bm_run_note(run, err,
                        "domain %s is gone meanwhile; its images were moved, "
                        "and their sources are kept",
-                       m->job->domain);
+                       run->job->domain);
 }
 
-int bm_step_release(struct bm_run *m, struct bm_error *err)
+int bm_step_release(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh(m, err);
+    int rc = bm_run_refresh(run, err);
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = bm_replica_run_forget(m, &m->job->disks[i], err);
-    if (!rc && !m->domain)
-        return nobody_left(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = check_disk(m, i, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = bm_replica_run_forget(run, &run->job->disks[i], err);
+    if (!rc && !run->domain)
+        return nobody_left(run, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = check_disk(run, i, err);
     if (!rc)
-        rc = bm_ballast_remove(m, err);
+        rc = bm_ballast_remove(run, err);
     if (!rc)
-        rc = bm_space_let_run(m, err);
+        rc = bm_space_let_run(run, err);
     if (!rc)
-        rc = bm_snapshot_metadata_rewrite(m, false, err);
+        rc = bm_snapshot_metadata_rewrite(run, false, err);
     if (!rc)
-        rc = bm_step_drop_checkpoints(m, err);
+        rc = bm_step_drop_checkpoints(run, err);
     if (!rc)
-        rc = bm_snapshot_metadata_hide(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = keep_or_delete(m, &m->job->disks[i], err);
+        rc = bm_snapshot_metadata_hide(run, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = keep_or_delete(run, &run->job->disks[i], err);
     if (!rc)
-        rc = bm_domain_stamp(m->domain, NULL, err);
+        rc = bm_domain_stamp(run->domain, NULL, err);
     return rc;
 }

@@ -27,7 +27,7 @@ struct bm_replica_run_how {
 };
 
 struct bm_replica_run {
-    struct bm_run *m;
+    struct bm_run *run;
     struct bm_replica **replicas;
     struct bm_replica_run_how *hows;
     struct bm_rate_limit *rate_limit;
@@ -47,11 +47,11 @@ struct bm_replica_run {
  * of low priority and at the pace of the move, and closes them: QEMU must find
  * nobody in the new images. -ETIMEDOUT: a store hangs, and the work with it; it
  * is left behind, and the process can only end. */
-int bm_replica_run_each(struct bm_run *m, bm_replica_work work,
+int bm_replica_run_each(struct bm_run *run, bm_replica_work work,
                         struct bm_error *err);
 /* The same for the layers below the new images, one after the other, from the
  * base up: s->layer says which. */
-int bm_replica_run_lower(struct bm_run *m, bm_replica_work work,
+int bm_replica_run_lower(struct bm_run *run, bm_replica_work work,
                          struct bm_error *err);
 /* The replica of one layer of disk i, besides those that are open; `how` must
  * stay as long as it. The caller closes it. */
@@ -65,10 +65,10 @@ struct bm_chain bm_replica_new_chain(const struct bm_job_disk *disk,
 struct bm_chain bm_replica_old_chain(const struct bm_job_disk *disk,
                                      size_t layer);
 /* The files of all the replicas of a disk go away. */
-int bm_replica_run_forget(struct bm_run *m, const struct bm_job_disk *disk,
+int bm_replica_run_forget(struct bm_run *run, const struct bm_job_disk *disk,
                           struct bm_error *err);
 /* A rescue: where the map of each disk will be; in the journal. */
-int bm_replica_run_name_maps(struct bm_run *m, struct bm_error *err);
+int bm_replica_run_name_maps(struct bm_run *run, struct bm_error *err);
 /* Keeps what a rescue has left of disk i in the job; not saved. */
 int bm_replica_run_keep_gaps(struct bm_replica_run *s, size_t i,
                              struct bm_error *err);

@@ -104,10 +104,10 @@ static int list_moved(const struct bm_job *job, struct all_moved *all,
     return rc ? bm_fail_errno(err, ENOMEM, "cannot carry snapshots over") : 0;
 }
 
-static int carry(struct bm_run *m, const struct bm_snapshot *snapshot,
+static int carry(struct bm_run *run, const struct bm_snapshot *snapshot,
                  const struct all_moved *all, struct bm_error *err)
 {
-    int rc = bm_snapshot_replace(m->domain, snapshot, all->list, all->n, err);
+    int rc = bm_snapshot_replace(run->domain, snapshot, all->list, all->n, err);
 
     if (rc == 0)
         return 0;
@@ -117,24 +117,24 @@ static int carry(struct bm_run *m, const struct bm_snapshot *snapshot,
                   "it (virsh snapshot-delete --metadata)");
     bm_failpoint("releasing.redefined");
     return rc < 0 ? rc
-                  : bm_run_note(m, err, "snapshot %s names the %s images",
+                  : bm_run_note(run, err, "snapshot %s names the %s images",
                                 snapshot->name, all->back ? "old" : "new");
 }
 
-int bm_snapshot_metadata_rewrite(struct bm_run *m, bool back,
+int bm_snapshot_metadata_rewrite(struct bm_run *run, bool back,
                                  struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
     struct all_moved all = {.back = back};
     int rc;
 
-    if (!m->domain || !m->domain->snapshots)
+    if (!run->domain || !run->domain->snapshots)
         return 0;
-    rc = list_moved(m->job, &all, err);
+    rc = list_moved(run->job, &all, err);
     if (!rc)
-        rc = bm_snapshots_read(m->domain, &snapshots, err);
+        rc = bm_snapshots_read(run->domain, &snapshots, err);
     for (size_t i = 0; !rc && i < snapshots.n; i++)
-        rc = carry(m, &snapshots.list[i], &all, err);
+        rc = carry(run, &snapshots.list[i], &all, err);
     bm_snapshots_clear(&snapshots);
     all_moved_clear(&all);
     return rc;
@@ -153,10 +153,10 @@ static int is_old(void *opaque, const char *disk, const char *how,
     return 0;
 }
 
-static int hide(struct bm_run *m, const struct bm_snapshot *snapshot,
+static int hide(struct bm_run *run, const struct bm_snapshot *snapshot,
                 struct bm_error *err)
 {
-    int named = bm_snapshot_xml_disks(snapshot->xml, is_old, m->job), rc;
+    int named = bm_snapshot_xml_disks(snapshot->xml, is_old, run->job), rc;
     BM_FREE char *xml = NULL;
 
     if (named <= 0)
@@ -167,19 +167,19 @@ static int hide(struct bm_run *m, const struct bm_snapshot *snapshot,
     if (rc)
         return bm_fail_errno(err, -rc, "cannot read snapshot %s",
                              snapshot->name);
-    return bm_snapshot_redefine(m->domain, snapshot, xml, err);
+    return bm_snapshot_redefine(run->domain, snapshot, xml, err);
 }
 
-int bm_snapshot_metadata_hide(struct bm_run *m, struct bm_error *err)
+int bm_snapshot_metadata_hide(struct bm_run *run, struct bm_error *err)
 {
     struct bm_snapshots snapshots = {0};
     int rc;
 
-    if (!m->job->snapshot || !m->domain || !m->domain->snapshots)
+    if (!run->job->snapshot || !run->domain || !run->domain->snapshots)
         return 0;
-    rc = bm_snapshots_read(m->domain, &snapshots, err);
+    rc = bm_snapshots_read(run->domain, &snapshots, err);
     for (size_t i = 0; !rc && i < snapshots.n; i++)
-        rc = hide(m, &snapshots.list[i], err);
+        rc = hide(run, &snapshots.list[i], err);
     bm_snapshots_clear(&snapshots);
     return rc;
 }

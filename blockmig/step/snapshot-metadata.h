@@ -16,11 +16,11 @@
  * that were made meanwhile, our overlays and our stamp are taken out, too.
  * Others are left alone.
  */
-int bm_snapshot_metadata_rewrite(struct bm_run *m, bool back,
+int bm_snapshot_metadata_rewrite(struct bm_run *run, bool back,
                                  struct bm_error *err);
 
 /* After a move in place: restore points that have put the old image on theirs
  * do not name it any more, so that it can go. */
-int bm_snapshot_metadata_hide(struct bm_run *m, struct bm_error *err);
+int bm_snapshot_metadata_hide(struct bm_run *run, struct bm_error *err);
 
 #endif

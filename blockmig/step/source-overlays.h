@@ -12,16 +12,18 @@
 #include "blockmig/run/run.h"
 
 /* Puts one more on every disk. The guest must run. */
-int bm_source_overlays_freeze(struct bm_run *m, struct bm_error *err);
+int bm_source_overlays_freeze(struct bm_run *run, struct bm_error *err);
 /* After bm_run_refresh: takes up a freeze that a dead process asked for. */
-int bm_source_overlays_adopt(struct bm_run *m, struct bm_error *err);
+int bm_source_overlays_adopt(struct bm_run *run, struct bm_error *err);
 /* Bytes that the uppermost source overlays hold on the host. */
 uint64_t bm_source_overlays_bytes(const struct bm_job *job);
 
 /* The way back: all source overlays of disk i go down into the old image, and
  * away. */
-int bm_source_overlays_commit(struct bm_run *m, size_t i, struct bm_error *err);
+int bm_source_overlays_commit(struct bm_run *run, size_t i,
+                              struct bm_error *err);
 /* The way forth: nobody needs them any more. */
-int bm_source_overlays_remove(struct bm_run *m, size_t i, struct bm_error *err);
+int bm_source_overlays_remove(struct bm_run *run, size_t i,
+                              struct bm_error *err);
 
 #endif

@@ -14,9 +14,9 @@
 
 /* The stamp: with it two state stores see each other, and a job is found again
  * when its store is lost. */
-int bm_step_stamp(struct bm_run *m, struct bm_error *err);
+int bm_step_stamp(struct bm_run *run, struct bm_error *err);
 /* Makes the target files and stamps the domain. */
-int bm_step_allocate(struct bm_run *m, struct bm_error *err);
+int bm_step_allocate(struct bm_run *run, struct bm_error *err);
 /* Whether the file of the new layer (0: the image) was made by this job: by its
  * identity; or, killed between making it and writing that down, an empty one
  * that is younger than the job. */
@@ -27,34 +27,34 @@ bool bm_target_is_ours(const struct bm_job *job, const struct bm_job_disk *disk,
 int bm_target_check(const struct bm_job_disk *disk, struct bm_error *err);
 /* libvirt copies each disk, or (shallow) its uppermost layer, to `dest`: until
  * all copies are ready. */
-int bm_step_mirror(struct bm_run *m, bool shallow, struct bm_error *err);
+int bm_step_mirror(struct bm_run *run, bool shallow, struct bm_error *err);
 /* The switch of a running guest: pivots what is ready, in the window. */
-int bm_step_switch(struct bm_run *m, struct bm_error *err);
+int bm_step_switch(struct bm_run *run, struct bm_error *err);
 /* -BM_NEEDS_OPERATOR, with what can be done: the proof cannot be made any more.
  */
-int bm_switch_unclean(struct bm_run *m, struct bm_error *err);
+int bm_switch_unclean(struct bm_run *run, struct bm_error *err);
 /* Compares each disk's source chain with its target; both must be frozen or
  * unused. -EBADMSG with status BM_EXIT_PROOF: they differ. */
-int bm_step_prove(struct bm_run *m, struct bm_error *err);
+int bm_step_prove(struct bm_run *run, struct bm_error *err);
 /* The same for one disk. */
-int bm_prove_disk(struct bm_run *m, struct bm_job_disk *disk,
+int bm_prove_disk(struct bm_run *run, struct bm_job_disk *disk,
                   struct bm_error *err);
 /* Sees to it that live and saved XML name the target, deletes the source if
  * asked to and allowed, takes the stamp off. */
-int bm_step_release(struct bm_run *m, struct bm_error *err);
+int bm_step_release(struct bm_run *run, struct bm_error *err);
 /* Forgets the checkpoints that the new images cannot hold, if that was asked
  * for. */
-int bm_step_drop_checkpoints(struct bm_run *m, struct bm_error *err);
+int bm_step_drop_checkpoints(struct bm_run *run, struct bm_error *err);
 /* Deletes the old images of a disk that have new ones, from the top, since each
  * is used by the one above it: the first that cannot be deleted keeps those
  * below it. -EBUSY: it is used, or not that file any more. */
-int bm_step_delete_source(struct bm_run *m, struct bm_job_disk *disk,
+int bm_step_delete_source(struct bm_run *run, struct bm_job_disk *disk,
                           struct bm_error *err);
 /* Before the switch: ends our block jobs, removes what we made. */
-int bm_step_roll_back(struct bm_run *m, struct bm_error *err);
+int bm_step_roll_back(struct bm_run *run, struct bm_error *err);
 /* The same; `first` is what a strategy does before a disk is touched. */
-int bm_step_roll_back_after(struct bm_run *m,
-                            int (*first)(struct bm_run *m,
+int bm_step_roll_back_after(struct bm_run *run,
+                            int (*first)(struct bm_run *run,
                                          struct bm_error *err),
                             struct bm_error *err);
 

@@ -20,12 +20,12 @@ static bool skips(const struct bm_job *job, enum bm_state state)
            (state == BM_STATE_PROVING_REST || state == BM_STATE_SETTLED);
 }
 
-static int copy(struct bm_run *m, struct bm_error *err)
+static int copy(struct bm_run *run, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_step_mirror(m, false, err);
+    int rc = bm_step_mirror(run, false, err);
 
-    m->job->result.copy_ms += bm_now_ms() - start;
+    run->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 

@@ -27,33 +27,33 @@ static bool skips(const struct bm_job *job, enum bm_state state)
 }
 
 /* Off, and each disk where the job found it. */
-static int check_off(struct bm_run *m, struct bm_error *err)
+static int check_off(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh(m, err);
+    int rc = bm_run_refresh(run, err);
 
     if (rc)
         return rc;
-    if (!m->domain || m->domain->active) {
+    if (!run->domain || run->domain->active) {
         bm_fail(err, EBUSY, "cannot go on with the cold move of %s",
-                m->job->domain);
-        return bm_cause(err, m->domain ? "the guest was started"
-                                       : "the domain is gone"),
+                run->job->domain);
+        return bm_cause(err, run->domain ? "the guest was started"
+                                         : "the domain is gone"),
                -EBUSY;
     }
     return 0;
 }
 
-static int check_stand(struct bm_run *m, struct bm_error *err)
+static int check_stand(struct bm_run *run, struct bm_error *err)
 {
-    for (size_t i = 0; i < m->job->n_disks; i++) {
-        const struct bm_job_disk *plan = &m->job->disks[i];
-        int at = bm_disk_location(m->domain, bm_run_disk(m, i), plan, err);
+    for (size_t i = 0; i < run->job->n_disks; i++) {
+        const struct bm_job_disk *plan = &run->job->disks[i];
+        int at = bm_disk_location(run->domain, bm_run_disk(run, i), plan, err);
 
         if (at != BM_AT_SOURCE)
             return at < 0 ? at
                           : bm_fail(err, ESTALE,
                                     "disk %s of %s was changed meanwhile",
-                                    plan->target, m->job->domain);
+                                    plan->target, run->job->domain);
     }
     return 0;
 }
@@ -82,7 +82,7 @@ static int64_t changed_at(const struct bm_chain *chain)
  * images, but let go of them when it died. */
 static int look_again(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_job_disk *disk = &s->run->job->disks[i];
     int64_t changed = changed_at(&disk->source);
     int rc = 0;
 
@@ -92,12 +92,12 @@ static int look_again(struct bm_replica_run *s, size_t i, struct bm_error *err)
         return rc;
     rc = bm_replica_recheck(s->replicas[i], &disk->source, err);
     disk->source_ns = changed;
-    return rc ? rc : bm_run_save(s->m, NULL, err);
+    return rc ? rc : bm_run_save(s->run, NULL, err);
 }
 
 static int copy_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_job_disk *disk = &s->run->job->disks[i];
     int rc = look_again(s, i, err);
 
     if (!rc)
@@ -109,20 +109,20 @@ static int copy_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
     return rc;
 }
 
-static int copy(struct bm_run *m, struct bm_error *err)
+static int copy(struct bm_run *run, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = check_off(m, err);
+    int rc = check_off(run, err);
 
     if (!rc)
-        rc = check_stand(m, err);
+        rc = check_stand(run, err);
     if (!rc)
-        rc = bm_off_hold(m, err);
+        rc = bm_off_hold(run, err);
     if (!rc) {
         bm_failpoint("copying.started");
-        rc = bm_replica_run_each(m, copy_disk, err);
+        rc = bm_replica_run_each(run, copy_disk, err);
     }
-    m->job->result.copy_ms += bm_now_ms() - start;
+    run->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 
@@ -130,7 +130,7 @@ static int copy(struct bm_run *m, struct bm_error *err)
 
 static int prove_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    int rc = bm_staged_prove(s, i, &s->m->job->disks[i].source, err);
+    int rc = bm_staged_prove(s, i, &s->run->job->disks[i].source, err);
 
     if (!rc)
         rc = bm_staged_bounds(s, i, err);
@@ -139,37 +139,37 @@ static int prove_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
     return rc ? rc : bm_staged_record(s, i, err);
 }
 
-static int prove(struct bm_run *m, struct bm_error *err)
+static int prove(struct bm_run *run, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_replica_run_each(m, prove_disk, err);
+    int rc = bm_replica_run_each(run, prove_disk, err);
 
-    m->job->result.prove_ms += bm_now_ms() - start;
+    run->job->result.prove_ms += bm_now_ms() - start;
     return rc;
 }
 
 static int doubt_disk(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    return bm_staged_doubt(s, i, &s->m->job->disks[i].source, err);
+    return bm_staged_doubt(s, i, &s->run->job->disks[i].source, err);
 }
 
 /* --- switching --- */
 
-static int switch_over(struct bm_run *m, struct bm_error *err)
+static int switch_over(struct bm_run *run, struct bm_error *err)
 {
     bool again;
-    int rc = check_off(m, err);
+    int rc = check_off(run, err);
 
     if (!rc)
-        rc = bm_off_look(m, &again, err);
+        rc = bm_off_look(run, &again, err);
     if (!rc && again) {
-        rc = bm_run_enter(m, BM_STATE_COPYING, err);
+        rc = bm_run_enter(run, BM_STATE_COPYING, err);
         return rc ? rc : -EAGAIN;
     }
     /* held: no guest has run on the new images */
-    if (!rc && m->locks && m->job->request.proof)
-        rc = bm_replica_run_each(m, doubt_disk, err);
-    return rc ? rc : bm_off_switch(m, err);
+    if (!rc && run->locks && run->job->request.proof)
+        rc = bm_replica_run_each(run, doubt_disk, err);
+    return rc ? rc : bm_off_switch(run, err);
 }
 
 const struct bm_strategy_ops bm_strategy_cold = {

@@ -44,28 +44,29 @@ current(const struct bm_restore_points *points)
 }
 
 /* What libvirt would note, in the journal before it is asked. */
-static int keep_metadata(struct bm_run *m, const struct bm_snapshot_spec *spec,
+static int keep_metadata(struct bm_run *run,
+                         const struct bm_snapshot_spec *spec,
                          struct bm_error *err)
 {
     const struct bm_restore_point *parent;
     BM_RESTORE_POINTS points = {0};
-    int rc = bm_restore_points_read(m->domain, &points, err);
+    int rc = bm_restore_points_read(run->domain, &points, err);
 
     if (rc)
         return rc;
     parent = current(&points);
-    free(BM_STEAL(m->job->snapshot->xml));
-    rc = bm_snapshot_metadata(m->domain, spec, parent ? parent->name : NULL,
-                              &m->job->snapshot->xml, err);
-    return rc ? rc : bm_run_save(m, NULL, err);
+    free(BM_STEAL(run->job->snapshot->xml));
+    rc = bm_snapshot_metadata(run->domain, spec, parent ? parent->name : NULL,
+                              &run->job->snapshot->xml, err);
+    return rc ? rc : bm_run_save(run, NULL, err);
 }
 
-static int make_overlays(struct bm_run *m, struct bm_error *err)
+static int make_overlays(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        const struct bm_job_disk *disk = &m->job->disks[i];
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
+        const struct bm_job_disk *disk = &run->job->disks[i];
 
         rc = bm_target_check(disk, err);
         if (!rc)
@@ -78,37 +79,37 @@ static int make_overlays(struct bm_run *m, struct bm_error *err)
 }
 
 /* NULL: out of memory. */
-static const char **overlays_of(struct bm_run *m)
+static const char **overlays_of(struct bm_run *run)
 {
-    const char **all = calloc(m->domain->n_disks + 1, sizeof *all);
+    const char **all = calloc(run->domain->n_disks + 1, sizeof *all);
 
-    for (size_t i = 0; all && i < m->job->n_disks; i++)
-        all[bm_run_disk(m, i) - m->domain->disks] =
-            m->job->disks[i].fixed.switch_overlay;
+    for (size_t i = 0; all && i < run->job->n_disks; i++)
+        all[bm_run_disk(run, i) - run->domain->disks] =
+            run->job->disks[i].fixed.switch_overlay;
     return all;
 }
 
-static struct bm_snapshot_spec spec_of(const struct bm_run *m,
+static struct bm_snapshot_spec spec_of(const struct bm_run *run,
                                        const char *const *overlays)
 {
-    const struct bm_job_snapshot *snapshot = m->job->snapshot;
+    const struct bm_job_snapshot *snapshot = run->job->snapshot;
 
     return (struct bm_snapshot_spec){snapshot->name, snapshot->description,
                                      snapshot->memory, overlays};
 }
 
-int bm_create_prepare(struct bm_run *m, struct bm_error *err)
+int bm_create_prepare(struct bm_run *run, struct bm_error *err)
 {
-    BM_FREE const char **overlays = overlays_of(m);
-    const struct bm_snapshot_spec spec = spec_of(m, overlays);
-    int rc = overlays ? bm_overlay_journal_begin(m, BM_OVERLAY_SWITCH, err)
+    BM_FREE const char **overlays = overlays_of(run);
+    const struct bm_snapshot_spec spec = spec_of(run, overlays);
+    int rc = overlays ? bm_overlay_journal_begin(run, BM_OVERLAY_SWITCH, err)
                       : bm_fail_errno(err, ENOMEM, "cannot make a snapshot");
 
     if (!rc)
-        rc = keep_metadata(m, &spec, err);
+        rc = keep_metadata(run, &spec, err);
     if (!rc)
-        rc = make_overlays(m, err);
-    return rc ? rc : bm_overlay_journal_expect(m, BM_OVERLAY_SWITCH, err);
+        rc = make_overlays(run, err);
+    return rc ? rc : bm_overlay_journal_expect(run, BM_OVERLAY_SWITCH, err);
 }
 
 static int detached(const struct bm_job *job, size_t i, struct bm_error *err)
@@ -120,99 +121,99 @@ static int detached(const struct bm_job *job, size_t i, struct bm_error *err)
 }
 
 /* Of the disks as they are now. */
-static int ask(struct bm_run *m, struct bm_error *err)
+static int ask(struct bm_run *run, struct bm_error *err)
 {
-    BM_FREE const char **overlays = overlays_of(m);
-    const struct bm_snapshot_spec spec = spec_of(m, overlays);
+    BM_FREE const char **overlays = overlays_of(run);
+    const struct bm_snapshot_spec spec = spec_of(run, overlays);
 
     if (!overlays)
         return bm_fail_errno(err, ENOMEM, "cannot make a snapshot");
-    return bm_snapshot_create(m->domain, &spec,
+    return bm_snapshot_create(run->domain, &spec,
                               spec.memory ? MEMORY_MS : bm_call_ms(), err);
 }
 
-int bm_create_ask(struct bm_run *m, struct bm_error *err)
+int bm_create_ask(struct bm_run *run, struct bm_error *err)
 {
     int rc;
 
     bm_failpoint("freezing.sent");
-    rc = bm_run_refresh_domain(m, err);
+    rc = bm_run_refresh_domain(run, err);
     if (!rc)
-        rc = bm_run_check_away(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        if (!bm_run_disk(m, i))
-            rc = detached(m->job, i, err);
+        rc = bm_run_check_away(run, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        if (!bm_run_disk(run, i))
+            rc = detached(run->job, i, err);
     if (!rc)
-        rc = ask(m, err);
+        rc = ask(run, err);
     bm_failpoint("freezing.frozen");
     return rc;
 }
 
-static int ask_quiesced(struct bm_run *m, struct bm_error *err)
+static int ask_quiesced(struct bm_run *run, struct bm_error *err)
 {
     struct bm_error second = BM_ERROR_INIT;
     struct bm_quiesce quiesce;
-    int rc = bm_quiesce_begin(m, &quiesce, err), end;
+    int rc = bm_quiesce_begin(run, &quiesce, err), end;
 
     if (rc)
         return rc;
-    rc = bm_create_ask(m, err);
-    end = bm_quiesce_end(m, &quiesce, rc ? &second : err);
+    rc = bm_create_ask(run, err);
+    end = bm_quiesce_end(run, &quiesce, rc ? &second : err);
     if (rc && end == -ETIMEDOUT)
         *err = second;
     return rc && end != -ETIMEDOUT ? rc : end;
 }
 
-static int too_late(struct bm_run *m, struct bm_error *err)
+static int too_late(struct bm_run *run, struct bm_error *err)
 {
     bm_fail(err, ESTALE, "cannot make restore point %s of %s",
-            m->job->snapshot->name, m->job->domain);
+            run->job->snapshot->name, run->job->domain);
     bm_cause(err, "those of the other domains are of another instant");
     return bm_remedy(err, "make the group again"), -ESTALE;
 }
 
-static int make(struct bm_run *m, struct bm_error *err)
+static int make(struct bm_run *run, struct bm_error *err)
 {
     int rc;
 
-    if (m->job->snapshot->group)
-        return too_late(m, err);
-    rc = bm_create_prepare(m, err);
+    if (run->job->snapshot->group)
+        return too_late(run, err);
+    rc = bm_create_prepare(run, err);
     if (rc)
         return rc;
-    return m->job->request.quiesce ? ask_quiesced(m, err)
-                                   : bm_create_ask(m, err);
+    return run->job->request.quiesce ? ask_quiesced(run, err)
+                                     : bm_create_ask(run, err);
 }
 
 /* --- metadata --- */
 
 /* libvirtd has died between the transaction and its note: ours is the same, but
  * for a memory that was not written to its end. */
-static int write_metadata(struct bm_run *m, struct bm_error *err)
+static int write_metadata(struct bm_run *run, struct bm_error *err)
 {
-    struct bm_job_snapshot *snapshot = m->job->snapshot;
+    struct bm_job_snapshot *snapshot = run->job->snapshot;
     const struct bm_snapshot it = {snapshot->name, snapshot->xml, true};
     int rc;
 
     if (snapshot->memory) {
         bm_fail(err, EIO, "restore point %s of %s lacks its memory",
-                snapshot->name, m->job->domain);
+                snapshot->name, run->job->domain);
         bm_cause(err, "libvirt was stopped while it was written");
         bm_remedy(err, "commit the overlays (snapshot commit), and try again");
         return bm_status(err, BM_EXIT_HELD), -BM_NEEDS_OPERATOR;
     }
-    rc = bm_run_note(m, err, "libvirt did not note it: we do");
-    return rc ? rc : bm_snapshot_redefine(m->domain, &it, snapshot->xml, err);
+    rc = bm_run_note(run, err, "libvirt did not note it: we do");
+    return rc ? rc : bm_snapshot_redefine(run->domain, &it, snapshot->xml, err);
 }
 
 /* What libvirt noted has our stamp in it: whoever reverts to it would have a
  * guest that seems to be at work. */
-static int take_stamp_off(struct bm_run *m,
+static int take_stamp_off(struct bm_run *run,
                           const struct bm_restore_point *point,
                           struct bm_error *err)
 {
     const struct bm_snapshot it = {point->name, point->xml, point->current};
-    const char *memory = m->job->snapshot->memory;
+    const char *memory = run->job->snapshot->memory;
     BM_FREE char *xml = NULL, *plain = NULL;
     int rc = 0;
 
@@ -225,110 +226,110 @@ static int take_stamp_off(struct bm_run *m,
     if (rc)
         return bm_fail_errno(err, -rc, "cannot read snapshot %s", point->name);
     if (plain) {
-        free(BM_STEAL(m->job->snapshot->memory));
-        rc = bm_run_note(m, err,
+        free(BM_STEAL(run->job->snapshot->memory));
+        rc = bm_run_note(run, err,
                          "the guest ended meanwhile: restore point %s has no "
                          "memory",
                          point->name);
     }
     if (rc || (!xml && !plain))
         return rc;
-    return bm_snapshot_redefine(m->domain, &it, xml ? xml : plain, err);
+    return bm_snapshot_redefine(run->domain, &it, xml ? xml : plain, err);
 }
 
-static int check_metadata(struct bm_run *m, struct bm_error *err)
+static int check_metadata(struct bm_run *run, struct bm_error *err)
 {
     const struct bm_restore_point *point;
     BM_RESTORE_POINTS points = {0};
-    int rc = bm_restore_points_read(m->domain, &points, err);
+    int rc = bm_restore_points_read(run->domain, &points, err);
 
     if (rc)
         return rc;
-    point = bm_restore_points_find(&points, m->job->snapshot->name);
-    return point ? take_stamp_off(m, point, err) : write_metadata(m, err);
+    point = bm_restore_points_find(&points, run->job->snapshot->name);
+    return point ? take_stamp_off(run, point, err) : write_metadata(run, err);
 }
 
 /* --- the states --- */
 
-static int freeze(struct bm_run *m, struct bm_error *err)
+static int freeze(struct bm_run *run, struct bm_error *err)
 {
     size_t there;
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
     if (!rc)
-        rc = bm_run_count_arrived(m, &there, err);
-    if (!m->job->guest.top_asked)
-        rc = bm_run_forgive_change(m, rc, err);
+        rc = bm_run_count_arrived(run, &there, err);
+    if (!run->job->guest.top_asked)
+        rc = bm_run_forgive_change(run, rc, err);
     if (!rc && there == 0) {
-        rc = make(m, err);
+        rc = make(run, err);
         if (!rc)
-            rc = bm_run_refresh_domain(m, err);
+            rc = bm_run_refresh_domain(run, err);
         if (!rc)
-            rc = bm_run_count_arrived(m, &there, err);
+            rc = bm_run_count_arrived(run, &there, err);
     }
     if (rc)
         return rc;
-    if (there < m->job->n_disks) {
+    if (there < run->job->n_disks) {
         bm_fail(err, ESTALE, "only %zu of %zu disks of %s have their overlay",
-                there, m->job->n_disks, m->job->domain);
+                there, run->job->n_disks, run->job->domain);
         return bm_status(err, BM_EXIT_HELD), -ESTALE;
     }
-    return check_metadata(m, err);
+    return check_metadata(run, err);
 }
 
-static int release(struct bm_run *m, struct bm_error *err)
+static int release(struct bm_run *run, struct bm_error *err)
 {
     size_t there;
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
     if (!rc)
-        rc = bm_run_count_arrived(m, &there, err);
-    if (!rc && m->job->request.quiesce && !m->job->guest.quiesced)
-        rc = bm_run_note(m, err,
+        rc = bm_run_count_arrived(run, &there, err);
+    if (!rc && run->job->request.quiesce && !run->job->guest.quiesced)
+        rc = bm_run_note(run, err,
                          "whether the file systems were frozen when it was "
                          "made is not known");
-    return rc ? rc : bm_domain_stamp(m->domain, NULL, err);
+    return rc ? rc : bm_domain_stamp(run->domain, NULL, err);
 }
 
-static int remove_made(struct bm_run *m, struct bm_error *err)
+static int remove_made(struct bm_run *run, struct bm_error *err)
 {
-    const char *memory = m->job->snapshot->memory;
-    int rc = bm_orphan_unwritten(m, err);
+    const char *memory = run->job->snapshot->memory;
+    int rc = bm_orphan_unwritten(run, err);
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        if (bm_target_is_ours(m->job, &m->job->disks[i], 0))
-            rc = bm_file_remove(m->job->disks[i].fixed.switch_overlay, err);
-    return rc || !memory || !m->job->snapshot->xml
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        if (bm_target_is_ours(run->job, &run->job->disks[i], 0))
+            rc = bm_file_remove(run->job->disks[i].fixed.switch_overlay, err);
+    return rc || !memory || !run->job->snapshot->xml
                ? rc
                : bm_file_remove(memory, err);
 }
 
 /* A transaction that has happened is not undone: the restore point is there. */
-static int roll_back(struct bm_run *m, struct bm_error *err)
+static int roll_back(struct bm_run *run, struct bm_error *err)
 {
     size_t there = 0;
     bool busy = false;
-    int rc = bm_run_refresh(m, err);
+    int rc = bm_run_refresh(run, err);
 
-    if (!rc && m->domain && m->domain->active)
-        rc = bm_domain_busy(m->domain, &busy, err);
+    if (!rc && run->domain && run->domain->active)
+        rc = bm_domain_busy(run->domain, &busy, err);
     if (!rc && busy) {
-        rc = bm_job_needs_operator(m->job, err);
+        rc = bm_job_needs_operator(run->job, err);
         bm_cause(err, "libvirt is still at work on it");
         return rc;
     }
-    if (!rc && m->domain)
-        rc = bm_run_count_left(m, &there, err);
+    if (!rc && run->domain)
+        rc = bm_run_count_left(run, &there, err);
     if (!rc && there) {
-        memset(&m->reason, 0, sizeof m->reason);
-        rc = check_metadata(m, err);
+        memset(&run->reason, 0, sizeof run->reason);
+        rc = check_metadata(run, err);
         if (!rc)
-            rc = bm_run_enter(m, BM_STATE_RELEASING, err);
+            rc = bm_run_enter(run, BM_STATE_RELEASING, err);
         return rc ? rc : -EAGAIN;
     }
     if (!rc)
-        rc = remove_made(m, err);
-    return rc || !m->domain ? rc : bm_domain_stamp(m->domain, NULL, err);
+        rc = remove_made(run, err);
+    return rc || !run->domain ? rc : bm_domain_stamp(run->domain, NULL, err);
 }
 
 const struct bm_strategy_ops bm_strategy_create = {

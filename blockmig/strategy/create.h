@@ -10,8 +10,8 @@
 #include "blockmig/run/run.h"
 
 /* All that can be done before: overlays and metadata, in the journal. */
-int bm_create_prepare(struct bm_run *m, struct bm_error *err);
+int bm_create_prepare(struct bm_run *run, struct bm_error *err);
 /* The transaction itself. */
-int bm_create_ask(struct bm_run *m, struct bm_error *err);
+int bm_create_ask(struct bm_run *run, struct bm_error *err);
 
 #endif

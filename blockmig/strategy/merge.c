@@ -29,14 +29,14 @@ static const enum bm_state states[] = {
     BM_STATE_CONSOLIDATING, BM_STATE_RELEASING,
 };
 
-static int allocate(struct bm_run *m, struct bm_error *err)
+static int allocate(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
     /* ends just before the freeze, if the guest is to get a source overlay */
     if (!rc)
-        rc = bm_pacing_begin(m, err);
-    return rc ? rc : bm_step_stamp(m, err);
+        rc = bm_pacing_begin(run, err);
+    return rc ? rc : bm_step_stamp(run, err);
 }
 
 /* --- the source overlay --- */
@@ -47,12 +47,12 @@ static bool fronted(const struct bm_job *job)
 }
 
 /* The uppermost layer is the one that the guest writes to. */
-static bool wants_front(struct bm_run *m, const struct bm_job_merge *merge)
+static bool wants_front(struct bm_run *run, const struct bm_job_merge *merge)
 {
     const struct bm_job_disk *disk =
-        &m->job->disks[bm_merge_disk(m->job, merge)];
+        &run->job->disks[bm_merge_disk(run->job, merge)];
 
-    return m->domain->active && !fronted(m->job) && !merge->merged &&
+    return run->domain->active && !fronted(run->job) && !merge->merged &&
            merge->layers.n > 1 &&
            !strcmp(disk->source.layers[0].path, merge->layers.layers[0].path);
 }
@@ -65,41 +65,41 @@ static struct bm_job_merge *next_merge(const struct bm_job *job)
     return NULL;
 }
 
-static int freeze(struct bm_run *m, struct bm_error *err)
+static int freeze(struct bm_run *run, struct bm_error *err)
 {
-    struct bm_job_merge *merge = next_merge(m->job);
-    int rc = bm_run_refresh(m, err);
+    struct bm_job_merge *merge = next_merge(run->job);
+    int rc = bm_run_refresh(run, err);
 
-    if (!rc && m->domain)
-        rc = bm_source_overlays_adopt(m, err);
-    if (rc || !m->domain || !merge || !wants_front(m, merge))
+    if (!rc && run->domain)
+        rc = bm_source_overlays_adopt(run, err);
+    if (rc || !run->domain || !merge || !wants_front(run, merge))
         return rc;
-    rc = bm_pacing_begin(m, err);
+    rc = bm_pacing_begin(run, err);
     if (!rc)
-        rc = bm_ballast_make(m, err);
-    return rc ? rc : bm_source_overlays_freeze(m, err);
+        rc = bm_ballast_make(run, err);
+    return rc ? rc : bm_source_overlays_freeze(run, err);
 }
 
 /* --- the merges --- */
 
-static int merge_all(struct bm_run *m, struct bm_error *err)
+static int merge_all(struct bm_run *run, struct bm_error *err)
 {
     struct bm_job_merge *merge;
     int rc = 0;
 
-    bm_pacing_take_jobs(m->pacing);
-    while (!rc && (merge = next_merge(m->job))) {
-        rc = bm_run_refresh_domain(m, err);
-        if (!rc && bm_run_cancelled(m))
+    bm_pacing_take_jobs(run->pacing);
+    while (!rc && (merge = next_merge(run->job))) {
+        rc = bm_run_refresh_domain(run, err);
+        if (!rc && bm_run_cancelled(run))
             rc = bm_fail_errno(err, ECANCELED, "the merge of %s stops",
-                               m->job->domain);
-        if (!rc && wants_front(m, merge)) {
-            rc = bm_run_enter(m, BM_STATE_FREEZING, err);
+                               run->job->domain);
+        if (!rc && wants_front(run, merge)) {
+            rc = bm_run_enter(run, BM_STATE_FREEZING, err);
             return rc ? rc : -EAGAIN;
         }
         if (!rc)
-            rc = bm_merge_run(m, merge, err);
-        bm_pacing_take_jobs(m->pacing); /* a proof has had the pace */
+            rc = bm_merge_run(run, merge, err);
+        bm_pacing_take_jobs(run->pacing); /* a proof has had the pace */
     }
     return rc;
 }
@@ -111,14 +111,14 @@ static int merge_all(struct bm_run *m, struct bm_error *err)
 #define ROUNDS 8
 
 /* The lowest source overlay of each disk, into what it stands on. */
-static int add_front_merges(struct bm_run *m, struct bm_error *err)
+static int add_front_merges(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        const struct bm_job_disk *disk = &m->job->disks[i];
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
+        const struct bm_job_disk *disk = &run->job->disks[i];
         struct bm_job_merge *merge =
-            bm_job_snapshot_add_merge(m->job->snapshot);
+            bm_job_snapshot_add_merge(run->job->snapshot);
 
         rc = merge && (merge->target = strdup(disk->target)) ? 0 : -ENOMEM;
         for (int l = disk->overlays.n_source - 1;
@@ -126,155 +126,157 @@ static int add_front_merges(struct bm_run *m, struct bm_error *err)
             rc = bm_chain_add(&merge->layers, &disk->source.layers[l]);
     }
     return rc ? bm_fail_errno(err, ENOMEM, "cannot merge")
-              : bm_run_save(m, NULL, err);
+              : bm_run_save(run, NULL, err);
 }
 
 /* As long as it becomes less: then only little is merged while it changes. */
-static int another_round(struct bm_run *m, int round, uint64_t *before,
+static int another_round(struct bm_run *run, int round, uint64_t *before,
                          bool *again, struct bm_error *err)
 {
-    uint64_t bytes = bm_source_overlays_bytes(m->job);
+    uint64_t bytes = bm_source_overlays_bytes(run->job);
     int rc;
 
-    *again = m->domain && m->domain->active && fronted(m->job) &&
-             m->job->request.proof && round < ROUNDS && bytes > TINY &&
+    *again = run->domain && run->domain->active && fronted(run->job) &&
+             run->job->request.proof && round < ROUNDS && bytes > TINY &&
              bytes < *before / 10 * 9;
     *before = bytes;
     if (!*again)
         return 0;
-    rc = bm_source_overlays_freeze(m, err);
-    return rc ? rc : add_front_merges(m, err);
+    rc = bm_source_overlays_freeze(run, err);
+    return rc ? rc : add_front_merges(run, err);
 }
 
 /* What a process that died in another round has left. */
-static int take_up(struct bm_run *m, struct bm_error *err)
+static int take_up(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
     if (!rc)
-        rc = bm_source_overlays_adopt(m, err);
-    return rc || !fronted(m->job) || m->job->disks[0].overlays.n_source < 2 ||
-                   next_merge(m->job)
+        rc = bm_source_overlays_adopt(run, err);
+    return rc || !fronted(run->job) ||
+                   run->job->disks[0].overlays.n_source < 2 ||
+                   next_merge(run->job)
                ? rc
-               : add_front_merges(m, err);
+               : add_front_merges(run, err);
 }
 
-static int copy(struct bm_run *m, struct bm_error *err)
+static int copy(struct bm_run *run, struct bm_error *err)
 {
     uint64_t before = UINT64_MAX;
     int64_t start = bm_now_ms();
     bool again = true;
-    int rc = take_up(m, err);
+    int rc = take_up(run, err);
 
     if (!rc)
-        rc = bm_pacing_need(m, err);
+        rc = bm_pacing_need(run, err);
 
     for (int round = 0; !rc && again; round++) {
-        rc = merge_all(m, err);
+        rc = merge_all(run, err);
         if (!rc)
-            rc = bm_run_refresh(m, err);
+            rc = bm_run_refresh(run, err);
         if (!rc)
-            rc = another_round(m, round, &before, &again, err);
+            rc = another_round(run, round, &before, &again, err);
     }
-    m->job->result.copy_ms += bm_now_ms() - start;
+    run->job->result.copy_ms += bm_now_ms() - start;
     return rc;
 }
 
 /* --- the ends --- */
 
-static int commit_fronts(struct bm_run *m, struct bm_error *err)
+static int commit_fronts(struct bm_run *run, struct bm_error *err)
 {
-    uint64_t bytes = bm_source_overlays_bytes(m->job);
-    bool any = fronted(m->job);
+    uint64_t bytes = bm_source_overlays_bytes(run->job);
+    bool any = fronted(run->job);
     int rc = 0;
 
     /* also those of a freeze that was asked for, and did not happen */
     for (size_t i = 0;
-         !rc && m->job->staged.overlays_sent && i < m->job->n_disks; i++)
-        rc = bm_source_overlays_commit(m, i, err);
+         !rc && run->job->staged.overlays_sent && i < run->job->n_disks; i++)
+        rc = bm_source_overlays_commit(run, i, err);
     return rc || !any
                ? rc
-               : bm_run_note(m, err,
+               : bm_run_note(run, err,
                              "what the guest wrote meanwhile, at most "
                              "%" PRIu64 " bytes, was merged while it ran",
                              bytes);
 }
 
-static int consolidate(struct bm_run *m, struct bm_error *err)
+static int consolidate(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
-    return rc ? rc : commit_fronts(m, err);
+    return rc ? rc : commit_fronts(run, err);
 }
 
 /* Those whose images stay, as others need them, or that have none. */
-static int forget_points(struct bm_run *m, struct bm_error *err)
+static int forget_points(struct bm_run *run, struct bm_error *err)
 {
-    struct bm_job_snapshot *snapshot = m->job->snapshot;
+    struct bm_job_snapshot *snapshot = run->job->snapshot;
     int rc = 0;
 
     for (size_t i = 0; !rc && i < snapshot->n_points; i++)
         if (!snapshot->points[i].gone)
-            rc = bm_merge_forget(m, &snapshot->points[i], err);
+            rc = bm_merge_forget(run, &snapshot->points[i], err);
     return rc;
 }
 
-static int tidy(struct bm_run *m, struct bm_error *err)
+static int tidy(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_ballast_remove(m, err);
+    int rc = bm_ballast_remove(run, err);
 
     if (!rc)
-        rc = bm_space_let_run(m, err);
-    if (!rc && m->domain)
-        rc = bm_domain_stamp(m->domain, NULL, err);
+        rc = bm_space_let_run(run, err);
+    if (!rc && run->domain)
+        rc = bm_domain_stamp(run->domain, NULL, err);
     return rc;
 }
 
-static int check_end(struct bm_run *m, struct bm_error *err)
+static int check_end(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        struct bm_disk *disk = bm_run_disk(m, i);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
+        struct bm_disk *disk = bm_run_disk(run, i);
 
-        if (!disk || (m->domain->active &&
-                      !bm_chain_equal(&disk->chain, &m->job->disks[i].source)))
-            rc = bm_run_misplaced(m, i, "on a chain that is not as planned",
+        if (!disk ||
+            (run->domain->active &&
+             !bm_chain_equal(&disk->chain, &run->job->disks[i].source)))
+            rc = bm_run_misplaced(run, i, "on a chain that is not as planned",
                                   NULL, err);
     }
     return rc;
 }
 
-static int release(struct bm_run *m, struct bm_error *err)
+static int release(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh_domain(m, err);
+    int rc = bm_run_refresh_domain(run, err);
 
     if (!rc)
-        rc = check_end(m, err);
+        rc = check_end(run, err);
     if (!rc)
-        rc = forget_points(m, err);
-    return rc ? rc : tidy(m, err);
+        rc = forget_points(run, err);
+    return rc ? rc : tidy(run, err);
 }
 
 /* A process that comes after the one whose proof has failed finds that again.
  */
-static int end_or_undo(struct bm_run *m, struct bm_job_merge *merge,
+static int end_or_undo(struct bm_run *run, struct bm_job_merge *merge,
                        struct bm_error *err)
 {
-    bool wrong = m->reason.status == BM_EXIT_PROOF;
-    int rc = wrong ? 0 : bm_merge_run(m, merge, err);
+    bool wrong = run->reason.status == BM_EXIT_PROOF;
+    int rc = wrong ? 0 : bm_merge_run(run, merge, err);
 
     if (rc == -EBADMSG && err->status == BM_EXIT_PROOF) {
-        bm_run_keep_reason(m, err);
+        bm_run_keep_reason(run, err);
         *err = (struct bm_error)BM_ERROR_INIT;
         wrong = true;
         rc = 0;
     }
-    return rc || !wrong ? rc : bm_merge_undo(m, merge, err);
+    return rc || !wrong ? rc : bm_merge_undo(run, merge, err);
 }
 
 /* With the domain gone: what its guest wrote last may be there alone. */
-static int check_front(struct bm_run *m, const char *overlay,
+static int check_front(struct bm_run *run, const char *overlay,
                        struct bm_error *err)
 {
     bool any = false;
@@ -284,51 +286,51 @@ static int check_front(struct bm_run *m, const char *overlay,
 
     if (rc || !any)
         return rc ? rc : bm_file_remove(overlay, err);
-    rc = bm_job_needs_operator(m->job, err);
+    rc = bm_job_needs_operator(run->job, err);
     bm_cause(err, "domain %s is gone, and %s holds what its guest wrote last",
-             m->job->domain, overlay);
+             run->job->domain, overlay);
     bm_remedy(err,
               "define it again, on that image, or delete the image; then "
               "`blockmig job resume %s`",
-              m->job->id);
+              run->job->id);
     return rc;
 }
 
-static int end_without_domain(struct bm_run *m, struct bm_error *err)
+static int end_without_domain(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        for (int k = m->job->staged.overlays_sent; !rc && k > 0; k--) {
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        for (int k = run->job->staged.overlays_sent; !rc && k > 0; k--) {
             BM_FREE char *overlay =
-                bm_job_source_overlay(m->job, &m->job->disks[i], k);
+                bm_job_source_overlay(run->job, &run->job->disks[i], k);
 
-            rc = overlay ? check_front(m, overlay, err)
+            rc = overlay ? check_front(run, overlay, err)
                          : bm_fail_errno(err, ENOMEM, "cannot end a merge");
         }
-    return rc ? rc : tidy(m, err);
+    return rc ? rc : tidy(run, err);
 }
 
 /* What is merged stays merged, and is brought to its end; the rest is left as
  * it is. */
-static int roll_back(struct bm_run *m, struct bm_error *err)
+static int roll_back(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh(m, err);
-    struct bm_job_merge *merge = next_merge(m->job);
+    int rc = bm_run_refresh(run, err);
+    struct bm_job_merge *merge = next_merge(run->job);
 
-    if (rc || !m->domain)
-        return rc ? rc : end_without_domain(m, err);
-    rc = bm_source_overlays_adopt(m, err);
+    if (rc || !run->domain)
+        return rc ? rc : end_without_domain(run, err);
+    rc = bm_source_overlays_adopt(run, err);
     if (!rc && merge)
-        rc = bm_merge_stop(m, merge, err);
+        rc = bm_merge_stop(run, merge, err);
     if (!rc && merge && merge->merged)
-        rc = end_or_undo(m, merge, err);
+        rc = end_or_undo(run, merge, err);
     bm_failpoint("rolling-back.stopped");
     if (!rc)
-        rc = bm_run_refresh(m, err);
+        rc = bm_run_refresh(run, err);
     if (!rc)
-        rc = commit_fronts(m, err);
-    return rc ? rc : tidy(m, err);
+        rc = commit_fronts(run, err);
+    return rc ? rc : tidy(run, err);
 }
 
 const struct bm_strategy_ops bm_strategy_merge = {

@@ -44,79 +44,80 @@ static int empty(const struct bm_job_disk *plan, struct bm_error *err)
                : bm_fail_errno(err, errno, "cannot empty %s", path);
 }
 
-static int put_on(struct bm_run *m, struct bm_error *err)
+static int put_on(struct bm_run *run, struct bm_error *err)
 {
-    BM_FREE const char **paths = calloc(m->job->n_disks, sizeof *paths);
-    int rc =
-        paths ? bm_overlay_journal_begin(m, BM_OVERLAY_SWITCH, err)
-              : bm_fail_errno(err, ENOMEM, "cannot freeze %s", m->job->domain);
+    BM_FREE const char **paths = calloc(run->job->n_disks, sizeof *paths);
+    int rc = paths ? bm_overlay_journal_begin(run, BM_OVERLAY_SWITCH, err)
+                   : bm_fail_errno(err, ENOMEM, "cannot freeze %s",
+                                   run->job->domain);
 
     /* a failed freeze may have taken the files away */
     if (!rc)
-        rc = bm_step_allocate(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        paths[i] = bm_job_image(&m->job->disks[i])->path;
-        rc = empty(&m->job->disks[i], err);
-        bm_file_calm(m->job->disks[i].source.layers[0].path);
+        rc = bm_step_allocate(run, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
+        paths[i] = bm_job_image(&run->job->disks[i])->path;
+        rc = empty(&run->job->disks[i], err);
+        bm_file_calm(run->job->disks[i].source.layers[0].path);
     }
     if (!rc)
-        rc = bm_overlay_journal_expect(m, BM_OVERLAY_SWITCH, err);
+        rc = bm_overlay_journal_expect(run, BM_OVERLAY_SWITCH, err);
     if (rc)
         return rc;
     bm_failpoint("freezing.sent");
-    rc = bm_overlays_put(m->domain, m->job, paths, false, err);
+    rc = bm_overlays_put(run->domain, run->job, paths, false, err);
     bm_failpoint("freezing.frozen");
     return rc;
 }
 
-static int freeze(struct bm_run *m, struct bm_error *err)
+static int freeze(struct bm_run *run, struct bm_error *err)
 {
     struct bm_pull_count count;
-    int rc = bm_pull_look(m, &count, err);
+    int rc = bm_pull_look(run, &count, err);
 
     if (rc || count.at_source == 0)
         return rc;
-    if (!m->domain->active)
-        return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
-    if (count.at_source < m->job->n_disks) {
-        bm_fail(err, ESTALE, "cannot freeze %s", m->job->domain);
+    if (!run->domain->active)
+        return bm_fail_errno(err, ESRCH, "the guest %s is off",
+                             run->job->domain);
+    if (count.at_source < run->job->n_disks) {
+        bm_fail(err, ESTALE, "cannot freeze %s", run->job->domain);
         return bm_cause(err, "only some of its disks are on their source"),
                -ESTALE;
     }
     /* what the guest's I/O takes before we do anything to it */
-    rc = bm_pacing_need(m, err);
-    return rc ? rc : put_on(m, err);
+    rc = bm_pacing_need(run, err);
+    return rc ? rc : put_on(run, err);
 }
 
-static int copy(struct bm_run *m, struct bm_error *err)
+static int copy(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_pull_run(m, false, err);
+    int rc = bm_pull_run(run, false, err);
 
     bm_failpoint("copying.pulled");
     return rc;
 }
 
-static int consolidate(struct bm_run *m, struct bm_error *err)
+static int consolidate(struct bm_run *run, struct bm_error *err)
 {
     struct bm_pull_count count;
-    int rc = bm_pull_run(m, true, err);
+    int rc = bm_pull_run(run, true, err);
 
     if (!rc)
-        rc = bm_pull_look(m, &count, err);
+        rc = bm_pull_look(run, &count, err);
     if (rc)
         return rc;
-    if (count.at_dest == m->job->n_disks)
-        return bm_pull_flush(m, err);
+    if (count.at_dest == run->job->n_disks)
+        return bm_pull_flush(run, err);
     bm_fail(err, EIO, "the disks of %s are not pulled to the end",
-            m->job->domain);
+            run->job->domain);
     return bm_cause(err, "%zu of them still stand on the source",
-                    m->job->n_disks - count.at_dest),
+                    run->job->n_disks - count.at_dest),
            -EIO;
 }
 
-static int roll_back(struct bm_run *m, struct bm_error *err)
+static int roll_back(struct bm_run *run, struct bm_error *err)
 {
-    return bm_step_roll_back_after(m, bm_pull_back, err);
+    return bm_step_roll_back_after(run, bm_pull_back, err);
 }
 
 const struct bm_strategy_ops bm_strategy_pull = {

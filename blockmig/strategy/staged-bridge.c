@@ -15,13 +15,13 @@
 
 /* --- the mirror overlay --- */
 
-int bm_staged_set_mirror_overlay(struct bm_run *m, bool there,
+int bm_staged_set_mirror_overlay(struct bm_run *run, bool there,
                                  struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        struct bm_job_disk *disk = &m->job->disks[i];
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
+        struct bm_job_disk *disk = &run->job->disks[i];
         struct bm_chain image = bm_job_new_chain(disk), match = {0};
 
         if (there == bm_job_has_mirror_overlay(disk))
@@ -29,34 +29,35 @@ int bm_staged_set_mirror_overlay(struct bm_run *m, bool there,
         rc = there ? bm_chain_on_top(disk->fixed.mirror_overlay, &image, &match)
                    : bm_chain_copy(&image, &match);
         if (rc)
-            return bm_fail_errno(err, ENOMEM, "cannot move %s", m->job->domain);
+            return bm_fail_errno(err, ENOMEM, "cannot move %s",
+                                 run->job->domain);
         bm_chain_clear(&disk->dest);
         disk->dest = match;
     }
-    return bm_run_save(m, NULL, err);
+    return bm_run_save(run, NULL, err);
 }
 
-int bm_staged_again(struct bm_run *m, struct bm_error *err)
+int bm_staged_again(struct bm_run *run, struct bm_error *err)
 {
     int rc;
 
-    m->job->staged.off = false;
-    bm_run_unlock(m);
-    rc = bm_staged_set_mirror_overlay(m, true, err);
+    run->job->staged.off = false;
+    bm_run_unlock(run);
+    rc = bm_staged_set_mirror_overlay(run, true, err);
     if (!rc)
-        rc = bm_run_enter(m, BM_STATE_ITERATING, err);
+        rc = bm_run_enter(run, BM_STATE_ITERATING, err);
     return rc ? rc : -EAGAIN;
 }
 
-int bm_staged_switch_off(struct bm_run *m, struct bm_error *err)
+int bm_staged_switch_off(struct bm_run *run, struct bm_error *err)
 {
     bool again;
-    int rc = bm_off_look(m, &again, err);
+    int rc = bm_off_look(run, &again, err);
 
     /* it runs, or may have run: what it wrote is copied again */
     if (!rc && again)
-        return bm_staged_again(m, err);
+        return bm_staged_again(run, err);
     if (!rc)
-        rc = bm_staged_set_mirror_overlay(m, false, err);
-    return rc ? rc : bm_off_switch(m, err);
+        rc = bm_staged_set_mirror_overlay(run, false, err);
+    return rc ? rc : bm_off_switch(run, err);
 }

@@ -31,7 +31,7 @@
 static int rest_of_disk(struct bm_replica_run *s, size_t i,
                         struct bm_error *err)
 {
-    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_job_disk *disk = &s->run->job->disks[i];
     struct bm_replica_proof proof = {0};
     int rc = bm_replica_rest(s->replicas[i], &disk->source, &disk->dest, &proof,
                              err);
@@ -44,34 +44,34 @@ static int rest_of_disk(struct bm_replica_run *s, size_t i,
 
 /* What somebody wrote into the new image behind our back need not be where the
  * guest wrote. */
-static int compare_touched(struct bm_run *m, struct bm_error *err)
+static int compare_touched(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++) {
-        struct bm_job_disk *disk = &m->job->disks[i];
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
+        struct bm_job_disk *disk = &run->job->disks[i];
 
         if (!bm_target_any_written_since(disk, false))
             continue;
-        rc = bm_run_note(m, err,
+        rc = bm_run_note(run, err,
                          "someone has written to %s, or below it: all of it "
                          "is compared",
                          bm_job_image(disk)->path);
         if (!rc)
-            rc = bm_prove_disk(m, disk, err);
+            rc = bm_prove_disk(run, disk, err);
     }
     return rc;
 }
 
-int bm_staged_prove_rest(struct bm_run *m, struct bm_error *err)
+int bm_staged_prove_rest(struct bm_run *run, struct bm_error *err)
 {
     int64_t start = bm_now_ms();
-    int rc = bm_replica_run_each(m, rest_of_disk, err);
+    int rc = bm_replica_run_each(run, rest_of_disk, err);
 
     if (!rc)
-        rc = compare_touched(m, err);
-    m->job->result.prove_ms += bm_now_ms() - start;
-    return rc ? rc : bm_run_save(m, NULL, err);
+        rc = compare_touched(run, err);
+    run->job->result.prove_ms += bm_now_ms() - start;
+    return rc ? rc : bm_run_save(run, NULL, err);
 }
 
 /* --- the mirror overlay --- */
@@ -86,12 +86,12 @@ enum mirror_overlay {
     BRIDGE_FOREIGN
 };
 
-static int look_at_bridge(struct bm_run *m, size_t i, enum mirror_overlay *out,
-                          struct bm_error *err)
+static int look_at_bridge(struct bm_run *run, size_t i,
+                          enum mirror_overlay *out, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_job_disk *plan = &run->job->disks[i];
     struct bm_chain image = bm_job_new_chain(plan), found = {0}, merged = {0};
-    struct bm_disk *disk = bm_run_disk(m, i);
+    struct bm_disk *disk = bm_run_disk(run, i);
     int rc;
 
     *out = BRIDGE_FOREIGN;
@@ -100,7 +100,7 @@ static int look_at_bridge(struct bm_run *m, size_t i, enum mirror_overlay *out,
     rc = bm_chain_on_top(plan->fixed.switch_overlay, &image, &merged);
     if (rc)
         return bm_fail_errno(err, ENOMEM, "cannot merge");
-    rc = bm_disk_location_chain(m->domain, disk, &found, err);
+    rc = bm_disk_location_chain(run->domain, disk, &found, err);
     if (!rc && bm_chain_equal(&found, &merged))
         *out = BRIDGE_MERGED;
     else if (!rc && bm_chain_equal(&found, &image))
@@ -108,7 +108,7 @@ static int look_at_bridge(struct bm_run *m, size_t i, enum mirror_overlay *out,
     else if (!rc && bm_chain_equal(&found, &plan->dest))
         *out = BRIDGE_TOP;
     else if (!rc &&
-             bm_disk_location(m->domain, disk, plan, err) == BM_AT_OVERLAY)
+             bm_disk_location(run->domain, disk, plan, err) == BM_AT_OVERLAY)
         *out = BRIDGE_THERE;
     bm_chain_clear(&found);
     bm_chain_clear(&merged);
@@ -117,29 +117,29 @@ static int look_at_bridge(struct bm_run *m, size_t i, enum mirror_overlay *out,
 
 /* A commit that a dead process asked for may still run: then ours is refused,
  * and that one is waited for. What counts is the chain it leaves. */
-static int merge_running(struct bm_run *m, size_t i, struct bm_error *err)
+static int merge_running(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_job_disk *plan = &run->job->disks[i];
     const struct bm_commit_request request = {.target = plan->target,
                                               .top = plan->fixed.mirror_overlay,
                                               .base = bm_job_image(plan)->path};
     struct bm_blockjob job;
     int rc;
 
-    if (bm_run_disk(m, i)->mirror)
-        return bm_commit_foreign(m, plan->target, err);
-    rc = bm_blockjob_commit(m->conn, m->domain, &request, &job, err);
+    if (bm_run_disk(run, i)->mirror)
+        return bm_commit_foreign(run, plan->target, err);
+    rc = bm_blockjob_commit(run->conn, run->domain, &request, &job, err);
     if (rc && rc != -EBUSY && rc != -EINVAL)
         return rc;
     bm_failpoint("consolidating.merging");
-    rc = bm_commit_wait(m, &job, MERGE_MS, err);
+    rc = bm_commit_wait(run, &job, MERGE_MS, err);
     return rc;
 }
 
 /* Each can be done again. */
-static int merge_off(struct bm_run *m, size_t i, struct bm_error *err)
+static int merge_off(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_job_disk *plan = &run->job->disks[i];
     const struct bm_layer *image = bm_job_image(plan);
     struct bm_chain merged = {0}, below = bm_job_new_chain(plan);
     int rc = bm_image_commit(plan->fixed.mirror_overlay, "qcow2", NULL, err);
@@ -151,53 +151,54 @@ static int merge_off(struct bm_run *m, size_t i, struct bm_error *err)
     if (!rc && bm_chain_on_top(plan->fixed.switch_overlay, &below, &merged) < 0)
         rc = bm_fail_errno(err, ENOMEM, "cannot merge");
     if (!rc)
-        rc = bm_domain_set_config(m->domain, plan->target, &merged, err);
+        rc = bm_domain_set_config(run->domain, plan->target, &merged, err);
     bm_chain_clear(&merged);
     return rc;
 }
 
 /* The guest went off meanwhile, most likely: worth another try. */
-static int not_merged(struct bm_run *m, size_t i, struct bm_error *err)
+static int not_merged(struct bm_run *run, size_t i, struct bm_error *err)
 {
     bm_fail(err, EIO, "the new image of disk %s of %s is not merged",
-            m->job->disks[i].target, m->job->domain);
+            run->job->disks[i].target, run->job->domain);
     return bm_cause(err, "its block job did not end well"), -EIO;
 }
 
-static int merge_top(struct bm_run *m, size_t i, struct bm_error *err)
+static int merge_top(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    struct bm_chain image = bm_job_new_chain(&m->job->disks[i]);
+    struct bm_chain image = bm_job_new_chain(&run->job->disks[i]);
 
-    return m->domain->active ? bm_commit_running(m, i, 1, err)
-                             : bm_commit_off(m, i, &image, err);
+    return run->domain->active ? bm_commit_running(run, i, 1, err)
+                               : bm_commit_off(run, i, &image, err);
 }
 
-static int merge_disk(struct bm_run *m, size_t i, struct bm_error *err)
+static int merge_disk(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *plan = &m->job->disks[i];
+    const struct bm_job_disk *plan = &run->job->disks[i];
     enum mirror_overlay is;
-    int rc = look_at_bridge(m, i, &is, err);
+    int rc = look_at_bridge(run, i, &is, err);
 
     if (!rc && is == BRIDGE_THERE) {
-        rc = bm_users_other_domains(m->conn, m->job->uuid,
+        rc = bm_users_other_domains(run->conn, run->job->uuid,
                                     bm_job_image(plan)->path, err);
         if (!rc)
-            rc = m->domain->active ? merge_running(m, i, err)
-                                   : merge_off(m, i, err);
+            rc = run->domain->active ? merge_running(run, i, err)
+                                     : merge_off(run, i, err);
         if (!rc)
-            rc = bm_run_refresh(m, err);
-        if (!rc && m->domain)
-            rc = look_at_bridge(m, i, &is, err);
+            rc = bm_run_refresh(run, err);
+        if (!rc && run->domain)
+            rc = look_at_bridge(run, i, &is, err);
     }
     if (!rc && is == BRIDGE_TOP) {
-        rc = merge_top(m, i, err);
+        rc = merge_top(run, i, err);
         if (!rc)
-            rc = look_at_bridge(m, i, &is, err);
+            rc = look_at_bridge(run, i, &is, err);
     }
     if (!rc && is == BRIDGE_FOREIGN)
-        return bm_run_misplaced(m, i, "on a chain that is not ours", NULL, err);
+        return bm_run_misplaced(run, i, "on a chain that is not ours", NULL,
+                                err);
     if (!rc && is != BRIDGE_MERGED && is != BRIDGE_GONE)
-        return not_merged(m, i, err);
+        return not_merged(run, i, err);
     return rc;
 }
 
@@ -205,28 +206,28 @@ static int merge_disk(struct bm_run *m, size_t i, struct bm_error *err)
  * guest wrote since is not what was seen. */
 static int again(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    struct bm_job_disk *plan = &s->m->job->disks[i];
-    struct bm_disk *disk = bm_run_disk(s->m, i);
+    struct bm_job_disk *plan = &s->run->job->disks[i];
+    struct bm_disk *disk = bm_run_disk(s->run, i);
     struct bm_chain image = bm_job_new_chain(plan);
-    int at = bm_disk_location(s->m->domain, disk, plan, err);
+    int at = bm_disk_location(s->run->domain, disk, plan, err);
 
     if (plan->overlays.merge_proven || at != BM_AT_OVERLAY)
         return at < 0 ? at : 0;
     if (disk->mirror)
-        return bm_commit_foreign(s->m, plan->target, err);
+        return bm_commit_foreign(s->run, plan->target, err);
     at = bm_replica_again(s->replicas[i], &image, err);
     plan->overlays.merge_proven = !at;
     return at;
 }
 
-static int merge_bridges(struct bm_run *m, struct bm_error *err)
+static int merge_bridges(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = merge_disk(m, i, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = merge_disk(run, i, err);
     if (!rc)
-        rc = bm_staged_set_mirror_overlay(m, false, err);
+        rc = bm_staged_set_mirror_overlay(run, false, err);
     bm_failpoint("consolidating.merged");
     return rc;
 }
@@ -234,7 +235,7 @@ static int merge_bridges(struct bm_run *m, struct bm_error *err)
 /* --- all of it --- */
 
 /* Kept where it lists something. */
-static int remove_map(struct bm_run *m, struct bm_job_disk *disk,
+static int remove_map(struct bm_run *run, struct bm_job_disk *disk,
                       struct bm_error *err)
 {
     int rc;
@@ -242,7 +243,7 @@ static int remove_map(struct bm_run *m, struct bm_job_disk *disk,
     if (!disk->rescue.map || disk->rescue.unreadable_bytes ||
         disk->rescue.filled_bytes)
         return 0;
-    rc = bm_replica_forget_map(disk->rescue.map, m->job->id,
+    rc = bm_replica_forget_map(disk->rescue.map, run->job->id,
                                disk->fixed.capacity, err);
     if (rc)
         return rc;
@@ -251,30 +252,30 @@ static int remove_map(struct bm_run *m, struct bm_job_disk *disk,
     return 0;
 }
 
-static int remove_rest(struct bm_run *m, size_t i, struct bm_error *err)
+static int remove_rest(struct bm_run *run, size_t i, struct bm_error *err)
 {
-    struct bm_job_disk *plan = &m->job->disks[i];
+    struct bm_job_disk *plan = &run->job->disks[i];
     int rc = bm_file_remove(plan->fixed.mirror_overlay, err);
 
     if (!rc)
-        rc = bm_source_overlays_remove(m, i, err);
-    return rc ? rc : remove_map(m, plan, err);
+        rc = bm_source_overlays_remove(run, i, err);
+    return rc ? rc : remove_map(run, plan, err);
 }
 
-int bm_staged_consolidate(struct bm_run *m, struct bm_error *err)
+int bm_staged_consolidate(struct bm_run *run, struct bm_error *err)
 {
-    bool bridged = bm_job_has_mirror_overlay(&m->job->disks[0]);
-    int rc = bm_run_refresh_domain(m, err);
+    bool bridged = bm_job_has_mirror_overlay(&run->job->disks[0]);
+    int rc = bm_run_refresh_domain(run, err);
 
     if (!rc && bridged)
-        rc = merge_bridges(m, err);
-    if (!rc && m->job->request.proof && !m->job->staged.off)
-        rc = bm_replica_run_each(m, again, err);
+        rc = merge_bridges(run, err);
+    if (!rc && run->job->request.proof && !run->job->staged.off)
+        rc = bm_replica_run_each(run, again, err);
     if (!rc)
-        rc = bm_run_save(m, NULL, err);
+        rc = bm_run_save(run, NULL, err);
     if (!rc)
-        rc = bm_commit_overlays(m, err);
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = remove_rest(m, i, err);
+        rc = bm_commit_overlays(run, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = remove_rest(run, i, err);
     return rc;
 }

@@ -9,7 +9,8 @@
 int bm_staged_copy_layer(struct bm_replica_run *s, size_t i,
                          struct bm_error *err)
 {
-    struct bm_chain view = bm_replica_old_chain(&s->m->job->disks[i], s->layer);
+    struct bm_chain view =
+        bm_replica_old_chain(&s->run->job->disks[i], s->layer);
     int rc = bm_replica_copy(s->replicas[i], &view,
                              view.n > 1 ? BM_REPLICA_OWN : BM_REPLICA_ALL, err);
 
@@ -20,7 +21,7 @@ int bm_staged_copy_layer(struct bm_replica_run *s, size_t i,
 
 int bm_staged_bounds(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *disk = &s->m->job->disks[i];
+    const struct bm_job_disk *disk = &s->run->job->disks[i];
     struct bm_chain old = bm_replica_old_chain(disk, s->layer);
     struct bm_chain new = bm_replica_new_chain(disk, s->layer);
 
@@ -42,7 +43,7 @@ static int inherit(struct bm_replica_run *s, size_t i, size_t layer,
 
 int bm_staged_fill(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    const struct bm_job_disk *disk = &s->m->job->disks[i];
+    const struct bm_job_disk *disk = &s->run->job->disks[i];
     struct bm_chain old = bm_replica_old_chain(disk, 0);
     int rc = 0;
 

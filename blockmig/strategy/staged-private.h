@@ -32,32 +32,32 @@ int bm_staged_doubt(struct bm_replica_run *s, size_t i,
 /* --- staged alone --- */
 
 /* The states copying, proving and iterating (staged-iterate.c). */
-int bm_staged_copy(struct bm_run *m, struct bm_error *err);
-int bm_staged_prove_views(struct bm_run *m, struct bm_error *err);
-int bm_staged_iterate(struct bm_run *m, struct bm_error *err);
+int bm_staged_copy(struct bm_run *run, struct bm_error *err);
+int bm_staged_prove_views(struct bm_run *run, struct bm_error *err);
+int bm_staged_iterate(struct bm_run *run, struct bm_error *err);
 /* A step failed: because the guest went off meanwhile? An abandoned call may
  * still do something, and who cancels wants no other way. */
-bool bm_staged_went_off(struct bm_run *m, int rc);
+bool bm_staged_went_off(struct bm_run *run, int rc);
 /* The guest is off, and its disks stand on their old images under our source
  * overlays. The domain was read just now. */
-bool bm_staged_off_at_source(struct bm_run *m);
+bool bm_staged_off_at_source(struct bm_run *run);
 
 /* The guest is off, and all is in the new images: the saved XML names them. The
  * domain was read just now. -EAGAIN: back to iterating, as the guest runs, or
  * may have run. */
-int bm_staged_switch_off(struct bm_run *m, struct bm_error *err);
+int bm_staged_switch_off(struct bm_run *run, struct bm_error *err);
 /* Back to iterating: -EAGAIN, or an error. */
-int bm_staged_again(struct bm_run *m, struct bm_error *err);
+int bm_staged_again(struct bm_run *run, struct bm_error *err);
 
 /* With or without the mirror overlay: what every disk's `dest` is; in the
  * journal. */
-int bm_staged_set_mirror_overlay(struct bm_run *m, bool there,
+int bm_staged_set_mirror_overlay(struct bm_run *run, bool there,
                                  struct bm_error *err);
 
 /* After the switch of a running guest. */
-int bm_staged_prove_rest(struct bm_run *m, struct bm_error *err);
+int bm_staged_prove_rest(struct bm_run *run, struct bm_error *err);
 /* The mirror overlay into the new image, and that proven; then the switch
  * overlay; then what is left of the old side's source overlays goes. */
-int bm_staged_consolidate(struct bm_run *m, struct bm_error *err);
+int bm_staged_consolidate(struct bm_run *run, struct bm_error *err);
 
 #endif

@@ -9,14 +9,14 @@
 
 #include <string.h>
 
-static int note_repair(struct bm_run *m, const struct bm_layer *image,
+static int note_repair(struct bm_run *run, const struct bm_layer *image,
                        const struct bm_replica_proof *proof,
                        struct bm_error *err)
 {
     if (!proof->repaired)
         return 0;
     return bm_run_note(
-        m, err,
+        run, err,
         "%llu bytes of %s did not read back as they were written, the first "
         "at offset %llu: written again, and proven",
         (unsigned long long)proof->repaired, image->path,
@@ -26,7 +26,7 @@ static int note_repair(struct bm_run *m, const struct bm_layer *image,
 int bm_staged_prove(struct bm_replica_run *s, size_t i,
                     const struct bm_chain *view, struct bm_error *err)
 {
-    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_job_disk *disk = &s->run->job->disks[i];
     struct bm_replica_proof proof = {0};
     int rc = bm_replica_prove(s->replicas[i], view, &proof, err);
 
@@ -37,12 +37,12 @@ int bm_staged_prove(struct bm_replica_run *s, size_t i,
                  proof.medium);
     bm_target_keep_time(disk, s->layer);
     return rc ? rc
-              : note_repair(s->m, &bm_job_image(disk)[s->layer], &proof, err);
+              : note_repair(s->run, &bm_job_image(disk)[s->layer], &proof, err);
 }
 
 int bm_staged_record(struct bm_replica_run *s, size_t i, struct bm_error *err)
 {
-    struct bm_job_disk *disk = &s->m->job->disks[i];
+    struct bm_job_disk *disk = &s->run->job->disks[i];
     char root[BM_DIGEST_HEX];
     int rc = bm_replica_run_keep_gaps(s, i, err);
 
@@ -63,12 +63,12 @@ int bm_staged_record(struct bm_replica_run *s, size_t i, struct bm_error *err)
 int bm_staged_doubt(struct bm_replica_run *s, size_t i,
                     const struct bm_chain *view, struct bm_error *err)
 {
-    const struct bm_job_disk *disk = &s->m->job->disks[i];
+    const struct bm_job_disk *disk = &s->run->job->disks[i];
     int rc;
 
     if (!bm_target_written_since(disk, s->layer, true))
         return 0;
-    rc = bm_run_note(s->m, err,
+    rc = bm_run_note(s->run, err,
                      "someone has written to %s: all of it is proven again",
                      bm_job_image(disk)[s->layer].path);
     if (!rc)

@@ -17,20 +17,21 @@ struct bm_strategy_ops {
     /* Whether this job leaves that one of them out; or NULL. */
     bool (*skips)(const struct bm_job *job, enum bm_state state);
     /* The work of the states; NULL where it is none of `states`. */
-    int (*freeze)(struct bm_run *m, struct bm_error *err);
-    int (*copy)(struct bm_run *m, struct bm_error *err);
-    int (*prove)(struct bm_run *m, struct bm_error *err);
-    int (*iterate)(struct bm_run *m, struct bm_error *err);
-    int (*converge)(struct bm_run *m, struct bm_error *err);
-    int (*switch_over)(struct bm_run *m, struct bm_error *err);
-    int (*prove_rest)(struct bm_run *m, struct bm_error *err);
-    int (*settle)(struct bm_run *m, struct bm_error *err); /* NULL: a move's */
-    int (*consolidate)(struct bm_run *m, struct bm_error *err);
-    int (*undo)(struct bm_run *m, struct bm_error *err);
+    int (*freeze)(struct bm_run *run, struct bm_error *err);
+    int (*copy)(struct bm_run *run, struct bm_error *err);
+    int (*prove)(struct bm_run *run, struct bm_error *err);
+    int (*iterate)(struct bm_run *run, struct bm_error *err);
+    int (*converge)(struct bm_run *run, struct bm_error *err);
+    int (*switch_over)(struct bm_run *run, struct bm_error *err);
+    int (*prove_rest)(struct bm_run *run, struct bm_error *err);
+    int (*settle)(struct bm_run *run,
+                  struct bm_error *err); /* NULL: a move's */
+    int (*consolidate)(struct bm_run *run, struct bm_error *err);
+    int (*undo)(struct bm_run *run, struct bm_error *err);
     /* The ends of every strategy; NULL: those of a move. */
-    int (*allocate)(struct bm_run *m, struct bm_error *err);
-    int (*release)(struct bm_run *m, struct bm_error *err);
-    int (*roll_back)(struct bm_run *m, struct bm_error *err);
+    int (*allocate)(struct bm_run *run, struct bm_error *err);
+    int (*release)(struct bm_run *run, struct bm_error *err);
+    int (*roll_back)(struct bm_run *run, struct bm_error *err);
 };
 
 extern const struct bm_strategy_ops bm_strategy_blockcopy;

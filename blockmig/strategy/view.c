@@ -31,58 +31,61 @@ static const enum bm_state states[] = {
     BM_STATE_RELEASING,
 };
 
-static int allocate(struct bm_run *m, struct bm_error *err)
+static int allocate(struct bm_run *run, struct bm_error *err)
 {
-    int rc = bm_run_refresh(m, err);
+    int rc = bm_run_refresh(run, err);
 
-    if (!rc && !(m->domain && m->domain->active))
-        return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
-    return rc ? rc : bm_step_stamp(m, err);
+    if (!rc && !(run->domain && run->domain->active))
+        return bm_fail_errno(err, ESRCH, "the guest %s is off",
+                             run->job->domain);
+    return rc ? rc : bm_step_stamp(run, err);
 }
 
 /* --- beginning --- */
 
-static int begin(struct bm_run *m, struct bm_error *err)
+static int begin(struct bm_run *run, struct bm_error *err)
 {
     BM_FREE struct bm_backup_disk *disks =
-        calloc(m->job->n_disks, sizeof *disks);
+        calloc(run->job->n_disks, sizeof *disks);
 
     if (!disks)
         return bm_fail_errno(err, ENOMEM, "cannot make a view");
-    for (size_t i = 0; i < m->job->n_disks; i++)
+    for (size_t i = 0; i < run->job->n_disks; i++)
         disks[i] = (struct bm_backup_disk){
-            m->job->disks[i].target, m->job->disks[i].fixed.switch_overlay};
+            run->job->disks[i].target, run->job->disks[i].fixed.switch_overlay};
     bm_failpoint("freezing.sent");
-    return bm_backup_begin(m->domain, m->job->snapshot->socket, disks,
-                           m->job->n_disks, err);
+    return bm_backup_begin(run->domain, run->job->snapshot->socket, disks,
+                           run->job->n_disks, err);
 }
 
-static int foreign(const struct bm_run *m, struct bm_error *err)
+static int foreign(const struct bm_run *run, struct bm_error *err)
 {
-    bm_fail(err, EBUSY, "cannot make a view of %s", m->job->domain);
+    bm_fail(err, EBUSY, "cannot make a view of %s", run->job->domain);
     return bm_cause(err, "a backup of it is under way that is not ours"),
            -EBUSY;
 }
 
-static int freeze(struct bm_run *m, struct bm_error *err)
+static int freeze(struct bm_run *run, struct bm_error *err)
 {
-    const char *socket = m->job->snapshot->socket;
+    const char *socket = run->job->snapshot->socket;
     enum bm_backup is;
-    int rc = bm_run_refresh(m, err);
+    int rc = bm_run_refresh(run, err);
 
-    if (!rc && !(m->domain && m->domain->active))
-        return bm_fail_errno(err, ESRCH, "the guest %s is off", m->job->domain);
+    if (!rc && !(run->domain && run->domain->active))
+        return bm_fail_errno(err, ESRCH, "the guest %s is off",
+                             run->job->domain);
     /* from here on it does not outlive us */
     if (!rc)
-        rc = bm_guard_arm(m->guard, bm_job_store_dir(m->jobs), m->job, err);
+        rc = bm_guard_arm(run->guard, bm_job_store_dir(run->jobs), run->job,
+                          err);
     if (!rc)
-        rc = bm_guard_viewing(m->guard, socket, err);
+        rc = bm_guard_viewing(run->guard, socket, err);
     if (!rc)
-        rc = bm_backup_look(m->domain, socket, &is, err);
+        rc = bm_backup_look(run->domain, socket, &is, err);
     if (!rc && is == BM_BACKUP_FOREIGN)
-        rc = foreign(m, err);
+        rc = foreign(run, err);
     if (!rc && is == BM_BACKUP_NONE)
-        rc = begin(m, err);
+        rc = begin(run, err);
     bm_failpoint("freezing.frozen");
     return rc;
 }
@@ -105,71 +108,71 @@ static const char *short_of_room(const struct bm_job *job)
 
 /* Words for why it ends, or NULL: it goes on. -errno: libvirt cannot be asked.
  */
-static int look_at_domain(struct bm_run *m, const char **why,
+static int look_at_domain(struct bm_run *run, const char **why,
                           struct bm_error *err)
 {
     enum bm_backup is;
-    int rc = bm_run_refresh(m, err);
+    int rc = bm_run_refresh(run, err);
 
-    if (rc || !m->domain || !m->domain->active) {
+    if (rc || !run->domain || !run->domain->active) {
         *why = rc ? NULL : "the guest is off";
         return rc;
     }
-    rc = bm_backup_look(m->domain, m->job->snapshot->socket, &is, err);
+    rc = bm_backup_look(run->domain, run->job->snapshot->socket, &is, err);
     if (!rc && is != BM_BACKUP_OURS)
         *why = "libvirt has ended it";
     return rc;
 }
 
-static int live(struct bm_run *m, struct bm_error *err)
+static int live(struct bm_run *run, struct bm_error *err)
 {
     int64_t looked_ms = bm_now_ms(), space_ms = 0;
     const char *why = NULL;
     int rc = 0;
 
     while (!rc && !why) {
-        bm_run_progress(m, 0, 0);
+        bm_run_progress(run, 0, 0);
         bm_sleep_ms(LOOK_MS);
-        if (bm_run_asked_to_cancel(m))
+        if (bm_run_asked_to_cancel(run))
             why = "as was asked";
-        if (!why && bm_now_ms() - space_ms > ROOM_MS && short_of_room(m->job))
+        if (!why && bm_now_ms() - space_ms > ROOM_MS && short_of_room(run->job))
             why = "the store of the saved blocks is short of room";
         if (!why && bm_now_ms() - looked_ms > DOMAIN_MS) {
             looked_ms = bm_now_ms();
-            rc = look_at_domain(m, &why, err);
+            rc = look_at_domain(run, &why, err);
         }
     }
-    return rc ? rc : bm_run_note(m, err, "the view ends: %s", why);
+    return rc ? rc : bm_run_note(run, err, "the view ends: %s", why);
 }
 
 /* --- the end --- */
 
-static int remove_scratch(struct bm_run *m, struct bm_error *err)
+static int remove_scratch(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; !rc && i < m->job->n_disks; i++)
-        rc = bm_file_remove(m->job->disks[i].fixed.switch_overlay, err);
+    for (size_t i = 0; !rc && i < run->job->n_disks; i++)
+        rc = bm_file_remove(run->job->disks[i].fixed.switch_overlay, err);
     return rc;
 }
 
-static int release(struct bm_run *m, struct bm_error *err)
+static int release(struct bm_run *run, struct bm_error *err)
 {
     struct bm_error ignored = BM_ERROR_INIT;
-    int rc = bm_run_refresh(m, err);
+    int rc = bm_run_refresh(run, err);
 
-    if (!rc && m->domain && m->domain->active)
-        rc = bm_backup_end(m->domain, m->job->snapshot->socket, err);
+    if (!rc && run->domain && run->domain->active)
+        rc = bm_backup_end(run->domain, run->job->snapshot->socket, err);
     if (!rc)
-        (void)bm_guard_disarm(m->guard, &ignored);
+        (void)bm_guard_disarm(run->guard, &ignored);
     if (!rc)
-        rc = remove_scratch(m, err);
-    if (!rc && m->domain)
-        rc = bm_domain_stamp(m->domain, NULL, err);
+        rc = remove_scratch(run, err);
+    if (!rc && run->domain)
+        rc = bm_domain_stamp(run->domain, NULL, err);
     /* QEMU takes it away, unless it is killed */
-    if (!rc && unlink(m->job->snapshot->socket) < 0 && errno != ENOENT)
+    if (!rc && unlink(run->job->snapshot->socket) < 0 && errno != ENOENT)
         rc = bm_fail_errno(err, errno, "cannot remove %s",
-                           m->job->snapshot->socket);
+                           run->job->snapshot->socket);
     return rc;
 }
 
