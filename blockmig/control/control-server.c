@@ -180,7 +180,7 @@ int bm_control_start(const char *dir, const char *id, struct bm_control **out,
     atomic_init(&control->cancelled, false);
     atomic_init(&control->decision, BM_DECISION_NONE);
     atomic_init(&control->paused, false);
-    rc = bm_control_address(dir, id, &control->address);
+    rc = bm_control_find_address(dir, id, &control->address);
     if (rc == 0)
         rc = start(control);
     if (rc < 0) {

@@ -17,8 +17,8 @@
 #define ASK_MS 5000
 #define ANSWER_MAX (1024 * 1024)
 
-int bm_control_address(const char *dir, const char *id,
-                       struct bm_control_address *out)
+int bm_control_find_address(const char *dir, const char *id,
+                            struct bm_control_address *out)
 {
     size_t size = sizeof out->un.sun_path;
     int n;
@@ -176,7 +176,7 @@ int bm_control_ask(const char *dir, const char *id, const char *line,
                    char **answer, struct bm_error *err)
 {
     struct bm_control_address address;
-    int rc = bm_control_address(dir, id, &address);
+    int rc = bm_control_find_address(dir, id, &address);
 
     if (rc == 0)
         rc = ask(&address, line, answer);

@@ -19,8 +19,8 @@ struct bm_control_address {
 };
 
 /* -ENOENT: no such folder. Clear it also after a failure. */
-int bm_control_address(const char *dir, const char *id,
-                       struct bm_control_address *out);
+int bm_control_find_address(const char *dir, const char *id,
+                            struct bm_control_address *out);
 void bm_control_address_clear(struct bm_control_address *address);
 
 /* One line of at most max bytes; its newline is cut off. Caller frees. */

@@ -72,7 +72,7 @@ int bm_liveness_new(const struct bm_job *job, struct bm_error *err)
     int rc = 0;
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
-        rc = bm_store_is_alive(bm_job_image(&job->disks[i])->path, err);
+        rc = bm_store_is_alive(bm_job_new_image(&job->disks[i])->path, err);
     return rc;
 }
 

@@ -49,7 +49,7 @@ uint64_t bm_space_required_back(const struct bm_job_disk *disk)
 
 static bool after_switch(const struct bm_job *job)
 {
-    return bm_state_traits(job->state)->overlays_on_new;
+    return bm_state_traits_of(job->state)->overlays_on_new;
 }
 
 uint64_t bm_space_required_overlays(const struct bm_job *job,
@@ -130,7 +130,7 @@ static int add_back(const struct bm_job *job, const struct bm_job_disk *disk,
         return 0;
     rc = bm_space_required_add(required, disk->source.layers[0].path, 0, true);
     if (rc ||
-        (job->plan.on_target && !bm_state_traits(job->state)->past_switch))
+        (job->plan.on_target && !bm_state_traits_of(job->state)->past_switch))
         return rc;
     return bm_space_required_add(
         required, disk->source.layers[disk->overlays.n_source].path,
@@ -140,7 +140,7 @@ static int add_back(const struct bm_job *job, const struct bm_job_disk *disk,
 static int add_forth(const struct bm_job *job, const struct bm_job_disk *disk,
                      struct bm_space_required *required)
 {
-    const struct bm_layer *image = bm_job_image(disk);
+    const struct bm_layer *image = bm_job_new_image(disk);
     int rc =
         bm_space_required_add(required, disk->fixed.switch_overlay, 0, true);
 
@@ -177,7 +177,7 @@ int bm_space_required_find(const struct bm_job *job,
             rc = add_forth(job, &job->disks[i], out);
         else if (job->state == BM_STATE_UNDOING)
             rc = add_undo(job, &job->disks[i], out);
-        else if (!bm_state_traits(job->state)->past_switch ||
+        else if (!bm_state_traits_of(job->state)->past_switch ||
                  job->state == BM_STATE_ROLLING_BACK)
             rc = add_back(job, &job->disks[i], out);
     }

@@ -99,7 +99,7 @@ static int check_header(struct bm_doctor *d, const struct bm_tree_image *image)
     struct bm_image_info info, under;
     int rc;
 
-    if (bm_image_info(image->layer.path, image->layer.format, &info, &why))
+    if (bm_image_read_info(image->layer.path, image->layer.format, &info, &why))
         return bm_doctor_found(d, false, "header", disk_of(d, image),
                                "see qemu-img info and qemu-img check",
                                "cannot read %s: %.300s", image->layer.path,
@@ -118,8 +118,8 @@ static int check_header(struct bm_doctor *d, const struct bm_tree_image *image)
                              "external ones",
                              image->layer.path, info.snapshots);
     if (!rc && below && below->there &&
-        bm_image_info(below->layer.path, below->layer.format, &under, &why) ==
-            0) {
+        bm_image_read_info(below->layer.path, below->layer.format, &under,
+                           &why) == 0) {
         if (under.virtual_size > info.virtual_size)
             rc = bm_doctor_found(d, false, "size", disk_of(d, image),
                                  "qemu-img resize it",

@@ -18,7 +18,7 @@
 
 static bool is_live_view(const struct bm_job *job)
 {
-    return bm_strategy_traits(job->plan.strategy)->ends_with_process &&
+    return bm_strategy_traits_of(job->plan.strategy)->ends_with_process &&
            job->state == BM_STATE_SETTLED;
 }
 

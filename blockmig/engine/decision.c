@@ -69,14 +69,14 @@ static int was_taken_away(struct bm_run *run, int rc, struct bm_error *err)
 }
 
 /* A step that has failed, for the questions of the rules. */
-struct failed {
+struct failed_context {
     struct bm_run *run;
     struct bm_error *err;
     bool waited; /* for space */
     int space;   /* of bm_space_wait, once waited */
 };
 
-static int wait_for_space(struct failed *step)
+static int wait_for_space(struct failed_context *step)
 {
     if (!step->waited)
         step->space = bm_space_wait(step->run, step->err);
@@ -86,7 +86,7 @@ static int wait_for_space(struct failed *step)
 
 static bool answer(void *opaque, enum bm_question question)
 {
-    struct failed *step = opaque;
+    struct failed_context *step = opaque;
 
     switch (question) {
     case BM_ALWAYS:
@@ -137,13 +137,13 @@ static int act(struct bm_run *run, enum bm_action action, struct bm_error *err)
 
 int bm_engine_decide(struct bm_run *run, int rc, struct bm_error *err)
 {
-    struct failed step = {.run = run, .err = err};
+    struct failed_context step = {.run = run, .err = err};
     enum bm_outcome outcome;
 
     rc = was_taken_away(run, rc, err);
     outcome = bm_outcome_of(rc, err->status == BM_EXIT_HELD);
     return act(run,
-               bm_outcome_decide(bm_state_class(run->job->state), outcome,
+               bm_outcome_decide(bm_state_class_of(run->job->state), outcome,
                                  answer, &step),
                err);
 }

@@ -68,8 +68,9 @@ static int work(struct bm_run *run, struct bm_error *err)
 static int step(struct bm_run *run, struct bm_error *err)
 {
     enum bm_state state = run->job->state;
-    int rc =
-        bm_state_traits(state)->planning ? 0 : bm_liveness_all(run->job, err);
+    int rc = bm_state_traits_of(state)->planning
+                 ? 0
+                 : bm_liveness_all(run->job, err);
 
     if (!rc && state == BM_STATE_RELEASING)
         return bm_engine_released(run, err);
@@ -89,8 +90,8 @@ static int hear_too_late(struct bm_run *run, struct bm_error *err)
 {
     enum bm_state state = run->job->state;
 
-    if (!bm_state_traits(state)->on_new_image || run->job->cancel ||
-        bm_strategy_traits(run->job->plan.strategy)->ends_with_process ||
+    if (!bm_state_traits_of(state)->on_new_image || run->job->cancel ||
+        bm_strategy_traits_of(run->job->plan.strategy)->ends_with_process ||
         !bm_run_asked_to_cancel(run))
         return 0;
     return bm_run_note(run, err,

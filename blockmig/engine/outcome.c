@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-enum bm_state_class bm_state_class(enum bm_state state)
+enum bm_state_class bm_state_class_of(enum bm_state state)
 {
     switch (state) {
     case BM_STATE_PLANNED:

@@ -21,7 +21,7 @@ enum bm_state_class {
     BM_CLASS_LATER, /* settled, releasing, and the ways back */
 };
 #define BM_CLASS_COUNT (BM_CLASS_LATER + 1)
-enum bm_state_class bm_state_class(enum bm_state state);
+enum bm_state_class bm_state_class_of(enum bm_state state);
 
 /* What the work of a step came to. */
 enum bm_outcome {

@@ -36,7 +36,7 @@ static void recall_reason(struct bm_run *run)
  * have been merged; and a cold switch proves again what it has to. */
 static void forget_proofs(struct bm_job *job)
 {
-    if ((bm_state_traits(job->state)->past_switch &&
+    if ((bm_state_traits_of(job->state)->past_switch &&
          job->state != BM_STATE_PROVING_REST) ||
         (job->plan.strategy == BM_STRATEGY_COLD &&
          job->state == BM_STATE_SWITCHING))
@@ -56,15 +56,15 @@ static void choose_start(struct bm_job *job, bool back)
         bm_job_set_state(job, BM_STATE_COPYING);
     forget_proofs(job);
     /* nobody has watched the room of its saved blocks */
-    if (bm_strategy_traits(job->plan.strategy)->ends_with_process &&
+    if (bm_strategy_traits_of(job->plan.strategy)->ends_with_process &&
         job->state == BM_STATE_SETTLED)
         bm_job_set_state(job, BM_STATE_RELEASING);
     /* nothing was touched yet, and preflight was not passed */
-    if (bm_state_traits(job->state)->planning)
+    if (bm_state_traits_of(job->state)->planning)
         bm_job_set_state(job, BM_STATE_ROLLING_BACK);
     if (!back)
         return;
-    if (bm_strategy_traits(job->plan.strategy)->ends_with_process) {
+    if (bm_strategy_traits_of(job->plan.strategy)->ends_with_process) {
         bm_job_set_state(job, BM_STATE_ROLLING_BACK);
         return;
     }

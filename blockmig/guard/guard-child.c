@@ -30,7 +30,7 @@
  * announced, before it resumes the guest as it is. */
 #define FINISH_MS 3000
 
-struct watch {
+struct watch_context {
     const char *uri;
     struct bm_connection *conn;
     struct bm_domain *domain;
@@ -44,7 +44,7 @@ struct watch {
     int64_t bound_ms; /* bm_now_ms at which we act; 0: not yet */
 };
 
-static void disarm(struct watch *w)
+static void disarm(struct watch_context *w)
 {
     bm_domain_free(BM_STEAL(w->domain));
     bm_job_free(BM_STEAL(w->job));
@@ -57,7 +57,7 @@ static void disarm(struct watch *w)
     w->bound_ms = 0;
 }
 
-static int hold_lock(struct watch *w, struct bm_error *err)
+static int hold_lock(struct watch_context *w, struct bm_error *err)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     BM_FREE char *path = NULL;
@@ -72,7 +72,7 @@ static int hold_lock(struct watch *w, struct bm_error *err)
     return 0;
 }
 
-static int connect_domain(struct watch *w, struct bm_error *err)
+static int connect_domain(struct watch_context *w, struct bm_error *err)
 {
     int rc = 0;
 
@@ -85,7 +85,7 @@ static int connect_domain(struct watch *w, struct bm_error *err)
 }
 
 /* text: the state directory and the journal, both inside the message. */
-static int arm(struct watch *w, const char *text, struct bm_error *err)
+static int arm(struct watch_context *w, const char *text, struct bm_error *err)
 {
     int rc;
 
@@ -105,7 +105,7 @@ static int arm(struct watch *w, const char *text, struct bm_error *err)
 
 /* A pivot was announced: brings the window to its end. When that does not
  * come, the mark is left, because the guest will run unfrozen. */
-static bool end_or_mark(struct watch *w)
+static bool end_or_mark(struct watch_context *w)
 {
     struct bm_error err = BM_ERROR_INIT;
     int64_t until = bm_now_ms() + FINISH_MS;
@@ -128,7 +128,7 @@ static bool end_or_mark(struct watch *w)
            (bm_unclean_leave(w->dir, w->job->id, &err) == 0 || w->alone);
 }
 
-static bool look(struct watch *w)
+static bool look(struct watch_context *w)
 {
     struct bm_error err = BM_ERROR_INIT;
 
@@ -140,7 +140,7 @@ static bool look(struct watch *w)
 
 /* false: the agent could not be asked, or gave no answer. A domain that is off
  * has nothing frozen. */
-static bool thaw(struct watch *w, int *count)
+static bool thaw(struct watch_context *w, int *count)
 {
     struct bm_error err = BM_ERROR_INIT;
 
@@ -152,7 +152,7 @@ static bool thaw(struct watch *w, int *count)
 
 /* Ends the window, or the freeze: false when the guest is not paused (yet), or
  * libvirt could not be asked: then we look again. */
-static bool act(struct watch *w)
+static bool act(struct watch_context *w)
 {
     struct bm_error err = BM_ERROR_INIT;
     int count;
@@ -169,7 +169,7 @@ static bool act(struct watch *w)
 /* Nothing is left to be undone. A guest that runs may have a suspend under way
  * in a QEMU that hangs: a resume waits in libvirt behind it, and is refused at
  * once where there is none. */
-static bool is_over(struct watch *w)
+static bool is_over(struct watch_context *w)
 {
     struct bm_error err = BM_ERROR_INIT;
     int rc = bm_domain_refresh(w->conn, w->domain, &err);
@@ -186,7 +186,7 @@ static bool is_over(struct watch *w)
 
 /* The run is gone, and may have asked for a freeze that lands only now: when
  * nothing was frozen, there is a second look. */
-static void end_freeze(struct watch *w)
+static void end_freeze(struct watch_context *w)
 {
     int64_t until = bm_now_ms() + HANG_MS;
     int looks = 0, count = 0;
@@ -200,7 +200,7 @@ static void end_freeze(struct watch *w)
 
 /* What the guest overwrites is saved aside as long as it lives, and nobody
  * watches the room for that any more. */
-static void end_view(struct watch *w)
+static void end_view(struct watch_context *w)
 {
     int64_t until = bm_now_ms() + HANG_MS;
     struct bm_error err = BM_ERROR_INIT;
@@ -215,7 +215,7 @@ static void end_view(struct watch *w)
 }
 
 /* The run is gone: ends its window, or sees that there was none. */
-static void mover_died(struct watch *w)
+static void mover_died(struct watch_context *w)
 {
     int64_t until = bm_now_ms() + LINGER_MS;
 
@@ -247,7 +247,7 @@ static void answer(int pipe, enum bm_guard_word word, const char *text)
         (void)send(pipe, buf, (size_t)n + 1, MSG_NOSIGNAL);
 }
 
-static enum bm_guard_word obey(struct watch *w, const char *message,
+static enum bm_guard_word obey(struct watch_context *w, const char *message,
                                struct bm_error *err)
 {
     switch (message[0]) {
@@ -282,7 +282,7 @@ static enum bm_guard_word obey(struct watch *w, const char *message,
 }
 
 /* Milliseconds to wait for the next message; -1: for ever. */
-static int stall(const struct watch *w)
+static int stall(const struct watch_context *w)
 {
     int64_t left;
 
@@ -293,7 +293,8 @@ static int stall(const struct watch *w)
 }
 
 /* A message, or 0 when the run is gone, or -EAGAIN at the bound. */
-static ssize_t wait_message(int pipe, const struct watch *w, char *message)
+static ssize_t wait_message(int pipe, const struct watch_context *w,
+                            char *message)
 {
     struct pollfd fd = {.fd = pipe, .events = POLLIN};
     int n = poll(&fd, 1, stall(w));
@@ -307,7 +308,7 @@ static ssize_t wait_message(int pipe, const struct watch *w, char *message)
 
 int bm_guard_child(int pipe, const char *uri)
 {
-    struct watch w = {.uri = uri, .lock = -1};
+    struct watch_context w = {.uri = uri, .lock = -1};
     BM_FREE char *message = malloc(BM_GUARD_MESSAGE + 2);
 
     if (!message)

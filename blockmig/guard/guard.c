@@ -165,7 +165,7 @@ int bm_guard_arm(struct bm_guard *guard, const char *dir,
     /* of a snapshot command a pause is all that it may have to end */
     memcpy(lean, job, sizeof *lean);
     lean->snapshot = NULL;
-    if (!bm_strategy_traits(job->plan.strategy)->moves)
+    if (!bm_strategy_traits_of(job->plan.strategy)->moves)
         bm_job_fill_plan(lean)->strategy = BM_STRATEGY_COLD;
     json = bm_job_to_json(lean);
     if (!json || (n = asprintf(&message, "%c%s%c%s", BM_GUARD_ARM, dir, '\0',

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-struct search {
+struct search_context {
     struct bm_image_match match;
     /* A domain's UUID, or NULL: that it names it does not count, or, with
      * headers, as what a restore point has put on its state. */
@@ -23,7 +23,8 @@ struct search {
     struct bm_error *err;
 };
 
-static int used(const struct search *search, const char *kind, const char *name)
+static int used(const struct search_context *search, const char *kind,
+                const char *name)
 {
     bm_fail(search->err, EBUSY, "%s is still in use", search->match.path);
     return bm_cause(search->err, "%s %s names it", kind, name), -EBUSY;
@@ -33,15 +34,15 @@ static int used(const struct search *search, const char *kind, const char *name)
 
 static int is_it(void *opaque, const char *backing)
 {
-    const struct search *search = opaque;
+    const struct search_context *search = opaque;
 
     return bm_image_match_is(&search->match, backing);
 }
 
 /* Whether the chain below that file leads to our image, by the headers: 0, or
  * -EBUSY, also when it cannot be told. */
-static int follow(struct search *search, const char *file, const char *kind,
-                  const char *name)
+static int follow(struct search_context *search, const char *file,
+                  const char *kind, const char *name)
 {
     int rc = bm_image_match_below(file, &search->seen, is_it, search);
 
@@ -57,7 +58,7 @@ static int follow(struct search *search, const char *file, const char *kind,
 /* libvirt does not know the chain of a domain that is shut off. */
 static int on_user(void *opaque, const struct bm_image_use *use)
 {
-    struct search *search = opaque;
+    struct search_context *search = opaque;
     bool own = search->except && !strcmp(use->uuid, search->except);
     struct stat st;
 
@@ -73,7 +74,7 @@ static int on_user(void *opaque, const struct bm_image_use *use)
     return follow(search, use->path, "domain", use->name);
 }
 
-static void search_init(struct search *search, const char *path,
+static void search_init(struct search_context *search, const char *path,
                         const char *except, struct bm_error *err)
 {
     memset(search, 0, sizeof *search);
@@ -85,7 +86,7 @@ static void search_init(struct search *search, const char *path,
 int bm_users_other_domains(struct bm_connection *conn, const char *uuid,
                            const char *path, struct bm_error *err)
 {
-    struct search search;
+    struct search_context search;
 
     search_init(&search, path, uuid, err);
     return bm_domain_image_users(conn, on_user, &search, err);
@@ -93,7 +94,7 @@ int bm_users_other_domains(struct bm_connection *conn, const char *uuid,
 
 /* --- the folder --- */
 
-static int look_at_entry(struct search *search, const char *folder,
+static int look_at_entry(struct search_context *search, const char *folder,
                          const char *name)
 {
     BM_FREE char *file = NULL;
@@ -110,7 +111,7 @@ static int look_at_entry(struct search *search, const char *folder,
     return follow(search, file, "image", file);
 }
 
-static int look_at_neighbours(struct search *search)
+static int look_at_neighbours(struct search_context *search)
 {
     BM_FREE char *folder = bm_file_folder(search->match.path);
     DIR *dir = folder ? opendir(folder) : NULL;
@@ -129,7 +130,7 @@ static int look_at_neighbours(struct search *search)
 int bm_users_none(struct bm_connection *conn, const char *uuid,
                   const char *path, struct bm_error *err)
 {
-    struct search search;
+    struct search_context search;
     int rc, fd;
 
     search_init(&search, path, uuid, err);

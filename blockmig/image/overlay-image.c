@@ -29,7 +29,7 @@ int bm_overlay_below(const struct bm_layer *top, uint64_t *size,
 
     if (top->slice)
         return *size = top->slice, 0;
-    rc = bm_image_info(top->path, top->format, &info, err);
+    rc = bm_image_read_info(top->path, top->format, &info, err);
     if (rc)
         return rc;
     *size = info.virtual_size;

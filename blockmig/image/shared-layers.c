@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-struct look {
+struct look_context {
     const struct bm_domain *domain;
     struct bm_image_match *layers; /* of the chain */
     size_t n;
@@ -21,7 +21,7 @@ struct look {
 };
 
 /* The layer that this is, or n. */
-static size_t layer_of(const struct look *look, const char *path)
+static size_t layer_of(const struct look_context *look, const char *path)
 {
     for (size_t i = 0; i < look->n; i++)
         if (bm_image_match_is(&look->layers[i], path))
@@ -31,7 +31,7 @@ static size_t layer_of(const struct look *look, const char *path)
 
 /* The top image is the disk's own, whoever names it besides: preflight sees to
  * that. */
-static int note(struct look *look, size_t layer, const char *kind,
+static int note(struct look_context *look, size_t layer, const char *kind,
                 const char *name)
 {
     char *why;
@@ -50,7 +50,7 @@ static int note(struct look *look, size_t layer, const char *kind,
 /* --- headers --- */
 
 struct walk {
-    struct look *look;
+    struct look_context *look;
     const char *kind, *name;
 };
 
@@ -65,7 +65,7 @@ static int on_backing(void *opaque, const char *backing)
 }
 
 /* What a file that is no layer of the chain stands on. */
-static int follow(struct look *look, const char *file, const char *kind,
+static int follow(struct look_context *look, const char *file, const char *kind,
                   const char *name)
 {
     struct walk walk = {look, kind, name};
@@ -86,7 +86,7 @@ static int follow(struct look *look, const char *file, const char *kind,
 
 static int on_user(void *opaque, const struct bm_image_use *use)
 {
-    struct look *look = opaque;
+    struct look_context *look = opaque;
     size_t layer = layer_of(look, use->path);
     bool own = !strcmp(use->uuid, look->domain->uuid);
 
@@ -98,7 +98,7 @@ static int on_user(void *opaque, const struct bm_image_use *use)
     return own ? 0 : note(look, layer, "domain", use->name);
 }
 
-static int other_disks(struct look *look, const char *target)
+static int other_disks(struct look_context *look, const char *target)
 {
     int rc = 0;
 
@@ -116,7 +116,7 @@ static int other_disks(struct look *look, const char *target)
 
 /* --- folders --- */
 
-static int look_into(struct look *look, const char *folder)
+static int look_into(struct look_context *look, const char *folder)
 {
     DIR *dir = opendir(folder);
     struct dirent *entry;
@@ -140,7 +140,7 @@ static int look_into(struct look *look, const char *folder)
 }
 
 /* A folder that was looked into already costs no header again. */
-static int folders(struct look *look, const struct bm_chain *chain,
+static int folders(struct look_context *look, const struct bm_chain *chain,
                    const char *store)
 {
     int rc = store ? look_into(look, store) : 0;
@@ -155,7 +155,7 @@ static int folders(struct look *look, const struct bm_chain *chain,
     return rc;
 }
 
-static int search(struct look *look, struct bm_connection *conn,
+static int search(struct look_context *look, struct bm_connection *conn,
                   const char *target, const struct bm_chain *chain,
                   const char *store, struct bm_error *err)
 {
@@ -175,10 +175,10 @@ int bm_sharing_find(struct bm_connection *conn, const struct bm_domain *domain,
                     const char *store, size_t *from, char **why,
                     struct bm_error *err)
 {
-    struct look look = {.domain = domain,
-                        .layers = calloc(chain->n, sizeof *look.layers),
-                        .n = chain->n,
-                        .from = chain->n};
+    struct look_context look = {.domain = domain,
+                                .layers = calloc(chain->n, sizeof *look.layers),
+                                .n = chain->n,
+                                .from = chain->n};
     int rc;
 
     if (!look.layers)

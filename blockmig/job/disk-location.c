@@ -73,7 +73,7 @@ static enum bm_location place(const struct bm_chain *chain,
     if (is_on(chain, plan->fixed.rollback_overlay, &plan->source) ||
         is_on(chain, plan->fixed.switch_overlay, &plan->source))
         return BM_AT_BACK;
-    if (is_on(chain, bm_job_image(plan)->path, &plan->source))
+    if (is_on(chain, bm_job_new_image(plan)->path, &plan->source))
         return BM_AT_PULL;
     return BM_AT_FOREIGN;
 }

@@ -4,14 +4,15 @@
 
 #include <string.h>
 
-const struct bm_layer *bm_job_image(const struct bm_job_disk *disk)
+const struct bm_layer *bm_job_new_image(const struct bm_job_disk *disk)
 {
     return &disk->dest.layers[disk->dest.n - 1 - (size_t)disk->below];
 }
 
 struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk)
 {
-    return (struct bm_chain){.layers = (struct bm_layer *)bm_job_image(disk),
+    return (struct bm_chain){.layers =
+                                 (struct bm_layer *)bm_job_new_image(disk),
                              .n = (size_t)disk->below + 1,
                              .complete = true};
 }
@@ -50,8 +51,8 @@ bool bm_job_has_mirror_overlay(const struct bm_job_disk *disk)
 const char *bm_job_freeze_overlay(const struct bm_job *job,
                                   const struct bm_job_disk *disk)
 {
-    return bm_strategy_traits(job->plan.strategy)->freezes_new_image
-               ? bm_job_image(disk)->path
+    return bm_strategy_traits_of(job->plan.strategy)->freezes_new_image
+               ? bm_job_new_image(disk)->path
                : disk->fixed.switch_overlay;
 }
 

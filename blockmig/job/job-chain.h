@@ -21,7 +21,7 @@ const char *bm_job_freeze_overlay(const struct bm_job *job,
                                   const struct bm_job_disk *disk);
 /* The new image itself, which the guest will write to; what is below it in
  * `dest` follows it in memory. */
-const struct bm_layer *bm_job_image(const struct bm_job_disk *disk);
+const struct bm_layer *bm_job_new_image(const struct bm_job_disk *disk);
 /* The chain that it is the top of; strings borrowed. */
 struct bm_chain bm_job_new_chain(const struct bm_job_disk *disk);
 /* The old layer that the new one number k (0: the image, then disk->lower)

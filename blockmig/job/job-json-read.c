@@ -210,7 +210,7 @@ static int read_job(json_object *root, struct bm_job *job, struct bm_error *err)
         rc = read_disks(root, job, err);
     if (rc == 0)
         rc = read_snapshot(root, job, err);
-    if (rc == 0 && !bm_strategy_traits(job->plan.strategy)->moves &&
+    if (rc == 0 && !bm_strategy_traits_of(job->plan.strategy)->moves &&
         !job->snapshot)
         rc = bm_json_bad(err, "", "snapshot", "does not fit strategy");
     return rc;

@@ -82,14 +82,14 @@ static const struct bm_state_traits traits[BM_STATE_COUNT] = {
 static const struct bm_state_traits unknown = {.name = "unknown",
                                                .past_switch = true};
 
-const struct bm_state_traits *bm_state_traits(enum bm_state state)
+const struct bm_state_traits *bm_state_traits_of(enum bm_state state)
 {
     return (unsigned)state < BM_STATE_COUNT ? &traits[state] : &unknown;
 }
 
 const char *bm_state_name(enum bm_state state)
 {
-    return bm_state_traits(state)->name;
+    return bm_state_traits_of(state)->name;
 }
 
 int bm_state_from_name(const char *name, enum bm_state *out)
@@ -105,5 +105,5 @@ int bm_state_from_name(const char *name, enum bm_state *out)
 
 bool bm_state_final(enum bm_state state)
 {
-    return bm_state_traits(state)->final;
+    return bm_state_traits_of(state)->final;
 }

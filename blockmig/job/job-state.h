@@ -54,7 +54,7 @@ struct bm_state_traits {
 };
 
 /* Of a state out of range: those of BM_STATE_HELD, with the name "unknown". */
-const struct bm_state_traits *bm_state_traits(enum bm_state state);
+const struct bm_state_traits *bm_state_traits_of(enum bm_state state);
 const char *bm_state_name(enum bm_state state);
 /* -EINVAL: there is none of that name. */
 int bm_state_from_name(const char *name, enum bm_state *out);

@@ -20,7 +20,8 @@ static const struct bm_strategy_traits traits[BM_STRATEGY_COUNT] = {
                           .ends_with_process = true},
 };
 
-const struct bm_strategy_traits *bm_strategy_traits(enum bm_strategy strategy)
+const struct bm_strategy_traits *
+bm_strategy_traits_of(enum bm_strategy strategy)
 {
     return &traits[strategy];
 }

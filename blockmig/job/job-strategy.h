@@ -35,7 +35,8 @@ struct bm_strategy_traits {
     bool ends_with_process; /* nothing goes on when the process is gone */
 };
 
-const struct bm_strategy_traits *bm_strategy_traits(enum bm_strategy strategy);
+const struct bm_strategy_traits *
+bm_strategy_traits_of(enum bm_strategy strategy);
 const char *bm_strategy_name(enum bm_strategy strategy);
 
 #endif

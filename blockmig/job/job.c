@@ -12,7 +12,7 @@
 
 const char *bm_job_noun(const struct bm_job *job)
 {
-    const char *noun = bm_strategy_traits(job->plan.strategy)->noun;
+    const char *noun = bm_strategy_traits_of(job->plan.strategy)->noun;
 
     if (noun)
         return noun;
@@ -113,7 +113,7 @@ void bm_job_free(struct bm_job *job)
 
 bool bm_job_before_switch(const struct bm_job *job)
 {
-    return bm_state_traits(job->state)->before_switch;
+    return bm_state_traits_of(job->state)->before_switch;
 }
 
 int bm_job_needs_operator(const struct bm_job *job, struct bm_error *err)

@@ -138,7 +138,7 @@ static int rebase_child(const struct bm_layer *child,
     if (access(child->path, F_OK) != 0)
         return bm_fail_errno(err, errno, "cannot put %s on %s", child->path,
                              base->path);
-    rc = bm_image_info(child->path, child->format, &info, err);
+    rc = bm_image_read_info(child->path, child->format, &info, err);
     if (rc)
         return rc;
     there = info.backing && bm_same_file(info.backing, base->path);

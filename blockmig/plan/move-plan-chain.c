@@ -207,7 +207,7 @@ static void examine(struct bm_job_disk *plan, size_t k)
         lower->source_dev = st.st_dev;
         lower->source_ino = st.st_ino;
     }
-    if (bm_image_info(old->path, old->format, &info, &ignored) < 0)
+    if (bm_image_read_info(old->path, old->format, &info, &ignored) < 0)
         return;
     *(lower ? &lower->create : &fixed->create) =
         how_to_make(&info, &plan->dest.layers[k], !k && plan->fixed.dest_block,

@@ -14,11 +14,11 @@ static void disk_lines(FILE *out, const struct bm_job_disk *disk)
     fprintf(out, "  %s: %s, %s\n", disk->target,
             bm_chain_text(&disk->source, chain, sizeof chain),
             bm_format_size(disk->fixed.capacity, size, sizeof size));
-    fprintf(out, "    to %s (%s)\n", bm_job_image(disk)->path,
-            bm_job_image(disk)->format);
+    fprintf(out, "    to %s (%s)\n", bm_job_new_image(disk)->path,
+            bm_job_new_image(disk)->format);
     for (int k = 1; k <= disk->below; k++)
-        fprintf(out, "    on %s (%s)%s\n", bm_job_image(disk)[k].path,
-                bm_job_image(disk)[k].format,
+        fprintf(out, "    on %s (%s)%s\n", bm_job_new_image(disk)[k].path,
+                bm_job_new_image(disk)[k].format,
                 (size_t)k > disk->n_lower ? ", which stays where it is" : "");
     if (disk->fixed.shared)
         fprintf(out, "    %s\n", disk->fixed.shared);

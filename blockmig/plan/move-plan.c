@@ -198,7 +198,7 @@ static int overlays(struct bm_job *job, struct bm_job_disk *plan,
                     const struct bm_move_options *options)
 {
     const struct bm_layer *source = &plan->source.layers[0];
-    const struct bm_layer *dest = bm_job_image(plan);
+    const struct bm_layer *dest = bm_job_new_image(plan);
     BM_FREE char *forth = folder_for(dest, source, options);
     BM_FREE char *back = job->plan.on_target
                              ? folder_for(dest, source, options)

@@ -64,7 +64,7 @@ static int check_options(const struct bm_preflight_context *look,
 
         if (create)
             rc = BM_FINE(look, "options", plan->target, "%s is made with %s",
-                         bm_job_image(plan)[k].path, create);
+                         bm_job_new_image(plan)[k].path, create);
     }
     return rc;
 }

@@ -51,7 +51,7 @@ static int check_disk(const struct bm_preflight_context *look,
 
     if (!disk)
         return 0;
-    if (!strcmp(bm_job_image(plan)->format, "raw")) {
+    if (!strcmp(bm_job_new_image(plan)->format, "raw")) {
         if (!look->job->request.drop_checkpoints)
             return BM_REFUSED(look, NAME, plan->target,
                               "use --format qcow2, or --drop-checkpoints, "

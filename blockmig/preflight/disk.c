@@ -128,7 +128,7 @@ static int check_header(const struct bm_preflight_context *look,
 {
     struct bm_error why = BM_ERROR_INIT;
     struct bm_image_info info;
-    int rc = bm_image_info(layer->path, layer->format, &info, &why);
+    int rc = bm_image_read_info(layer->path, layer->format, &info, &why);
 
     if (rc)
         return BM_REFUSED(look, "image", plan->target, "see qemu-img info -U",

@@ -30,7 +30,7 @@ static int check_image(const struct bm_preflight_context *look,
         return BM_REFUSED(look, "image", merge->target, "leave the disk out",
                           "%s is no whole file or device of a stated format",
                           layer->path ? layer->path : "an image");
-    if (bm_image_info(layer->path, layer->format, &info, &why))
+    if (bm_image_read_info(layer->path, layer->format, &info, &why))
         return BM_REFUSED(look, "image", merge->target, "see qemu-img info -U",
                           "cannot read %s: %.300s", layer->path,
                           why.cause[0] ? why.cause : why.what);

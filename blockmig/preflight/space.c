@@ -37,7 +37,7 @@ static uint64_t image_room(const struct bm_job_disk *plan)
 {
     uint64_t bytes = plan->fixed.capacity;
 
-    if (!strcmp(bm_job_image(plan)->format, "qcow2"))
+    if (!strcmp(bm_job_new_image(plan)->format, "qcow2"))
         bytes += plan->fixed.capacity / 6553 + (1 << 20);
     for (size_t k = 1; k <= plan->n_lower; k++)
         bytes += lower_room(plan, k);

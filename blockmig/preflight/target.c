@@ -48,11 +48,11 @@ static bool is_source(const struct bm_preflight_context *look,
 static bool twice(const struct bm_preflight_context *look,
                   const struct bm_job_disk *plan, size_t layer)
 {
-    const char *path = bm_job_image(plan)[layer].path;
+    const char *path = bm_job_new_image(plan)[layer].path;
 
     for (const struct bm_job_disk *d = look->job->disks; d <= plan; d++)
         for (size_t k = 0; k < (d == plan ? layer : d->n_lower + 1); k++)
-            if (!strcmp(bm_job_image(d)[k].path, path))
+            if (!strcmp(bm_job_new_image(d)[k].path, path))
                 return true;
     return false;
 }
@@ -60,7 +60,7 @@ static bool twice(const struct bm_preflight_context *look,
 static int check_file(const struct bm_preflight_context *look,
                       const struct bm_job_disk *plan, size_t layer)
 {
-    const char *path = bm_job_image(plan)[layer].path;
+    const char *path = bm_job_new_image(plan)[layer].path;
     struct stat st;
 
     if (twice(look, plan, layer))
@@ -96,7 +96,7 @@ static int check_files(const struct bm_preflight_context *look,
 static int check_device_free(const struct bm_preflight_context *look,
                              const struct bm_job_disk *plan)
 {
-    const char *path = bm_job_image(plan)->path;
+    const char *path = bm_job_new_image(plan)->path;
     BM_CLOSE int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
 
     if (fd >= 0)
@@ -116,7 +116,7 @@ static int check_device_size(const struct bm_preflight_context *look,
                           "%s has %llu bytes, the disk %llu", look->store->path,
                           (unsigned long long)size,
                           (unsigned long long)plan->fixed.capacity);
-    if (!bm_job_image(plan)->slice)
+    if (!bm_job_new_image(plan)->slice)
         return 0;
     return BM_FINE(look, "size", plan->target,
                    "%s has %llu bytes, of which the guest will see the first "
@@ -144,7 +144,7 @@ static int check_device(const struct bm_preflight_context *look,
     struct stat st;
     int rc;
 
-    if (stat(bm_job_image(plan)->path, &st) == 0 && is_source(look, &st))
+    if (stat(bm_job_new_image(plan)->path, &st) == 0 && is_source(look, &st))
         return BM_REFUSED(look, "target", plan->target, "choose another device",
                           "%s is the source itself", look->store->path);
     rc = check_device_free(look, plan);
@@ -174,7 +174,7 @@ static int bad_name(const struct bm_preflight_context *look,
 static int check_names(const struct bm_preflight_context *look,
                        const struct bm_job_disk *plan)
 {
-    const char *const paths[] = {bm_job_image(plan)->path,
+    const char *const paths[] = {bm_job_new_image(plan)->path,
                                  plan->fixed.switch_overlay,
                                  plan->fixed.rollback_overlay};
 
@@ -182,8 +182,8 @@ static int check_names(const struct bm_preflight_context *look,
         if (paths[i] && !fits_xml(paths[i]))
             return bad_name(look, plan, paths[i]);
     for (size_t k = 1; k <= plan->n_lower; k++)
-        if (!fits_xml(bm_job_image(plan)[k].path))
-            return bad_name(look, plan, bm_job_image(plan)[k].path);
+        if (!fits_xml(bm_job_new_image(plan)[k].path))
+            return bad_name(look, plan, bm_job_new_image(plan)[k].path);
     return 0;
 }
 

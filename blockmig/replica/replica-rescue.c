@@ -18,7 +18,7 @@
 
 #define BLOCK BM_DIGEST_BLOCK
 
-struct run {
+struct run_context {
     struct bm_replica *replica;
     struct bm_device *source, *target;
     struct bm_mapfile *map;
@@ -52,8 +52,8 @@ static void find_whole(const struct bm_mapfile *map, struct bm_bitmap *whole)
 }
 
 /* Sets in `out` the whole blocks, with a digest or (rest) without. */
-static int find_done(const struct run *run, bool rest, struct bm_bitmap *out,
-                     struct bm_error *err)
+static int find_done(const struct run_context *run, bool rest,
+                     struct bm_bitmap *out, struct bm_error *err)
 {
     BM_BITMAP *other = bm_bitmap_new(run->map->size, BLOCK);
     int rc = other ? bm_bitmap_merge(other, run->hashed, err)
@@ -76,7 +76,7 @@ static int save_map(const struct bm_replica *replica, struct bm_mapfile *map,
 /* As of struct bm_rescue: the target was flushed. */
 static int save(void *opaque, struct bm_error *err)
 {
-    struct run *run = opaque;
+    struct run_context *run = opaque;
     struct bm_replica *replica = run->replica;
     int rc = bm_manifest_sync(replica->digests, err);
 
@@ -90,8 +90,8 @@ static int save(void *opaque, struct bm_error *err)
 
 /* --- digests of what is read --- */
 
-static int hash_block(struct run *run, uint64_t offset, const char *data,
-                      struct bm_error *err)
+static int hash_block(struct run_context *run, uint64_t offset,
+                      const char *data, struct bm_error *err)
 {
     uint64_t left = run->map->size - offset;
     size_t len = left < BLOCK ? (size_t)left : BLOCK;
@@ -114,7 +114,7 @@ static int hash_block(struct run *run, uint64_t offset, const char *data,
 static int took(void *opaque, uint64_t offset, uint64_t length,
                 const void *data, struct bm_error *err)
 {
-    struct run *run = opaque;
+    struct run_context *run = opaque;
     uint64_t end = offset + length, size = run->map->size;
     uint64_t at = (offset + BLOCK - 1) / BLOCK * BLOCK;
     int rc = 0;
@@ -128,7 +128,7 @@ static int took(void *opaque, uint64_t offset, uint64_t length,
 
 /* Whole blocks that were read in pieces, beside bad sectors, are read once
  * more. One that cannot be read this time stays without a digest. */
-static int hash_rest(struct run *run, struct bm_error *err)
+static int hash_rest(struct run_context *run, struct bm_error *err)
 {
     BM_BITMAP *rest = bm_bitmap_new(run->map->size, BLOCK);
     BM_FREE char *buf = aligned_alloc(BM_BUFFER_ALIGN, BLOCK);
@@ -188,7 +188,7 @@ static int finish_runs(struct bm_mapfile *map, const struct bm_bitmap *blocks)
     return rc;
 }
 
-static int take_map(struct run *run, struct bm_error *err)
+static int take_map(struct run_context *run, struct bm_error *err)
 {
     const struct bm_replica *replica = run->replica;
 
@@ -206,7 +206,7 @@ static int take_map(struct run *run, struct bm_error *err)
 
 static int on_progress(void *opaque, const struct bm_mapfile *map)
 {
-    const struct run *run = opaque;
+    const struct run_context *run = opaque;
     const struct bm_replica_how *how = run->replica->how;
     uint64_t done = bm_mapfile_bytes(map, BM_AREA_FINISHED);
 
@@ -214,7 +214,7 @@ static int on_progress(void *opaque, const struct bm_mapfile *map)
     return how->progress ? how->progress(how->opaque, done, how->size) : 0;
 }
 
-static int set_up(struct run *run, struct bm_error *err)
+static int set_up(struct run_context *run, struct bm_error *err)
 {
     struct bm_replica *replica = run->replica;
     int rc = take_map(run, err);
@@ -235,7 +235,7 @@ static int set_up(struct run *run, struct bm_error *err)
 
 /* What cannot be read has, on the new image, the bytes of an older copy, or
  * zeroes: a block device held something else. */
-static int fill(struct run *run, struct bm_error *err)
+static int fill(struct run_context *run, struct bm_error *err)
 {
     const char *from = run->replica->how->fill_from;
     int rc =
@@ -246,7 +246,7 @@ static int fill(struct run *run, struct bm_error *err)
     return rc ? rc : save(run, err);
 }
 
-static int rescue(struct run *run, struct bm_error *err)
+static int rescue(struct run_context *run, struct bm_error *err)
 {
     struct bm_rescue how = {.source = run->source,
                             .target = run->target,
@@ -264,7 +264,7 @@ static int rescue(struct run *run, struct bm_error *err)
     return rc ? rc : fill(run, err);
 }
 
-static void clean_up(struct run *run)
+static void clean_up(struct run_context *run)
 {
     bm_device_close(run->target);
     bm_mapfile_free(run->map);
@@ -276,7 +276,7 @@ int bm_replica_rescue(struct bm_replica *replica,
                       const struct bm_frozen_chain *view,
                       const struct bm_bitmap *only, struct bm_error *err)
 {
-    __attribute__((cleanup(clean_up))) struct run run = {
+    __attribute__((cleanup(clean_up))) struct run_context run = {
         .replica = replica, .source = view->device};
     int rc = bm_replica_has_map(replica)
                  ? 0
@@ -328,8 +328,8 @@ int bm_replica_heal(struct bm_replica *replica, const struct bm_bitmap *blocks,
     return rc ? rc : save_map(replica, map, err);
 }
 
-int bm_replica_gaps(const struct bm_replica *replica,
-                    struct bm_replica_gaps *out, struct bm_error *err)
+int bm_replica_find_gaps(const struct bm_replica *replica,
+                         struct bm_replica_gaps *out, struct bm_error *err)
 {
     BM_MAPFILE *map = NULL;
     BM_BAD_AREAS bad = {0};

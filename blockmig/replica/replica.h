@@ -95,8 +95,8 @@ struct bm_replica_gaps {
     size_t ranges;                         /* unreadable or filled */
     uint64_t unreadable, filled, unproven; /* bytes */
 };
-int bm_replica_gaps(const struct bm_replica *replica,
-                    struct bm_replica_gaps *out, struct bm_error *err);
+int bm_replica_find_gaps(const struct bm_replica *replica,
+                         struct bm_replica_gaps *out, struct bm_error *err);
 
 /* The view may have changed since parts of it were written: what is not as
  * then counts as not written. */

@@ -33,7 +33,7 @@ bool bm_run_cancelled(struct bm_run *run)
 {
     return bm_run_asked_to_cancel(run) || run->space == BM_SPACE_STOP ||
            (run->space == BM_SPACE_FORWARD &&
-            bm_state_traits(run->job->state)->past_switch);
+            bm_state_traits_of(run->job->state)->past_switch);
 }
 
 int bm_run_stop_at(struct bm_run *run, enum bm_state state, int rc)

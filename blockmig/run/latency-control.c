@@ -32,7 +32,7 @@
 #define LEARN_MS 1500 /* twice */
 
 /* What was seen over a time. */
-struct seen {
+struct seen_context {
     int64_t ms;
     uint64_t moved; /* bytes, by the copy */
     uint64_t requests;
@@ -40,14 +40,15 @@ struct seen {
 };
 
 struct bm_latency_control {
-    pthread_mutex_t lock; /* guards all */
-    double factor;        /* 0: off */
-    uint64_t bandwidth;   /* 0: no cap */
-    uint64_t limit;       /* for the latency's sake; 0: none */
-    struct seen before;   /* the move */
-    struct seen now;      /* not judged yet */
-    struct seen crawl;    /* while the copy crawled, but for the beginning */
-    double crawl_us;      /* the mean of the time before that; 0: none */
+    pthread_mutex_t lock;       /* guards all */
+    double factor;              /* 0: off */
+    uint64_t bandwidth;         /* 0: no cap */
+    uint64_t limit;             /* for the latency's sake; 0: none */
+    struct seen_context before; /* the move */
+    struct seen_context now;    /* not judged yet */
+    struct seen_context
+        crawl;       /* while the copy crawled, but for the beginning */
+    double crawl_us; /* the mean of the time before that; 0: none */
     bool crawling;
     uint64_t speed;     /* bytes a second, as last judged */
     double latency;     /* us, likewise */
@@ -65,7 +66,7 @@ static double between(double low, double value, double high)
     return value < low ? low : value > high ? high : value;
 }
 
-static void see(struct seen *seen, int64_t ms, uint64_t moved,
+static void see(struct seen_context *seen, int64_t ms, uint64_t moved,
                 const struct bm_block_sample *sample)
 {
     seen->ms += ms;
@@ -74,7 +75,7 @@ static void see(struct seen *seen, int64_t ms, uint64_t moved,
     seen->us += sample->latency_us * (double)sample->requests;
 }
 
-static uint64_t speed_of(const struct seen *seen)
+static uint64_t speed_of(const struct seen_context *seen)
 {
     return seen->ms ? seen->moved * 1000 / (uint64_t)seen->ms : 0;
 }
@@ -84,7 +85,7 @@ static uint64_t speed_of(const struct seen *seen)
  * one slow request says little, but five very slow ones say enough, and need
  * not wait for more that the slowness itself keeps away.
  */
-static double mean_us(const struct seen *seen, double expected)
+static double mean_us(const struct seen_context *seen, double expected)
 {
     uint64_t n = seen->requests < BELIEVED ? BELIEVED : seen->requests;
     double unseen = (double)(n - seen->requests) * expected;
@@ -129,7 +130,7 @@ static void learn(struct bm_latency_control *p)
 
     if (p->crawl.ms < LEARN_MS || p->crawl.requests < BELIEVED)
         return;
-    p->crawl = (struct seen){0};
+    p->crawl = (struct seen_context){0};
     p->crawl_us = own;
     if (other < own)
         own = other;
@@ -146,7 +147,7 @@ static void look_at_crawl(struct bm_latency_control *p, uint64_t speed)
     p->crawling = speed <= SLOW;
     /* what comes first may still wait behind what we did before */
     if (!p->crawling || !crawled) {
-        p->crawl = (struct seen){0};
+        p->crawl = (struct seen_context){0};
         p->crawl_us = 0;
         return;
     }
@@ -254,7 +255,7 @@ static void judge(struct bm_latency_control *p)
     else
         /* a slow copy moves by fits and starts */
         faster(p, latency, speed > before ? speed : before);
-    p->now = (struct seen){0};
+    p->now = (struct seen_context){0};
 }
 
 /* Soon when there is enough to see, or when little says enough already. */
@@ -279,7 +280,7 @@ static void set(struct bm_latency_control *p, double factor, uint64_t bandwidth)
     p->factor = 0;
     p->limit = p->knee = 0;
     p->harming = p->crawling = false;
-    p->now = p->crawl = (struct seen){0};
+    p->now = p->crawl = (struct seen_context){0};
 }
 
 struct bm_latency_control *bm_latency_new(double factor, uint64_t bandwidth)
@@ -326,7 +327,7 @@ uint64_t bm_latency_tick(struct bm_latency_control *p, int64_t ms,
     BM_LOCK(&p->lock);
 
     if (!sample)
-        p->now = (struct seen){0}; /* not known is not idle */
+        p->now = (struct seen_context){0}; /* not known is not idle */
     else if (p->factor > 0)
         see(&p->now, ms, moved, sample);
     if (can_judge(p))
@@ -341,8 +342,8 @@ uint64_t bm_latency_rate(struct bm_latency_control *p)
     return rate(p);
 }
 
-void bm_latency_state(struct bm_latency_control *p,
-                      struct bm_latency_state *out)
+void bm_latency_read_state(struct bm_latency_control *p,
+                           struct bm_latency_state *out)
 {
     BM_LOCK(&p->lock);
 

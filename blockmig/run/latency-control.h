@@ -67,7 +67,7 @@ uint64_t bm_latency_tick(struct bm_latency_control *control, int64_t ms,
 
 /* What the last tick returned, or what the first one will begin from. */
 uint64_t bm_latency_rate(struct bm_latency_control *control);
-void bm_latency_state(struct bm_latency_control *control,
-                      struct bm_latency_state *out);
+void bm_latency_read_state(struct bm_latency_control *control,
+                           struct bm_latency_state *out);
 
 #endif

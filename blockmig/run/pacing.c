@@ -188,7 +188,7 @@ static size_t flushed(struct bm_run *run, char **paths)
     for (size_t i = 0; i < run->job->n_disks; i++) {
         const struct bm_job_disk *plan = &run->job->disks[i];
         const char *all[] = {active(run, i), plan->fixed.mirror_overlay,
-                             bm_job_image(plan)->path};
+                             bm_job_new_image(plan)->path};
 
         for (size_t k = 0; k < WRITTEN; k++)
             if (all[k] && (paths[n] = strdup(all[k])))
@@ -231,7 +231,7 @@ static void limits(const struct bm_pacing *pacing)
     bool spares = bm_pacing_spares(pacing);
     struct bm_latency_state state;
 
-    bm_latency_state(pacing->control, &state);
+    bm_latency_read_state(pacing->control, &state);
     bm_rate_limit_set(pacing->rate_limit, state.rate);
     bm_rate_limit_set_request(pacing->rate_limit, spares ? REQUEST : 0);
     bm_rate_limit_set_rest(pacing->rate_limit,
@@ -269,7 +269,7 @@ static uint64_t jobs_rate(const struct bm_pacing *pacing)
 
     if (!bm_pacing_spares(pacing))
         return rate;
-    bm_latency_state(pacing->control, &state);
+    bm_latency_read_state(pacing->control, &state);
     most = (uint64_t)(PULL_MOST * (state.factor - 1));
     if (most < BM_LATENCY_RATE_MIN)
         most = BM_LATENCY_RATE_MIN;
@@ -323,5 +323,5 @@ void bm_pacing_tick(struct bm_pacing *pacing, struct bm_run *run,
 
 void bm_pacing_state(struct bm_pacing *pacing, struct bm_latency_state *out)
 {
-    bm_latency_state(pacing->control, out);
+    bm_latency_read_state(pacing->control, out);
 }

@@ -37,7 +37,8 @@ static void set_limits(struct bm_run *run, const struct bm_limits *asked)
 
 static bool pause_wanted(struct bm_run *run)
 {
-    return run->hooks->paused && bm_state_traits(run->job->state)->may_pause &&
+    return run->hooks->paused &&
+           bm_state_traits_of(run->job->state)->may_pause &&
            run->hooks->paused(run->hooks->opaque) && !bm_run_cancelled(run);
 }
 

@@ -22,7 +22,7 @@ int bm_run_enter(struct bm_run *run, enum bm_state state, struct bm_error *err)
     int rc;
 
     bm_job_set_state(run->job, state);
-    if (!bm_state_traits(state)->may_pause)
+    if (!bm_state_traits_of(state)->may_pause)
         bm_run_end_user_pause(run);
     run->phase_ms = bm_now_ms();
     rc = bm_run_save(run, bm_state_name(state), err);
@@ -113,7 +113,7 @@ static int check_here(const struct bm_run *run, struct bm_error *err)
     enum bm_state state = run->job->state;
     int rc;
 
-    if (!where || bm_state_traits(state)->untouched ||
+    if (!where || bm_state_traits_of(state)->untouched ||
         state == BM_STATE_RELEASING || bm_state_final(state) ||
         !stands_on_ours(run->job))
         return 0;

@@ -118,9 +118,9 @@ static const char *consequence(struct bm_run *run)
     struct bm_error ignored = BM_ERROR_INIT;
 
     run->space = BM_SPACE_STOP;
-    if (bm_state_traits(run->job->state)->past_switch)
-        return bm_state_traits(run->job->state)->can_undo ? "no more waiting"
-                                                          : "going on";
+    if (bm_state_traits_of(run->job->state)->past_switch)
+        return bm_state_traits_of(run->job->state)->can_undo ? "no more waiting"
+                                                             : "going on";
     if (bm_space_way_back(run->job, &ignored) == 0)
         return "going back";
     run->space = BM_SPACE_FORWARD;
@@ -134,7 +134,7 @@ static void give_way(struct bm_run *run, const struct bm_error *why)
 
     (void)bm_ballast_remove(run, &ignored);
     if (run->space != BM_SPACE_WATCHED ||
-        !bm_state_traits(run->job->state)->needs_space)
+        !bm_state_traits_of(run->job->state)->needs_space)
         return;
     then = consequence(run);
     run->space_why = *why;
@@ -147,7 +147,7 @@ static void watch(struct bm_run *run)
     struct bm_error why = BM_ERROR_INIT;
 
     if (run->space == BM_SPACE_WATCHED &&
-        bm_state_traits(run->job->state)->needs_space &&
+        bm_state_traits_of(run->job->state)->needs_space &&
         (check_overlays(run->job, &why) ||
          bm_space_check(run->job, 0, false, &why)) &&
         why.code != ENOMEM)
@@ -261,8 +261,9 @@ int bm_space_let_run(struct bm_run *run, struct bm_error *err)
 /* The side that is looked at. */
 static int answers(const struct bm_job *job, struct bm_error *err)
 {
-    return bm_state_traits(job->state)->past_switch ? bm_liveness_new(job, err)
-                                                    : bm_liveness_old(job, err);
+    return bm_state_traits_of(job->state)->past_switch
+               ? bm_liveness_new(job, err)
+               : bm_liveness_old(job, err);
 }
 
 void bm_space_tick(struct bm_run *run)

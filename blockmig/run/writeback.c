@@ -13,7 +13,7 @@
 #define EVERY_MS 20
 #define STOP_MS 1000
 
-struct list {
+struct list_context {
     size_t n;
     char *paths[];
 };
@@ -22,11 +22,11 @@ struct bm_writeback {
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
-    struct list *next; /* owned; NULL: as before */
+    struct list_context *next; /* owned; NULL: as before */
     bool over;
 };
 
-static void list_free(struct list *list)
+static void list_free(struct list_context *list)
 {
     for (size_t i = 0; list && i < list->n; i++)
         free(list->paths[i]);
@@ -43,7 +43,7 @@ static void send(const char *path)
 }
 
 /* false: it is over. */
-static bool take(struct bm_writeback *writeback, struct list **list)
+static bool take(struct bm_writeback *writeback, struct list_context **list)
 {
     struct timespec until = bm_deadline(EVERY_MS);
 
@@ -61,7 +61,7 @@ static bool take(struct bm_writeback *writeback, struct list **list)
 
 static void *send_dirty(void *opaque)
 {
-    struct list *list = NULL;
+    struct list_context *list = NULL;
 
     while (take(opaque, &list))
         for (size_t i = 0; list && i < list->n; i++)
@@ -95,7 +95,7 @@ struct bm_writeback *bm_writeback_start(void)
 void bm_writeback_follow(struct bm_writeback *writeback, char *paths[],
                          size_t n)
 {
-    struct list *list = calloc(1, sizeof *list + n * sizeof *paths);
+    struct list_context *list = calloc(1, sizeof *list + n * sizeof *paths);
 
     for (size_t i = 0; i < n; i++)
         if (list)

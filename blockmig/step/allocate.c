@@ -45,7 +45,7 @@ struct made {
 
 static struct made made_for(struct bm_job_disk *disk, size_t layer)
 {
-    struct made made = {bm_job_image(disk)[layer].path, &disk->image.dev,
+    struct made made = {bm_job_new_image(disk)[layer].path, &disk->image.dev,
                         &disk->image.ino, &disk->image.make_sent};
 
     if (layer) {

@@ -204,7 +204,7 @@ static int move_layer(struct bm_run *run, size_t i, size_t layer,
                       struct bm_error *err)
 {
     struct bm_job_disk *plan = &run->job->disks[i];
-    const struct bm_layer *image = &bm_job_image(plan)[layer];
+    const struct bm_layer *image = &bm_job_new_image(plan)[layer];
     struct bm_carried carried;
     int rc = bm_bitmaps_carry(view, first, n, image, &carried, err);
 

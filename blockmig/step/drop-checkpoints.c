@@ -17,7 +17,7 @@ static bool dangles(const struct bm_checkpoint *checkpoint,
                     const struct bm_job *job)
 {
     for (size_t i = 0; i < job->n_disks; i++)
-        if (!strcmp(bm_job_image(&job->disks[i])->format, "raw") &&
+        if (!strcmp(bm_job_new_image(&job->disks[i])->format, "raw") &&
             bm_checkpoint_disk(checkpoint, job->disks[i].target))
             return true;
     return false;

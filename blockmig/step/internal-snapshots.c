@@ -34,7 +34,7 @@ static int check(const struct bm_job *job, const char *path,
     /* what is not there yet, or any more, or is not made, holds nothing */
     if (rc || !path || (stat(path, &st) < 0 ? errno == ENOENT : !st.st_size))
         return rc;
-    rc = bm_image_info(path, "qcow2", &info, err);
+    rc = bm_image_read_info(path, "qcow2", &info, err);
     if (rc)
         return rc;
     snapshots = info.snapshots;
@@ -92,7 +92,7 @@ static int pulled(const struct bm_job *job, struct bm_error *err)
 
     for (size_t i = 0; !rc && i < job->n_disks; i++)
         if (job->disks[i].image.ino)
-            rc = check(job, bm_job_image(&job->disks[i])->path, err);
+            rc = check(job, bm_job_new_image(&job->disks[i])->path, err);
     return rc;
 }
 

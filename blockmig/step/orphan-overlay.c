@@ -44,7 +44,7 @@ static struct bm_chain put_on(const struct bm_job *job, size_t i,
         bm_job_source_overlay_number(plan) - job->staged.overlays_asked + 1;
 
     if (which == BM_OVERLAY_SWITCH)
-        return bm_strategy_traits(job->plan.strategy)->freezes_source
+        return bm_strategy_traits_of(job->plan.strategy)->freezes_source
                    ? plan->source
                    : plan->dest;
     return over > 0 ? bm_job_below(plan, over) : plan->source;
@@ -65,8 +65,8 @@ static int prepare(struct bm_run *run, struct suspect *all,
 }
 
 /* The first one that looks so, or NULL. */
-static const struct suspect *find(const struct bm_run *run,
-                                  const struct suspect *all, enum look look)
+static const struct suspect *
+find(const struct bm_run *run, const struct suspect *all, enum look_result look)
 {
     for (size_t i = 0; i < run->job->n_disks; i++)
         if (all[i].look == look)

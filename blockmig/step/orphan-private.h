@@ -8,7 +8,7 @@
 
 #include "blockmig/step/orphan-overlay.h"
 
-enum look {
+enum look_result {
     LOOK_NAMED,
     LOOK_UNSAVED, /* by the live XML alone */
     LOOK_NOTHING, /* there is no such image */
@@ -22,7 +22,7 @@ struct suspect {
     char *path;            /* owned */
     struct bm_chain below; /* what it was put on; borrowed */
     bool seen;             /* what no XML names any more was merged */
-    enum look look;
+    enum look_result look;
 };
 
 /* bm_job_needs_operator: nobody can tell whether it is needed. */

@@ -92,7 +92,7 @@ static int start_copy(struct bm_run *run, size_t i, bool shallow,
 static void say_if_full(const struct bm_job *job, struct bm_error *err)
 {
     for (size_t i = 0; i < job->n_disks; i++) {
-        const char *path = bm_job_image(&job->disks[i])->path;
+        const char *path = bm_job_new_image(&job->disks[i])->path;
         struct statvfs fs;
 
         if (job->disks[i].fixed.dest_block || statvfs(path, &fs) < 0 ||

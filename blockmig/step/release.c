@@ -35,7 +35,7 @@ static int not_there(struct bm_run *run, size_t i, const char *which,
             plan->target, run->job->domain);
     bm_cause(err, "its %s XML names %s, not %s", which,
              bm_chain_text(chain, found, sizeof found),
-             bm_job_image(plan)->path);
+             bm_job_new_image(plan)->path);
     return bm_status(err, BM_EXIT_HELD), -ESTALE;
 }
 
@@ -55,13 +55,13 @@ static int check_config(struct bm_run *run, size_t i, struct bm_error *err)
 
     if (!run->domain->persistent || disk->inactive.n == 0)
         return 0;
-    if (!names(&disk->inactive, bm_job_image(plan)->path)) {
+    if (!names(&disk->inactive, bm_job_new_image(plan)->path)) {
         rc = bm_domain_set_config(run->domain, plan->target, &plan->dest, err);
         if (!rc)
             rc = bm_run_refresh(run, err);
         disk = bm_run_disk(run, i);
     }
-    if (!rc && !(disk && names(&disk->inactive, bm_job_image(plan)->path)))
+    if (!rc && !(disk && names(&disk->inactive, bm_job_new_image(plan)->path)))
         return disk ? not_there(run, i, "saved", &disk->inactive, err)
                     : -ESTALE;
     return rc;

@@ -275,7 +275,8 @@ int bm_replica_run_keep_gaps(struct bm_replica_run *s, size_t i,
 {
     struct bm_job_disk *disk = &s->run->job->disks[i];
     struct bm_replica_gaps gaps;
-    int rc = disk->rescue.map ? bm_replica_gaps(s->replicas[i], &gaps, err) : 0;
+    int rc =
+        disk->rescue.map ? bm_replica_find_gaps(s->replicas[i], &gaps, err) : 0;
 
     if (rc || !disk->rescue.map)
         return rc;

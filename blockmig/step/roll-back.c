@@ -55,7 +55,7 @@ static int newer(struct bm_run *run, const struct bm_job_disk *plan,
 {
     bm_fail(err, ESTALE, "cannot go back with disk %s", plan->target);
     bm_cause(err, "the guest ran on the new image, %s, and wrote to it",
-             bm_job_image(plan)->path);
+             bm_job_new_image(plan)->path);
     bm_remedy(err,
               "`blockmig job resume %s --accept` stays on the new image "
               "without a proof",
@@ -87,7 +87,7 @@ static bool names_ours(const struct bm_domain *domain,
     if (!domain)
         return false;
     for (size_t k = 0; k <= plan->n_lower; k++)
-        if (bm_domain_names(domain, bm_job_image(plan)[k].path))
+        if (bm_domain_names(domain, bm_job_new_image(plan)[k].path))
             return true;
     return (plan->fixed.switch_overlay &&
             bm_domain_names(domain, plan->fixed.switch_overlay)) ||
@@ -110,13 +110,13 @@ static int still_named(struct bm_run *run, size_t i, int at,
 static int remove_made(struct bm_run *run, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *disk = &run->job->disks[i];
-    int rc = bm_store_is_alive(bm_job_image(disk)->path, err);
+    int rc = bm_store_is_alive(bm_job_new_image(disk)->path, err);
 
     if (!rc)
-        rc = bm_file_look(bm_job_image(disk)->path, err);
+        rc = bm_file_look(bm_job_new_image(disk)->path, err);
     for (size_t k = disk->fixed.dest_block; !rc && k <= disk->n_lower; k++)
         if (bm_target_is_ours(run->job, disk, k))
-            rc = bm_file_remove(bm_job_image(disk)[k].path, err);
+            rc = bm_file_remove(bm_job_new_image(disk)[k].path, err);
     if (!rc && disk->fixed.switch_overlay)
         rc = bm_file_remove(disk->fixed.switch_overlay, err);
     if (!rc && disk->fixed.rollback_overlay)
@@ -171,7 +171,7 @@ static int check_new_side(struct bm_run *run, size_t i, struct bm_error *err)
     if (!run->job->guest.pivot_asked)
         return 0;
     if (!run->job->request.proof || ran_unfrozen(run))
-        return nobody_there(run, i, bm_job_image(plan)->path, err);
+        return nobody_there(run, i, bm_job_new_image(plan)->path, err);
     if (access(plan->fixed.switch_overlay, F_OK) != 0)
         return 0;
     rc = bm_overlay_holds_data(plan->fixed.switch_overlay, &any, err);

@@ -47,7 +47,7 @@ static void add_overlay(struct all_moved *all, const struct bm_job_disk *disk,
                         const char *path)
 {
     const struct bm_layer *to =
-        all->back ? bm_job_old(disk, 0) : bm_job_image(disk);
+        all->back ? bm_job_old(disk, 0) : bm_job_new_image(disk);
 
     if (path)
         all->list[all->n++] =
@@ -58,7 +58,7 @@ static void add_layer(struct all_moved *all, const struct bm_job_disk *disk,
                       size_t k)
 {
     const struct bm_layer *old = bm_job_old(disk, k),
-                          *new = &bm_job_image(disk)[k];
+                          *new = &bm_job_new_image(disk)[k];
 
     all->list[all->n++] = all->back
                               ? (struct bm_image_moved){new->path, old, false}

@@ -24,7 +24,7 @@ void bm_target_keep_time(struct bm_job_disk *disk, size_t layer)
 {
     struct bm_job_layer *lower = layer ? &disk->lower[layer - 1] : NULL;
 
-    read_times(&bm_job_image(disk)[layer],
+    read_times(&bm_job_new_image(disk)[layer],
                lower ? &lower->image_ns : &disk->image.image_ns,
                lower ? &lower->changed_ns : &disk->image.changed_ns);
 }
@@ -35,7 +35,7 @@ bool bm_target_written_since(const struct bm_job_disk *disk, size_t layer,
     const struct bm_job_layer *lower = layer ? &disk->lower[layer - 1] : NULL;
     int64_t written, changed;
 
-    read_times(&bm_job_image(disk)[layer], &written, &changed);
+    read_times(&bm_job_new_image(disk)[layer], &written, &changed);
     return written != (lower ? lower->image_ns : disk->image.image_ns) ||
            (ours &&
             changed != (lower ? lower->changed_ns : disk->image.changed_ns));

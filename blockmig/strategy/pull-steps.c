@@ -151,7 +151,8 @@ static int flatten(struct ear *ear, struct bm_job_disk *plan,
                    struct bm_error *err)
 {
     struct bm_run *run = ear->run;
-    int rc = bm_image_flatten(bm_job_image(plan)->path, on_progress, ear, err);
+    int rc =
+        bm_image_flatten(bm_job_new_image(plan)->path, on_progress, ear, err);
 
     if (!rc)
         rc = bm_domain_set_config(run->domain, plan->target, &plan->dest, err);
@@ -168,8 +169,8 @@ static int pull_off_disk(struct ear *ear, size_t i, struct bm_error *err)
 
     ear->capacity = plan->fixed.capacity;
     if (at == BM_AT_DEST && !plan->flushed) {
-        rc = bm_commit_rebase(bm_job_image(plan)->path, &plan->source.layers[0],
-                              err);
+        rc = bm_commit_rebase(bm_job_new_image(plan)->path,
+                              &plan->source.layers[0], err);
         at = BM_AT_PULL;
     }
     if (!rc && at == BM_AT_PULL)
@@ -256,7 +257,7 @@ static int flush_running(struct bm_run *run, struct bm_error *err)
     if (!rc && run->domain && bm_domain_paused(run->domain))
         return paused_by_others(run->job, err);
     for (size_t i = 0; !rc && i < run->job->n_disks; i++)
-        bm_file_calm(bm_job_image(&run->job->disks[i])->path);
+        bm_file_calm(bm_job_new_image(&run->job->disks[i])->path);
     if (!rc)
         rc = bm_pause_begin(run, &pause, err);
     if (rc)

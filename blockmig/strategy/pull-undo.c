@@ -79,7 +79,7 @@ static int let_run(struct bm_run *run, struct bm_error *err)
 /* A QEMU that libvirt lost sight of in the freeze would still have it open. */
 static int check_unused(const struct bm_job_disk *plan, struct bm_error *err)
 {
-    const char *path = bm_job_image(plan)->path;
+    const char *path = bm_job_new_image(plan)->path;
     int fd;
 
     if (access(path, F_OK) != 0)
@@ -100,14 +100,14 @@ static int nobody_there(struct bm_run *run, struct bm_error *err)
     for (size_t i = 0; i < run->job->n_disks; i++) {
         const struct bm_job_disk *plan = &run->job->disks[i];
 
-        if (stat(bm_job_image(plan)->path, &st) != 0 || st.st_size == 0)
+        if (stat(bm_job_new_image(plan)->path, &st) != 0 || st.st_size == 0)
             continue;
         bm_fail(err, ENOENT, "cannot go back with disk %s of %s", plan->target,
                 run->job->domain);
         bm_cause(err,
                  "the domain is gone, and what the guest wrote last is "
                  "in %s",
-                 bm_job_image(plan)->path);
+                 bm_job_new_image(plan)->path);
         bm_remedy(err, "define the domain again, with that image");
         return bm_status(err, BM_EXIT_HELD), -ENOENT;
     }

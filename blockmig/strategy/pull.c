@@ -29,7 +29,7 @@ static const enum bm_state states[] = {
  * nobody's, unless a QEMU has it open that libvirt lost sight of. */
 static int empty(const struct bm_job_disk *plan, struct bm_error *err)
 {
-    const char *path = bm_job_image(plan)->path;
+    const char *path = bm_job_new_image(plan)->path;
     int rc = bm_target_check(plan, err), fd;
     struct stat st;
 
@@ -55,7 +55,7 @@ static int put_on(struct bm_run *run, struct bm_error *err)
     if (!rc)
         rc = bm_step_allocate(run, err);
     for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
-        paths[i] = bm_job_image(&run->job->disks[i])->path;
+        paths[i] = bm_job_new_image(&run->job->disks[i])->path;
         rc = empty(&run->job->disks[i], err);
         bm_file_calm(run->job->disks[i].source.layers[0].path);
     }

@@ -56,7 +56,7 @@ static int compare_touched(struct bm_run *run, struct bm_error *err)
         rc = bm_run_note(run, err,
                          "someone has written to %s, or below it: all of it "
                          "is compared",
-                         bm_job_image(disk)->path);
+                         bm_job_new_image(disk)->path);
         if (!rc)
             rc = bm_prove_disk(run, disk, err);
     }
@@ -122,7 +122,8 @@ static int merge_running(struct bm_run *run, size_t i, struct bm_error *err)
     const struct bm_job_disk *plan = &run->job->disks[i];
     const struct bm_commit_request request = {.target = plan->target,
                                               .top = plan->fixed.mirror_overlay,
-                                              .base = bm_job_image(plan)->path};
+                                              .base =
+                                                  bm_job_new_image(plan)->path};
     struct bm_blockjob job;
     int rc;
 
@@ -140,7 +141,7 @@ static int merge_running(struct bm_run *run, size_t i, struct bm_error *err)
 static int merge_off(struct bm_run *run, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &run->job->disks[i];
-    const struct bm_layer *image = bm_job_image(plan);
+    const struct bm_layer *image = bm_job_new_image(plan);
     struct bm_chain merged = {0}, below = bm_job_new_chain(plan);
     int rc = bm_image_commit(plan->fixed.mirror_overlay, "qcow2", NULL, err);
 
@@ -180,7 +181,7 @@ static int merge_disk(struct bm_run *run, size_t i, struct bm_error *err)
 
     if (!rc && is == BRIDGE_THERE) {
         rc = bm_users_other_domains(run->conn, run->job->uuid,
-                                    bm_job_image(plan)->path, err);
+                                    bm_job_new_image(plan)->path, err);
         if (!rc)
             rc = run->domain->active ? merge_running(run, i, err)
                                      : merge_off(run, i, err);

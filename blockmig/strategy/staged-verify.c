@@ -37,7 +37,8 @@ int bm_staged_prove(struct bm_replica_run *s, size_t i,
                  proof.medium);
     bm_target_keep_time(disk, s->layer);
     return rc ? rc
-              : note_repair(s->run, &bm_job_image(disk)[s->layer], &proof, err);
+              : note_repair(s->run, &bm_job_new_image(disk)[s->layer], &proof,
+                            err);
 }
 
 int bm_staged_record(struct bm_replica_run *s, size_t i, struct bm_error *err)
@@ -70,7 +71,7 @@ int bm_staged_doubt(struct bm_replica_run *s, size_t i,
         return 0;
     rc = bm_run_note(s->run, err,
                      "someone has written to %s: all of it is proven again",
-                     bm_job_image(disk)[s->layer].path);
+                     bm_job_new_image(disk)[s->layer].path);
     if (!rc)
         rc = bm_replica_doubt(s->replicas[i], err);
     return rc ? rc : bm_staged_prove(s, i, view, err);

@@ -25,7 +25,7 @@ enum bm_state bm_strategy_next(const struct bm_job *job)
     const struct bm_strategy_ops *ops = bm_strategy_of(job);
     const enum bm_state *state = ops->states;
 
-    if (bm_state_traits(job->state)->planning)
+    if (bm_state_traits_of(job->state)->planning)
         return BM_STATE_ALLOCATING;
     if (job->state == BM_STATE_UNDOING)
         return BM_STATE_ROLLING_BACK;

@@ -98,8 +98,8 @@ static bool is_settled(enum bm_state state)
 /* In the switch it is heard, and comes to be in settled. */
 static bool can_pause(enum bm_state state)
 {
-    return !bm_state_traits(state)->past_switch ||
-           bm_state_traits(state)->can_undo;
+    return !bm_state_traits_of(state)->past_switch ||
+           bm_state_traits_of(state)->can_undo;
 }
 
 int cli_job_cancel(struct cli *cli, struct bm_error *err)

@@ -18,26 +18,26 @@
 #include <errno.h>
 #include <string.h>
 
-struct flatten {
+struct flatten_context {
     struct cli_session session; /* job, connection, ... */
     struct cli_snapshot_context of;
     struct bm_datastore *store;
 };
 
-static void flatten_end(struct flatten *f)
+static void flatten_end(struct flatten_context *f)
 {
     bm_datastore_free(f->store);
     cli_snapshot_context_end(&f->of);
     cli_session_end(&f->session);
 }
-#define FLATTEN __attribute__((cleanup(flatten_end))) struct flatten
+#define FLATTEN __attribute__((cleanup(flatten_end))) struct flatten_context
 
 static int refuse(int code, enum bm_exit status, struct bm_error *err)
 {
     return bm_status(err, status), -code;
 }
 
-static int find_disk(const struct flatten *f, struct bm_disk **out,
+static int find_disk(const struct flatten_context *f, struct bm_disk **out,
                      struct bm_error *err)
 {
     int rc = cli_disk(f->of.domain, f->session.options->disk, out, err);
@@ -53,8 +53,9 @@ static int find_disk(const struct flatten *f, struct bm_disk **out,
 
 /* A path, or vda[n] with the number of the live XML; NULL: none is asked for.
  */
-static int find_base(const struct flatten *f, const struct bm_disk *disk,
-                     const char **out, struct bm_error *err)
+static int find_base(const struct flatten_context *f,
+                     const struct bm_disk *disk, const char **out,
+                     struct bm_error *err)
 {
     const char *name = f->session.options->base;
     const struct bm_layer *numbered =
@@ -72,8 +73,9 @@ static int find_base(const struct flatten *f, const struct bm_disk *disk,
 }
 
 /* Nothing stands below, or nothing stands between. */
-static int check_chain(const struct flatten *f, const struct bm_disk *disk,
-                       const char *base, struct bm_error *err)
+static int check_chain(const struct flatten_context *f,
+                       const struct bm_disk *disk, const char *base,
+                       struct bm_error *err)
 {
     struct bm_chain chain;
     bool nothing;
@@ -97,7 +99,7 @@ static int check_chain(const struct flatten *f, const struct bm_disk *disk,
 
 /* --- the plan ----------------------------------------------------------- */
 
-static int make_job(struct flatten *f, const struct bm_disk *disk,
+static int make_job(struct flatten_context *f, const struct bm_disk *disk,
                     const char *base, const char *name, struct bm_error *err)
 {
     const struct cli_options *o = f->session.options;
@@ -125,7 +127,8 @@ static int make_job(struct flatten *f, const struct bm_disk *disk,
                         &f->session.job, err);
 }
 
-static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
+static int plan(struct flatten_context *f, const struct cli *cli,
+                struct bm_error *err)
 {
     const char *verb = cli->command->words + strlen("snapshot "), *base = NULL;
     BM_FREE char *folder = NULL, *path = NULL;
@@ -157,7 +160,7 @@ static int plan(struct flatten *f, const struct cli *cli, struct bm_error *err)
 
 static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
-    struct flatten *f = opaque;
+    struct flatten_context *f = opaque;
     int rc = cli_snapshot_context_look(cli, f->session.conn, CLI_KIN_NONE,
                                        &f->of, err);
 
@@ -167,7 +170,7 @@ static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 static int preflight(void *opaque, struct bm_preflight *out,
                      struct bm_error *err)
 {
-    struct flatten *f = opaque;
+    struct flatten_context *f = opaque;
 
     return bm_preflight_run(f->session.conn, f->of.domain, f->store,
                             f->session.job, out, err);

@@ -15,7 +15,7 @@
 #include <string.h>
 
 /* One domain of it. The connection and the store are those of the first. */
-struct member {
+struct member_context {
     struct cli_session session;
     struct bm_domain *domain;
     struct bm_run_hooks hooks;
@@ -24,7 +24,7 @@ struct member {
 
 struct group {
     struct cli *cli;
-    struct member *all;
+    struct member_context *all;
     size_t n;
     char *overlay_dir;
 };
@@ -32,7 +32,7 @@ struct group {
 static void group_end(struct group *g)
 {
     for (size_t i = g->n; i-- > 0;) {
-        struct member *it = &g->all[i];
+        struct member_context *it = &g->all[i];
 
         bm_domain_free(it->domain);
         if (i > 0) { /* they are the first one's */
@@ -95,7 +95,7 @@ static int plan(struct group *g, size_t i, struct bm_error *err)
         .max_depth = o->max_depth,
         .max_pause_ms = (int)o->max_pause * (int)g->n,
     };
-    struct member *it = &g->all[i];
+    struct member_context *it = &g->all[i];
     BM_RESTORE_POINTS points = {0};
     BM_IMAGE_TREE tree = {0};
     int rc =
@@ -136,7 +136,7 @@ static int claim(struct group *g, size_t i, struct bm_error *err)
 static int preflight(void *opaque, struct bm_preflight *out,
                      struct bm_error *err)
 {
-    struct member *it = opaque;
+    struct member_context *it = opaque;
 
     return bm_preflight_snapshot(it->session.conn, it->domain, it->session.job,
                                  it->session.options->max_depth, out, err);
@@ -144,7 +144,7 @@ static int preflight(void *opaque, struct bm_preflight *out,
 
 static const struct cli_task task = {NULL, preflight, bm_snapshot_plan_text};
 
-static int check(struct member *it, struct bm_error *err)
+static int check(struct member_context *it, struct bm_error *err)
 {
     int rc = cli_check(&it->session, &task, it, err);
 

@@ -16,7 +16,7 @@
 
 /* --- list --------------------------------------------------------------- */
 
-struct list {
+struct list_context {
     const struct cli_options *options;
     const struct bm_job_store *jobs;
     struct cli_table table;
@@ -46,7 +46,8 @@ static char *disk_names(const struct bm_job *job)
     return names;
 }
 
-static int list_row(struct list *list, const struct bm_job *job, bool running)
+static int list_row(struct list_context *list, const struct bm_job *job,
+                    bool running)
 {
     BM_FREE char *disks = disk_names(job);
     char created[40], what[160];
@@ -64,7 +65,7 @@ static int list_row(struct list *list, const struct bm_job *job, bool running)
 
 static int list_one(void *opaque, const struct bm_job *job)
 {
-    struct list *list = opaque;
+    struct list_context *list = opaque;
     bool running;
 
     if (!match(list->options, job))
@@ -81,7 +82,7 @@ static int print_list(struct bm_job_store *jobs,
 {
     static const char *const head[] = {"JOB",    "STATE", "RUNNING", "WHAT",
                                        "DOMAIN", "DISKS", "STORE",   "CREATED"};
-    struct list list = {.options = options, .jobs = jobs};
+    struct list_context list = {.options = options, .jobs = jobs};
     int rc;
 
     list.table.columns = sizeof head / sizeof *head;

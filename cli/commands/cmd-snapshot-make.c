@@ -12,21 +12,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct make {
+struct make_context {
     struct cli_session session; /* job, connection, ... */
     struct cli_snapshot_context of;
     char *overlay_dir; /* absolute */
 };
 
-static void make_end(struct make *m)
+static void make_end(struct make_context *m)
 {
     cli_snapshot_context_end(&m->of);
     cli_session_end(&m->session);
     free(m->overlay_dir);
 }
-#define MAKE __attribute__((cleanup(make_end))) struct make
+#define MAKE __attribute__((cleanup(make_end))) struct make_context
 
-static int plan(struct make *m, const struct cli *cli, struct bm_error *err)
+static int plan(struct make_context *m, const struct cli *cli,
+                struct bm_error *err)
 {
     const struct cli_options *o = &cli->options;
     const struct bm_snapshot_options options = {
@@ -49,7 +50,7 @@ static int plan(struct make *m, const struct cli *cli, struct bm_error *err)
 
 static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 {
-    struct make *m = opaque;
+    struct make_context *m = opaque;
     int rc = cli_overlay_dir(&cli->options, &m->overlay_dir, err);
 
     if (rc == 0)
@@ -61,7 +62,7 @@ static int look(void *opaque, const struct cli *cli, struct bm_error *err)
 static int preflight(void *opaque, struct bm_preflight *out,
                      struct bm_error *err)
 {
-    struct make *m = opaque;
+    struct make_context *m = opaque;
 
     return bm_preflight_snapshot(m->session.conn, m->of.domain, m->session.job,
                                  m->session.options->max_depth, out, err);

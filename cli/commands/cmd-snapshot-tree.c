@@ -32,8 +32,8 @@ static void look_at(const struct bm_tree_image *image, struct shown *out)
     else if (image->layer.type != BM_SOURCE_FILE &&
              image->layer.type != BM_SOURCE_BLOCK)
         return;
-    else if (bm_image_info(image->layer.path, image->layer.format, &info,
-                           &err) < 0)
+    else if (bm_image_read_info(image->layer.path, image->layer.format, &info,
+                                &err) < 0)
         snprintf(out->error, sizeof out->error, "%s",
                  err.cause[0] ? err.cause : err.what);
     else {

@@ -16,20 +16,20 @@
 
 /* --- list: the names first, then each is opened like a name from a user -- */
 
-struct names {
+struct names_context {
     char **names;
     size_t n;
 };
 
-static void names_clear(struct names *names)
+static void names_clear(struct names_context *names)
 {
     for (size_t i = 0; i < names->n; i++)
         free(names->names[i]);
     free(names->names);
 }
-#define NAMES __attribute__((cleanup(names_clear))) struct names
+#define NAMES __attribute__((cleanup(names_clear))) struct names_context
 
-static int add_name(struct names *names, const char *name, size_t len)
+static int add_name(struct names_context *names, const char *name, size_t len)
 {
     char **grown;
 
@@ -59,7 +59,7 @@ static int add_folder(void *opaque, const struct bm_image_use *use)
     return add_name(opaque, path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-static int add_pools(struct bm_connection *conn, struct names *names,
+static int add_pools(struct bm_connection *conn, struct names_context *names,
                      struct bm_error *err)
 {
     virStoragePoolPtr *pools = NULL;

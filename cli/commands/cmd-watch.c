@@ -88,12 +88,12 @@ static int ended(const struct bm_job *job, struct bm_error *err)
 }
 
 /* What the last look has found. */
-struct seen {
+struct seen_context {
     int state; /* -1: nothing yet */
     bool paused;
 };
 
-static void tell(const struct bm_job *job, struct seen *seen)
+static void tell(const struct bm_job *job, struct seen_context *seen)
 {
     bool paused = job->paused;
 
@@ -107,8 +107,8 @@ static void tell(const struct bm_job *job, struct seen *seen)
 
 /* 1: go on; else as a command returns. Whether it runs is asked before its
  * journal is read: the other way round an end in between looks like a death. */
-static int look(struct bm_job_store *jobs, const char *id, struct seen *seen,
-                struct bm_error *err)
+static int look(struct bm_job_store *jobs, const char *id,
+                struct seen_context *seen, struct bm_error *err)
 {
     struct bm_job *job = NULL;
     bool running = bm_job_running(jobs, id);
@@ -135,7 +135,7 @@ static int look(struct bm_job_store *jobs, const char *id, struct seen *seen,
 int cli_job_watch(struct cli *cli, struct bm_error *err)
 {
     struct bm_job_store *jobs = NULL;
-    struct seen seen = {.state = -1};
+    struct seen_context seen = {.state = -1};
     int rc = cli_open_jobs(&cli->options, true, &jobs, err);
 
     while (rc == 0) {

@@ -9,7 +9,7 @@
 
 bool cli_is_no_move(const struct bm_job *job)
 {
-    return !bm_strategy_traits(job->plan.strategy)->moves;
+    return !bm_strategy_traits_of(job->plan.strategy)->moves;
 }
 
 static json_object *paths_json(const struct bm_chain *chain, size_t n)

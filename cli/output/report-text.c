@@ -88,7 +88,7 @@ static void layer_text(const struct bm_job *job, const struct bm_job_disk *d,
     const struct bm_job_layer *layer = &d->lower[k - 1];
 
     cli_print("  below it: %s -> %s\n", cli_layer_name(d, k),
-              bm_job_image(d)[k].path);
+              bm_job_new_image(d)[k].path);
     if (layer->kept && !layer->deleted)
         cli_print("  kept %s; 'blockmig job release %s' deletes it too\n",
                   cli_layer_name(d, k), job->id);

@@ -23,7 +23,7 @@ const char *cli_source_name(const struct bm_job_disk *disk)
 
 const char *cli_dest_name(const struct bm_job_disk *disk)
 {
-    const struct bm_layer *image = bm_job_image(disk);
+    const struct bm_layer *image = bm_job_new_image(disk);
 
     return image->path ? image->path : "-";
 }
@@ -95,7 +95,7 @@ static json_object *layers_json(const struct bm_job_disk *disk)
         if (!o)
             break;
         cli_add_text(o, "source", cli_layer_name(disk, k));
-        cli_add_text(o, "dest", bm_job_image(disk)[k].path);
+        cli_add_text(o, "dest", bm_job_new_image(disk)[k].path);
         cli_add_text(o, "kept",
                      layer->kept && !layer->deleted ? cli_layer_name(disk, k)
                                                     : NULL);

@@ -13,16 +13,16 @@
 #define END_MS 60000
 #define LOOK_MS 50
 
-struct search {
+struct search_context {
     const char *uuid, *name;
     char id[BM_JOB_ID_LEN];
 };
 
 static int on_job(void *opaque, const struct bm_job *job)
 {
-    struct search *search = opaque;
+    struct search_context *search = opaque;
 
-    if (!bm_strategy_traits(job->plan.strategy)->ends_with_process ||
+    if (!bm_strategy_traits_of(job->plan.strategy)->ends_with_process ||
         bm_state_final(job->state) ||
         (search->uuid && strcmp(job->uuid, search->uuid) != 0) ||
         (search->name && strcmp(job->snapshot->name, search->name) != 0))
@@ -34,7 +34,7 @@ static int on_job(void *opaque, const struct bm_job *job)
 int cli_view_find(struct bm_job_store *jobs, const char *uuid, const char *name,
                   struct bm_job **out, struct bm_error *err)
 {
-    struct search search = {.uuid = uuid, .name = name};
+    struct search_context search = {.uuid = uuid, .name = name};
     int rc = bm_job_store_list(jobs, on_job, &search, err);
 
     *out = NULL;

@@ -177,13 +177,13 @@ static uint32_t piece(const struct bm_device *dev, size_t len, uint64_t offset)
 }
 
 /* One long read or write in pieces, at most DEPTH at a time. */
-struct transfer {
+struct transfer_context {
     struct bm_queue queues[2];
     struct bm_request reqs[DEPTH]; /* those of [first, next) are under way */
     size_t first, next;
 };
 
-static int take_first(struct transfer *t, struct bm_error *err)
+static int take_first(struct transfer_context *t, struct bm_error *err)
 {
     struct bm_request *req = &t->reqs[t->first++ % DEPTH];
     int rc = bm_device_wait(t->queues, req, err);
@@ -193,7 +193,7 @@ static int take_first(struct transfer *t, struct bm_error *err)
     return rc;
 }
 
-static int put_next(struct transfer *t, struct bm_request req,
+static int put_next(struct transfer_context *t, struct bm_request req,
                     struct bm_error *err)
 {
     struct bm_request *slot = &t->reqs[t->next++ % DEPTH];
@@ -205,7 +205,7 @@ static int put_next(struct transfer *t, struct bm_request req,
 static int transfer(struct bm_device *dev, unsigned queue,
                     struct bm_request all, struct bm_error *err)
 {
-    struct transfer t = {.queues = {{dev, queue}}};
+    struct transfer_context t = {.queues = {{dev, queue}}};
     struct bm_request next = all;
     uint64_t left = all.len;
     int rc = 0;

@@ -88,7 +88,7 @@ static int add_link(struct bm_multi_conn *queues, int timeout_ms,
  * is not worth the whole time. */
 static void add_links(struct bm_multi_conn *queues, unsigned wanted)
 {
-    if (!bm_nbd_facts(queues->conns[0])->multi_conn)
+    if (!bm_nbd_facts_of(queues->conns[0])->multi_conn)
         return;
     while (queues->dev.queues < wanted &&
            add_link(queues, queues->target.connect_ms / 4, NULL) == 0)

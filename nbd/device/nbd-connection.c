@@ -12,7 +12,7 @@
 
 #define ATTEMPTS 5u
 
-const struct bm_nbd_facts *bm_nbd_facts(const struct bm_nbd *conn)
+const struct bm_nbd_facts *bm_nbd_facts_of(const struct bm_nbd *conn)
 {
     return &conn->facts;
 }

@@ -34,7 +34,7 @@ int bm_nbd_wait_ready(struct bm_nbd *conn, int64_t deadline,
  * NULL. */
 void bm_nbd_free(struct bm_nbd *conn);
 
-const struct bm_nbd_facts *bm_nbd_facts(const struct bm_nbd *conn);
+const struct bm_nbd_facts *bm_nbd_facts_of(const struct bm_nbd *conn);
 
 /* As the operations of struct bm_device_ops. A ragged write, where the server
  * has a minimum, fails with EINVAL: one queue cannot know what the others write

@@ -74,7 +74,7 @@ static int on_status(void *opaque, const char *context, uint64_t offset,
 /* In whole blocks: some servers answer to nothing else. */
 static int ask(struct bm_nbd *conn, struct status *s, struct bm_error *err)
 {
-    const struct bm_nbd_facts *facts = bm_nbd_facts(conn);
+    const struct bm_nbd_facts *facts = bm_nbd_facts_of(conn);
     uint32_t block = facts->minimum ? facts->minimum : 1;
     uint64_t before = s->offset, offset = before - before % block;
     uint64_t end = s->end + (block - s->end % block) % block;
@@ -112,7 +112,7 @@ int bm_nbd_extents(struct bm_nbd *conn, enum bm_map map, uint64_t offset,
     };
     int rc = 0;
 
-    if (!has_map(bm_nbd_facts(conn), map))
+    if (!has_map(bm_nbd_facts_of(conn), map))
         add_run(&s, s.end, false);
     while (rc == 0 && s.offset < s.end && !s.full)
         rc = ask(conn, &s, err);

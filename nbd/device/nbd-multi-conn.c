@@ -96,7 +96,7 @@ static int check_facts(const struct bm_multi_conn *queues,
 static int check_sizes(const struct bm_multi_conn *queues, struct bm_error *err)
 {
     for (unsigned i = 1; i < queues->dev.queues; i++)
-        if (bm_nbd_facts(queues->conns[i])->size != queues->dev.size) {
+        if (bm_nbd_facts_of(queues->conns[i])->size != queues->dev.size) {
             bm_fail(err, EIO, "cannot open %s", queues->dev.name);
             bm_cause(err, "its size is another on each connection");
             return -EIO;
@@ -107,7 +107,7 @@ static int check_sizes(const struct bm_multi_conn *queues, struct bm_error *err)
 int bm_multi_conn_agree(struct bm_multi_conn *queues, const struct bm_open *how,
                         struct bm_error *err)
 {
-    const struct bm_nbd_facts *facts = bm_nbd_facts(queues->conns[0]);
+    const struct bm_nbd_facts *facts = bm_nbd_facts_of(queues->conns[0]);
     struct bm_device *dev = &queues->dev;
     int rc = check_facts(queues, how, facts, err);
 
@@ -150,7 +150,7 @@ int bm_multi_conn_submit(struct bm_device *dev, unsigned queue,
 {
     struct bm_multi_conn *queues = lanes_of(dev);
     struct bm_nbd *conn = queues->conns[queue];
-    bool unaligned = bm_is_ragged(bm_nbd_facts(conn), req);
+    bool unaligned = bm_is_ragged(bm_nbd_facts_of(conn), req);
     int rc = unaligned ? bm_unaligned_write(conn, &queues->unaligned, req, err)
                        : bm_nbd_submit(conn, req, err);
 

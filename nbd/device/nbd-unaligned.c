@@ -23,7 +23,7 @@ bool bm_is_ragged(const struct bm_nbd_facts *facts,
 static int check_tail(const struct bm_nbd *conn, const struct bm_request *req,
                       struct bm_error *err)
 {
-    const struct bm_nbd_facts *facts = bm_nbd_facts(conn);
+    const struct bm_nbd_facts *facts = bm_nbd_facts_of(conn);
     uint32_t tail = (uint32_t)(facts->size % facts->minimum);
 
     if (req->offset + req->len <= facts->size - tail)
@@ -52,7 +52,7 @@ static int change(struct bm_nbd *conn, pthread_mutex_t *mutex, char *block,
                   struct bm_request *part, struct bm_error *err)
 {
     BM_LOCK(mutex);
-    uint32_t size = bm_nbd_facts(conn)->minimum;
+    uint32_t size = bm_nbd_facts_of(conn)->minimum;
     size_t skip = part->offset % size;
     struct bm_request whole = {.op = BM_READ,
                                .buf = block,
@@ -86,7 +86,7 @@ static uint64_t next_len(uint32_t block, uint64_t offset, uint64_t end)
 static int write_parts(struct bm_nbd *conn, pthread_mutex_t *mutex, char *block,
                        struct bm_request *req, struct bm_error *err)
 {
-    uint32_t size = bm_nbd_facts(conn)->minimum;
+    uint32_t size = bm_nbd_facts_of(conn)->minimum;
     uint64_t done = 0;
     int rc = 0;
 
@@ -108,7 +108,7 @@ static int write_parts(struct bm_nbd *conn, pthread_mutex_t *mutex, char *block,
 int bm_unaligned_write(struct bm_nbd *conn, pthread_mutex_t *mutex,
                        struct bm_request *req, struct bm_error *err)
 {
-    BM_FREE char *block = malloc(bm_nbd_facts(conn)->minimum);
+    BM_FREE char *block = malloc(bm_nbd_facts_of(conn)->minimum);
     int rc = check_tail(conn, req, err);
 
     if (rc == 0 && !block)

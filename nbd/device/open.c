@@ -79,7 +79,7 @@ static int open_probed(const char *path, const struct bm_open *how,
 {
     struct bm_open probed = *how;
     struct bm_image_info info;
-    int rc = bm_image_info(path, NULL, &info, err);
+    int rc = bm_image_read_info(path, NULL, &info, err);
 
     if (rc != 0)
         return rc;

@@ -18,7 +18,7 @@
 /* More than any qemu-img answers; a runaway must not eat the host. */
 #define OUT_MAX ((size_t)256 << 20)
 
-struct run {
+struct run_context {
     const char *name;
     struct bm_process process;
     int out, errs; /* our ends, non-blocking */
@@ -36,7 +36,7 @@ struct run {
     bool still;
 };
 
-static int keep_output(struct run *r, const char *buf, size_t n)
+static int keep_output(struct run_context *r, const char *buf, size_t n)
 {
     if (r->used + n + 1 > OUT_MAX)
         return -EFBIG;
@@ -71,7 +71,7 @@ static bool add_char(char *line, size_t *len, char c)
     return false;
 }
 
-static int call_tick(struct run *r, const char *line)
+static int call_tick(struct run_context *r, const char *line)
 {
     int rc = r->tick ? r->tick(r->opaque, line) : 0;
     bool still = rc == BM_CHILD_STILL;
@@ -83,7 +83,7 @@ static int call_tick(struct run *r, const char *line)
     return rc && !still ? -ECANCELED : 0;
 }
 
-static int take_out(struct run *r, const char *buf, size_t n)
+static int take_out(struct run_context *r, const char *buf, size_t n)
 {
     bool fresh = false;
     char newest[LINE_MAX_LEN];
@@ -97,7 +97,7 @@ static int take_out(struct run *r, const char *buf, size_t n)
     return rc == 0 && fresh ? call_tick(r, newest) : rc;
 }
 
-static void take_errs(struct run *r, const char *buf, size_t n)
+static void take_errs(struct run_context *r, const char *buf, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (add_char(r->errline, &r->errline_len, buf[i]))
@@ -105,7 +105,7 @@ static void take_errs(struct run *r, const char *buf, size_t n)
 }
 
 /* Reads what is there; closes the descriptor at its end. */
-static int drain(struct run *r, int *fd)
+static int drain(struct run_context *r, int *fd)
 {
     char buf[16384];
     ssize_t got;
@@ -129,7 +129,7 @@ static int drain(struct run *r, int *fd)
     return rc;
 }
 
-static int wait_ms(const struct run *r, int64_t now)
+static int wait_ms(const struct run_context *r, int64_t now)
 {
     int64_t until = r->tick ? r->next_tick : r->end;
 
@@ -139,7 +139,7 @@ static int wait_ms(const struct run *r, int64_t now)
 }
 
 /* One turn: 1 when the child has ended and all it wrote was read. */
-static int turn(struct run *r)
+static int turn(struct run_context *r)
 {
     struct pollfd pfds[] = {{r->out, POLLIN, 0},
                             {r->errs, POLLIN, 0},
@@ -167,7 +167,8 @@ static int set_nonblocking(int fd)
     return fcntl(fd, F_SETFL, O_NONBLOCK) != 0 ? -errno : 0;
 }
 
-static int start(struct run *r, const char *const argv[], struct bm_error *err)
+static int start(struct run_context *r, const char *const argv[],
+                 struct bm_error *err)
 {
     BM_CLOSE int out = -1, errs = -1;
     struct bm_spawn how = {.argv = argv, .listener = -1};
@@ -186,7 +187,7 @@ static int start(struct run *r, const char *const argv[], struct bm_error *err)
     return bm_spawn_program(&how, &r->process, err);
 }
 
-static int explain_status(struct run *r, int status, int *exit_status,
+static int explain_status(struct run_context *r, int status, int *exit_status,
                           struct bm_error *err)
 {
     if (r->errline_len > 0) /* a last line without its newline */
@@ -211,7 +212,7 @@ static int explain_status(struct run *r, int status, int *exit_status,
     return bm_cause(err, "%s", r->last), -EIO;
 }
 
-static int explain_stop(const struct run *r, int rc, int timeout_ms,
+static int explain_stop(const struct run_context *r, int rc, int timeout_ms,
                         struct bm_error *err)
 {
     if (rc == -ETIMEDOUT)
@@ -222,7 +223,7 @@ static int explain_stop(const struct run *r, int rc, int timeout_ms,
     return bm_fail_errno(err, -rc, "cannot read what %s says", r->name);
 }
 
-static void release(struct run *r)
+static void release(struct run_context *r)
 {
     bm_process_end(&r->process, 0);
     bm_cleanup_fd(&r->out);
@@ -234,7 +235,7 @@ int bm_child_run(const char *const argv[], int timeout_ms, bm_child_tick tick,
                  void *opaque, int *exit_status, char **out,
                  struct bm_error *err)
 {
-    __attribute__((cleanup(release))) struct run r = {
+    __attribute__((cleanup(release))) struct run_context r = {
         .name = argv[0],
         .process = BM_PROCESS_INIT,
         .out = -1,

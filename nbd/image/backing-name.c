@@ -94,7 +94,7 @@ int bm_image_below(const char *path, const char *format, char **out,
     *out = NULL;
     if (format ? strcmp(format, "raw") == 0 : bm_image_names_none(path))
         return 0;
-    rc = bm_image_info(path, format, &info, err);
+    rc = bm_image_read_info(path, format, &info, err);
     if (rc)
         return access(path, F_OK) != 0 && errno == ENOENT ? 0 : rc;
     rc = stands_on(path, &info, out, err);
@@ -107,7 +107,7 @@ static int step_down(char **layer, char **format, struct bm_error *err)
 {
     struct bm_image_info info;
     char *below = NULL;
-    int rc = bm_image_info(*layer, *format, &info, err);
+    int rc = bm_image_read_info(*layer, *format, &info, err);
 
     if (!rc)
         rc = stands_on(*layer, &info, &below, err);

@@ -177,8 +177,8 @@ int bm_image_info_json(const char *path, const char *format,
     return *out ? 0 : unreadable(path, EBADMSG, err);
 }
 
-int bm_image_info(const char *path, const char *format,
-                  struct bm_image_info *info, struct bm_error *err)
+int bm_image_read_info(const char *path, const char *format,
+                       struct bm_image_info *info, struct bm_error *err)
 {
     BM_IMAGE_JSON struct json_object *json = NULL;
     int rc;

@@ -53,7 +53,7 @@ static void look_at(void *opaque)
     call->look.n = n > 0 ? (size_t)n : 0;
 }
 
-bool bm_image_look(const char *path, size_t want, struct bm_image_look *out)
+bool bm_image_look_at(const char *path, size_t want, struct bm_image_look *out)
 {
     struct call *call = calloc(1, sizeof *call);
     bool found;

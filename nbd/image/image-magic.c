@@ -33,5 +33,5 @@ bool bm_image_names_none(const char *path)
 {
     struct bm_image_look look;
 
-    return bm_image_look(path, MAGIC, &look) && !may_name(look.head, look.n);
+    return bm_image_look_at(path, MAGIC, &look) && !may_name(look.head, look.n);
 }

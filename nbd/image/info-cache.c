@@ -20,12 +20,12 @@
 #define TICK_NS INT64_C(20000000)
 #define COARSE_NS INT64_C(2000000000)
 
-struct note {
+struct note_context {
     char *path, *format, *text; /* format may be NULL */
     struct stat st;
 };
 
-static struct note notes[NOTES];
+static struct note_context notes[NOTES];
 static size_t next;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards both */
 
@@ -47,7 +47,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
            ns(&a->st_ctim) == ns(&b->st_ctim);
 }
 
-static struct note *find(const char *path, const char *format)
+static struct note_context *find(const char *path, const char *format)
 {
     for (size_t i = 0; i < NOTES; i++)
         if (same_text(notes[i].path, path) &&
@@ -62,7 +62,7 @@ bool bm_image_settled(const char *path, struct stat *st)
     struct timespec now;
     int64_t age;
 
-    if (!bm_image_look(path, 0, &look) || !S_ISREG(look.st.st_mode) ||
+    if (!bm_image_look_at(path, 0, &look) || !S_ISREG(look.st.st_mode) ||
         clock_gettime(CLOCK_REALTIME, &now) != 0)
         return false;
     *st = look.st;
@@ -73,14 +73,14 @@ bool bm_image_settled(const char *path, struct stat *st)
 char *bm_image_recall(const char *path, const char *format,
                       const struct stat *st)
 {
-    const struct note *note;
+    const struct note_context *note;
 
     BM_LOCK(&lock);
     note = find(path, format);
     return note && same_file(&note->st, st) ? strdup(note->text) : NULL;
 }
 
-static void note_clear(struct note *note)
+static void note_clear(struct note_context *note)
 {
     free(note->path);
     free(note->format);
@@ -90,8 +90,9 @@ static void note_clear(struct note *note)
 void bm_image_remember(const char *path, const char *format,
                        const struct stat *st, const char *text)
 {
-    struct note *note, fresh = {strdup(path), format ? strdup(format) : NULL,
-                                strdup(text), *st};
+    struct note_context *note,
+        fresh = {strdup(path), format ? strdup(format) : NULL, strdup(text),
+                 *st};
 
     if (!fresh.path || !fresh.text || (format && !fresh.format)) {
         note_clear(&fresh);

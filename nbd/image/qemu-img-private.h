@@ -29,7 +29,7 @@ struct bm_image_look {
 };
 /* Reads so many bytes of it, sizeof head at most. false: it cannot be looked
  * at, or its store does not answer within three seconds. Threads: any. */
-bool bm_image_look(const char *path, size_t want, struct bm_image_look *out);
+bool bm_image_look_at(const char *path, size_t want, struct bm_image_look *out);
 
 /* By its first bytes: no header that could name a backing file is there. false:
  * there may be one, or nobody can tell. Threads: any. */

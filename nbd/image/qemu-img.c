@@ -130,7 +130,7 @@ static int find_backing(const char *top, const char *format, char **backing,
                         struct bm_error *err)
 {
     struct bm_image_info info;
-    int rc = bm_image_info(top, format, &info, err);
+    int rc = bm_image_read_info(top, format, &info, err);
 
     if (rc != 0)
         return rc;
@@ -146,7 +146,7 @@ static int find_backing(const char *top, const char *format, char **backing,
     return rc;
 }
 
-struct commit {
+struct commit_context {
     bm_image_tick tick;
     void *opaque;
     unsigned done; /* thousandths */
@@ -155,7 +155,7 @@ struct commit {
 /* "    (12.34/100%)" */
 static int commit_tick(void *opaque, const char *line)
 {
-    struct commit *commit = opaque;
+    struct commit_context *commit = opaque;
     double percent;
 
     if (line && sscanf(line, " (%lf/100%%)", &percent) == 1 && percent >= 0 &&
@@ -169,7 +169,7 @@ int bm_image_commit_at(const char *top, const char *top_format,
                        void *opaque, struct bm_error *err)
 {
     BM_FREE char *name = bm_image_plain_name(top), *backing = NULL;
-    struct commit commit = {tick, opaque, 0};
+    struct commit_context commit = {tick, opaque, 0};
     char limit[32];
     const char *argv[12] = {"qemu-img", "commit", "-p", "-d", "-f", top_format};
     int rc, n = 6;

@@ -46,8 +46,8 @@ struct bm_image_info {
 void bm_image_info_clear(struct bm_image_info *info);
 
 /* format must be given (no probing) unless NULL is asked for on purpose. */
-int bm_image_info(const char *path, const char *format,
-                  struct bm_image_info *info, struct bm_error *err);
+int bm_image_read_info(const char *path, const char *format,
+                       struct bm_image_info *info, struct bm_error *err);
 
 /*
  * Calls visit for each layer of an image, the image itself first (depth 0), as

@@ -36,7 +36,7 @@ struct head {
     uint64_t version, size, block;
 };
 
-struct record {
+struct record_context {
     uint64_t offset, length; /* length 0: a page follows */
 };
 
@@ -85,7 +85,7 @@ static int put(struct stream *s, const void *data, size_t len)
 
 static int put_record(struct stream *s, uint64_t offset, uint64_t length)
 {
-    struct record record = {htole64(offset), htole64(length)};
+    struct record_context record = {htole64(offset), htole64(length)};
 
     return put(s, &record, sizeof record);
 }
@@ -247,7 +247,7 @@ static void set_page(struct bm_bitmap *map, uint64_t page,
 static int get_bits(struct stream *s, struct bm_bitmap *map, uint64_t len)
 {
     uint64_t words[PAGE_WORDS];
-    struct record record;
+    struct record_context record;
     int rc = 0;
 
     while (rc == 0 && len >= sizeof record) {

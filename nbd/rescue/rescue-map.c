@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int bm_rescue_mark(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
-                   enum bm_area status, struct bm_error *err)
+int bm_rescue_mark(struct bm_rescue_state *run, uint64_t offset,
+                   uint64_t length, enum bm_area status, struct bm_error *err)
 {
     run->dirty = true;
     if (bm_mapfile_set(run->map, offset, length, status) == 0)
@@ -18,7 +18,7 @@ int bm_rescue_mark(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
                          run->how->source->name);
 }
 
-int bm_rescue_keep(struct bm_rescue_run *run, struct bm_error *err)
+int bm_rescue_keep(struct bm_rescue_state *run, struct bm_error *err)
 {
     struct bm_mapfile *map = run->map;
     size_t room = map->n ? map->n : 1;
@@ -36,7 +36,7 @@ int bm_rescue_keep(struct bm_rescue_run *run, struct bm_error *err)
 }
 
 /* What was finished since is perhaps not on the target, so it is as it was. */
-static void take_back(struct bm_rescue_run *run)
+static void take_back(struct bm_rescue_state *run)
 {
     struct bm_mapfile *map = run->map;
 
@@ -48,7 +48,7 @@ static void take_back(struct bm_rescue_run *run)
 }
 
 /* A source that was cut off meanwhile may have been read as zeroes. */
-int bm_rescue_checkpoint(struct bm_rescue_run *run, struct bm_error *err)
+int bm_rescue_checkpoint(struct bm_rescue_state *run, struct bm_error *err)
 {
     const struct bm_rescue *how = run->how;
     int rc = bm_device_intact(how->source, err), saved = 0;

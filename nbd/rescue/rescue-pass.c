@@ -11,7 +11,7 @@
 
 /* --- where to read next --- */
 
-static bool find(const struct bm_rescue_run *run,
+static bool find(const struct bm_rescue_state *run,
                  const struct bm_rescue_pass *pass, uint64_t *offset,
                  uint64_t *length)
 {
@@ -30,7 +30,7 @@ static void leave(struct bm_rescue_pass *pass, uint64_t offset, uint64_t length)
 
 /* Whether what lies before the area on our way was rescued. What is still in
  * flight has the status of the area. */
-static bool follows_finished(const struct bm_rescue_run *run,
+static bool follows_finished(const struct bm_rescue_state *run,
                              const struct bm_rescue_pass *pass, uint64_t offset,
                              uint64_t length)
 {
@@ -45,7 +45,7 @@ static bool follows_finished(const struct bm_rescue_run *run,
 
 /* Requests are large while all goes well. They end at multiples of their
  * size, so that clusters are those of ddrescue and the medium. */
-static void cut(const struct bm_rescue_run *run,
+static void cut(const struct bm_rescue_state *run,
                 const struct bm_rescue_pass *pass, uint64_t *offset,
                 uint64_t *length)
 {
@@ -64,7 +64,7 @@ static void cut(const struct bm_rescue_run *run,
     *length = end - *offset;
 }
 
-static bool knows_zeroes(const struct bm_rescue_run *run,
+static bool knows_zeroes(const struct bm_rescue_state *run,
                          const struct bm_rescue_pass *pass, uint64_t offset)
 {
     return pass->status != BM_AREA_UNTRIED || run->no_extents ||
@@ -72,7 +72,7 @@ static bool knows_zeroes(const struct bm_rescue_run *run,
 }
 
 /* 1: read this; 0: nothing is left, or not before what is read is there. */
-static int choose(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+static int choose(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                   uint64_t *offset, uint64_t *length, struct bm_error *err)
 {
     int rc = 0;
@@ -94,7 +94,7 @@ static int choose(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
 
 /* --- what became of it --- */
 
-static uint64_t first_jump(const struct bm_rescue_run *run)
+static uint64_t first_jump(const struct bm_rescue_state *run)
 {
     uint64_t jump = run->map->size / 100000 + BM_RESCUE_CLUSTER - 1;
 
@@ -103,7 +103,7 @@ static uint64_t first_jump(const struct bm_rescue_run *run)
 }
 
 /* Goes on at some distance, which grows up to a hundredth of the device. */
-static void jump(const struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+static void jump(const struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                  uint64_t end)
 {
     uint64_t most = run->map->size / 100;
@@ -116,7 +116,7 @@ static void jump(const struct bm_rescue_run *run, struct bm_rescue_pass *pass,
 }
 
 /* Skips what is left of the area behind the piece. */
-static void skip_rest(const struct bm_rescue_run *run,
+static void skip_rest(const struct bm_rescue_state *run,
                       struct bm_rescue_pass *pass, uint64_t offset,
                       uint64_t length)
 {
@@ -133,7 +133,7 @@ static void skip_rest(const struct bm_rescue_run *run,
     }
 }
 
-static void skip(const struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+static void skip(const struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                  const struct bm_rescue_outcome *piece)
 {
     if (pass->stop)
@@ -144,7 +144,7 @@ static void skip(const struct bm_rescue_run *run, struct bm_rescue_pass *pass,
         skip_rest(run, pass, piece->offset, piece->length);
 }
 
-static int judge(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+static int judge(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                  const struct bm_rescue_outcome *piece, struct bm_error *err)
 {
     bool slow = bm_pipe_is_slow(run) && pass->impatient;
@@ -168,7 +168,7 @@ static int judge(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
 
 /* --- the pass --- */
 
-static int tick(struct bm_rescue_run *run, struct bm_error *err)
+static int tick(struct bm_rescue_state *run, struct bm_error *err)
 {
     int64_t now = bm_now_ms();
     const struct bm_rescue *how = run->how;
@@ -182,7 +182,7 @@ static int tick(struct bm_rescue_run *run, struct bm_error *err)
 }
 
 /* Waits for its turn; a cancel or a new rate is seen soon. */
-static int pace(struct bm_rescue_run *run, uint64_t length,
+static int pace(struct bm_rescue_state *run, uint64_t length,
                 struct bm_error *err)
 {
     struct bm_rate_limit *rate_limit = run->how->rate_limit;
@@ -196,14 +196,14 @@ static int pace(struct bm_rescue_run *run, uint64_t length,
     return rc;
 }
 
-static size_t depth(const struct bm_rescue_run *run,
+static size_t depth(const struct bm_rescue_state *run,
                     const struct bm_rescue_pass *pass)
 {
     return pass->stop || run->calm < BM_RESCUE_CALM ? 1 : BM_RESCUE_DEPTH;
 }
 
 /* Asks for one more piece. 1: done; 0: there is none, or no room. */
-static int ask(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+static int ask(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                struct bm_error *err)
 {
     uint64_t offset, length;
@@ -223,7 +223,7 @@ static int ask(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
 
 /* Waits for the first of what is in flight. Reads first, or nothing would be
  * asked of the source meanwhile; but they need slots. */
-static int advance(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+static int advance(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                    struct bm_error *err)
 {
     struct bm_rescue_outcome piece;
@@ -236,7 +236,7 @@ static int advance(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
     return rc ? rc : judge(run, pass, &piece, err);
 }
 
-int bm_rescue_pass_run(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+int bm_rescue_pass_run(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                        struct bm_error *err)
 {
     int rc;

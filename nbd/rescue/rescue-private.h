@@ -32,7 +32,7 @@ struct bm_rescue_rate {
     uint64_t all_bytes, all_ns; /* before */
 };
 
-struct bm_rescue_run {
+struct bm_rescue_state {
     const struct bm_rescue *how;
     struct bm_mapfile *map; /* how->map */
     struct bm_rescue_result *result;
@@ -75,16 +75,16 @@ struct bm_rescue_pass {
 };
 
 /* 0: all was read that should be, nothing is in flight. */
-int bm_rescue_pass_run(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+int bm_rescue_pass_run(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                        struct bm_error *err);
 
 /* --- requests --- */
 
 /* How many are being read; whether one more may be. */
-size_t bm_pipe_reading(const struct bm_rescue_run *run);
-bool bm_pipe_has_room(const struct bm_rescue_run *run, size_t depth);
-bool bm_pipe_is_idle(const struct bm_rescue_run *run);
-int bm_pipe_read(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
+size_t bm_pipe_reading(const struct bm_rescue_state *run);
+bool bm_pipe_has_room(const struct bm_rescue_state *run, size_t depth);
+bool bm_pipe_is_idle(const struct bm_rescue_state *run);
+int bm_pipe_read(struct bm_rescue_state *run, uint64_t offset, uint64_t length,
                  struct bm_error *err);
 
 /* The outcome of the first read. */
@@ -94,26 +94,26 @@ struct bm_rescue_outcome {
 };
 /* Waits for the first read; what was read is on its way to the target. An
  * error that is no bad sector is an error. */
-int bm_pipe_take(struct bm_rescue_run *run, struct bm_rescue_outcome *outcome,
+int bm_pipe_take(struct bm_rescue_state *run, struct bm_rescue_outcome *outcome,
                  struct bm_error *err);
 /* Waits for the first write; it is finished in the map. */
-int bm_pipe_retire(struct bm_rescue_run *run, struct bm_error *err);
+int bm_pipe_retire(struct bm_rescue_state *run, struct bm_error *err);
 /* Whether less than the least rate came in the last second. */
-bool bm_pipe_is_slow(struct bm_rescue_run *run);
+bool bm_pipe_is_slow(struct bm_rescue_state *run);
 /* After an error: nothing is in flight any more; what was written is finished,
  * what was only read is not. */
-void bm_pipe_settle(struct bm_rescue_run *run);
+void bm_pipe_settle(struct bm_rescue_state *run);
 
 /* --- the rest --- */
 
-int bm_rescue_mark(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
-                   enum bm_area status, struct bm_error *err);
+int bm_rescue_mark(struct bm_rescue_state *run, uint64_t offset,
+                   uint64_t length, enum bm_area status, struct bm_error *err);
 /* Finishes the zeroes of the source around offset, without reading. */
-int bm_rescue_zeroes(struct bm_rescue_run *run, uint64_t offset,
+int bm_rescue_zeroes(struct bm_rescue_state *run, uint64_t offset,
                      struct bm_error *err);
 /* Keeps a copy of the map, of which all is durable now. */
-int bm_rescue_keep(struct bm_rescue_run *run, struct bm_error *err);
+int bm_rescue_keep(struct bm_rescue_state *run, struct bm_error *err);
 /* Makes what was rescued durable, and saves the map. Nothing is in flight. */
-int bm_rescue_checkpoint(struct bm_rescue_run *run, struct bm_error *err);
+int bm_rescue_checkpoint(struct bm_rescue_state *run, struct bm_error *err);
 
 #endif

@@ -9,30 +9,30 @@
 
 #define SECOND UINT64_C(1000000000)
 
-static struct bm_rescue_slot *slot_at(struct bm_rescue_run *run, size_t i)
+static struct bm_rescue_slot *slot_at(struct bm_rescue_state *run, size_t i)
 {
     return &run->slots[i % BM_RESCUE_SLOTS];
 }
 
-size_t bm_pipe_reading(const struct bm_rescue_run *run)
+size_t bm_pipe_reading(const struct bm_rescue_state *run)
 {
     return run->next - run->reading;
 }
 
-bool bm_pipe_has_room(const struct bm_rescue_run *run, size_t depth)
+bool bm_pipe_has_room(const struct bm_rescue_state *run, size_t depth)
 {
     return bm_pipe_reading(run) < depth &&
            run->next - run->writing < BM_RESCUE_SLOTS;
 }
 
-bool bm_pipe_is_idle(const struct bm_rescue_run *run)
+bool bm_pipe_is_idle(const struct bm_rescue_state *run)
 {
     return run->writing == run->next;
 }
 
 /* --- reading --- */
 
-int bm_pipe_read(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
+int bm_pipe_read(struct bm_rescue_state *run, uint64_t offset, uint64_t length,
                  struct bm_error *err)
 {
     size_t number = run->next++ % BM_RESCUE_SLOTS;
@@ -53,7 +53,7 @@ int bm_pipe_read(struct bm_rescue_run *run, uint64_t offset, uint64_t length,
 }
 
 /* Sends what was read on. A target that reads as zeroes needs none. */
-static int write_on(struct bm_rescue_run *run, struct bm_rescue_slot *slot,
+static int write_on(struct bm_rescue_state *run, struct bm_rescue_slot *slot,
                     struct bm_error *err)
 {
     struct bm_request *req = &slot->req;
@@ -69,7 +69,7 @@ static int write_on(struct bm_rescue_run *run, struct bm_rescue_slot *slot,
     return bm_device_submit(run->how->target, 0, req, err);
 }
 
-int bm_pipe_take(struct bm_rescue_run *run, struct bm_rescue_outcome *outcome,
+int bm_pipe_take(struct bm_rescue_state *run, struct bm_rescue_outcome *outcome,
                  struct bm_error *err)
 {
     struct bm_rescue_slot *slot = slot_at(run, run->reading);
@@ -92,7 +92,7 @@ int bm_pipe_take(struct bm_rescue_run *run, struct bm_rescue_outcome *outcome,
     return write_on(run, slot, err);
 }
 
-bool bm_pipe_is_slow(struct bm_rescue_run *run)
+bool bm_pipe_is_slow(struct bm_rescue_state *run)
 {
     struct bm_rescue_rate *r = &run->rate;
     double rate, least = (double)run->how->min_rate;
@@ -110,8 +110,8 @@ bool bm_pipe_is_slow(struct bm_rescue_run *run)
 
 /* --- writing --- */
 
-static int finish(struct bm_rescue_run *run, const struct bm_rescue_slot *slot,
-                  struct bm_error *err)
+static int finish(struct bm_rescue_state *run,
+                  const struct bm_rescue_slot *slot, struct bm_error *err)
 {
     if (slot->bad)
         return 0;
@@ -121,7 +121,7 @@ static int finish(struct bm_rescue_run *run, const struct bm_rescue_slot *slot,
                           BM_AREA_FINISHED, err);
 }
 
-int bm_pipe_retire(struct bm_rescue_run *run, struct bm_error *err)
+int bm_pipe_retire(struct bm_rescue_state *run, struct bm_error *err)
 {
     struct bm_rescue_slot *slot = slot_at(run, run->writing);
     int rc = bm_device_wait(run->queues, &slot->req, err);
@@ -134,7 +134,7 @@ int bm_pipe_retire(struct bm_rescue_run *run, struct bm_error *err)
 }
 
 /* One queue may be lost, the other one still has what is in flight. */
-static void wait_alone(struct bm_rescue_run *run, struct bm_request *req)
+static void wait_alone(struct bm_rescue_state *run, struct bm_request *req)
 {
     const struct bm_queue *queue = &run->queues[req->op != BM_READ];
     const struct bm_queue alone[2] = {*queue, {NULL, 0}};
@@ -142,7 +142,7 @@ static void wait_alone(struct bm_rescue_run *run, struct bm_request *req)
     (void)bm_device_wait(alone, req, NULL);
 }
 
-void bm_pipe_settle(struct bm_rescue_run *run)
+void bm_pipe_settle(struct bm_rescue_state *run)
 {
     for (size_t i = run->writing; i < run->next; i++)
         wait_alone(run, &slot_at(run, i)->req);

@@ -9,7 +9,7 @@
 /* A smaller run is read with its neighbours. */
 #define WORTH_IT BM_RESCUE_CLUSTER
 
-static int zero_target(struct bm_rescue_run *run, uint64_t offset,
+static int zero_target(struct bm_rescue_state *run, uint64_t offset,
                        uint64_t length, struct bm_error *err)
 {
     struct bm_device *target = run->how->target;
@@ -27,8 +27,8 @@ static int zero_target(struct bm_rescue_run *run, uint64_t offset,
 }
 
 /* Whole sectors of the run, where nothing was tried. */
-static int finish_run(struct bm_rescue_run *run, const struct bm_extent *zeroes,
-                      struct bm_error *err)
+static int finish_run(struct bm_rescue_state *run,
+                      const struct bm_extent *zeroes, struct bm_error *err)
 {
     uint64_t unit = run->sector, end = zeroes->offset + zeroes->length;
     uint64_t at = (zeroes->offset + unit - 1) / unit * unit, length;
@@ -50,8 +50,9 @@ static int finish_run(struct bm_rescue_run *run, const struct bm_extent *zeroes,
     return rc;
 }
 
-static int finish_runs(struct bm_rescue_run *run, const struct bm_extent *runs,
-                       size_t n, struct bm_error *err)
+static int finish_runs(struct bm_rescue_state *run,
+                       const struct bm_extent *runs, size_t n,
+                       struct bm_error *err)
 {
     int rc = 0;
 
@@ -63,7 +64,7 @@ static int finish_runs(struct bm_rescue_run *run, const struct bm_extent *runs,
 
 /* That the source cannot tell is no reason to stop: then all is read, and if
  * its connection was lost, the next read says so. */
-int bm_rescue_zeroes(struct bm_rescue_run *run, uint64_t offset,
+int bm_rescue_zeroes(struct bm_rescue_state *run, uint64_t offset,
                      struct bm_error *err)
 {
     uint64_t size = run->map->size, at = offset / WINDOW * WINDOW;

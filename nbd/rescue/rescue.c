@@ -13,12 +13,12 @@
 
 /* --- the phases --- */
 
-static int end_phase(struct bm_rescue_run *run, int rc, struct bm_error *err)
+static int end_phase(struct bm_rescue_state *run, int rc, struct bm_error *err)
 {
     return rc == 0 && run->dirty ? bm_rescue_checkpoint(run, err) : rc;
 }
 
-static bool has(const struct bm_rescue_run *run, enum bm_area status)
+static bool has(const struct bm_rescue_state *run, enum bm_area status)
 {
     uint64_t offset, length;
 
@@ -28,7 +28,7 @@ static bool has(const struct bm_rescue_run *run, enum bm_area status)
 
 /* Says in the map what is done. A pass that was interrupted goes on where it
  * was, the others begin at their end of the device. */
-static void begin(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
+static void begin(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
                   char phase, unsigned number, bool again)
 {
     struct bm_mapfile *map = run->map;
@@ -45,7 +45,7 @@ static void begin(struct bm_rescue_run *run, struct bm_rescue_pass *pass,
 }
 
 /* Where the map says it was, or the first one. */
-static unsigned first_pass(const struct bm_rescue_run *run, char phase)
+static unsigned first_pass(const struct bm_rescue_state *run, char phase)
 {
     return run->map->phase == phase && run->map->pass > 0 ? run->map->pass : 1;
 }
@@ -60,7 +60,7 @@ static const struct bm_rescue_pass copy_passes[COPY_PASSES] = {
     {.skip = BM_SKIP_NOTHING},
 };
 
-static int copy(struct bm_rescue_run *run, struct bm_error *err)
+static int copy(struct bm_rescue_state *run, struct bm_error *err)
 {
     bool again = run->map->phase == BM_AREA_UNTRIED;
     unsigned first = first_pass(run, BM_AREA_UNTRIED);
@@ -81,7 +81,7 @@ static int copy(struct bm_rescue_run *run, struct bm_error *err)
 }
 
 /* The good sectors at one end of the area. */
-static int trim_edge(struct bm_rescue_run *run, uint64_t low, uint64_t high,
+static int trim_edge(struct bm_rescue_state *run, uint64_t low, uint64_t high,
                      bool reverse, struct bm_error *err)
 {
     struct bm_rescue_pass pass = {.status = BM_AREA_UNTRIMMED,
@@ -95,7 +95,7 @@ static int trim_edge(struct bm_rescue_run *run, uint64_t low, uint64_t high,
 }
 
 /* An edge beside a bad sector is where the trouble begins already. */
-static int trim_area(struct bm_rescue_run *run, uint64_t offset,
+static int trim_area(struct bm_rescue_state *run, uint64_t offset,
                      uint64_t length, struct bm_error *err)
 {
     uint64_t end = offset + length;
@@ -113,7 +113,7 @@ static int trim_area(struct bm_rescue_run *run, uint64_t offset,
     return rc;
 }
 
-static int trim(struct bm_rescue_run *run, struct bm_error *err)
+static int trim(struct bm_rescue_state *run, struct bm_error *err)
 {
     struct bm_rescue_pass all = {.status = BM_AREA_UNTRIMMED};
     uint64_t offset = 0, length;
@@ -129,7 +129,7 @@ static int trim(struct bm_rescue_run *run, struct bm_error *err)
     return end_phase(run, rc, err);
 }
 
-static int scrape(struct bm_rescue_run *run, struct bm_error *err)
+static int scrape(struct bm_rescue_state *run, struct bm_error *err)
 {
     struct bm_rescue_pass pass = {.status = BM_AREA_UNSCRAPED, .sectors = true};
 
@@ -139,7 +139,7 @@ static int scrape(struct bm_rescue_run *run, struct bm_error *err)
     return end_phase(run, bm_rescue_pass_run(run, &pass, err), err);
 }
 
-static int retry(struct bm_rescue_run *run, struct bm_error *err)
+static int retry(struct bm_rescue_state *run, struct bm_error *err)
 {
     bool again = run->map->phase == BM_AREA_BAD;
     unsigned first = first_pass(run, BM_AREA_BAD);
@@ -156,7 +156,7 @@ static int retry(struct bm_rescue_run *run, struct bm_error *err)
     return rc;
 }
 
-static int all_phases(struct bm_rescue_run *run, struct bm_error *err)
+static int all_phases(struct bm_rescue_state *run, struct bm_error *err)
 {
     int rc = copy(run, err);
 
@@ -187,7 +187,7 @@ static int check(const struct bm_rescue *how, struct bm_error *err)
     return bm_cause(err, "%s", why), -EINVAL;
 }
 
-static int set_up(struct bm_rescue_run *run, struct bm_error *err)
+static int set_up(struct bm_rescue_state *run, struct bm_error *err)
 {
     const struct bm_device *source = run->how->source;
 
@@ -207,7 +207,7 @@ static int set_up(struct bm_rescue_run *run, struct bm_error *err)
     return bm_rescue_keep(run, err);
 }
 
-static void clean_up(struct bm_rescue_run *run)
+static void clean_up(struct bm_rescue_state *run)
 {
     free(run->buffers);
     free(run->safe.areas);
@@ -216,7 +216,7 @@ static void clean_up(struct bm_rescue_run *run)
 int bm_rescue_run(struct bm_rescue *rescue, struct bm_rescue_result *result,
                   struct bm_error *err)
 {
-    __attribute__((cleanup(clean_up))) struct bm_rescue_run run = {
+    __attribute__((cleanup(clean_up))) struct bm_rescue_state run = {
         .how = rescue,
         .map = rescue->map,
         .result = result,

@@ -7,14 +7,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
-struct ask {
+struct ask_context {
     virDomainPtr dom; /* a reference */
     int count;        /* the answer */
 };
 
 static void ask_free(void *arg)
 {
-    struct ask *ask = arg;
+    struct ask_context *ask = arg;
 
     virDomainFree(ask->dom);
     free(ask);
@@ -39,12 +39,13 @@ static int bound(virDomainPtr dom, int ms)
 static int unbound_fn(void *arg)
 {
     return virDomainAgentSetResponseTimeout(
-        ((struct ask *)arg)->dom, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0);
+        ((struct ask_context *)arg)->dom,
+        VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, 0);
 }
 
 static int freeze_fn(void *arg)
 {
-    struct ask *ask = arg;
+    struct ask_context *ask = arg;
 
     if (bound(ask->dom, bm_agent_ms()) < 0)
         return -1;
@@ -54,7 +55,7 @@ static int freeze_fn(void *arg)
 
 static int thaw_fn(void *arg)
 {
-    struct ask *ask = arg;
+    struct ask_context *ask = arg;
 
     if (bound(ask->dom, bm_call_ms() / 4) < 0)
         return -1;
@@ -65,7 +66,7 @@ static int thaw_fn(void *arg)
 /* Of all that can be asked this does least. */
 static int ping_fn(void *arg)
 {
-    virDomainPtr dom = ((struct ask *)arg)->dom;
+    virDomainPtr dom = ((struct ask_context *)arg)->dom;
     long long seconds;
     unsigned nseconds;
 
@@ -77,7 +78,7 @@ static int ping_fn(void *arg)
 static int run(struct bm_domain *domain, const char *verb, int (*fn)(void *),
                int *count, struct bm_error *err)
 {
-    struct ask *ask = calloc(1, sizeof *ask);
+    struct ask_context *ask = calloc(1, sizeof *ask);
     char what[300];
     int rc;
 

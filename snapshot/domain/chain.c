@@ -197,7 +197,7 @@ int bm_chain_step(struct bm_chain *chain, struct bm_error *err)
 {
     const struct bm_layer *last = &chain->layers[chain->n - 1];
     struct bm_image_info info;
-    int rc = bm_image_info(last->path, last->format, &info, err);
+    int rc = bm_image_read_info(last->path, last->format, &info, err);
 
     if (rc)
         return rc;

@@ -14,7 +14,7 @@
 #include <libvirt/virterror.h>
 #include <string.h>
 
-struct change {
+struct change_context {
     virDomainPtr dom; /* a reference */
     char *text;       /* XML or metadata; may be NULL */
     unsigned flags;
@@ -23,7 +23,7 @@ struct change {
 
 static void change_free(void *arg)
 {
-    struct change *change = arg;
+    struct change_context *change = arg;
 
     virDomainFree(change->dom);
     free(change->text);
@@ -31,9 +31,9 @@ static void change_free(void *arg)
 }
 
 /* Takes text, also when it fails; NULL: out of memory. */
-static struct change *change_of(struct bm_domain *domain, char *text)
+static struct change_context *change_of(struct bm_domain *domain, char *text)
 {
-    struct change *change = calloc(1, sizeof *change);
+    struct change_context *change = calloc(1, sizeof *change);
 
     if (!change) {
         free(text);
@@ -47,8 +47,8 @@ static struct change *change_of(struct bm_domain *domain, char *text)
 
 /* Takes change. */
 static int run_change(struct bm_domain *domain, const char *verb,
-                      int (*fn)(void *), struct change *change, int timeout_ms,
-                      struct bm_error *err)
+                      int (*fn)(void *), struct change_context *change,
+                      int timeout_ms, struct bm_error *err)
 {
     char what[300];
     int rc;
@@ -64,7 +64,7 @@ static int run_change(struct bm_domain *domain, const char *verb,
 static int run(struct bm_domain *domain, const char *verb, int (*fn)(void *),
                char *text, unsigned flags, int timeout_ms, struct bm_error *err)
 {
-    struct change *change = change_of(domain, text);
+    struct change_context *change = change_of(domain, text);
 
     if (!change)
         return bm_fail_errno(err, ENOMEM, "cannot %s domain %s", verb,
@@ -77,13 +77,13 @@ static int run(struct bm_domain *domain, const char *verb, int (*fn)(void *),
 
 static int suspend_fn(void *arg)
 {
-    return virDomainSuspend(((struct change *)arg)->dom);
+    return virDomainSuspend(((struct change_context *)arg)->dom);
 }
 
 /* A guest that runs already is what was asked for. */
 static int resume_fn(void *arg)
 {
-    virDomainPtr dom = ((struct change *)arg)->dom;
+    virDomainPtr dom = ((struct change_context *)arg)->dom;
     int state;
 
     if (virDomainResume(dom) == 0 ||
@@ -109,7 +109,7 @@ int bm_domain_resume(struct bm_domain *domain, int timeout_ms,
 
 static int resize_fn(void *arg)
 {
-    struct change *change = arg;
+    struct change_context *change = arg;
 
     return virDomainBlockResize(change->dom, change->text, change->size,
                                 VIR_DOMAIN_BLOCK_RESIZE_BYTES);
@@ -118,7 +118,7 @@ static int resize_fn(void *arg)
 int bm_domain_resize(struct bm_domain *domain, const char *target,
                      uint64_t size, struct bm_error *err)
 {
-    struct change *change = change_of(domain, strdup(target));
+    struct change_context *change = change_of(domain, strdup(target));
 
     if (!change)
         return bm_fail_errno(err, ENOMEM, "cannot resize %s", target);
@@ -131,7 +131,7 @@ int bm_domain_resize(struct bm_domain *domain, const char *target,
 
 static int stamp_fn(void *arg)
 {
-    struct change *change = arg;
+    struct change_context *change = arg;
     int rc = virDomainSetMetadata(change->dom, VIR_DOMAIN_METADATA_ELEMENT,
                                   change->text, BM_STAMP_KEY, BM_STAMP_URI,
                                   change->flags);

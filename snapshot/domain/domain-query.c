@@ -44,7 +44,7 @@ static int size_of_image(struct bm_disk *disk, struct bm_error *err)
 
     if (!top || !top->path || !top->format)
         return -EIO; /* err says why libvirt cannot */
-    rc = bm_image_info(top->path, top->format, &info, err);
+    rc = bm_image_read_info(top->path, top->format, &info, err);
     if (rc)
         return rc;
     disk->capacity = info.virtual_size;

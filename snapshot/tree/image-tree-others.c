@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-struct look {
+struct look_context {
     const struct bm_domain *domain;
     struct bm_image_tree *tree;
     struct bm_paths seen; /* files whose headers were followed */
@@ -91,7 +91,7 @@ static int walk_down(struct walk *walk, const char *file)
 }
 
 /* One that is none of ours: does it stand on one? */
-static int follow(struct look *look, const char *file, const char *kind,
+static int follow(struct look_context *look, const char *file, const char *kind,
                   const char *name, bool stray)
 {
     struct walk walk = {.tree = look->tree, .ours = -1, .stray = stray};
@@ -115,7 +115,7 @@ static int follow(struct look *look, const char *file, const char *kind,
 
 static int on_user(void *opaque, const struct bm_image_use *use)
 {
-    struct look *look = opaque;
+    struct look_context *look = opaque;
     int i = bm_tree_index(look->tree, use->path);
 
     if (!strcmp(use->uuid, look->domain->uuid))
@@ -126,7 +126,7 @@ static int on_user(void *opaque, const struct bm_image_use *use)
 
 /* --- folders --- */
 
-static int look_at_entry(struct look *look, const char *folder,
+static int look_at_entry(struct look_context *look, const char *folder,
                          const char *name)
 {
     BM_FREE char *file = NULL;
@@ -144,7 +144,7 @@ static int look_at_entry(struct look *look, const char *folder,
     return follow(look, file, "the image", file, true);
 }
 
-static int look_into(struct look *look, const char *folder)
+static int look_into(struct look_context *look, const char *folder)
 {
     DIR *dir;
     struct dirent *entry;
@@ -163,7 +163,7 @@ static int look_into(struct look *look, const char *folder)
     return rc;
 }
 
-static int look_beside(struct look *look, int i)
+static int look_beside(struct look_context *look, int i)
 {
     const struct bm_layer *layer = &look->tree->list[i].layer;
     const char *slash = layer->path ? strrchr(layer->path, '/') : NULL;
@@ -180,7 +180,7 @@ int bm_tree_add_others(struct bm_connection *conn,
                        const struct bm_domain *domain,
                        struct bm_image_tree *tree, struct bm_error *err)
 {
-    struct look look = {.domain = domain, .tree = tree};
+    struct look_context look = {.domain = domain, .tree = tree};
     size_t ours = tree->n;
     int rc = bm_domain_image_users(conn, on_user, &look, err);
 

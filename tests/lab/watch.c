@@ -36,7 +36,7 @@
 
 #define RETRY_MS 100
 
-struct watch {
+struct watch_context {
     const char *uri, *domain, *serial; /* constant */
     int out;                           /* constant */
     int lost;                          /* the libvirt thread's */
@@ -48,7 +48,7 @@ struct follower {
     size_t length;
 };
 
-static void note(const struct watch *w, const char *text)
+static void note(const struct watch_context *w, const char *text)
 {
     char line[8300];
     struct timespec t;
@@ -74,7 +74,7 @@ static int on_event(virConnectPtr conn, virDomainPtr domain, int event,
         "E suspended", "E resumed",      "E stopped",
         "E shutdown",  "E suspended-pm", "E crashed",
     };
-    const struct watch *w = opaque;
+    const struct watch_context *w = opaque;
 
     if (strcmp(virDomainGetName(domain), w->domain) == 0 && event >= 0 &&
         event < (int)(sizeof word / sizeof word[0]))
@@ -84,7 +84,7 @@ static int on_event(virConnectPtr conn, virDomainPtr domain, int event,
 
 static void on_close(virConnectPtr conn, int reason, void *opaque)
 {
-    struct watch *w = opaque;
+    struct watch_context *w = opaque;
 
     w->lost = 1;
 }
@@ -93,7 +93,7 @@ static void on_timer(int timer, void *opaque)
 {
 }
 
-static void note_state(const struct watch *w, virConnectPtr conn)
+static void note_state(const struct watch_context *w, virConnectPtr conn)
 {
     virDomainPtr domain = virDomainLookupByName(conn, w->domain);
     int state = -1, reason;
@@ -112,7 +112,7 @@ static void note_state(const struct watch *w, virConnectPtr conn)
 }
 
 /* Events first, then the state: nothing is missed between them. */
-static int subscribe(struct watch *w, virConnectPtr conn)
+static int subscribe(struct watch_context *w, virConnectPtr conn)
 {
     if (virConnectRegisterCloseCallback(conn, on_close, w, NULL) < 0 ||
         virConnectDomainEventRegisterAny(
@@ -126,7 +126,7 @@ static int subscribe(struct watch *w, virConnectPtr conn)
 }
 
 /* One connection, until it is lost. */
-static void attend(struct watch *w)
+static void attend(struct watch_context *w)
 {
     virConnectPtr conn = virConnectOpen(w->uri);
 
@@ -157,7 +157,7 @@ static void quiet(void *opaque, virErrorPtr err)
 {
 }
 
-static int start_libvirt(struct watch *w)
+static int start_libvirt(struct watch_context *w)
 {
     pthread_t thread;
 
@@ -170,8 +170,8 @@ static int start_libvirt(struct watch *w)
     return errno == 0 ? 0 : -1;
 }
 
-static void take(const struct watch *w, struct follower *f, const char *data,
-                 size_t size)
+static void take(const struct watch_context *w, struct follower *f,
+                 const char *data, size_t size)
 {
     size_t i;
 
@@ -188,7 +188,7 @@ static void take(const struct watch *w, struct follower *f, const char *data,
 }
 
 /* Reads what is new; begins again when the file was truncated. */
-static void follow(const struct watch *w, struct follower *f)
+static void follow(const struct watch_context *w, struct follower *f)
 {
     char data[16384];
     struct stat st;
@@ -204,7 +204,7 @@ static void follow(const struct watch *w, struct follower *f)
         take(w, f, data, (size_t)n);
 }
 
-static int watch_file(const struct watch *w, int signals)
+static int watch_file(const struct watch_context *w, int signals)
 {
     struct follower f = {.fd = open(w->serial, O_RDONLY | O_CLOEXEC)};
     int changes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -233,7 +233,7 @@ static int watch_file(const struct watch *w, int signals)
 
 int main(int argc, char **argv)
 {
-    struct watch w = {.out = -1};
+    struct watch_context w = {.out = -1};
     sigset_t end;
     int signals;
 

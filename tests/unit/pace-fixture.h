@@ -111,7 +111,7 @@ static inline struct bm_latency_state state(const struct world *w)
 {
     struct bm_latency_state said;
 
-    bm_latency_state(w->control, &said);
+    bm_latency_read_state(w->control, &said);
     return said;
 }
 

@@ -17,7 +17,7 @@ Test(image, info_of_an_overlay)
     sh("qemu-img create -q -f qcow2 -b base -F raw top");
     sh("qemu-img snapshot -c s1 top");
     sh("qemu-img bitmap --add top b0");
-    ok(bm_image_info(at("top"), "qcow2", &info, &err), err);
+    ok(bm_image_read_info(at("top"), "qcow2", &info, &err), err);
     cr_expect_eq(info.virtual_size, 2 << 20);
     cr_expect_gt(info.actual_size, 0);
     cr_expect_str_eq(info.format, "qcow2");
@@ -45,14 +45,14 @@ Test(image, info_says_how_it_was_made)
 
     for (size_t i = 0; i < 2; i++) {
         sh("qemu-img create -q -f qcow2 -o %s disk 64M", made[i]);
-        ok(bm_image_info("disk", "qcow2", &info, &err), err);
+        ok(bm_image_read_info("disk", "qcow2", &info, &err), err);
         cr_expect_str_eq(info.options, said[i]);
         cr_expect_not(info.thick);
         sh("qemu-img create -q -f qcow2 -o %s again 64M", info.options);
         bm_image_info_clear(&info);
     }
     sh("qemu-img create -q -f raw -o preallocation=falloc thick 1M");
-    ok(bm_image_info("thick", "raw", &info, &err), err);
+    ok(bm_image_read_info("thick", "raw", &info, &err), err);
     cr_expect(info.thick);
     cr_expect_null(info.options);
     bm_image_info_clear(&info);
@@ -66,10 +66,10 @@ Test(image, info_tells_a_relative_link)
     sh("qemu-img create -q -f raw base 1M");
     sh("qemu-img create -q -f qcow2 -b base -F raw near");
     sh("qemu-img create -q -f qcow2 -b %s -F raw far", at("base"));
-    ok(bm_image_info(at("near"), "qcow2", &info, &err), err);
+    ok(bm_image_read_info(at("near"), "qcow2", &info, &err), err);
     cr_expect(info.relative);
     bm_image_info_clear(&info);
-    ok(bm_image_info(at("far"), "qcow2", &info, &err), err);
+    ok(bm_image_read_info(at("far"), "qcow2", &info, &err), err);
     cr_expect_not(info.relative);
     cr_expect_not(info.thick);
     bm_image_info_clear(&info);
@@ -81,7 +81,7 @@ Test(image, info_sees_an_external_data_file)
     struct bm_image_info info;
 
     sh("qemu-img create -q -f qcow2 -o data_file=data disk 1M");
-    ok(bm_image_info("disk", "qcow2", &info, &err), err);
+    ok(bm_image_read_info("disk", "qcow2", &info, &err), err);
     cr_expect(info.data_file);
     bm_image_info_clear(&info);
 }
@@ -96,7 +96,7 @@ Test(image, info_sees_encryption)
        "--object secret,id=s,data=x -o encrypt.format=luks,"
        "encrypt.key-secret=s,encrypt.iter-time=20 disk 1M && break; done "
        "2>/dev/null");
-    ok(bm_image_info("disk", "qcow2", &info, &err), err);
+    ok(bm_image_read_info("disk", "qcow2", &info, &err), err);
     cr_expect(info.encrypted);
     bm_image_info_clear(&info);
 }
@@ -108,7 +108,7 @@ Test(image, explicit_format_is_not_probed)
     struct bm_image_info info;
 
     sh("qemu-img create -q -f qcow2 -b /etc/passwd -u -F raw disk 1M");
-    ok(bm_image_info("disk", "raw", &info, &err), err);
+    ok(bm_image_read_info("disk", "raw", &info, &err), err);
     cr_expect_str_eq(info.format, "raw");
     cr_expect_null(info.backing);
     bm_image_info_clear(&info);
@@ -120,9 +120,9 @@ Test(image, odd_names_are_files)
     struct bm_image_info info;
 
     sh("qemu-img create -q -f raw ./nbd:x 1M; cp ./nbd:x ./-f");
-    ok(bm_image_info("nbd:x", "raw", &info, &err), err);
+    ok(bm_image_read_info("nbd:x", "raw", &info, &err), err);
     bm_image_info_clear(&info);
-    ok(bm_image_info("-f", "raw", &info, &err), err);
+    ok(bm_image_read_info("-f", "raw", &info, &err), err);
     bm_image_info_clear(&info);
 }
 
@@ -131,7 +131,7 @@ Test(image, missing_file_is_enoent)
     struct bm_error err = BM_ERROR_INIT;
     struct bm_image_info info;
 
-    cr_assert_eq(bm_image_info("none", "raw", &info, &err), -ENOENT);
+    cr_assert_eq(bm_image_read_info("none", "raw", &info, &err), -ENOENT);
     cr_assert(strstr(err.cause, "No such file"));
 }
 
@@ -235,12 +235,12 @@ Test(image, rebase_changes_the_link_alone)
     make_chain();
     sh("cp base base2");
     ok(bm_image_rebase_unsafe(at("top"), at("base2"), "qcow2", &err), err);
-    ok(bm_image_info("top", "qcow2", &info, &err), err);
+    ok(bm_image_read_info("top", "qcow2", &info, &err), err);
     cr_expect_str_eq(info.backing, at("base2"));
     cr_expect_str_eq(info.backing_format, "qcow2");
     bm_image_info_clear(&info);
     ok(bm_image_rebase_unsafe(at("top"), NULL, NULL, &err), err);
-    ok(bm_image_info("top", "qcow2", &info, &err), err);
+    ok(bm_image_read_info("top", "qcow2", &info, &err), err);
     cr_expect_null(info.backing);
     bm_image_info_clear(&info);
 }

@@ -27,7 +27,7 @@ static uint64_t size_of(const char *path)
     struct bm_image_info info;
     uint64_t size;
 
-    ok(bm_image_info(path, "qcow2", &info, &err), err);
+    ok(bm_image_read_info(path, "qcow2", &info, &err), err);
     size = info.virtual_size;
     bm_image_info_clear(&info);
     return size;
@@ -79,7 +79,7 @@ Test(image_memo, another_format_is_another_question)
     sh("qemu-img create -q -f qcow2 disk 2M");
     settle("disk");
     cr_expect_eq(size_of("disk"), 2 << 20);
-    ok(bm_image_info("disk", "raw", &info, &err), err);
+    ok(bm_image_read_info("disk", "raw", &info, &err), err);
     cr_expect_str_eq(info.format, "raw");
     bm_image_info_clear(&info);
 }

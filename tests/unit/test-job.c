@@ -229,7 +229,7 @@ Test(job, round_trip)
     cr_assert_eq(disk->n_lower, 1);
     cr_assert_eq(disk->lower[0].dest_ino, UINT64_MAX - 3);
     cr_assert_str_eq(disk->lower[0].create, "compat=1.1");
-    cr_assert_str_eq(bm_job_image(disk)->path, "/b/top.qcow2");
+    cr_assert_str_eq(bm_job_new_image(disk)->path, "/b/top.qcow2");
     cr_assert_str_eq(bm_job_old(disk, 1)->path, "/a/base.qcow2");
     cr_assert(bm_job_chain_kept(disk));
     cr_assert_not(bm_job_has_mirror_overlay(disk));

@@ -108,7 +108,7 @@ Test(conn, reads_by_nbdkit)
 {
     target("exec nbdkit -f -U $PWD/s pattern 1M");
     ok(handshake(), err);
-    cr_expect_eq(bm_nbd_facts(peer)->size, 1 << 20);
+    cr_expect_eq(bm_nbd_facts_of(peer)->size, 1 << 20);
     ok(read_at(65533, 29), err);
     expect_pattern(buf, 65533, 29);
 }
@@ -242,7 +242,7 @@ Test(conn, one_bad_piece_fails_the_request_alone)
         "block_size='echo 1 4096 4096' pread='echo >>'$PWD/log'; "
         "test $4 != 4096 || { echo EIO >&2; exit 1; }; head -c $3 /dev/zero'");
     ok(handshake(), err);
-    cr_expect_eq(bm_nbd_facts(peer)->maximum, 4096);
+    cr_expect_eq(bm_nbd_facts_of(peer)->maximum, 4096);
     cr_expect_eq(read_at(0, 1 << 20), -EIO);
     cr_expect_lt(atoi(fixture_word("wc -l <log")), 100);
     ok(read_at(8192, 8192), err);
@@ -270,13 +270,13 @@ static void zero_the_middle(const char *command)
 Test(conn, zeroes)
 {
     zero_the_middle("exec nbdkit -f -U $PWD/s memory 1M");
-    cr_expect(bm_nbd_facts(peer)->can_zero);
+    cr_expect(bm_nbd_facts_of(peer)->can_zero);
 }
 
 Test(conn, zeroes_are_written_where_the_server_cannot_zero)
 {
     zero_the_middle("exec nbdkit -f -U $PWD/s --filter=nozero memory 1M");
-    cr_expect_not(bm_nbd_facts(peer)->can_zero);
+    cr_expect_not(bm_nbd_facts_of(peer)->can_zero);
 }
 
 Test(conn, zeroes_of_many_gigabytes_are_cut)
@@ -313,7 +313,7 @@ Test(conn, huge_size_is_read_to_its_end)
     target("exec nbdkit -f -U $PWD/s eval get_size='echo 9223372036854775807' "
            "pread='head -c $3 /dev/zero'");
     ok(handshake(), err);
-    cr_expect_eq(bm_nbd_facts(peer)->size, INT64_MAX);
+    cr_expect_eq(bm_nbd_facts_of(peer)->size, INT64_MAX);
     ok(read_at(INT64_MAX - 700, 700), err);
 }
 

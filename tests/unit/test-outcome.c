@@ -261,6 +261,7 @@ Test(outcome, every_state_has_its_class)
             want = BM_CLASS_PROVING_REST;
         else if (state == BM_STATE_CONSOLIDATING)
             want = BM_CLASS_CONSOLIDATING;
-        cr_expect_eq(bm_state_class(state), want, "%s", bm_state_name(state));
+        cr_expect_eq(bm_state_class_of(state), want, "%s",
+                     bm_state_name(state));
     }
 }
