@@ -6,8 +6,11 @@
 #ifndef BM_ENGINE_ENGINE_PRIVATE_H
 #define BM_ENGINE_ENGINE_PRIVATE_H
 
+#include "blockmig/engine/engine.h"
 #include "blockmig/run/run.h"
 
+/* The run context of a job that the engine is given. */
+struct bm_run bm_engine_context(const struct bm_engine *engine);
 /* From the job's state to a resting one. Frees run->domain and lets go of what
  * the run holds. */
 int bm_engine_machine(struct bm_run *run, struct bm_error *err);

@@ -15,7 +15,6 @@
 #include "blockmig/strategy/strategy.h"
 #include "nbd/base/units.h"
 #include "nbd/thread/timed-call.h"
-#include "blockmig/job/job-store-ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +24,7 @@
 
 static int work(struct bm_run *run, struct bm_error *err)
 {
-    const struct bm_strategy_ops *ops = bm_strategy_of(run->job);
+    const struct bm_strategy_ops *ops = run->ops;
 
     if (bm_job_before_switch(run->job))
         bm_run_while_paused(run);
@@ -82,7 +81,8 @@ static int step(struct bm_run *run, struct bm_error *err)
         return bm_engine_rolled_back(run, err);
     if (!rc)
         rc = work(run, err);
-    return rc ? rc : bm_run_enter(run, bm_strategy_next(run->job), err);
+    return rc ? rc
+              : bm_run_enter(run, bm_strategy_next(run->ops, run->job), err);
 }
 
 /* A pivot cannot be withdrawn: whoever asked to stop is told, once. */
@@ -126,17 +126,22 @@ int bm_engine_machine(struct bm_run *run, struct bm_error *err)
     return -err->code;
 }
 
-int bm_engine_run(struct bm_connection *conn, struct bm_job_store *store,
-                  struct bm_job *job, struct bm_guard *guard,
-                  const struct bm_run_hooks *hooks, struct bm_error *err)
+struct bm_run bm_engine_context(const struct bm_engine *engine)
 {
-    struct bm_run run = {.conn = conn,
-                         .jobs = store,
-                         .job = job,
-                         .guard = guard,
-                         .hooks = hooks,
-                         .phase_ms = bm_now_ms(),
-                         .abandoned = bm_calls_abandoned()};
+    return (struct bm_run){.conn = engine->conn,
+                           .jobs = engine->jobs,
+                           .job = engine->job,
+                           .guard = engine->guard,
+                           .hooks = engine->hooks,
+                           .ops = engine->ops ? engine->ops
+                                              : bm_strategy_of(engine->job),
+                           .phase_ms = bm_now_ms(),
+                           .abandoned = bm_calls_abandoned()};
+}
+
+int bm_engine_run(const struct bm_engine *engine, struct bm_error *err)
+{
+    struct bm_run run = bm_engine_context(engine);
 
     return bm_engine_machine(&run, err);
 }

@@ -1,9 +1,11 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * One move: the state machine of design.md section 3, from a claimed job to
- * done, rolled back, held or needs-recovery; and the same from wherever a
- * dead process left it.
+ * The state machine of one job (docs/design.md), from a claimed job to done,
+ * rolled back, held or needs-recovery; and the same from wherever a dead
+ * process left it.
+ *
+ * Threads: the moving thread only.
  */
 #ifndef BM_ENGINE_ENGINE_H
 #define BM_ENGINE_ENGINE_H
@@ -14,6 +16,17 @@
 #include "snapshot/libvirt/connection.h"
 
 struct bm_guard;
+struct bm_strategy_ops;
+
+/* What the engine is given. All of it is borrowed. */
+struct bm_engine {
+    struct bm_connection *conn;
+    struct bm_job_store *jobs;
+    struct bm_job *job;
+    struct bm_guard *guard;
+    const struct bm_run_hooks *hooks;
+    const struct bm_strategy_ops *ops; /* NULL: those of the job's strategy */
+};
 
 /*
  * The guard must be forked before any thread or connection exists
@@ -22,17 +35,13 @@ struct bm_guard;
  * Returns 0 when done; -EIO with BM_EXIT_UNREADABLE: done, but for the bad
  * sectors of a rescue; rolled back, also on request, returns the reason.
  */
-int bm_engine_run(struct bm_connection *conn, struct bm_job_store *store,
-                  struct bm_job *job, struct bm_guard *guard,
-                  const struct bm_run_hooks *hooks, struct bm_error *err);
+int bm_engine_run(const struct bm_engine *engine, struct bm_error *err);
 
 /* `job resume`: looks at what is there, then goes on; or goes back; or goes
  * on without a proof that cannot be made any more (only a held job, or one
  * that could not read its old image; the source is then kept). */
 enum bm_resume { BM_RESUME_ON, BM_RESUME_BACK, BM_RESUME_ACCEPT };
-int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
-                     struct bm_job *job, struct bm_guard *guard,
-                     enum bm_resume how, const struct bm_run_hooks *hooks,
+int bm_engine_resume(const struct bm_engine *engine, enum bm_resume how,
                      struct bm_error *err);
 
 /* `job release`: deletes a kept source after a fresh check of its users. */

@@ -39,7 +39,7 @@ static int finish(struct bm_run *run, enum bm_state state, int exit_status,
 
 int bm_engine_rolled_back(struct bm_run *run, struct bm_error *err)
 {
-    const struct bm_strategy_ops *ops = bm_strategy_of(run->job);
+    const struct bm_strategy_ops *ops = run->ops;
     int rc =
         ops->roll_back ? ops->roll_back(run, err) : bm_step_roll_back(run, err);
 
@@ -71,7 +71,7 @@ static void say_unreadable(struct bm_run *run)
 
 int bm_engine_released(struct bm_run *run, struct bm_error *err)
 {
-    const struct bm_strategy_ops *ops = bm_strategy_of(run->job);
+    const struct bm_strategy_ops *ops = run->ops;
     int rc = ops->release ? ops->release(run, err) : bm_step_release(run, err);
 
     if (rc)

@@ -7,8 +7,6 @@
 #include "blockmig/run/guest-pause.h"
 #include "blockmig/job/failpoint.h"
 #include "nbd/base/cleanup.h"
-#include "nbd/base/units.h"
-#include "nbd/thread/timed-call.h"
 #include "blockmig/job/job-store-ops.h"
 #include "blockmig/step/step.h"
 
@@ -106,13 +104,12 @@ int bm_group_run(struct bm_connection *conn, struct bm_job_store *store,
     int rc = all ? 0 : bm_fail_errno(err, ENOMEM, "cannot make a group");
 
     for (size_t i = 0; all && i < n; i++)
-        all[i].run = (struct bm_run){.conn = conn,
-                                     .jobs = store,
-                                     .job = members[i].job,
-                                     .guard = members[i].guard,
-                                     .hooks = members[i].hooks,
-                                     .phase_ms = bm_now_ms(),
-                                     .abandoned = bm_calls_abandoned()};
+        all[i].run =
+            bm_engine_context(&(struct bm_engine){.conn = conn,
+                                                  .jobs = store,
+                                                  .job = members[i].job,
+                                                  .guard = members[i].guard,
+                                                  .hooks = members[i].hooks});
     for (size_t i = 0; !rc && i < n; i++)
         rc = prepare(&all[i].run, err);
     if (!rc)

@@ -13,8 +13,6 @@
 #include "blockmig/run/space-watch.h"
 #include "blockmig/step/pivot-window.h"
 #include "nbd/base/cleanup.h"
-#include "nbd/base/units.h"
-#include "blockmig/job/job-store-ops.h"
 #include "blockmig/engine/engine.h"
 
 #include <errno.h>
@@ -140,17 +138,11 @@ static int end_old_pause(struct bm_run *run, struct bm_error *err)
     return rc ? rc : bm_pivot_window_abandon(run, err);
 }
 
-int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
-                     struct bm_job *job, struct bm_guard *guard,
-                     enum bm_resume how, const struct bm_run_hooks *hooks,
+int bm_engine_resume(const struct bm_engine *engine, enum bm_resume how,
                      struct bm_error *err)
 {
-    struct bm_run run = {.conn = conn,
-                         .jobs = store,
-                         .job = job,
-                         .guard = guard,
-                         .hooks = hooks,
-                         .phase_ms = bm_now_ms()};
+    struct bm_run run = bm_engine_context(engine);
+    struct bm_job *job = engine->job;
     enum bm_state found = job->state;
     int rc;
 
@@ -159,7 +151,8 @@ int bm_engine_resume(struct bm_connection *conn, struct bm_job_store *store,
         bm_cause(err, "it has ended: %s", bm_state_name(job->state));
         return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
     }
-    rc = bm_unclean_wait(bm_job_store_dir(store), job->id, GUARD_WAIT_MS, err);
+    rc = bm_unclean_wait(bm_job_store_dir(engine->jobs), job->id, GUARD_WAIT_MS,
+                         err);
     if (rc)
         return rc;
     if (how == BM_RESUME_ACCEPT && !acceptable(job))

@@ -52,12 +52,12 @@ int bm_engine_settle(struct bm_run *run, struct bm_error *err)
     if (job->limits.settle_ms)
         rc = begin_waiting(run, err);
     for (;;) {
-        enum bm_settle_decision match = decision(run);
+        enum bm_settle_decision wanted = decision(run);
 
         bm_run_take_requests(run);
-        if (match == BM_DECISION_UNDO && bm_space_way_back(job, err))
+        if (wanted == BM_DECISION_UNDO && bm_space_way_back(job, err))
             return -err->code;
-        if (match == BM_DECISION_UNDO) {
+        if (wanted == BM_DECISION_UNDO) {
             bm_fail(err, EINTR, "the move of %s was undone, as was asked",
                     job->domain);
             return bm_engine_back(run, BM_STATE_UNDOING, err) ? -err->code
@@ -65,7 +65,7 @@ int bm_engine_settle(struct bm_run *run, struct bm_error *err)
         }
         left = job->settled_ms + job->limits.settle_ms - bm_wall_ms();
         /* who cancels does not want to wait: but the switch is done */
-        if (rc || match == BM_DECISION_ACCEPT || (left <= 0 && !job->paused) ||
+        if (rc || wanted == BM_DECISION_ACCEPT || (left <= 0 && !job->paused) ||
             bm_run_cancelled(run))
             return rc ? rc : check_targets(job, err);
         bm_run_progress(run, 0, 0);

@@ -50,13 +50,13 @@ int bm_chain_back(const struct bm_job_disk *plan, struct bm_chain *out)
 static bool is_on(const struct bm_chain *chain, const char *overlay,
                   const struct bm_chain *below)
 {
-    struct bm_chain match;
+    struct bm_chain wanted;
     bool same;
 
-    if (!overlay || bm_chain_on_top(overlay, below, &match) < 0)
+    if (!overlay || bm_chain_on_top(overlay, below, &wanted) < 0)
         return false;
-    same = bm_chain_equal(chain, &match);
-    bm_chain_clear(&match);
+    same = bm_chain_equal(chain, &wanted);
+    bm_chain_clear(&wanted);
     return same;
 }
 

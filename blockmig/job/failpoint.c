@@ -10,14 +10,14 @@
 void bm_failpoint(const char *name)
 {
     /* at each once: a point in a loop must not stop again */
-    static const char *match;
+    static const char *wanted;
     size_t length;
 
-    if (!match)
-        match = getenv("BLOCKMIG_STOP_AT");
-    length = match ? strcspn(match, ",") : 0;
-    if (!length || strlen(name) != length || strncmp(match, name, length) != 0)
+    if (!wanted)
+        wanted = getenv("BLOCKMIG_STOP_AT");
+    length = wanted ? strcspn(wanted, ",") : 0;
+    if (!length || strlen(name) != length || strncmp(wanted, name, length) != 0)
         return;
-    match += length + (match[length] == ',');
+    wanted += length + (wanted[length] == ',');
     (void)kill(getpid(), SIGSTOP);
 }

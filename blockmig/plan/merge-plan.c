@@ -173,11 +173,11 @@ static int add_disks(const struct bm_merging *m, struct bm_job *job,
 
     for (size_t d = 0; !rc && d < m->domain->n_disks; d++) {
         const char *target = m->domain->disks[d].target;
-        bool match = false;
+        bool wanted = false;
 
         for (size_t k = 0; k < job->snapshot->n_merges; k++)
-            match |= !strcmp(job->snapshot->merges[k].target, target);
-        if (match && !disk_of(job, target))
+            wanted |= !strcmp(job->snapshot->merges[k].target, target);
+        if (wanted && !disk_of(job, target))
             rc = add_disk(m, job, d, err);
     }
     return rc;

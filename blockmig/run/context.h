@@ -15,6 +15,7 @@
 #include "snapshot/libvirt/connection.h"
 
 struct bm_guard;
+struct bm_strategy_ops;
 struct bm_pacing;
 
 /* What the watch over the room of our overlays has found (space-watch.h). */
@@ -31,9 +32,10 @@ struct bm_run {
     struct bm_guard *guard;     /* borrowed */
     struct bm_pacing *pacing;   /* owned; NULL: there is no pace */
     const struct bm_run_hooks *hooks;
-    struct bm_domain *domain; /* owned; NULL: gone */
-    struct bm_error reason;   /* why we go back; code 0: no reason */
-    int *locks;               /* owned; what a cold move holds */
+    const struct bm_strategy_ops *ops; /* the strategy's (strategy.h) */
+    struct bm_domain *domain;          /* owned; NULL: gone */
+    struct bm_error reason;            /* why we go back; code 0: no reason */
+    int *locks;                        /* owned; what a cold move holds */
     size_t n_locks;
     bool stops_elsewhere; /* bm_run_stop_at: not in job->state */
     enum bm_state stop_at;

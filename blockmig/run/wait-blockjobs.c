@@ -52,10 +52,11 @@ static void hold_speed(struct bm_run *run, struct bm_blockjob *job,
         job->speed = speed;
 }
 
-static bool reached(const struct bm_blockjob *job, enum bm_blockjob_state match)
+static bool reached(const struct bm_blockjob *job,
+                    enum bm_blockjob_state wanted)
 {
-    return job->state == match ||
-           (match == BM_BLOCKJOB_READY && job->state == BM_BLOCKJOB_COMPLETED);
+    return job->state == wanted ||
+           (wanted == BM_BLOCKJOB_READY && job->state == BM_BLOCKJOB_COMPLETED);
 }
 
 static bool one_ends_soon(struct bm_run *run, const struct bm_blockjob *jobs)
@@ -69,7 +70,7 @@ static bool one_ends_soon(struct bm_run *run, const struct bm_blockjob *jobs)
 
 /* One look at every job. */
 static int poll_all(struct bm_run *run, struct bm_blockjob *jobs,
-                    enum bm_blockjob_state match, bool *all, bool *any,
+                    enum bm_blockjob_state wanted, bool *all, bool *any,
                     uint64_t *sum, uint64_t *end, struct bm_error *err)
 {
     *all = true;
@@ -81,15 +82,15 @@ static int poll_all(struct bm_run *run, struct bm_blockjob *jobs,
 
         if (!job->target[0])
             continue;
-        if (!reached(job, match))
+        if (!reached(job, wanted))
             rc = bm_blockjob_poll(job, 200 / (int)run->job->n_disks + 1, err);
         if (rc)
             return rc;
         if (job->state != BM_BLOCKJOB_RUNNING &&
-            job->state != BM_BLOCKJOB_READY && !reached(job, match))
+            job->state != BM_BLOCKJOB_READY && !reached(job, wanted))
             return job_failed(run, job, err);
-        *all &= reached(job, match);
-        *any |= reached(job, match);
+        *all &= reached(job, wanted);
+        *any |= reached(job, wanted);
         *sum += job->cur;
         *end += job->end;
     }
@@ -97,22 +98,22 @@ static int poll_all(struct bm_run *run, struct bm_blockjob *jobs,
 }
 
 static int wait_jobs(struct bm_run *run, struct bm_blockjob *jobs,
-                     enum bm_blockjob_state match, bool first, bool can_cancel,
+                     enum bm_blockjob_state wanted, bool first, bool can_cancel,
                      struct bm_error *err)
 {
     int64_t moved_ms = bm_now_ms();
     struct bm_stall_timer stall = {0};
     uint64_t sum, end, before = 0;
-    bool all, any, held = can_cancel || match == BM_BLOCKJOB_COMPLETED;
+    bool all, any, held = can_cancel || wanted == BM_BLOCKJOB_COMPLETED;
 
     for (;;) {
         int rc;
 
         bm_run_take_requests(run);
-        rc = poll_all(run, jobs, match, &all, &any, &sum, &end, err);
+        rc = poll_all(run, jobs, wanted, &all, &any, &sum, &end, err);
         for (size_t i = 0; !rc && held && i < run->job->n_disks; i++)
             if (jobs[i].target[0])
-                hold_speed(run, &jobs[i], !reached(&jobs[i], match));
+                hold_speed(run, &jobs[i], !reached(&jobs[i], wanted));
         if (rc || all || (first && any))
             return rc;
         if (can_cancel && bm_run_cancelled(run))
@@ -137,10 +138,10 @@ static int wait_jobs(struct bm_run *run, struct bm_blockjob *jobs,
 }
 
 int bm_run_wait_jobs(struct bm_run *run, struct bm_blockjob *jobs,
-                     enum bm_blockjob_state match, bool can_cancel,
+                     enum bm_blockjob_state wanted, bool can_cancel,
                      struct bm_error *err)
 {
-    return wait_jobs(run, jobs, match, false, can_cancel, err);
+    return wait_jobs(run, jobs, wanted, false, can_cancel, err);
 }
 
 int bm_run_wait_first(struct bm_run *run, struct bm_blockjob *jobs,

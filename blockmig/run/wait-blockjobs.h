@@ -16,7 +16,7 @@
  * or no byte moved for five minutes; ECONNRESET: the connection is lost;
  * ETIMEDOUT: a store does not answer. */
 int bm_run_wait_jobs(struct bm_run *run, struct bm_blockjob *jobs,
-                     enum bm_blockjob_state match, bool can_cancel,
+                     enum bm_blockjob_state wanted, bool can_cancel,
                      struct bm_error *err);
 /* The same until one of them has completed; a cancel is allowed. */
 int bm_run_wait_first(struct bm_run *run, struct bm_blockjob *jobs,

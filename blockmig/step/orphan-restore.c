@@ -88,12 +88,12 @@ int bm_orphan_save(struct bm_run *run, const struct suspect *s,
 static int name_off(struct bm_run *run, const struct suspect *s,
                     struct bm_error *err)
 {
-    struct bm_chain match = {0};
-    int rc = bm_chain_on_top(s->path, &s->below, &match);
+    struct bm_chain wanted = {0};
+    int rc = bm_chain_on_top(s->path, &s->below, &wanted);
 
     rc = rc ? bm_fail_errno(err, ENOMEM, "cannot go on")
-            : name_it(run, s, &match, err);
-    bm_chain_clear(&match);
+            : name_it(run, s, &wanted, err);
+    bm_chain_clear(&wanted);
     return rc;
 }
 

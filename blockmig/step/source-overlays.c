@@ -76,19 +76,19 @@ static int adopt_disk(struct bm_run *run, size_t i, bool *moved,
     struct bm_job_disk *plan = &run->job->disks[i];
     BM_FREE char *overlay =
         bm_job_source_overlay(run->job, plan, run->job->staged.overlays_sent);
-    struct bm_chain match = {0}, found = {0};
+    struct bm_chain wanted = {0}, found = {0};
     int rc =
-        overlay ? bm_chain_on_top(overlay, &plan->source, &match) : -ENOMEM;
+        overlay ? bm_chain_on_top(overlay, &plan->source, &wanted) : -ENOMEM;
 
     if (rc)
         return no_memory(run, err);
     rc = bm_disk_location_chain(run->domain, bm_run_disk(run, i), &found, err);
-    *moved = !rc && bm_chain_equal(&found, &match);
+    *moved = !rc && bm_chain_equal(&found, &wanted);
     if (*moved) {
-        stand_on(plan, &match);
+        stand_on(plan, &wanted);
         plan->overlays.n_source++;
     }
-    bm_chain_clear(&match);
+    bm_chain_clear(&wanted);
     bm_chain_clear(&found);
     return rc;
 }

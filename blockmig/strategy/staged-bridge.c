@@ -22,17 +22,18 @@ int bm_staged_set_mirror_overlay(struct bm_run *run, bool there,
 
     for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
         struct bm_job_disk *disk = &run->job->disks[i];
-        struct bm_chain image = bm_job_new_chain(disk), match = {0};
+        struct bm_chain image = bm_job_new_chain(disk), wanted = {0};
 
         if (there == bm_job_has_mirror_overlay(disk))
             continue;
-        rc = there ? bm_chain_on_top(disk->fixed.mirror_overlay, &image, &match)
-                   : bm_chain_copy(&image, &match);
+        rc = there
+                 ? bm_chain_on_top(disk->fixed.mirror_overlay, &image, &wanted)
+                 : bm_chain_copy(&image, &wanted);
         if (rc)
             return bm_fail_errno(err, ENOMEM, "cannot move %s",
                                  run->job->domain);
         bm_chain_clear(&disk->dest);
-        disk->dest = match;
+        disk->dest = wanted;
     }
     return bm_run_save(run, NULL, err);
 }

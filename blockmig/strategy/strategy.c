@@ -20,9 +20,9 @@ const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job)
     return all[job->plan.strategy];
 }
 
-enum bm_state bm_strategy_next(const struct bm_job *job)
+enum bm_state bm_strategy_next(const struct bm_strategy_ops *ops,
+                               const struct bm_job *job)
 {
-    const struct bm_strategy_ops *ops = bm_strategy_of(job);
     const enum bm_state *state = ops->states;
 
     if (bm_state_traits_of(job->state)->planning)

@@ -45,6 +45,7 @@ extern const struct bm_strategy_ops bm_strategy_view;
 
 const struct bm_strategy_ops *bm_strategy_of(const struct bm_job *job);
 /* The state after the job's own, when its work is done. */
-enum bm_state bm_strategy_next(const struct bm_job *job);
+enum bm_state bm_strategy_next(const struct bm_strategy_ops *ops,
+                               const struct bm_job *job);
 
 #endif

@@ -6,7 +6,6 @@
 #include "cli/session/launch.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
-#include "blockmig/run/hooks.h"
 #include "cli/output/write.h"
 #include "cli/commands/commands.h"
 
@@ -18,7 +17,6 @@
 struct member_context {
     struct cli_session session;
     struct bm_domain *domain;
-    struct bm_run_hooks hooks;
     bool claimed;
 };
 
@@ -124,12 +122,8 @@ static int claim(struct group *g, size_t i, struct bm_error *err)
                : cli_open_jobs(s->options, false, &s->jobs, err);
 
     if (!rc)
-        rc = cli_session_lock(s, NULL, err);
-    if (!rc)
-        rc = bm_job_store_claim(s->jobs, s->job, err);
+        rc = cli_claim(s, err);
     g->all[i].claimed = !rc;
-    if (!rc)
-        cli_watchdog_claimed();
     return rc;
 }
 
@@ -148,7 +142,7 @@ static int check(struct member_context *it, struct bm_error *err)
 {
     int rc = cli_check(&it->session, &task, it, err);
 
-    return rc ? rc : cli_session_listen(&it->session, &it->hooks, err);
+    return rc ? rc : cli_session_listen(&it->session, err);
 }
 
 /* All of them, or none: nothing was touched yet. */
@@ -182,7 +176,7 @@ static int run(struct group *g, struct bm_error *err)
     for (size_t i = 0; i < g->n; i++)
         members[i] = (struct bm_group_member){.job = g->all[i].session.job,
                                               .guard = g->all[i].session.guard,
-                                              .hooks = &g->all[i].hooks,
+                                              .hooks = &g->all[i].session.hooks,
                                               .err = BM_ERROR_INIT};
     (void)cli_watchdog_end();
     rc = bm_group_run(g->all[0].session.conn, g->all[0].session.jobs, members,

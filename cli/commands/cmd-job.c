@@ -23,7 +23,7 @@ struct list_context {
     json_object *array;
 };
 
-static bool match(const struct cli_options *o, const struct bm_job *job)
+static bool wanted(const struct cli_options *o, const struct bm_job *job)
 {
     if (o->kept)
         return cli_job_keeps(job);
@@ -68,7 +68,7 @@ static int list_one(void *opaque, const struct bm_job *job)
     struct list_context *list = opaque;
     bool running;
 
-    if (!match(list->options, job))
+    if (!wanted(list->options, job))
         return 0;
     running = bm_job_running(list->jobs, job->id);
     if (!list->options->json)

@@ -8,7 +8,6 @@
 #include "cli/session/session.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
-#include "blockmig/run/hooks.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -40,7 +39,7 @@ static int open_job(struct cli *cli, struct cli_session *s,
 {
     int rc = cli_open_jobs(&cli->options, false, &s->jobs, err);
 
-    return rc < 0 ? rc : cli_session_lock(s, cli->args[0], err);
+    return rc < 0 ? rc : cli_session_take_up(s, cli->args[0], err);
 }
 
 /* A job that has ended is told as it ended; only the way back is shut. */
@@ -61,12 +60,12 @@ static int resume(struct cli *cli, struct cli_session *s, struct bm_error *err)
     enum bm_resume how = cli->options.back     ? BM_RESUME_BACK
                          : cli->options.accept ? BM_RESUME_ACCEPT
                                                : BM_RESUME_ON;
-    struct bm_run_hooks hooks;
-    int rc = cli_session_listen(s, &hooks, err);
+    const struct bm_engine engine = cli_session_engine(s);
+    int rc = cli_session_listen(s, err);
 
     if (rc < 0)
         return rc;
-    rc = bm_engine_resume(s->conn, s->jobs, s->job, s->guard, how, &hooks, err);
+    rc = bm_engine_resume(&engine, how, err);
     return cli_session_report(s, rc, err);
 }
 

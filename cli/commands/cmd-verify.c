@@ -149,8 +149,8 @@ static void tell_unread(struct all *all, const struct bm_tree_image *image)
 
 /* What nobody writes to: of a running guest all but the active layers; of one
  * that is off these are at rest, but for how long? */
-static bool match(const struct cli_snapshot_context *p, int i,
-                  const struct bm_restore_point *point, const char *disk)
+static bool wanted(const struct cli_snapshot_context *p, int i,
+                   const struct bm_restore_point *point, const char *disk)
 {
     const struct bm_tree_image *image = &p->tree.list[i];
 
@@ -186,7 +186,7 @@ static int verify_all(void *opaque)
     for (size_t i = 0; !rc && i < p->tree.n; i++) {
         const struct bm_tree_image *image = &p->tree.list[i];
 
-        if (!match(p, (int)i, all->point, o->disk))
+        if (!wanted(p, (int)i, all->point, o->disk))
             continue;
         if (!image->there || image->broken)
             tell_unread(all, image);

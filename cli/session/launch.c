@@ -3,15 +3,13 @@
 #include "cli/session/launch.h"
 
 #include "blockmig/datastore/liveness.h"
-#include "blockmig/job/failpoint.h"
-#include "blockmig/job/disk-location.h"
 #include "cli/output/checks.h"
 #include "cli/session/detach.h"
 #include "cli/output/output.h"
 #include "cli/session/view-lookup.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
-#include "blockmig/run/hooks.h"
+#include "blockmig/engine/launch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -127,108 +125,92 @@ int cli_task_dry_run(struct cli *cli, struct cli_session *s,
 
 /* --- the job ------------------------------------------------------------ */
 
-static int claim(struct cli_session *s, struct bm_error *err)
+/* What bm_launch calls. */
+struct launching {
+    struct cli *cli;
+    struct cli_session *session;
+    const struct cli_task *task;
+    void *opaque;
+};
+
+static int check(void *opaque, struct bm_preflight *list, struct bm_error *err)
 {
-    int rc = cli_keep_uri(s, err);
+    struct launching *l = opaque;
+    int rc = bm_launch_check_chains(l->session->conn, l->session->job, err);
+
+    return rc ? rc : l->task->preflight(l->opaque, list, err);
+}
+
+static void checked(void *opaque, const struct bm_preflight *list)
+{
+    struct launching *l = opaque;
+
+    cli_checks_say(list, l->session->job->id, l->session->options->json);
+}
+
+static int ready(void *opaque, struct bm_error *err)
+{
+    struct launching *l = opaque;
+    struct cli_session *s = l->session;
+    int rc = cli_session_listen(s, err);
 
     if (rc == 0)
-        rc = cli_open_jobs(s->options, false, &s->jobs, err);
-
-    /* the lock before the job can be seen: nobody shall take it for dead */
+        rc = cli_detach_ready(l->cli, bm_job_store_dir(s->jobs), s->job->id,
+                              err);
     if (rc == 0)
-        rc = cli_session_lock(s, NULL, err);
-    if (rc == 0)
-        rc = bm_job_store_claim(s->jobs, s->job, err);
-    if (rc == 0)
-        cli_watchdog_claimed();
-    if (rc == -EBUSY)
-        cli_view_blame(s->jobs, s->job->uuid, err);
+        (void)cli_watchdog_end();
     return rc;
 }
 
-/* Another command of ours may have had the domain between the plan and the
- * claim. What cannot be looked at here the preflight tells better. */
-static int check_plan(struct cli_session *s, struct bm_error *err)
+static struct bm_launch launch_of(struct launching *l)
 {
-    struct bm_error ignored = BM_ERROR_INIT;
-    struct bm_domain *domain = NULL;
-    int rc = bm_domain_open(s->conn, s->job->uuid, &domain, err);
+    return (struct bm_launch){.engine = cli_session_engine(l->session),
+                              .opaque = l,
+                              .check = check,
+                              .checked = checked,
+                              .ready = ready};
+}
 
-    for (size_t i = 0; !rc && i < s->job->n_disks; i++) {
-        const struct bm_job_disk *disk = &s->job->disks[i];
+int cli_claim(struct cli_session *s, struct bm_error *err)
+{
+    const struct bm_launch launch = {.engine = cli_session_engine(s)};
+    int rc;
 
-        if (bm_disk_location(domain, bm_domain_disk(domain, disk->target), disk,
-                             &ignored) != BM_AT_FOREIGN)
-            continue;
-        bm_fail(err, ESTALE, "cannot %s %s", bm_job_noun(s->job),
-                s->job->domain);
-        bm_cause(err, "the chain of disk %s has changed since this was planned",
-                 disk->target);
-        bm_remedy(err, "try again");
-        rc = -ESTALE;
-        bm_status(err, BM_EXIT_REFUSED);
-    }
-    bm_domain_free(domain);
+    cli_session_catch_signals();
+    rc = bm_launch_claim(&launch, &s->lock, err);
+    if (rc == 0)
+        cli_watchdog_claimed();
     return rc;
 }
 
 int cli_check(struct cli_session *s, const struct cli_task *task, void *opaque,
               struct bm_error *err)
 {
-    struct bm_preflight list = {0};
-    int rc;
+    struct launching l = {NULL, s, task, opaque};
+    const struct bm_launch launch = launch_of(&l);
 
-    bm_job_set_state(s->job, BM_STATE_PREFLIGHT);
-    rc = bm_job_store_save(s->jobs, s->job, NULL, err);
-    if (rc == 0)
-        rc = check_plan(s, err);
-    if (rc == 0)
-        rc = task->preflight(opaque, &list, err);
-    if (rc == 0) {
-        cli_checks_say(&list, s->job->id, s->options->json);
-        rc = bm_preflight_error(&list, err);
-    }
-    bm_preflight_clear(&list);
-    if (rc < 0 || !cli_interrupted())
-        return rc;
-    bm_fail(err, ECANCELED, "cannot %s %s", bm_job_noun(s->job),
-            s->job->domain);
-    bm_cause(err, "cancelled before anything was touched");
-    return -ECANCELED;
-}
-
-/* Until bm_engine_run nothing was touched: the job leaves no trace. */
-static int check_or_forget(struct cli *cli, struct cli_session *s,
-                           const struct cli_task *task, void *opaque,
-                           struct bm_run_hooks *hooks, struct bm_error *err)
-{
-    int rc = cli_check(s, task, opaque, err);
-
-    if (rc == 0)
-        rc = cli_session_listen(s, hooks, err);
-    if (rc == 0)
-        rc = cli_detach_ready(cli, bm_job_store_dir(s->jobs), s->job->id, err);
-    if (rc < 0)
-        (void)bm_job_store_forget(s->jobs, s->job->id, NULL);
-    return rc;
+    return bm_launch_check(&launch, err);
 }
 
 int cli_launch(struct cli *cli, struct cli_session *s,
                const struct cli_task *task, void *opaque, struct bm_error *err)
 {
-    struct bm_run_hooks hooks;
-    int rc;
-
-    bm_failpoint("planned");
-    rc = claim(s, err);
+    struct launching l = {cli, s, task, opaque};
+    struct bm_launch launch;
+    bool ran;
+    int rc = cli_keep_uri(s, err);
 
     if (rc == 0)
-        rc = check_or_forget(cli, s, task, opaque, &hooks, err);
+        rc = cli_open_jobs(s->options, false, &s->jobs, err);
+    if (rc == 0)
+        rc = cli_claim(s, err);
+    if (rc == -EBUSY)
+        cli_view_blame(s->jobs, s->job->uuid, err);
     if (rc < 0)
         return rc;
-    (void)cli_watchdog_end();
-    rc = bm_engine_run(s->conn, s->jobs, s->job, s->guard, &hooks, err);
-    return cli_session_report(s, rc, err);
+    launch = launch_of(&l);
+    rc = bm_launch_run(&launch, &ran, err);
+    return ran ? cli_session_report(s, rc, err) : rc;
 }
 
 int cli_task_run(struct cli *cli, struct cli_session *s,

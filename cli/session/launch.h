@@ -38,6 +38,9 @@ int cli_task_print(const struct cli *cli, const struct cli_session *s,
  * trace. The exit status, or a negative errno. */
 int cli_launch(struct cli *cli, struct cli_session *s,
                const struct cli_task *task, void *opaque, struct bm_error *err);
+/* Only the part of it that claims the planned job, for s->jobs; from then on a
+ * signal is a wish to cancel. */
+int cli_claim(struct cli_session *s, struct bm_error *err);
 /* Only the part of it that checks a job which is claimed. */
 int cli_check(struct cli_session *s, const struct cli_task *task, void *opaque,
               struct bm_error *err);

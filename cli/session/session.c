@@ -9,6 +9,7 @@
 #include "nbd/base/units.h"
 #include "blockmig/job/job-store-ops.h"
 #include "blockmig/run/hooks.h"
+#include "blockmig/engine/launch.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -24,7 +25,7 @@ static void on_signal(int number)
 }
 
 /* A system call goes on after them: the move looks at the flag by itself. */
-static void catch_signals(void)
+void cli_session_catch_signals(void)
 {
     const struct sigaction action = {.sa_handler = on_signal,
                                      .sa_flags = SA_RESTART};
@@ -61,20 +62,11 @@ int cli_session_connect(struct cli_session *s, const struct cli *cli,
     return rc < 0 ? rc : cli_watchdog_connect(cli, &s->conn, err);
 }
 
-int cli_session_lock(struct cli_session *s, const char *id,
-                     struct bm_error *err)
+int cli_session_take_up(struct cli_session *s, const char *id,
+                        struct bm_error *err)
 {
-    int fd;
-
-    catch_signals();
-    fd = bm_job_run_lock(s->jobs, id ? id : s->job->id, err);
-    if (fd < 0)
-        return fd;
-    s->lock = fd;
-    if (!id)
-        return 0;
-    bm_job_free(BM_STEAL(s->job));
-    return bm_job_store_load(s->jobs, id, &s->job, err);
+    cli_session_catch_signals();
+    return bm_launch_take_up(s->jobs, id, &s->job, &s->lock, err);
 }
 
 /* --- hooks: all called from the moving thread --------------------------- */
@@ -145,37 +137,34 @@ static bool on_paused(void *opaque)
     return s->control && bm_control_paused(s->control);
 }
 
-int cli_session_listen(struct cli_session *s, struct bm_run_hooks *hooks,
-                       struct bm_error *err)
+struct bm_engine cli_session_engine(struct cli_session *s)
 {
-    *hooks = (struct bm_run_hooks){.opaque = s,
-                                   .progress = on_progress,
-                                   .event = on_event,
-                                   .cancelled = on_cancelled,
-                                   .decision = on_decision,
-                                   .limits = on_limits,
-                                   .paused = on_paused};
+    s->hooks = (struct bm_run_hooks){.opaque = s,
+                                     .progress = on_progress,
+                                     .event = on_event,
+                                     .cancelled = on_cancelled,
+                                     .decision = on_decision,
+                                     .limits = on_limits,
+                                     .paused = on_paused};
+    return (struct bm_engine){.conn = s->conn,
+                              .jobs = s->jobs,
+                              .job = s->job,
+                              .guard = s->guard,
+                              .hooks = &s->hooks};
+}
+
+int cli_session_listen(struct cli_session *s, struct bm_error *err)
+{
     return bm_control_start(bm_job_store_dir(s->jobs), s->job->id, &s->control,
                             err);
 }
 
 int cli_session_report(struct cli_session *s, int rc, struct bm_error *err)
 {
-    struct bm_job *job = s->job;
+    int status = bm_launch_result(s->job, rc, err);
 
-    /* a run that failed must not say 0, whatever the journal says */
-    if (rc < 0 && job->result.exit_status == BM_EXIT_DONE)
-        job->result.exit_status = (int)err->status;
-    if (rc < 0 && !job->result.error) {
-        char line[2100];
-
-        bm_error_line(err, line, sizeof line);
-        job->result.error = strdup(line);
-    }
-    cli_result(job);
-    if (rc < 0)
-        err->status = (enum bm_exit)job->result.exit_status;
-    return rc < 0 ? rc : job->result.exit_status;
+    cli_result(s->job);
+    return status;
 }
 
 void cli_session_end(struct cli_session *s)

@@ -20,6 +20,7 @@ struct cli_session {
     struct bm_job_store *jobs;
     struct bm_job *job;
     struct bm_control *control;
+    struct bm_run_hooks hooks;
     int lock;          /* the run lock, -1: not held */
     int64_t published; /* bm_now_ms */
 };
@@ -36,15 +37,18 @@ int cli_open_jobs(const struct cli_options *options, bool readonly,
  * (cli/session/store-watchdog.h). */
 int cli_session_connect(struct cli_session *s, const struct cli *cli,
                         struct bm_error *err);
-/* The run lock of s->job, or of that id, which is then loaded anew: what was
- * read before it may be old. From now on SIGINT, SIGTERM and SIGHUP are a
- * wish to cancel: there is something to tidy up. */
-int cli_session_lock(struct cli_session *s, const char *id,
-                     struct bm_error *err);
+/* From now on SIGINT, SIGTERM and SIGHUP are a wish to cancel: there is
+ * something to tidy up. */
+void cli_session_catch_signals(void);
 bool cli_interrupted(void);
-/* Listens for `job watch` and `job cancel`, and fills the hooks. */
-int cli_session_listen(struct cli_session *s, struct bm_run_hooks *hooks,
-                       struct bm_error *err);
+/* The job of that id, under its run lock (bm_launch_take_up). Catches signals.
+ */
+int cli_session_take_up(struct cli_session *s, const char *id,
+                        struct bm_error *err);
+/* What the engine is given; the hooks are the session's. */
+struct bm_engine cli_session_engine(struct cli_session *s);
+/* Listens for `job watch` and `job cancel`. */
+int cli_session_listen(struct cli_session *s, struct bm_error *err);
 /* What became of the job: prints the result; the exit status, or rc with
  * err's status set from the job. */
 int cli_session_report(struct cli_session *s, int rc, struct bm_error *err);

@@ -51,14 +51,14 @@ static struct bm_control *start(const char *where)
     return control;
 }
 
-static void expect(const char *where, const char *line, const char *match)
+static void expect(const char *where, const char *line, const char *wanted)
 {
     BM_FREE char *answer = NULL;
     struct bm_error err = BM_ERROR_INIT;
     int rc = bm_control_ask(where, ID, line, &answer, &err);
 
     cr_assert_eq(rc, 0, "%s: %s", err.what, err.cause);
-    cr_assert_str_eq(answer, match);
+    cr_assert_str_eq(answer, wanted);
 }
 
 static void expect_nobody(const char *where)

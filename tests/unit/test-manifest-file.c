@@ -8,13 +8,13 @@
 Test(manifest, opens_what_was_finished)
 {
     MANIFEST *m;
-    uint8_t md[32], match[32];
+    uint8_t md[32], wanted[32];
 
     make_small("m");
     m = must_open("m");
-    make_md(match, 130);
+    make_md(wanted, 130);
     cr_expect_eq(kind(m, 130, md), BM_ENTRY_DATA);
-    cr_expect_eq(memcmp(md, match, 32), 0);
+    cr_expect_eq(memcmp(md, wanted, 32), 0);
     cr_expect_eq(kind(m, 7, md), BM_ENTRY_UNKNOWN);
     cr_expect_eq(kind(m, 8, md), BM_ENTRY_ZERO);
     cr_expect(bm_manifest_partial(m) && strlen(bm_manifest_hex(m)) == 64);

@@ -51,11 +51,11 @@ Test(manifest, root_is_that_of_the_digests)
                                 10 * BLOCK,
                                 2 * BLOCK - 1,
                                 10000 * BLOCK + 99};
-    char match[BM_DIGEST_HEX];
+    char wanted[BM_DIGEST_HEX];
 
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        strcpy(match, hashed(lengths[i], false));
-        cr_expect_str_eq(hashed(lengths[i], true), match, "%lu", lengths[i]);
+        strcpy(wanted, hashed(lengths[i], false));
+        cr_expect_str_eq(hashed(lengths[i], true), wanted, "%lu", lengths[i]);
     }
 }
 
@@ -75,7 +75,7 @@ Test(manifest, zero_images_have_the_known_root)
 Test(manifest, ragged_zero_block_has_its_own_digest)
 {
     struct bm_error err = BM_ERROR_INIT;
-    char match[BM_DIGEST_HEX], hex[BM_DIGEST_HEX];
+    char wanted[BM_DIGEST_HEX], hex[BM_DIGEST_HEX];
     struct bm_root *root = bm_root_new(bm_digest_sha256, NULL);
     struct bm_hasher *hasher = bm_hasher_new(bm_digest_sha256, NULL);
     MANIFEST *m = must_new("m", 2 * BLOCK + 512);
@@ -87,15 +87,15 @@ Test(manifest, ragged_zero_block_has_its_own_digest)
                  0);
     cr_assert_eq(bm_root_add_zero(root, 2), 0);
     cr_assert_eq(bm_root_add(root, md, 1), 0);
-    cr_assert_eq(bm_root_final(root, 2 * BLOCK + 512, match), 0);
+    cr_assert_eq(bm_root_final(root, 2 * BLOCK + 512, wanted), 0);
     ok(bm_manifest_root(m, hex, &partial, &err), err);
-    cr_expect_str_eq(hex, match);
+    cr_expect_str_eq(hex, wanted);
     must_set(m, 2);
     must_zero(m, 0, 3);
     ok(bm_manifest_root(m, hex, &partial, &err), err);
-    cr_expect_str_eq(hex, match);
+    cr_expect_str_eq(hex, wanted);
     ok(bm_manifest_set(m, 2, 1, md, (bool[]){true}, &err), err);
-    cr_expect_str_eq(finish(m), match);
+    cr_expect_str_eq(finish(m), wanted);
     bm_root_free(root);
     bm_hasher_free(hasher);
     bm_manifest_close(m);

@@ -143,7 +143,7 @@ Test(manifest, threads_set_different_blocks)
         uint64_t from;
     } tasks[4];
     pthread_t threads[4];
-    uint8_t md[32], match[32];
+    uint8_t md[32], wanted[32];
 
     for (uint64_t i = 0; i < 4; i++) {
         tasks[i].m = m;
@@ -154,9 +154,9 @@ Test(manifest, threads_set_different_blocks)
     for (size_t i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     for (uint64_t i = 0; i < 4000; i++) {
-        make_md(match, i);
+        make_md(wanted, i);
         cr_assert_eq(kind(m, i, md), i % 3 ? BM_ENTRY_DATA : BM_ENTRY_ZERO);
-        cr_assert(i % 3 == 0 || memcmp(md, match, 32) == 0);
+        cr_assert(i % 3 == 0 || memcmp(md, wanted, 32) == 0);
     }
     bm_manifest_close(m);
 }

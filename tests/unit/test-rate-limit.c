@@ -11,10 +11,10 @@
 #define MIB (UINT64_C(1) << 20)
 #define LATE 300 /* ms */
 
-static void expect_wait(int wait, int match)
+static void expect_wait(int wait, int wanted)
 {
-    cr_expect(wait <= match && wait >= match - LATE, "%d ms instead of %d",
-              wait, match);
+    cr_expect(wait <= wanted && wait >= wanted - LATE, "%d ms instead of %d",
+              wait, wanted);
 }
 
 Test(rate_limit, no_limit_never_waits)
