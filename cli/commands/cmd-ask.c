@@ -6,6 +6,7 @@
 #include "cli/session/session.h"
 #include "blockmig/job/job-store-ops.h"
 #include "cli/output/write.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <string.h>
@@ -48,8 +49,8 @@ static void answer_json(const struct question *q, const struct bm_job *job)
     json_object *o = json_object_new_object();
 
     if (o) {
-        cli_add_text(o, "job", job->id);
-        cli_add_bool(o, q->sign, true);
+        bm_report_add_text(o, "job", job->id);
+        bm_report_add_bool(o, q->sign, true);
     }
     cli_json(o);
 }

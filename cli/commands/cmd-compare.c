@@ -10,6 +10,7 @@
 #include "nbd/compare/compare.h"
 #include "nbd/base/units.h"
 #include "cli/commands/commands.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <json-c/printbuf.h>
@@ -62,9 +63,9 @@ static json_object *side_json(const struct bm_device *dev, const char *where,
 
     if (!o)
         return NULL;
-    cli_add_text(o, "image", where);
-    cli_add_bytes(o, "size", dev->size);
-    cli_add_text(o, "sha256", digest[0] ? digest : NULL);
+    bm_report_add_text(o, "image", where);
+    bm_report_add_bytes(o, "size", dev->size);
+    bm_report_add_text(o, "sha256", digest[0] ? digest : NULL);
     return o;
 }
 
@@ -80,19 +81,19 @@ static json_object *result_json(const struct cli *cli,
         json_object_put(ranges);
         return NULL;
     }
-    cli_add_number(o, "exit_status", result->equal ? EQUAL : DIFFERENT);
-    cli_add_bool(o, "equal", result->equal);
+    bm_report_add_number(o, "exit_status", result->equal ? EQUAL : DIFFERENT);
+    bm_report_add_bool(o, "equal", result->equal);
     json_object_object_add(o, "a",
                            side_json(devs[0], cli->args[0], result->root_a));
     json_object_object_add(o, "b",
                            side_json(devs[1], cli->args[1], result->root_b));
-    cli_add_bytes(o, "compared", result->size);
-    cli_add_bytes(o, "read", result->data_read);
-    cli_add_bytes(o, "different", result->different);
-    cli_add_text(o, "medium", result->medium);
+    bm_report_add_bytes(o, "compared", result->size);
+    bm_report_add_bytes(o, "read", result->data_read);
+    bm_report_add_bytes(o, "different", result->different);
+    bm_report_add_text(o, "medium", result->medium);
     json_object_set_serializer(ranges, print_ranges, result, NULL);
     json_object_object_add(o, "ranges", ranges);
-    cli_add_bool(o, "truncated", result->truncated);
+    bm_report_add_bool(o, "truncated", result->truncated);
     return o;
 }
 
@@ -176,8 +177,8 @@ static void tell_trouble(const struct cli *cli, struct bm_error *err)
 
     if (o) {
         bm_error_line(err, line, sizeof line);
-        cli_add_number(o, "exit_status", TROUBLE);
-        cli_add_text(o, "error", line);
+        bm_report_add_number(o, "exit_status", TROUBLE);
+        bm_report_add_text(o, "error", line);
         cli_json(o);
     }
     /* not a usage error: --help would not help */

@@ -4,10 +4,10 @@
 #include "blockmig/imagecopy/image-copy.h"
 #include "cli/output/bytes.h"
 #include "cli/output/output.h"
-#include "cli/output/report.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "cli/commands/commands.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -87,29 +87,29 @@ static json_object *result_json(const struct bm_image_copy *t,
                                 const struct bm_image_copy_result *r,
                                 const struct bm_error *err)
 {
-    json_object *o = cli_event_json("result", NULL);
+    json_object *o = bm_report_event("result", NULL);
     char line[2100];
 
     if (!o)
         return NULL;
-    cli_add_number(o, "exit_status", err->code ? (int)err->status : 0);
+    bm_report_add_number(o, "exit_status", err->code ? (int)err->status : 0);
     if (err->code)
         bm_error_line(err, line, sizeof line);
-    cli_add_text(o, "error", err->code ? line : NULL);
-    cli_add_text(o, "source", t->source);
-    cli_add_text(o, "target", t->target);
-    cli_add_bytes(o, "size", r->size);
-    cli_add_bytes(o, "data", r->data);
-    cli_add_bytes(o, "zeroes", r->zeroes);
-    cli_add_bytes(o, "kept", r->kept);
-    cli_add_bytes(o, "repaired", r->repaired);
-    cli_add_text(o, "medium", r->medium);
-    cli_add_text(o, "digest", r->root[0] ? r->root : NULL);
-    cli_add_bool(o, "partial", r->partial);
-    cli_add_ranges(o, "unreadable", r->bad, r->n_bad);
-    cli_add_bytes(o, "filled", r->filled_bytes);
-    cli_add_number(o, "copy_ms", r->copy_ms);
-    cli_add_number(o, "verify_ms", r->verify_ms);
+    bm_report_add_text(o, "error", err->code ? line : NULL);
+    bm_report_add_text(o, "source", t->source);
+    bm_report_add_text(o, "target", t->target);
+    bm_report_add_bytes(o, "size", r->size);
+    bm_report_add_bytes(o, "data", r->data);
+    bm_report_add_bytes(o, "zeroes", r->zeroes);
+    bm_report_add_bytes(o, "kept", r->kept);
+    bm_report_add_bytes(o, "repaired", r->repaired);
+    bm_report_add_text(o, "medium", r->medium);
+    bm_report_add_text(o, "digest", r->root[0] ? r->root : NULL);
+    bm_report_add_bool(o, "partial", r->partial);
+    bm_report_add_ranges(o, "unreadable", r->bad, r->n_bad);
+    bm_report_add_bytes(o, "filled", r->filled_bytes);
+    bm_report_add_number(o, "copy_ms", r->copy_ms);
+    bm_report_add_number(o, "verify_ms", r->verify_ms);
     return o;
 }
 

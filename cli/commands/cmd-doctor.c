@@ -9,6 +9,7 @@
 #include "snapshot/libvirt/connection.h"
 #include "snapshot/domain/domain.h"
 #include "cli/output/write.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -180,7 +181,7 @@ static void print_list(const struct bm_preflight *list, bool json, int found)
     }
     o = json_object_new_object();
     if (o) {
-        cli_add_number(o, "found", found);
+        bm_report_add_number(o, "found", found);
         json_object_object_add(o, "checks", cli_checks_json(list));
     }
     cli_json(o);

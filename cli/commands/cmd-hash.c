@@ -11,6 +11,7 @@
 #include "nbd/digest/manifest-file.h"
 #include "cli/output/write.h"
 #include "cli/commands/commands.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -89,12 +90,12 @@ static void say_root(const struct hashing *h, const char *root, bool partial)
     }
     o = json_object_new_object();
     if (o) {
-        cli_add_text(o, "image", h->name);
-        cli_add_text(o, "algorithm", h->digest->name);
-        cli_add_text(o, "digest", root);
-        cli_add_bool(o, "partial", partial);
-        cli_add_bytes(o, "size", bm_manifest_length(h->manifest));
-        cli_add_text(o, "medium", h->dev->medium);
+        bm_report_add_text(o, "image", h->name);
+        bm_report_add_text(o, "algorithm", h->digest->name);
+        bm_report_add_text(o, "digest", root);
+        bm_report_add_bool(o, "partial", partial);
+        bm_report_add_bytes(o, "size", bm_manifest_length(h->manifest));
+        bm_report_add_text(o, "medium", h->dev->medium);
     }
     cli_json(o);
 }
@@ -144,15 +145,15 @@ static json_object *check_json(const struct hashing *h,
          at += length) {
         json_object *range = json_object_new_object();
 
-        cli_add_bytes(range, "offset", at);
-        cli_add_bytes(range, "length", length);
+        bm_report_add_bytes(range, "offset", at);
+        bm_report_add_bytes(range, "length", length);
         json_object_array_add(ranges, range);
     }
-    cli_add_text(o, "image", h->name);
-    cli_add_text(o, "manifest", h->options->check);
-    cli_add_bool(o, "equal", bm_bitmap_count(differ) == 0);
-    cli_add_bytes(o, "different", bm_bitmap_count(differ));
-    cli_add_text(o, "medium", h->dev->medium);
+    bm_report_add_text(o, "image", h->name);
+    bm_report_add_text(o, "manifest", h->options->check);
+    bm_report_add_bool(o, "equal", bm_bitmap_count(differ) == 0);
+    bm_report_add_bytes(o, "different", bm_bitmap_count(differ));
+    bm_report_add_text(o, "medium", h->dev->medium);
     json_object_object_add(o, "ranges", ranges);
     return o;
 }

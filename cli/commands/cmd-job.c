@@ -9,6 +9,9 @@
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
 #include "cli/output/write.h"
+#include "blockmig/report/job-names.h"
+#include "blockmig/report/job-report.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,7 +29,7 @@ struct list_context {
 static bool wanted(const struct cli_options *o, const struct bm_job *job)
 {
     if (o->kept)
-        return cli_job_keeps(job);
+        return bm_report_keeps(job);
     return o->all || !bm_state_final(job->state);
 }
 
@@ -51,14 +54,15 @@ static int list_row(struct list_context *list, const struct bm_job *job,
 {
     BM_FREE char *disks = disk_names(job);
     char created[40], what[160];
-    const char *cells[] = {job->id,
-                           bm_state_name(job->state),
-                           cli_running(job, running),
-                           cli_job_what(job, what, sizeof what),
-                           job->domain,
-                           disks,
-                           job->store,
-                           cli_time(job->created_ms, created, sizeof created)};
+    const char *cells[] = {
+        job->id,
+        bm_state_name(job->state),
+        cli_running(job, running),
+        cli_job_what(job, what, sizeof what),
+        job->domain,
+        disks,
+        job->store,
+        bm_report_time(job->created_ms, created, sizeof created)};
 
     return disks ? cli_table_row(&list->table, cells) : -ENOMEM;
 }
@@ -73,7 +77,7 @@ static int list_one(void *opaque, const struct bm_job *job)
     running = bm_job_running(list->jobs, job->id);
     if (!list->options->json)
         return list_row(list, job, running);
-    json_object_array_add(list->array, cli_job_json(job, running));
+    json_object_array_add(list->array, bm_report_job(job, running));
     return 0;
 }
 
@@ -123,7 +127,7 @@ int cli_job_show(struct cli *cli, struct bm_error *err)
     if (rc == 0)
         rc = bm_job_store_load(jobs, cli->args[0], &job, err);
     if (rc == 0 && cli->options.json)
-        cli_json(cli_job_json(job, bm_job_running(jobs, job->id)));
+        cli_json(bm_report_job(job, bm_job_running(jobs, job->id)));
     else if (rc == 0)
         cli_job_text(job, bm_job_running(jobs, job->id));
     bm_job_free(job);
@@ -136,8 +140,8 @@ static int print_event(void *opaque, int64_t time_ms, const char *state,
 {
     char time[40];
 
-    cli_print("%s  %-15s %s\n", cli_time(time_ms, time, sizeof time), state,
-              text);
+    cli_print("%s  %-15s %s\n", bm_report_time(time_ms, time, sizeof time),
+              state, text);
     return 0;
 }
 
@@ -149,9 +153,9 @@ static int add_event(void *opaque, int64_t time_ms, const char *state,
 
     if (!o)
         return -ENOMEM;
-    cli_add_text(o, "time", cli_time(time_ms, time, sizeof time));
-    cli_add_text(o, "phase", state);
-    cli_add_text(o, "text", text);
+    bm_report_add_text(o, "time", bm_report_time(time_ms, time, sizeof time));
+    bm_report_add_text(o, "phase", state);
+    bm_report_add_text(o, "text", text);
     return json_object_array_add(opaque, o) == 0 ? 0 : -ENOMEM;
 }
 
@@ -185,7 +189,7 @@ static int collect(void *opaque, const struct bm_job *job)
     struct ids *ids = opaque;
     void *grown;
 
-    if (!bm_state_final(job->state) || cli_job_keeps(job))
+    if (!bm_state_final(job->state) || bm_report_keeps(job))
         return 0;
     grown = reallocarray(ids->ids, ids->n + 1, sizeof *ids->ids);
     if (!grown)
@@ -257,7 +261,7 @@ int cli_job_prune(struct cli *cli, struct bm_error *err)
         json_object *o = json_object_new_object();
 
         if (o)
-            cli_add_number(o, "pruned", rc);
+            bm_report_add_number(o, "pruned", rc);
         cli_json(o);
     }
     cli_say("%d finished job%s forgotten\n", rc, rc == 1 ? "" : "s");

@@ -5,11 +5,12 @@
 #include "cli/session/detach.h"
 #include "cli/session/launch.h"
 #include "cli/output/output.h"
-#include "cli/output/report.h"
 #include "cli/session/view-lookup.h"
 #include "cli/session/store-watchdog.h"
 #include "blockmig/job/job-store-ops.h"
 #include "cli/commands/commands.h"
+#include "blockmig/report/job-report.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -106,16 +107,16 @@ static bool nothing_to_do(const struct bm_job *job)
 
 static int say_nothing_to_do(struct merge *m, const struct cli *cli)
 {
-    json_object *o = cli->options.json ? cli_event_json("result", NULL) : NULL;
+    json_object *o = cli->options.json ? bm_report_event("result", NULL) : NULL;
 
     cli_say("nothing is to be done: no layer of %s can go\n",
             m->of.domain->name);
     if (!cli->options.json)
         return BM_EXIT_DONE;
     if (o) {
-        cli_add_number(o, "exit_status", BM_EXIT_DONE);
-        cli_add_text(o, "domain", m->of.domain->name);
-        cli_add_bool(o, "nothing_to_do", true);
+        bm_report_add_number(o, "exit_status", BM_EXIT_DONE);
+        bm_report_add_text(o, "domain", m->of.domain->name);
+        bm_report_add_bool(o, "nothing_to_do", true);
     }
     cli_result_json_line(o);
     return BM_EXIT_DONE;
@@ -162,7 +163,7 @@ static int end_view(const struct cli *cli, struct bm_job_store *jobs,
     cli_say("the view %s of %s has ended\n", view->snapshot->name,
             view->domain);
     if (cli->options.json)
-        cli_result_json_line(cli_result_json(view));
+        cli_result_json_line(bm_report_result(view));
     return BM_EXIT_DONE;
 }
 

@@ -123,7 +123,8 @@ static int look(void *opaque, const struct cli *cli, struct bm_error *err)
     if (rc == 0)
         rc = bm_domain_open(m->session.conn, cli->args[0], &m->domain, err);
     if (rc == 0)
-        rc = bm_datastore_open(m->session.conn, cli->options.to, &m->store, err);
+        rc =
+            bm_datastore_open(m->session.conn, cli->options.to, &m->store, err);
     if (rc == 0)
         rc = make_plan(m, cli, err);
     return rc;
@@ -134,8 +135,8 @@ static int preflight(void *opaque, struct bm_preflight *out,
 {
     struct move *m = opaque;
 
-    return bm_preflight_run(m->session.conn, m->domain, m->store, m->session.job,
-                            out, err);
+    return bm_preflight_run(m->session.conn, m->domain, m->store,
+                            m->session.job, out, err);
 }
 
 static const struct cli_task task = {look, preflight, bm_plan_text};

@@ -4,10 +4,12 @@
 #include "cli/session/control-client.h"
 #include "cli/commands/commands.h"
 #include "cli/output/output.h"
-#include "cli/output/report.h"
 #include "cli/session/session.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
+#include "blockmig/report/job-names.h"
+#include "blockmig/report/job-report.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -76,10 +78,10 @@ static void tell_pause_ended(const struct cli *cli, const char *id)
     cli_say("%s: goes on; see it with 'blockmig job watch %s'\n", id, id);
     if (!cli->options.json)
         return;
-    o = cli_event_json("result", id);
+    o = bm_report_event("result", id);
     if (o) {
-        cli_add_number(o, "exit_status", BM_EXIT_DONE);
-        cli_add_bool(o, "resuming", true);
+        bm_report_add_number(o, "exit_status", BM_EXIT_DONE);
+        bm_report_add_bool(o, "resuming", true);
     }
     cli_result_json_line(o);
 }
@@ -147,13 +149,13 @@ static void print_released(const struct cli *cli, const struct bm_job *job)
         const struct bm_job_disk *disk = &job->disks[i];
 
         if (disk->deleted)
-            cli_say("deleted %s\n", cli_source_name(disk));
+            cli_say("deleted %s\n", bm_report_source_name(disk));
         for (size_t k = 1; k <= disk->n_lower; k++)
             if (disk->lower[k - 1].deleted)
-                cli_say("deleted %s\n", cli_layer_name(disk, k));
+                cli_say("deleted %s\n", bm_report_layer_name(disk, k));
     }
     if (cli->options.json)
-        cli_json(cli_result_json(job));
+        cli_json(bm_report_result(job));
 }
 
 static int release(struct cli *cli, struct cli_session *s, const char *uri,
@@ -163,7 +165,7 @@ static int release(struct cli *cli, struct cli_session *s, const char *uri,
 
     if (rc < 0)
         return rc;
-    if (!bm_state_final(s->job->state) || !cli_job_keeps(s->job))
+    if (!bm_state_final(s->job->state) || !bm_report_keeps(s->job))
         return nothing_kept(s->job, err);
     rc = bm_connection_open(uri, &s->conn, err);
     if (rc == 0)

@@ -10,6 +10,7 @@
 #include "cli/session/session.h"
 #include "blockmig/job/job-store-ops.h"
 #include "cli/output/write.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <string.h>
@@ -131,9 +132,9 @@ static void tell(const struct cli *cli, const char *id, bool running,
         return;
     o = json_object_new_object();
     if (o) {
-        cli_add_text(o, "job", id);
-        cli_add_bool(o, "setting", true);
-        cli_add_bool(o, "running", running);
+        bm_report_add_text(o, "job", id);
+        bm_report_add_bool(o, "setting", true);
+        bm_report_add_bool(o, "running", running);
     }
     cli_json(o);
 }

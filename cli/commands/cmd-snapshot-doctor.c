@@ -7,6 +7,7 @@
 #include "cli/session/session.h"
 #include "cli/output/write.h"
 #include "cli/commands/commands.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 
@@ -25,9 +26,9 @@ static void print(const struct cli *cli, const struct bm_doctor *doctor)
     }
     o = json_object_new_object();
     if (o) {
-        cli_add_text(o, "domain", doctor->domain->name);
-        cli_add_number(o, "found", (int64_t)doctor->found);
-        cli_add_number(o, "fixed", (int64_t)doctor->fixed);
+        bm_report_add_text(o, "domain", doctor->domain->name);
+        bm_report_add_number(o, "found", (int64_t)doctor->found);
+        bm_report_add_number(o, "fixed", (int64_t)doctor->fixed);
         json_object_object_add(o, "findings", cli_checks_json(doctor->list));
     }
     cli_json(o);

@@ -5,6 +5,7 @@
 #include "nbd/base/units.h"
 #include "cli/output/write.h"
 #include "cli/commands/commands.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -63,18 +64,18 @@ static json_object *image_json(const struct cli_snapshot_context *p, int i)
     if (!o)
         return NULL;
     look_at(image, &shown);
-    cli_add_text(o, "path", image->layer.path);
-    cli_add_text(o, "format", image->layer.format);
-    cli_add_text(o, "backing",
-                 image->below < 0 ? NULL
-                                  : p->tree.list[image->below].layer.path);
+    bm_report_add_text(o, "path", image->layer.path);
+    bm_report_add_text(o, "format", image->layer.format);
+    bm_report_add_text(
+        o, "backing",
+        image->below < 0 ? NULL : p->tree.list[image->below].layer.path);
     json_object_object_add(o, "virtual_size",
                            json_object_new_uint64(shown.size));
     json_object_object_add(o, "allocated", json_object_new_uint64(image->held));
-    cli_add_bool(o, "active", image->top);
+    bm_report_add_bool(o, "active", image->top);
     json_object_object_add(o, "snapshots", points_json(p, i));
-    cli_add_text(o, "used_by", image->other);
-    cli_add_text(o, "error", shown.error[0] ? shown.error : NULL);
+    bm_report_add_text(o, "used_by", image->other);
+    bm_report_add_text(o, "error", shown.error[0] ? shown.error : NULL);
     return o;
 }
 
@@ -86,7 +87,7 @@ static json_object *tree_json(const struct cli_snapshot_context *p)
         json_object *disk = json_object_new_object();
         json_object *images = json_object_new_array();
 
-        cli_add_text(disk, "target", p->domain->disks[d].target);
+        bm_report_add_text(disk, "target", p->domain->disks[d].target);
         for (size_t i = 0; i < p->tree.n; i++)
             if (p->tree.list[i].disk == (int)d)
                 json_object_array_add(images, image_json(p, (int)i));

@@ -7,9 +7,10 @@
 #include "cli/session/view-lookup.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/job/job-store-ops.h"
-#include "cli/output/report.h"
 #include "cli/output/write.h"
 #include "cli/commands/commands.h"
+#include "blockmig/report/job-names.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,13 +40,14 @@ static json_object *disk_json(const struct bm_restore_point_disk *disk)
 
     if (!o)
         return NULL;
-    cli_add_text(o, "target", disk->target);
-    cli_add_text(o, "snapshot",
-                 disk->external   ? "external"
-                 : disk->internal ? "internal"
-                                  : "no");
-    cli_add_text(o, "image", disk->image.n ? disk->image.layers[0].path : NULL);
-    cli_add_text(o, "overlay", disk->overlay);
+    bm_report_add_text(o, "target", disk->target);
+    bm_report_add_text(o, "snapshot",
+                       disk->external   ? "external"
+                       : disk->internal ? "internal"
+                                        : "no");
+    bm_report_add_text(o, "image",
+                       disk->image.n ? disk->image.layers[0].path : NULL);
+    bm_report_add_text(o, "overlay", disk->overlay);
     return o;
 }
 
@@ -60,15 +62,16 @@ static json_object *point_json(const struct bm_restore_point *point)
         json_object_put(disks);
         return NULL;
     }
-    cli_add_text(o, "name", point->name);
-    cli_add_text(o, "parent", point->parent);
-    cli_add_text(o, "created",
-                 cli_time(point->created_s * 1000, created, sizeof created));
-    cli_add_text(o, "kind", cli_point_kind(point));
-    cli_add_text(o, "state", point->state);
-    cli_add_bool(o, "current", point->current);
-    cli_add_text(o, "description", point->description);
-    cli_add_text(o, "memory", point->memory);
+    bm_report_add_text(o, "name", point->name);
+    bm_report_add_text(o, "parent", point->parent);
+    bm_report_add_text(
+        o, "created",
+        bm_report_time(point->created_s * 1000, created, sizeof created));
+    bm_report_add_text(o, "kind", cli_point_kind(point));
+    bm_report_add_text(o, "state", point->state);
+    bm_report_add_bool(o, "current", point->current);
+    bm_report_add_text(o, "description", point->description);
+    bm_report_add_text(o, "memory", point->memory);
     for (size_t i = 0; i < point->n_disks; i++)
         json_object_array_add(disks, disk_json(&point->disks[i]));
     json_object_object_add(o, "disks", disks);
@@ -82,7 +85,7 @@ static int add_row(struct cli_table *table,
     char created[40];
     const char *cells[] = {
         point->name,
-        cli_time(point->created_s * 1000, created, sizeof created),
+        bm_report_time(point->created_s * 1000, created, sizeof created),
         cli_point_kind(point),
         disks,
         point->parent ? point->parent : "-",
@@ -107,22 +110,23 @@ static json_object *view_json(const struct view *it)
     json_object *disks = json_object_new_array();
     char created[40];
 
-    cli_add_text(o, "name", view->snapshot->name);
-    cli_add_text(o, "parent", NULL);
-    cli_add_text(o, "created",
-                 cli_time(view->created_ms, created, sizeof created));
-    cli_add_text(o, "kind", it->kind);
-    cli_add_text(o, "state", bm_state_name(view->state));
-    cli_add_bool(o, "current", false);
-    cli_add_text(o, "description", view->snapshot->description);
-    cli_add_text(o, "job", view->id);
+    bm_report_add_text(o, "name", view->snapshot->name);
+    bm_report_add_text(o, "parent", NULL);
+    bm_report_add_text(
+        o, "created",
+        bm_report_time(view->created_ms, created, sizeof created));
+    bm_report_add_text(o, "kind", it->kind);
+    bm_report_add_text(o, "state", bm_state_name(view->state));
+    bm_report_add_bool(o, "current", false);
+    bm_report_add_text(o, "description", view->snapshot->description);
+    bm_report_add_text(o, "job", view->id);
     for (size_t i = 0; i < view->n_disks; i++) {
-        BM_FREE char *uri = cli_view_uri(view, view->disks[i].target);
+        BM_FREE char *uri = bm_report_view_uri(view, view->disks[i].target);
         json_object *disk = json_object_new_object();
 
-        cli_add_text(disk, "target", view->disks[i].target);
-        cli_add_text(disk, "snapshot", "view");
-        cli_add_text(disk, "uri", uri);
+        bm_report_add_text(disk, "target", view->disks[i].target);
+        bm_report_add_text(disk, "snapshot", "view");
+        bm_report_add_text(disk, "uri", uri);
         json_object_array_add(disks, disk);
     }
     json_object_object_add(o, "disks", disks);
@@ -132,15 +136,16 @@ static json_object *view_json(const struct view *it)
 static int add_view(struct cli_table *table, const struct view *it)
 {
     const struct bm_job *view = it->job;
-    BM_FREE char *uri = cli_view_uri(view, view->disks[0].target);
+    BM_FREE char *uri = bm_report_view_uri(view, view->disks[0].target);
     char created[40];
-    const char *cells[] = {view->snapshot->name,
-                           cli_time(view->created_ms, created, sizeof created),
-                           it->kind,
-                           view->disks[0].target,
-                           "-",
-                           "",
-                           uri};
+    const char *cells[] = {
+        view->snapshot->name,
+        bm_report_time(view->created_ms, created, sizeof created),
+        it->kind,
+        view->disks[0].target,
+        "-",
+        "",
+        uri};
 
     return uri ? cli_table_row(table, cells) : -ENOMEM;
 }
@@ -221,7 +226,8 @@ static void print_point(const struct bm_restore_point *point)
 
     line("name", point->name);
     line("parent", point->parent);
-    line("created", cli_time(point->created_s * 1000, created, sizeof created));
+    line("created",
+         bm_report_time(point->created_s * 1000, created, sizeof created));
     line("kind", cli_point_kind(point));
     line("state", point->state);
     line("current", point->current ? "yes" : "no");
@@ -246,13 +252,13 @@ static void print_view(const struct view *it)
     char created[40];
 
     line("name", view->snapshot->name);
-    line("created", cli_time(view->created_ms, created, sizeof created));
+    line("created", bm_report_time(view->created_ms, created, sizeof created));
     line("kind", it->kind);
     line("state", bm_state_name(view->state));
     line("description", view->snapshot->description);
     line("job", view->id);
     for (size_t i = 0; i < view->n_disks; i++) {
-        BM_FREE char *uri = cli_view_uri(view, view->disks[i].target);
+        BM_FREE char *uri = bm_report_view_uri(view, view->disks[i].target);
 
         line(view->disks[i].target, uri);
     }

@@ -9,6 +9,7 @@
 #include "snapshot/libvirt/timed-call.h"
 #include "snapshot/domain/domain.h"
 #include "cli/output/write.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -87,20 +88,20 @@ static json_object *store_json(const struct bm_datastore *s)
 
     if (!o)
         return NULL;
-    cli_add_text(o, "name", s->name);
-    cli_add_text(o, "kind", bm_datastore_kind_name(s->kind));
-    cli_add_text(o, "path", s->path);
-    cli_add_text(o, "pool", s->pool);
-    cli_add_text(o, "pool_type", s->pool_type);
+    bm_report_add_text(o, "name", s->name);
+    bm_report_add_text(o, "kind", bm_datastore_kind_name(s->kind));
+    bm_report_add_text(o, "path", s->path);
+    bm_report_add_text(o, "pool", s->pool);
+    bm_report_add_text(o, "pool_type", s->pool_type);
     json_object_object_add(o, "capacity", json_object_new_uint64(s->capacity));
     json_object_object_add(o, "available",
                            json_object_new_uint64(s->available));
-    cli_add_bool(o, "writable", s->writable);
-    cli_add_text(o, "fs_type", s->fs_type);
-    cli_add_text(o, "fs_uuid", s->fs_uuid);
-    cli_add_text(o, "fs_label", s->fs_label);
-    cli_add_text(o, "device", s->device_path);
-    cli_add_text(o, "signature", s->signature);
+    bm_report_add_bool(o, "writable", s->writable);
+    bm_report_add_text(o, "fs_type", s->fs_type);
+    bm_report_add_text(o, "fs_uuid", s->fs_uuid);
+    bm_report_add_text(o, "fs_label", s->fs_label);
+    bm_report_add_text(o, "device", s->device_path);
+    bm_report_add_text(o, "signature", s->signature);
     return o;
 }
 
@@ -137,8 +138,8 @@ static json_object *broken_json(const char *name, const struct bm_error *err)
     if (!o)
         return NULL;
     bm_error_line(err, line, sizeof line);
-    cli_add_text(o, "name", name);
-    cli_add_text(o, "error", line);
+    bm_report_add_text(o, "name", name);
+    bm_report_add_text(o, "error", line);
     return o;
 }
 
@@ -266,10 +267,10 @@ static void print_probe(const struct bm_datastore *store,
     }
     o = store_json(store);
     if (o) {
-        cli_add_number(o, "create_us", probe->create_us);
-        cli_add_number(o, "write_us", probe->write_us);
-        cli_add_number(o, "sync_us", probe->sync_us);
-        cli_add_bool(o, "direct", probe->direct);
+        bm_report_add_number(o, "create_us", probe->create_us);
+        bm_report_add_number(o, "write_us", probe->write_us);
+        bm_report_add_number(o, "sync_us", probe->sync_us);
+        bm_report_add_bool(o, "direct", probe->direct);
     }
     cli_json(o);
 }

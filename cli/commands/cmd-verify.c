@@ -13,6 +13,7 @@
 #include "cli/output/write.h"
 #include "cli/commands/commands.h"
 #include "nbd/thread/rate-limit.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -75,12 +76,12 @@ static json_object *layer_json(const struct bm_chain *view,
 
     if (!o)
         return NULL;
-    cli_add_text(o, "image", view->layers[0].path);
-    cli_add_text(o, "verified", words[result->verified]);
-    cli_add_text(o, "digest", result->digest);
-    cli_add_text(o, "medium", result->medium);
-    cli_add_bytes(o, "different", result->different);
-    cli_add_ranges(o, "ranges", result->ranges, result->n);
+    bm_report_add_text(o, "image", view->layers[0].path);
+    bm_report_add_text(o, "verified", words[result->verified]);
+    bm_report_add_text(o, "digest", result->digest);
+    bm_report_add_text(o, "medium", result->medium);
+    bm_report_add_bytes(o, "different", result->different);
+    bm_report_add_ranges(o, "ranges", result->ranges, result->n);
     return o;
 }
 
@@ -141,9 +142,9 @@ static void tell_unread(struct all *all, const struct bm_tree_image *image)
         cli_print("%-9s  %s: %s\n", "UNREAD", image->layer.path, why);
     if (!o)
         return;
-    cli_add_text(o, "image", image->layer.path);
-    cli_add_text(o, "verified", "unread");
-    cli_add_text(o, "error", why);
+    bm_report_add_text(o, "image", image->layer.path);
+    bm_report_add_text(o, "verified", "unread");
+    bm_report_add_text(o, "error", why);
     json_object_array_add(all->array, o);
 }
 

@@ -10,13 +10,14 @@
 #include "cli/session/detach.h"
 #include "cli/session/launch.h"
 #include "cli/output/output.h"
-#include "cli/output/report.h"
 #include "cli/session/view-lookup.h"
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
 #include "blockmig/job/job-store-ops.h"
 #include "cli/commands/commands.h"
+#include "blockmig/report/job-names.h"
+#include "blockmig/report/job-report.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -104,10 +105,10 @@ static int hold(struct cli *cli, struct bm_error *err)
 
 static void say_live(const struct cli *cli, const struct bm_job *view)
 {
-    json_object *o = cli->options.json ? cli_result_json(view) : NULL;
+    json_object *o = cli->options.json ? bm_report_result(view) : NULL;
 
     for (size_t i = 0; !cli->options.json && i < view->n_disks; i++) {
-        BM_FREE char *uri = cli_view_uri(view, view->disks[i].target);
+        BM_FREE char *uri = bm_report_view_uri(view, view->disks[i].target);
 
         cli_print("%s: %s\n", view->disks[i].target, uri ? uri : "-");
     }
@@ -195,7 +196,7 @@ static int view_source(const struct cli_options *o, const struct bm_job *view,
         i++;
     if (i == view->n_disks)
         return no_disk(domain, view->snapshot->name, err);
-    *out = cli_view_uri(view, view->disks[i].target);
+    *out = bm_report_view_uri(view, view->disks[i].target);
     return *out ? 0 : bm_fail_errno(err, ENOMEM, "cannot save a view");
 }
 

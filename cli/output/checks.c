@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/output/checks.h"
 
-#include "cli/output/report.h"
 #include "cli/output/write.h"
+#include "blockmig/report/json.h"
 
 #include <stdio.h>
 
@@ -29,11 +29,11 @@ void cli_checks_print(const struct bm_preflight *checks)
 
 static void fill(json_object *o, const struct bm_check *check)
 {
-    cli_add_text(o, "check", check->name);
-    cli_add_text(o, "disk", check->disk[0] ? check->disk : NULL);
-    cli_add_text(o, "verdict", bm_verdict_name(check->verdict));
-    cli_add_text(o, "text", check->text);
-    cli_add_text(o, "remedy", check->remedy[0] ? check->remedy : NULL);
+    bm_report_add_text(o, "check", check->name);
+    bm_report_add_text(o, "disk", check->disk[0] ? check->disk : NULL);
+    bm_report_add_text(o, "verdict", bm_verdict_name(check->verdict));
+    bm_report_add_text(o, "text", check->text);
+    bm_report_add_text(o, "remedy", check->remedy[0] ? check->remedy : NULL);
 }
 
 json_object *cli_checks_json(const struct bm_preflight *checks)
@@ -60,7 +60,7 @@ void cli_checks_say(const struct bm_preflight *checks, const char *job,
         if (check->verdict == BM_OK)
             continue;
         if (json) {
-            json_object *o = cli_event_json("check", job);
+            json_object *o = bm_report_event("check", job);
 
             if (o)
                 fill(o, check);

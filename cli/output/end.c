@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "cli/output/output.h"
-#include "cli/output/report.h"
 #include "cli/output/write-private.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -28,9 +28,9 @@ void cli_output_error(const struct bm_error *err,
 {
     char line[2100];
 
-    if (command && command->stream && cli_out.options->json && !cli_out.result &&
-        err->status != BM_EXIT_USAGE)
-        cli_json(cli_error_json(err));
+    if (command && command->stream && cli_out.options->json &&
+        !cli_out.result && err->status != BM_EXIT_USAGE)
+        cli_json(bm_report_error(err));
     cli_clear_line();
     fflush(stdout);
     bm_error_line(err, line, sizeof line);

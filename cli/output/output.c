@@ -6,6 +6,9 @@
 #include "nbd/base/units.h"
 #include "blockmig/run/hooks.h"
 #include "cli/output/write-private.h"
+#include "blockmig/report/job-report.h"
+#include "blockmig/report/json.h"
+#include "blockmig/report/progress.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,7 +20,6 @@
 
 #define TTY_MS 200   /* between two pictures of the progress line */
 #define JSON_MS 1000 /* between two progress objects */
-
 
 void cli_output_start(const struct cli_options *options)
 {
@@ -33,15 +35,6 @@ bool cli_verbose(void)
 }
 
 /* --- a long command ----------------------------------------------------- */
-
-static double percent(const struct bm_progress *p)
-{
-    if (p->bytes_total == 0)
-        return 0;
-    if (p->bytes_done >= p->bytes_total)
-        return 100;
-    return 100.0 * (double)p->bytes_done / (double)p->bytes_total;
-}
 
 /* "1:02:03" left, or "" when it cannot be told. */
 static const char *time_left(const struct bm_progress *p, char *buf,
@@ -86,7 +79,7 @@ static void show_line(const char *phase, const struct bm_progress *p)
 
     if (p->bytes_total > 0)
         snprintf(line, sizeof line, "%s%s  %5.1f %%  %s of %s  %s/s%s%s", phase,
-                 paused, percent(p),
+                 paused, bm_report_percent(p),
                  bm_format_size(p->bytes_done, done, sizeof done),
                  bm_format_size(p->bytes_total, total, sizeof total),
                  bm_format_size(p->rate, rate, sizeof rate),
@@ -98,38 +91,6 @@ static void show_line(const char *phase, const struct bm_progress *p)
     printf("\r\033[K%.*s", terminal_width() - 1, line);
     fflush(stdout);
     cli_out.line = true;
-}
-
-static json_object *progress_json(const char *id, const char *phase,
-                                  const struct bm_progress *p)
-{
-    json_object *o = cli_event_json("progress", id);
-
-    if (!o)
-        return NULL;
-    cli_add_text(o, "phase", phase);
-    json_object_object_add(o, "bytes_done",
-                           json_object_new_uint64(p->bytes_done));
-    json_object_object_add(o, "bytes_total",
-                           json_object_new_uint64(p->bytes_total));
-    json_object_object_add(o, "rate", json_object_new_uint64(p->rate));
-    json_object_object_add(o, "percent", json_object_new_double(percent(p)));
-    cli_add_number(o, "elapsed_ms", p->elapsed_ms);
-    if (p->paused)
-        cli_add_bool(o, "paused", true);
-    if (p->bound_us > 0) {
-        json_object_object_add(o, "guest_latency_ms",
-                               json_object_new_double(p->latency_us / 1000));
-        json_object_object_add(o, "guest_bound_ms",
-                               json_object_new_double(p->bound_us / 1000));
-    }
-    return o;
-}
-
-json_object *cli_progress_json(const struct bm_job *job,
-                               const struct bm_progress *p)
-{
-    return progress_json(job->id, bm_state_name(p->state), p);
 }
 
 static bool due(int interval)
@@ -149,7 +110,7 @@ static void show_progress(const char *id, const char *phase,
         return;
     if (cli_out.options->json) {
         if (due(JSON_MS))
-            cli_json(progress_json(id, phase, progress));
+            cli_json(bm_report_progress(id, phase, progress));
     } else if (cli_out.tty && due(TTY_MS)) {
         show_line(phase, progress);
     }
@@ -182,19 +143,19 @@ void cli_phase(const char *phase)
         cli_say("%s\n", phase);
         return;
     }
-    o = cli_event_json("event", NULL);
+    o = bm_report_event("event", NULL);
     if (o)
-        cli_add_text(o, "phase", phase);
+        bm_report_add_text(o, "phase", phase);
     cli_json(o);
 }
 
 static void event_json(const struct bm_job *job, const char *text)
 {
-    json_object *o = cli_event_json("event", job->id);
+    json_object *o = bm_report_event("event", job->id);
 
     if (o) {
-        cli_add_text(o, "phase", bm_state_name(job->state));
-        cli_add_text(o, "text", text);
+        bm_report_add_text(o, "phase", bm_state_name(job->state));
+        bm_report_add_text(o, "text", text);
     }
     cli_json(o);
 }
@@ -211,9 +172,9 @@ void cli_event(const struct bm_job *job, const char *text)
     if (cli_out.options->json)
         event_json(job, text);
     else if (cli_verbose())
-        cli_say("%s %s: %s%s%s\n", cli_time(bm_wall_ms(), now, sizeof now),
-                job->id, bm_state_name(job->state), text ? ": " : "",
-                text ? text : "");
+        cli_say("%s %s: %s%s%s\n",
+                bm_report_time(bm_wall_ms(), now, sizeof now), job->id,
+                bm_state_name(job->state), text ? ": " : "", text ? text : "");
     else if (entered)
         cli_say("%s: %s%s%s\n", job->id, bm_state_name(job->state),
                 text ? ": " : "", text ? text : "");
@@ -231,7 +192,7 @@ void cli_result(const struct bm_job *job)
 {
     cli_out.result = true;
     if (cli_out.options->json)
-        cli_json(cli_result_json(job));
+        cli_json(bm_report_result(job));
     else if (!cli_out.options->quiet)
         cli_result_text(job);
 }

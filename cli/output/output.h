@@ -39,8 +39,4 @@ void cli_result(const struct bm_job *job);
 void cli_result_json_line(json_object *object);
 bool cli_verbose(void);
 
-/* The progress as JSON, as it is printed and published. NULL: no memory. */
-json_object *cli_progress_json(const struct bm_job *job,
-                               const struct bm_progress *progress);
-
 #endif

@@ -7,6 +7,8 @@
 #include "nbd/base/units.h"
 #include "blockmig/job/job-chain.h"
 #include "cli/output/write.h"
+#include "blockmig/report/job-names.h"
+#include "blockmig/report/json.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -37,7 +39,7 @@ static void gaps_text(const struct bm_job *job, const struct bm_job_disk *d)
     BM_BAD_AREAS bad = {0};
     char line[2100];
 
-    if (!cli_has_gaps(d))
+    if (!bm_report_has_gaps(d))
         return;
     if (bm_bad_areas_load(d->rescue.map, d->fixed.capacity, &bad, &err) != 0) {
         bm_error_line(&err, line, sizeof line);
@@ -87,13 +89,13 @@ static void layer_text(const struct bm_job *job, const struct bm_job_disk *d,
 {
     const struct bm_job_layer *layer = &d->lower[k - 1];
 
-    cli_print("  below it: %s -> %s\n", cli_layer_name(d, k),
+    cli_print("  below it: %s -> %s\n", bm_report_layer_name(d, k),
               bm_job_new_image(d)[k].path);
     if (layer->kept && !layer->deleted)
         cli_print("  kept %s; 'blockmig job release %s' deletes it too\n",
-                  cli_layer_name(d, k), job->id);
+                  bm_report_layer_name(d, k), job->id);
     if (layer->deleted)
-        cli_print("  deleted %s\n", cli_layer_name(d, k));
+        cli_print("  deleted %s\n", bm_report_layer_name(d, k));
 }
 
 static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
@@ -103,8 +105,8 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
     bool back = job->state == BM_STATE_ROLLED_BACK;
 
     cli_print("%s of %s: %s%s%s (%s)\n", d->target, job->domain,
-              cli_source_name(d), back ? ", where it was" : " -> ",
-              back ? "" : cli_dest_name(d),
+              bm_report_source_name(d), back ? ", where it was" : " -> ",
+              back ? "" : bm_report_dest_name(d),
               bm_format_size(d->fixed.capacity, size, sizeof size));
     /* of a new image that is gone only what was wrong with it is news */
     if (!back || (!d->proof.proven && d->proof.different))
@@ -117,15 +119,15 @@ static void disk_text(const struct bm_job *job, const struct bm_job_disk *d)
                   job->id);
     if (d->kept && !d->deleted && d->rescue.unproven_bytes)
         cli_print("  kept %s, of which not all could be read\n",
-                  cli_source_name(d));
+                  bm_report_source_name(d));
     else if (d->kept && !d->deleted && !d->proof.proven)
         cli_print("  kept %s; the move was not proven: delete it by hand\n",
-                  cli_source_name(d));
+                  bm_report_source_name(d));
     else if (d->kept && !d->deleted)
         cli_print("  kept %s; delete it with 'blockmig job release %s'\n",
-                  cli_source_name(d), job->id);
+                  bm_report_source_name(d), job->id);
     if (d->deleted)
-        cli_print("  deleted %s\n", cli_source_name(d));
+        cli_print("  deleted %s\n", bm_report_source_name(d));
     for (size_t k = 1; k <= d->n_lower; k++)
         layer_text(job, d, k);
 }
@@ -142,7 +144,7 @@ void cli_result_text(const struct bm_job *job)
         cli_print("; guest paused %.0f ms%s", job->result.pause_ms_longest,
                   job->result.pauses > 1 ? " at the longest" : "");
     cli_print("\n");
-    if (cli_is_no_move(job)) {
+    if (bm_report_is_no_move(job)) {
         cli_snapshot_text(job);
         return;
     }
@@ -192,19 +194,21 @@ void cli_job_text(const struct bm_job *job, bool running)
     line_text("host", job->host);
     line_text("store", job->store);
     line_text("strategy", bm_strategy_name(job->plan.strategy));
-    line_text("proof", cli_is_no_move(job)
+    line_text("proof", bm_report_is_no_move(job)
                            ? bm_merge_proof_name(job->snapshot->proof)
                        : job->request.proof ? "full"
                                             : "none");
-    if (!cli_is_no_move(job))
+    if (!bm_report_is_no_move(job))
         line_text("source", job->request.source_delete ? "delete" : "keep");
-    line_text("created", cli_time(job->created_ms, created, sizeof created));
+    line_text("created",
+              bm_report_time(job->created_ms, created, sizeof created));
     if (job->result.ended_ms)
-        line_text("ended", cli_time(job->result.ended_ms, ended, sizeof ended));
+        line_text("ended",
+                  bm_report_time(job->result.ended_ms, ended, sizeof ended));
     line_text("error", job->result.error);
-    if (cli_is_no_move(job))
+    if (bm_report_is_no_move(job))
         cli_snapshot_text(job);
-    for (size_t i = 0; !cli_is_no_move(job) && i < job->n_disks; i++)
+    for (size_t i = 0; !bm_report_is_no_move(job) && i < job->n_disks; i++)
         disk_text(job, &job->disks[i]);
     if (!running && !bm_state_final(job->state))
         cli_print("nobody runs it: 'blockmig job resume %s' goes on, with "

@@ -3,7 +3,6 @@
 #include "cli/output/table.h"
 #include "cli/output/write.h"
 
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,6 +5,7 @@
 #include "blockmig/job/job.h"
 #include "cli/output/output.h"
 #include "nbd/base/cleanup.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +52,7 @@ static void print_job(const struct cli *cli, const char *id)
     }
     o = json_object_new_object();
     if (o)
-        cli_add_text(o, "job", id);
+        bm_report_add_text(o, "job", id);
     cli_json(o);
 }
 

@@ -10,6 +10,7 @@
 #include "cli/session/store-watchdog.h"
 #include "nbd/base/cleanup.h"
 #include "blockmig/engine/launch.h"
+#include "blockmig/report/json.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -75,11 +76,12 @@ static void print(const struct bm_preflight *preflight, char *plan, bool json)
     }
     o = json_object_new_object();
     if (o) {
-        cli_add_text(o, "event", "result");
-        cli_add_number(o, "exit_status",
-                       preflight->refused ? BM_EXIT_REFUSED : BM_EXIT_DONE);
-        cli_add_bool(o, "dry_run", true);
-        cli_add_bool(o, "refused", preflight->refused);
+        bm_report_add_text(o, "event", "result");
+        bm_report_add_number(o, "exit_status",
+                             preflight->refused ? BM_EXIT_REFUSED
+                                                : BM_EXIT_DONE);
+        bm_report_add_bool(o, "dry_run", true);
+        bm_report_add_bool(o, "refused", preflight->refused);
         json_object_object_add(o, "checks", cli_checks_json(preflight));
         json_object_object_add(o, "plan", lines_json(plan));
     }

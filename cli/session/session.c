@@ -10,6 +10,7 @@
 #include "blockmig/job/job-store-ops.h"
 #include "blockmig/run/hooks.h"
 #include "blockmig/engine/launch.h"
+#include "blockmig/report/progress.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -81,7 +82,7 @@ static void publish(struct cli_session *s, const struct bm_job *job,
     if (!s->control || (s->published && now - s->published < PUBLISH_MS))
         return;
     s->published = now;
-    o = cli_progress_json(job, progress);
+    o = bm_report_progress(job->id, bm_state_name(progress->state), progress);
     text = o ? json_object_to_json_string_ext(
                    o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
              : NULL;

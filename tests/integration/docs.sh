@@ -216,7 +216,7 @@ points_of_code() {
     grep -rh --include='*.c' '\[BM_STATE_[A-Z_]*\] = "' blockmig |
         sed 's/.*= "\([a-z-]*\)".*/\1/' |
         grep -vxE 'planned|preflight|held|needs-recovery|done|rolled-back'
-    grep -rhoE --include='*.c' 'bm_restore_point\("[^"]+"\)' blockmig cli | sed 's/.*"\(.*\)".*/\1/'
+    grep -rhoE --include='*.c' 'bm_failpoint\("[^"]+"\)' blockmig cli | sed 's/.*"\(.*\)".*/\1/'
 }
 
 check_points() {
