@@ -213,8 +213,8 @@ check_options() {
 
 points_of_code() {
     # each state is one, but for those of a job that does not begin or rests
-    grep -rh --include='*.c' '\[BM_STATE_[A-Z_]*\] = "' blockmig |
-        sed 's/.*= "\([a-z-]*\)".*/\1/' |
+    sed -n 's/^ *\[BM_STATE_[A-Z_]*\] = {\.name = "\([a-z-]*\)".*/\1/p' \
+        blockmig/job/job-state.c |
         grep -vxE 'planned|preflight|held|needs-recovery|done|rolled-back'
     grep -rhoE --include='*.c' 'bm_failpoint\("[^"]+"\)' blockmig cli | sed 's/.*"\(.*\)".*/\1/'
 }
