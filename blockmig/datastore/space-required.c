@@ -17,7 +17,7 @@ static uint64_t held_by(const char *path)
     return path && stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
-static uint64_t fronts_hold(const struct bm_job_disk *disk)
+static uint64_t source_overlays_hold(const struct bm_job_disk *disk)
 {
     uint64_t bytes = 0;
 
@@ -44,7 +44,7 @@ static uint64_t merged_into(const struct bm_layer *image, uint64_t capacity,
 uint64_t bm_space_required_back(const struct bm_job_disk *disk)
 {
     return merged_into(&disk->source.layers[disk->overlays.n_source],
-                       disk->fixed.capacity, fronts_hold(disk));
+                       disk->fixed.capacity, source_overlays_hold(disk));
 }
 
 static bool after_switch(const struct bm_job *job)
@@ -57,7 +57,7 @@ uint64_t bm_space_required_overlays(const struct bm_job *job,
 {
     return after_switch(job) ? held_by(disk->fixed.switch_overlay) +
                                    held_by(disk->fixed.mirror_overlay)
-                             : fronts_hold(disk);
+                             : source_overlays_hold(disk);
 }
 
 int bm_space_available(const char *path, uint64_t *out)

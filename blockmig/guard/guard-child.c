@@ -132,8 +132,8 @@ static bool look(struct watch_context *w)
 {
     struct bm_error err = BM_ERROR_INIT;
 
-    if (bm_connection_lost(w->conn) &&
-        bm_connection_reopen(w->conn, 0, &err) < 0)
+    if (!w->domain || (bm_connection_lost(w->conn) &&
+                       bm_connection_reopen(w->conn, 0, &err) < 0))
         return false;
     return bm_domain_refresh(w->conn, w->domain, &err) == 0;
 }
@@ -250,7 +250,13 @@ static void answer(int pipe, enum bm_guard_word word, const char *text)
 static enum bm_guard_word obey(struct watch_context *w, const char *message,
                                struct bm_error *err)
 {
-    switch (message[0]) {
+    const char word = message[0];
+
+    if (word != BM_GUARD_ARM && word != BM_GUARD_DISARM && !w->job) {
+        bm_fail(err, EPROTO, "the guard is not armed");
+        return BM_GUARD_ERROR;
+    }
+    switch (word) {
     case BM_GUARD_ARM:
         return arm(w, message + 1, err) ? BM_GUARD_ERROR : BM_GUARD_OK;
     case BM_GUARD_SUSPENDING:
@@ -282,7 +288,7 @@ static enum bm_guard_word obey(struct watch_context *w, const char *message,
 }
 
 /* Milliseconds to wait for the next message; -1: for ever. */
-static int stall(const struct watch_context *w)
+static int wait_ms(const struct watch_context *w)
 {
     int64_t left;
 
@@ -297,7 +303,7 @@ static ssize_t wait_message(int pipe, const struct watch_context *w,
                             char *message)
 {
     struct pollfd fd = {.fd = pipe, .events = POLLIN};
-    int n = poll(&fd, 1, stall(w));
+    int n = poll(&fd, 1, wait_ms(w));
 
     if (n < 0)
         return -EAGAIN;

@@ -106,7 +106,7 @@ static int other_disks(struct look_context *look, const char *target)
         const struct bm_disk *disk = &look->domain->disks[d];
 
         for (size_t l = 0;
-             strcmp(disk->target, target) && !rc && l < disk->chain.n; l++)
+             strcmp(disk->target, target) != 0 && !rc && l < disk->chain.n; l++)
             if (disk->chain.layers[l].path)
                 rc = note(look, layer_of(look, disk->chain.layers[l].path),
                           "disk", disk->target);

@@ -11,7 +11,7 @@ static int read_chain(json_object *disk, const char *disk_where,
                       const char *name, struct bm_chain *chain,
                       struct bm_error *err)
 {
-    json_object *object, *array;
+    json_object *object, *array = NULL;
     char where[96];
     size_t n;
     int rc =

@@ -86,7 +86,7 @@ static int copy_into(struct bm_merge_reading *r, struct bm_device *from)
 static int choose(struct bm_merge_reading *r,
                   const struct bm_frozen_chain *view)
 {
-    uint64_t size = view->device->size, held, at = 0, length;
+    uint64_t size = view->device->size, held = 0, at = 0, length;
     int rc = 0;
 
     r->only = bm_bitmap_new(size, BM_DIGEST_BLOCK);

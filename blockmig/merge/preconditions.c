@@ -145,7 +145,7 @@ static int started(struct bm_run *run, const struct bm_job_merge *merge,
 int bm_merge_check_off(struct bm_run *run, const struct bm_job_merge *merge,
                        struct bm_error *err)
 {
-    enum bm_merge_at at;
+    enum bm_merge_at at = BM_MERGE_CHAIN;
     int rc = bm_run_refresh_domain(run, err);
 
     if (!rc)

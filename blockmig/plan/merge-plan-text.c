@@ -78,8 +78,8 @@ static void merge_lines(FILE *out, const struct bm_job *job,
 static void proof_line(FILE *out, const struct bm_job *job)
 {
     static const char *const lines[] = {
-        "no proof: what went wrong in a merge stays unseen, and the layers are "
-        "kept",
+        ("no proof: what went wrong in a merge stays unseen, and the layers "
+         "are kept"),
         "proof: what the layers hold is read from them and from what took it",
         "proof: the whole disk is read before and after"};
 

@@ -179,18 +179,18 @@ static int set_staged(struct bm_job *job, struct bm_job_disk *plan,
                       const char *forth, const char *back)
 {
     struct bm_job_disk_fixed *fixed = bm_job_fill_disk(plan);
-    struct bm_chain bridged = {0};
+    struct bm_chain on_mirror = {0};
     int rc;
 
     fixed->mirror_overlay = overlay_path(job, plan->target, forth, 3);
     fixed->source_overlay_dir = strdup(back);
     if (!fixed->mirror_overlay || !fixed->source_overlay_dir)
         return -ENOMEM;
-    rc = bm_chain_on_top(plan->fixed.mirror_overlay, &plan->dest, &bridged);
+    rc = bm_chain_on_top(plan->fixed.mirror_overlay, &plan->dest, &on_mirror);
     if (rc)
         return rc;
     bm_chain_clear(&plan->dest);
-    plan->dest = bridged;
+    plan->dest = on_mirror;
     return 0;
 }
 

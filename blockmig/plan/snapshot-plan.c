@@ -248,9 +248,9 @@ bool bm_snapshot_wanted(const struct bm_disk *disk, const char *list)
 {
     if (list)
         return listed(list, disk->target);
-    return strcmp(disk->device, "cdrom") && strcmp(disk->device, "floppy") &&
-           disk->chain.n && disk->chain.layers[0].type != BM_SOURCE_NONE &&
-           !disk->readonly;
+    return strcmp(disk->device, "cdrom") != 0 &&
+           strcmp(disk->device, "floppy") != 0 && disk->chain.n &&
+           disk->chain.layers[0].type != BM_SOURCE_NONE && !disk->readonly;
 }
 
 static int no_image(const struct bm_domain *domain, const struct bm_disk *disk,

@@ -66,8 +66,8 @@ static int check_rescue(const struct bm_domain *domain,
                              "what is rescued is proven, but for what cannot "
                              "be read",
                              "leave --proof none out");
-    if (strcmp(options->strategy, "auto") &&
-        strcmp(options->strategy, "staged"))
+    if (strcmp(options->strategy, "auto") != 0 &&
+        strcmp(options->strategy, "staged") != 0)
         return cannot_rescue(options, err, "only --strategy staged can",
                              "leave --strategy out");
     return 0;
@@ -85,7 +85,7 @@ static int choose_by_itself(struct bm_job *job,
     if (obstacle[0])
         return choose(job, BM_STRATEGY_BLOCKCOPY, err, "%s", obstacle);
     if (device && !options->overlay_dir &&
-        strcmp(options->overlay_on, "target"))
+        strcmp(options->overlay_on, "target") != 0)
         return choose(job, BM_STRATEGY_BLOCKCOPY, err,
                       "%s stands in no folder that could hold an overlay",
                       device);

@@ -82,7 +82,8 @@ static int check_policy(const struct bm_preflight_context *look,
 {
     const char *policy = disk->error_policy;
 
-    if (!policy || (strcmp(policy, "report") && strcmp(policy, "ignore")))
+    if (!policy ||
+        (strcmp(policy, "report") != 0 && strcmp(policy, "ignore") != 0))
         return 0;
     return BM_WARNED(look, "error-policy", plan->target,
                      "leave it out of the XML, or see to it that there is room",
@@ -232,7 +233,7 @@ int bm_preflight_disk(const struct bm_preflight_context *look,
                       const struct bm_job_disk *plan, struct bm_disk *disk,
                       struct bm_error *err)
 {
-    bool before = look->list->refused, readable;
+    bool before = look->list->refused, readable = false;
     int rc;
 
     (void)err;

@@ -229,7 +229,7 @@ int bm_replica_rest(struct bm_replica *replica, const struct bm_chain *old,
         return rc;
     proof->bytes += bm_bitmap_count(rest);
     proof->medium = new_view.device->medium;
-    return rc;
+    return 0;
 }
 
 int bm_replica_again(struct bm_replica *replica, const struct bm_chain *image,

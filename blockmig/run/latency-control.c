@@ -58,7 +58,7 @@ struct bm_latency_control {
     uint64_t knee;      /* the speed that did harm; 0: none known */
     int64_t quiet_ms;   /* since the last great harm */
     int64_t silent_ms;  /* without a request that ended */
-    int64_t patience_ms;
+    int64_t stall_ms;
 };
 
 static double between(double low, double value, double high)
@@ -181,9 +181,9 @@ static void note_harm(struct bm_latency_control *p, uint64_t speed, bool much)
     p->knee = speed;
     if (!much)
         return;
-    p->patience_ms = again && p->patience_ms ? p->patience_ms * 2 : PATIENCE_MS;
-    if (p->patience_ms > PATIENCE_MAX_MS)
-        p->patience_ms = PATIENCE_MAX_MS;
+    p->stall_ms = again && p->stall_ms ? p->stall_ms * 2 : PATIENCE_MS;
+    if (p->stall_ms > PATIENCE_MAX_MS)
+        p->stall_ms = PATIENCE_MAX_MS;
 }
 
 static void slower(struct bm_latency_control *p, double latency, uint64_t speed)
@@ -220,7 +220,7 @@ static double growth(const struct bm_latency_control *p, double space)
         return 1 + 3 * space;
     if (rest > 1.001) /* it was rounded when it came there */
         return between(1, 1 + 3 * space, rest);
-    return p->quiet_ms < p->patience_ms ? 1 : 1 + space / 2;
+    return p->quiet_ms < p->stall_ms ? 1 : 1 + space / 2;
 }
 
 static void faster(struct bm_latency_control *p, double latency, uint64_t speed)

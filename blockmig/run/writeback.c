@@ -23,7 +23,8 @@ struct bm_writeback {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
     struct list_context *next; /* owned; NULL: as before */
-    bool over;
+    bool over;  /* asked to end */
+    bool ended; /* the thread touches nothing of this any more */
 };
 
 static void list_free(struct list_context *list)
@@ -61,16 +62,20 @@ static bool take(struct bm_writeback *writeback, struct list_context **list)
 
 static void *send_dirty(void *opaque)
 {
+    struct bm_writeback *writeback = opaque;
     struct list_context *list = NULL;
 
-    while (take(opaque, &list))
+    while (take(writeback, &list))
         for (size_t i = 0; list && i < list->n; i++)
             send(list->paths[i]);
     list_free(list);
+    BM_LOCK(&writeback->lock);
+    writeback->ended = true;
+    pthread_cond_signal(&writeback->wake);
     return NULL;
 }
 
-static void behind_free(struct bm_writeback *writeback)
+static void writeback_free(struct bm_writeback *writeback)
 {
     list_free(writeback->next);
     pthread_cond_destroy(&writeback->wake);
@@ -88,7 +93,7 @@ struct bm_writeback *bm_writeback_start(void)
     bm_cond_init(&writeback->wake);
     if (pthread_create(&writeback->thread, NULL, send_dirty, writeback) == 0)
         return writeback;
-    behind_free(writeback);
+    writeback_free(writeback);
     return NULL;
 }
 
@@ -112,15 +117,23 @@ void bm_writeback_follow(struct bm_writeback *writeback, char *paths[],
 void bm_writeback_stop(struct bm_writeback *writeback)
 {
     struct timespec until = bm_deadline(STOP_MS);
+    bool ended;
 
     if (!writeback)
         return;
     pthread_mutex_lock(&writeback->lock);
     writeback->over = true;
     pthread_cond_signal(&writeback->wake);
+    while (!writeback->ended &&
+           pthread_cond_timedwait(&writeback->wake, &writeback->lock, &until) ==
+               0)
+        ;
+    ended = writeback->ended;
     pthread_mutex_unlock(&writeback->lock);
-    if (pthread_clockjoin_np(writeback->thread, NULL, CLOCK_MONOTONIC, &until))
+    if (!ended) {
         pthread_detach(writeback->thread); /* it keeps what it has */
-    else
-        behind_free(writeback);
+        return;
+    }
+    pthread_join(writeback->thread, NULL);
+    writeback_free(writeback);
 }

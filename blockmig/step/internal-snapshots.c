@@ -52,7 +52,7 @@ int bm_internal_snapshots_top(const struct bm_job *job, struct bm_error *err)
     return rc;
 }
 
-static int all_fronts(const struct bm_job *job, struct bm_error *err)
+static int all_source_overlays(const struct bm_job *job, struct bm_error *err)
 {
     int rc = 0;
 
@@ -100,12 +100,13 @@ int bm_internal_snapshots_check(const struct bm_job *job, struct bm_error *err)
 {
     switch (job->state) {
     case BM_STATE_SWITCHING: /* of a guest that is off nothing converges */
-        return job->staged.off ? all_fronts(job, err) : 0;
+        return job->staged.off ? all_source_overlays(job, err) : 0;
     case BM_STATE_CONVERGING:
-        return all_fronts(job, err);
+        return all_source_overlays(job, err);
     case BM_STATE_ROLLING_BACK:
-        return job->plan.strategy == BM_STRATEGY_PULL ? pulled(job, err)
-                                                      : all_fronts(job, err);
+        return job->plan.strategy == BM_STRATEGY_PULL
+                   ? pulled(job, err)
+                   : all_source_overlays(job, err);
     case BM_STATE_CONSOLIDATING:
     case BM_STATE_UNDOING:
         return new_side(job, err);

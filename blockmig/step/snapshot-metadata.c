@@ -18,28 +18,28 @@ struct all_moved {
     bool back;
     struct bm_image_moved *list;
     size_t n;
-    char **n_source;
-    size_t n_fronts;
+    char **overlays;
+    size_t n_overlays;
 };
 
 static void all_moved_clear(struct all_moved *all)
 {
-    for (size_t i = 0; i < all->n_fronts; i++)
-        free(all->n_source[i]);
-    free(all->n_source);
+    for (size_t i = 0; i < all->n_overlays; i++)
+        free(all->overlays[i]);
+    free(all->overlays);
     free(all->list);
 }
 
 static int make_space(const struct bm_job *job, struct all_moved *all)
 {
-    size_t n_source = (size_t)job->staged.overlays_sent * job->n_disks;
-    size_t max = n_source;
+    size_t overlays = (size_t)job->staged.overlays_sent * job->n_disks;
+    size_t max = overlays;
 
     for (size_t i = 0; i < job->n_disks; i++)
         max += job->disks[i].n_lower + 4; /* image, three overlays */
     all->list = calloc(max, sizeof *all->list);
-    all->n_source = calloc(n_source + 1, sizeof *all->n_source);
-    return all->list && all->n_source ? 0 : -ENOMEM;
+    all->overlays = calloc(overlays + 1, sizeof *all->overlays);
+    return all->list && all->overlays ? 0 : -ENOMEM;
 }
 
 /* A snapshot that was made meanwhile, of another disk, names them. */
@@ -73,7 +73,7 @@ static int add_fronts(struct all_moved *all, const struct bm_job *job,
 
         if (!overlay)
             return -ENOMEM;
-        all->n_source[all->n_fronts++] = overlay;
+        all->overlays[all->n_overlays++] = overlay;
         add_overlay(all, disk, overlay);
     }
     return 0;

@@ -141,14 +141,14 @@ static int check_stand(struct bm_run *run, struct bm_error *err)
 
 /* Makes the next ones. What a failed freeze has left by those names is ours,
  * and no chain holds it. */
-static int make(struct bm_run *run, struct overlay *n_source,
+static int make(struct bm_run *run, struct overlay *overlays,
                 struct bm_error *err)
 {
     int rc = 0;
 
     for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
         const struct bm_layer *below = &run->job->disks[i].source.layers[0];
-        struct overlay *overlay = &n_source[i];
+        struct overlay *overlay = &overlays[i];
 
         rc = bm_file_remove(overlay->path, err);
         if (!rc)
@@ -161,7 +161,7 @@ static int make(struct bm_run *run, struct overlay *n_source,
 
 /* Somebody may have resized a disk since its overlay was made: the guest goes
  * on seeing that size. */
-static int keep_size(struct bm_run *run, const struct overlay *n_source,
+static int keep_size(struct bm_run *run, const struct overlay *overlays,
                      struct bm_error *err)
 {
     int rc = 0;
@@ -171,13 +171,13 @@ static int keep_size(struct bm_run *run, const struct overlay *n_source,
         uint64_t size;
 
         rc = bm_overlay_below(&plan->source.layers[0], &size, err);
-        if (!rc && size != n_source[i].size)
+        if (!rc && size != overlays[i].size)
             rc = bm_domain_resize(run->domain, plan->target, size, err);
     }
     return rc;
 }
 
-static int put_on(struct bm_run *run, const struct overlay *n_source,
+static int put_on(struct bm_run *run, const struct overlay *overlays,
                   struct bm_error *err)
 {
     BM_FREE const char **paths = calloc(run->job->n_disks, sizeof *paths);
@@ -186,7 +186,7 @@ static int put_on(struct bm_run *run, const struct overlay *n_source,
     if (!paths)
         return no_memory(run, err);
     for (size_t i = 0; i < run->job->n_disks; i++)
-        paths[i] = n_source[i].path;
+        paths[i] = overlays[i].path;
     bm_pacing_measure(run); /* what the guest's I/O takes on its own images */
     rc = check_busy(run, "make", err); /* that took up to a second */
     if (!rc)
@@ -197,32 +197,32 @@ static int put_on(struct bm_run *run, const struct overlay *n_source,
     for (size_t i = 0; i < run->job->n_disks; i++)
         bm_file_calm(run->job->disks[i].source.layers[0].path);
     rc = bm_overlays_put(run->domain, run->job, paths, true, err);
-    return rc ? rc : keep_size(run, n_source, err);
+    return rc ? rc : keep_size(run, overlays, err);
 }
 
 static int ask(struct bm_run *run, struct bm_error *err)
 {
-    BM_FREE struct overlay *n_source =
-        calloc(run->job->n_disks, sizeof *n_source);
+    BM_FREE struct overlay *overlays =
+        calloc(run->job->n_disks, sizeof *overlays);
     int rc;
 
-    if (!n_source)
+    if (!overlays)
         return no_memory(run, err);
     run->job->staged.overlays_sent =
         bm_job_source_overlay_number(&run->job->disks[0]) + 1;
     rc = bm_overlay_journal_begin(run, BM_OVERLAY_SOURCE, err);
     for (size_t i = 0; !rc && i < run->job->n_disks; i++) {
-        n_source[i].path = bm_job_source_overlay(
+        overlays[i].path = bm_job_source_overlay(
             run->job, &run->job->disks[i], run->job->staged.overlays_sent);
-        if (!n_source[i].path)
+        if (!overlays[i].path)
             rc = no_memory(run, err);
     }
     if (!rc)
-        rc = make(run, n_source, err);
+        rc = make(run, overlays, err);
     if (!rc)
-        rc = put_on(run, n_source, err);
+        rc = put_on(run, overlays, err);
     for (size_t i = 0; i < run->job->n_disks; i++)
-        free(n_source[i].path);
+        free(overlays[i].path);
     return rc;
 }
 

@@ -253,7 +253,7 @@ static int check_metadata(struct bm_run *run, struct bm_error *err)
 
 static int freeze(struct bm_run *run, struct bm_error *err)
 {
-    size_t there;
+    size_t there = 0;
     int rc = bm_run_refresh_domain(run, err);
 
     if (!rc)

@@ -41,18 +41,19 @@ static int allocate(struct bm_run *run, struct bm_error *err)
 
 /* --- the source overlay --- */
 
-static bool fronted(const struct bm_job *job)
+static bool overlaid(const struct bm_job *job)
 {
     return job->n_disks && job->disks[0].overlays.n_source > 0;
 }
 
 /* The uppermost layer is the one that the guest writes to. */
-static bool wants_front(struct bm_run *run, const struct bm_job_merge *merge)
+static bool wants_source_overlay(struct bm_run *run,
+                                 const struct bm_job_merge *merge)
 {
     const struct bm_job_disk *disk =
         &run->job->disks[bm_merge_disk(run->job, merge)];
 
-    return run->domain->active && !fronted(run->job) && !merge->merged &&
+    return run->domain->active && !overlaid(run->job) && !merge->merged &&
            merge->layers.n > 1 &&
            !strcmp(disk->source.layers[0].path, merge->layers.layers[0].path);
 }
@@ -72,7 +73,7 @@ static int freeze(struct bm_run *run, struct bm_error *err)
 
     if (!rc && run->domain)
         rc = bm_source_overlays_adopt(run, err);
-    if (rc || !run->domain || !merge || !wants_front(run, merge))
+    if (rc || !run->domain || !merge || !wants_source_overlay(run, merge))
         return rc;
     rc = bm_pacing_begin(run, err);
     if (!rc)
@@ -93,7 +94,7 @@ static int merge_all(struct bm_run *run, struct bm_error *err)
         if (!rc && bm_run_cancelled(run))
             rc = bm_fail_errno(err, ECANCELED, "the merge of %s stops",
                                run->job->domain);
-        if (!rc && wants_front(run, merge)) {
+        if (!rc && wants_source_overlay(run, merge)) {
             rc = bm_run_enter(run, BM_STATE_FREEZING, err);
             return rc ? rc : -EAGAIN;
         }
@@ -111,7 +112,7 @@ static int merge_all(struct bm_run *run, struct bm_error *err)
 #define ROUNDS 8
 
 /* The lowest source overlay of each disk, into what it stands on. */
-static int add_front_merges(struct bm_run *run, struct bm_error *err)
+static int add_overlay_merges(struct bm_run *run, struct bm_error *err)
 {
     int rc = 0;
 
@@ -136,14 +137,14 @@ static int another_round(struct bm_run *run, int round, uint64_t *before,
     uint64_t bytes = bm_source_overlays_bytes(run->job);
     int rc;
 
-    *again = run->domain && run->domain->active && fronted(run->job) &&
+    *again = run->domain && run->domain->active && overlaid(run->job) &&
              run->job->request.proof && round < ROUNDS && bytes > TINY &&
              bytes < *before / 10 * 9;
     *before = bytes;
     if (!*again)
         return 0;
     rc = bm_source_overlays_freeze(run, err);
-    return rc ? rc : add_front_merges(run, err);
+    return rc ? rc : add_overlay_merges(run, err);
 }
 
 /* What a process that died in another round has left. */
@@ -153,11 +154,11 @@ static int take_up(struct bm_run *run, struct bm_error *err)
 
     if (!rc)
         rc = bm_source_overlays_adopt(run, err);
-    return rc || !fronted(run->job) ||
+    return rc || !overlaid(run->job) ||
                    run->job->disks[0].overlays.n_source < 2 ||
                    next_merge(run->job)
                ? rc
-               : add_front_merges(run, err);
+               : add_overlay_merges(run, err);
 }
 
 static int copy(struct bm_run *run, struct bm_error *err)
@@ -183,10 +184,10 @@ static int copy(struct bm_run *run, struct bm_error *err)
 
 /* --- the ends --- */
 
-static int commit_fronts(struct bm_run *run, struct bm_error *err)
+static int commit_source_overlays(struct bm_run *run, struct bm_error *err)
 {
     uint64_t bytes = bm_source_overlays_bytes(run->job);
-    bool any = fronted(run->job);
+    bool any = overlaid(run->job);
     int rc = 0;
 
     /* also those of a freeze that was asked for, and did not happen */
@@ -205,7 +206,7 @@ static int consolidate(struct bm_run *run, struct bm_error *err)
 {
     int rc = bm_run_refresh_domain(run, err);
 
-    return rc ? rc : commit_fronts(run, err);
+    return rc ? rc : commit_source_overlays(run, err);
 }
 
 /* Those whose images stay, as others need them, or that have none. */
@@ -329,7 +330,7 @@ static int roll_back(struct bm_run *run, struct bm_error *err)
     if (!rc)
         rc = bm_run_refresh(run, err);
     if (!rc)
-        rc = commit_fronts(run, err);
+        rc = commit_source_overlays(run, err);
     return rc ? rc : tidy(run, err);
 }
 

@@ -32,7 +32,7 @@ static int end_pull(struct bm_run *run, size_t i, struct bm_error *err)
 }
 
 /* What was pulled is safe, and `job resume` goes on with it. */
-static int stuck(struct bm_run *run, size_t i, struct bm_error *err)
+static int needs_operator(struct bm_run *run, size_t i, struct bm_error *err)
 {
     const char *path = run->job->disks[i].source.layers[0].path;
     char why[sizeof err->cause];
@@ -57,13 +57,13 @@ static int go_down(struct bm_run *run, size_t i, struct bm_error *err)
 
     if (access(plan->source.layers[0].path, W_OK) != 0) {
         bm_cause(err, "%s", strerror(errno));
-        return stuck(run, i, err);
+        return needs_operator(run, i, err);
     }
     rc = active ? bm_commit_running(run, i, 1, err)
                 : bm_commit_off(run, i, &plan->source, err);
     /* one that went off meanwhile is tried again */
     if (rc == -EIO && bm_pull_went_off(run) == !active)
-        return stuck(run, i, err);
+        return needs_operator(run, i, err);
     return rc;
 }
 

@@ -86,8 +86,9 @@ enum mirror_overlay {
     BRIDGE_FOREIGN
 };
 
-static int look_at_bridge(struct bm_run *run, size_t i,
-                          enum mirror_overlay *out, struct bm_error *err)
+static int look_at_mirror_overlay(struct bm_run *run, size_t i,
+                                  enum mirror_overlay *out,
+                                  struct bm_error *err)
 {
     const struct bm_job_disk *plan = &run->job->disks[i];
     struct bm_chain image = bm_job_new_chain(plan), found = {0}, merged = {0};
@@ -177,7 +178,7 @@ static int merge_disk(struct bm_run *run, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &run->job->disks[i];
     enum mirror_overlay is;
-    int rc = look_at_bridge(run, i, &is, err);
+    int rc = look_at_mirror_overlay(run, i, &is, err);
 
     if (!rc && is == BRIDGE_THERE) {
         rc = bm_users_other_domains(run->conn, run->job->uuid,
@@ -188,12 +189,12 @@ static int merge_disk(struct bm_run *run, size_t i, struct bm_error *err)
         if (!rc)
             rc = bm_run_refresh(run, err);
         if (!rc && run->domain)
-            rc = look_at_bridge(run, i, &is, err);
+            rc = look_at_mirror_overlay(run, i, &is, err);
     }
     if (!rc && is == BRIDGE_TOP) {
         rc = merge_top(run, i, err);
         if (!rc)
-            rc = look_at_bridge(run, i, &is, err);
+            rc = look_at_mirror_overlay(run, i, &is, err);
     }
     if (!rc && is == BRIDGE_FOREIGN)
         return bm_run_misplaced(run, i, "on a chain that is not ours", NULL,
@@ -265,10 +266,10 @@ static int remove_rest(struct bm_run *run, size_t i, struct bm_error *err)
 
 int bm_staged_consolidate(struct bm_run *run, struct bm_error *err)
 {
-    bool bridged = bm_job_has_mirror_overlay(&run->job->disks[0]);
+    bool on_mirror = bm_job_has_mirror_overlay(&run->job->disks[0]);
     int rc = bm_run_refresh_domain(run, err);
 
-    if (!rc && bridged)
+    if (!rc && on_mirror)
         rc = merge_bridges(run, err);
     if (!rc && run->job->request.proof && !run->job->staged.off)
         rc = bm_replica_run_each(run, again, err);

@@ -13,7 +13,7 @@
 #include <errno.h>
 
 /* Layers that QEMU opens for each write to what is old: enough of them. */
-#define MAX_FRONTS 16
+#define MAX_SOURCE_OVERLAYS 16
 /* Bytes of a source overlay that nobody feels. One of 75 MiB cost 1.5 s of
  * mirror, proof and merge, none of them paced, in which the guest's p99
  * doubled; a round more of ours is paced, and the move became 2 s shorter. */
@@ -167,7 +167,8 @@ static int shrink(struct bm_run *run, struct bm_error *err)
         if (!rc)
             rc = catch_up(run, n_source, err);
         bytes = bm_source_overlays_bytes(run->job);
-        if (rc || is_small(run->job, before, bytes) || n_source >= MAX_FRONTS)
+        if (rc || is_small(run->job, before, bytes) ||
+            n_source >= MAX_SOURCE_OVERLAYS)
             return rc;
         before = bytes;
         rc = bm_run_refresh(run, err);

@@ -207,7 +207,7 @@ int cli_launch(struct cli *cli, struct cli_session *s,
     if (rc == 0)
         rc = cli_claim(s, err);
     if (rc == -EBUSY)
-        cli_view_blame(s->jobs, s->job->uuid, err);
+        cli_view_explain(s->jobs, s->job->uuid, err);
     if (rc < 0)
         return rc;
     launch = launch_of(&l);

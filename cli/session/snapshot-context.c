@@ -8,7 +8,7 @@
 #include <string.h>
 
 int cli_snapshot_context_look(const struct cli *cli, struct bm_connection *conn,
-                              enum cli_kin which,
+                              enum cli_tree which,
                               struct cli_snapshot_context *out,
                               struct bm_error *err)
 {
@@ -23,7 +23,7 @@ int cli_snapshot_context_look(const struct cli *cli, struct bm_connection *conn,
     return rc;
 }
 
-int cli_snapshot_context_read(const struct cli *cli, enum cli_kin which,
+int cli_snapshot_context_read(const struct cli *cli, enum cli_tree which,
                               struct cli_snapshot_context *out,
                               struct bm_error *err)
 {

@@ -19,13 +19,13 @@ struct cli_snapshot_context {
 
 /* Reads the domain that the first argument names; tree, and others as of
  * bm_tree_find, only if asked for. */
-enum cli_kin { CLI_KIN_NONE, CLI_KIN_OWN, CLI_KIN_ALL };
-int cli_snapshot_context_read(const struct cli *cli, enum cli_kin which,
+enum cli_tree { CLI_KIN_NONE, CLI_KIN_OWN, CLI_KIN_ALL };
+int cli_snapshot_context_read(const struct cli *cli, enum cli_tree which,
                               struct cli_snapshot_context *out,
                               struct bm_error *err);
 /* The same by a connection that is there. */
 int cli_snapshot_context_look(const struct cli *cli, struct bm_connection *conn,
-                              enum cli_kin which,
+                              enum cli_tree which,
                               struct cli_snapshot_context *out,
                               struct bm_error *err);
 void cli_snapshot_context_end(struct cli_snapshot_context *context);

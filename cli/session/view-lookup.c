@@ -42,8 +42,8 @@ int cli_view_find(struct bm_job_store *jobs, const char *uuid, const char *name,
                                : bm_job_store_load(jobs, search.id, out, err);
 }
 
-static void blame(const struct bm_job_store *jobs, const struct bm_job *view,
-                  struct bm_error *err)
+static void keep_reason(const struct bm_job_store *jobs,
+                        const struct bm_job *view, struct bm_error *err)
 {
     if (bm_job_running(jobs, view->id)) {
         bm_cause(err, "its view %s lives (job %s)", view->snapshot->name,
@@ -57,15 +57,15 @@ static void blame(const struct bm_job_store *jobs, const struct bm_job *view,
     }
 }
 
-void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
-                    struct bm_error *err)
+void cli_view_explain(struct bm_job_store *jobs, const char *uuid,
+                      struct bm_error *err)
 {
     struct bm_error ignored = BM_ERROR_INIT;
     struct bm_job *view = NULL;
 
     (void)cli_view_find(jobs, uuid, NULL, &view, &ignored);
     if (view)
-        blame(jobs, view, err);
+        keep_reason(jobs, view, err);
     bm_job_free(view);
 }
 
@@ -82,7 +82,7 @@ int cli_view_none(const struct cli_options *options,
         (void)cli_view_find(jobs, domain->uuid, NULL, &view, &ignored);
     if (view) {
         bm_fail(err, EBUSY, "cannot claim the disks of %s", domain->name);
-        blame(jobs, view, err);
+        keep_reason(jobs, view, err);
         bm_status(err, BM_EXIT_REFUSED);
         rc = -EBUSY;
     }

@@ -12,8 +12,8 @@
 int cli_view_find(struct bm_job_store *jobs, const char *uuid, const char *name,
                   struct bm_job **out, struct bm_error *err);
 /* A claim was refused: if a view is in the way, says which. */
-void cli_view_blame(struct bm_job_store *jobs, const char *uuid,
-                    struct bm_error *err);
+void cli_view_explain(struct bm_job_store *jobs, const char *uuid,
+                      struct bm_error *err);
 /* -EBUSY, refused, where the domain has one: said before a plan is made that
  * would stumble over its files. */
 int cli_view_none(const struct cli_options *options,

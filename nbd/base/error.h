@@ -58,6 +58,21 @@ int bm_remedy(struct bm_error *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 int bm_status(struct bm_error *err, enum bm_exit status);
 
+#ifdef BM_LINT
+/* What a checker cannot see from one file (tests/lint): these are negative. */
+static inline int bm_negative(int rc)
+{
+    if (rc >= 0)
+        __builtin_unreachable();
+    return rc;
+}
+#define bm_fail(...) bm_negative(bm_fail(__VA_ARGS__))
+#define bm_fail_errno(...) bm_negative(bm_fail_errno(__VA_ARGS__))
+#define bm_cause(...) bm_negative(bm_cause(__VA_ARGS__))
+#define bm_remedy(...) bm_negative(bm_remedy(__VA_ARGS__))
+#define bm_status(...) bm_negative(bm_status(__VA_ARGS__))
+#endif
+
 /* One line: "WHAT: CAUSE; REMEDY" into buf, always terminated. */
 void bm_error_line(const struct bm_error *err, char *buf, unsigned long size);
 

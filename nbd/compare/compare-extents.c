@@ -107,7 +107,7 @@ size_t bm_compare_extents_zeroes(const struct bm_compare_extents *extents)
 
     for (int s = 0; s < 2; s++) {
         const bool *data = extents->side[s].data;
-        const bool *found = memchr(data, true, n);
+        const bool *found = memchr(data, 1, n);
 
         if (found)
             n = (size_t)(found - data);

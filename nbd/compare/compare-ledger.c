@@ -110,7 +110,7 @@ static int add_range(struct bm_compare_result *result, uint64_t offset,
         result->truncated = true;
     } else {
         rc = grow(result, err);
-        if (rc == 0)
+        if (rc == 0) /* grow has made room: NOLINTNEXTLINE(*NullDereference) */
             result->ranges[result->n_ranges++] =
                 (struct bm_range){offset, length};
     }

@@ -407,6 +407,7 @@ int bm_compare_worker_run(struct bm_compare_worker *worker,
             rc = ask(worker, range, w, err);
         } else {
             rc = take_one(worker, range,
+                          /* it has windows: NOLINTNEXTLINE(*DivideZero) */
                           &worker->windows[ring.head++ % worker->n_windows],
                           tick, opaque, err);
         }

@@ -59,7 +59,7 @@ static int hand_in(struct task *task, struct bm_compare_range *range,
 }
 
 /* Waits while too much waits for a slow range; false: stop. */
-static bool wait_for_room(struct task *task)
+static bool wait_for_space(struct task *task)
 {
     BM_LOCK(&task->pool.mutex);
 
@@ -98,7 +98,7 @@ static int skip_zeroes(struct task *task, struct bm_compare_extents *extents,
         int rc;
 
         *n = (size_t)min_u64(left, task->look > range ? task->look : range);
-        if (!wait_for_room(task))
+        if (!wait_for_space(task))
             *n = 0;
         if (*n == 0)
             return 0;

@@ -7,8 +7,8 @@
  * Requests are asynchronous: submit, then wait. A device has queues (for NBD:
  * connections); each queue belongs to one thread at a time. Offsets and
  * lengths are bytes, and need no alignment: a device that needs one (O_DIRECT,
- * NBD block sizes) sees to it itself where a request is ragged, whatever other
- * queues write beside it. Only the tail of an NBD export that is no whole
+ * NBD block sizes) sees to it itself where a request is unaligned, whatever
+ * other queues write beside it. Only the tail of an NBD export that is no whole
  * number of its own blocks cannot be written.
  *
  * Requests in flight must not overlap where one of them writes.
@@ -93,7 +93,7 @@ struct bm_device_ops {
 struct bm_device {
     const struct bm_device_ops *ops;
     char *name;    /* for messages; owned */
-    uint64_t size; /* bytes, exactly: a ragged raw file keeps its tail */
+    uint64_t size; /* bytes, exactly: a unaligned raw file keeps its tail */
     unsigned queues;
     uint32_t chunk;  /* the request size that suits it, a power of two */
     uint32_t sector; /* the smallest piece that can be read on its own */

@@ -17,7 +17,7 @@
 #define BM_FILE_WINDOWS 8u /* of a queue that are on their way to the disk */
 
 struct bm_file_lane {
-    char *bounce; /* aligned; NULL until a ragged request needs it */
+    char *bounce; /* aligned; NULL until a unaligned request needs it */
     /* Written since write-out was last begun: so many bytes, within this. */
     uint64_t dirty, start, end;
     /* Windows that write-out was begun for, the oldest at `first`. */

@@ -120,8 +120,8 @@ static int write_tail(struct bm_file *file, const char *buf, size_t len,
 
 /* Part of one block. Another queue may have the rest of it, so only one reads,
  * changes and writes it at a time. */
-static int write_ragged(struct bm_file *file, struct bm_file_lane *queue,
-                        const char *buf, size_t len, uint64_t offset)
+static int write_unaligned(struct bm_file *file, struct bm_file_lane *queue,
+                           const char *buf, size_t len, uint64_t offset)
 {
     BM_LOCK(&file->unaligned);
     char *block = bm_file_bounce(file, queue);
@@ -170,7 +170,7 @@ static int write_direct(struct bm_file *file, struct bm_file_lane *queue,
             rc = write_blocks(file, queue, buf, len, offset, &n);
         } else {
             n = file->align - skip < len ? file->align - skip : len;
-            rc = write_ragged(file, queue, buf, n, offset);
+            rc = write_unaligned(file, queue, buf, n, offset);
         }
         buf += n;
         len -= n;

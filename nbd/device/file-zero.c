@@ -87,7 +87,7 @@ static int zero_whole(struct bm_file *file, struct bm_file_lane *queue,
 int bm_file_zero_out(struct bm_file *file, struct bm_file_lane *queue,
                      uint64_t len, uint64_t offset)
 {
-    /* A file system sees to ragged edges itself, a block device does not. */
+    /* A file system sees to unaligned edges itself, a block device does not. */
     uint64_t mask = file->block ? file->align - 1 : 0;
     uint64_t head = -offset & mask, tail;
     int rc;

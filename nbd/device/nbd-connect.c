@@ -76,7 +76,7 @@ int bm_nbd_connect_notify(const struct bm_nbd_target *how,
 }
 
 /* Each error is looked at, so buffers need not be zeroed before a read; and
- * alignment is our own affair: the ragged tail of an export is readable at
+ * alignment is our own affair: the unaligned tail of an export is readable at
  * many servers though it breaks their rule. */
 static int set_up(const struct bm_nbd_target *how, struct nbd_handle *nbd)
 {

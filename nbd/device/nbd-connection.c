@@ -17,7 +17,7 @@ const struct bm_nbd_facts *bm_nbd_facts_of(const struct bm_nbd *conn)
     return &conn->facts;
 }
 
-const struct bm_nbd_target *bm_nbd_dial(const struct bm_nbd *conn)
+const struct bm_nbd_target *bm_nbd_target_of(const struct bm_nbd *conn)
 {
     return conn->how;
 }

@@ -36,9 +36,9 @@ void bm_nbd_free(struct bm_nbd *conn);
 
 const struct bm_nbd_facts *bm_nbd_facts_of(const struct bm_nbd *conn);
 
-/* As the operations of struct bm_device_ops. A ragged write, where the server
- * has a minimum, fails with EINVAL: one queue cannot know what the others write
- * into the rest of its blocks. See nbd-unaligned.h. */
+/* As the operations of struct bm_device_ops. A unaligned write, where the
+ * server has a minimum, fails with EINVAL: one queue cannot know what the
+ * others write into the rest of its blocks. See nbd-unaligned.h. */
 int bm_nbd_submit(struct bm_nbd *conn, struct bm_request *req,
                   struct bm_error *err);
 int64_t bm_nbd_poll(struct bm_nbd *conn, struct pollfd *pfd);
@@ -73,6 +73,6 @@ int bm_nbd_status(struct bm_nbd *conn, uint64_t offset, uint64_t len,
                   bm_nbd_on_status callback, void *opaque,
                   struct bm_error *err);
 
-const struct bm_nbd_target *bm_nbd_dial(const struct bm_nbd *conn);
+const struct bm_nbd_target *bm_nbd_target_of(const struct bm_nbd *conn);
 
 #endif

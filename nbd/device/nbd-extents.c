@@ -36,6 +36,7 @@ static void add_run(struct status *s, uint64_t end, bool zero)
     if (last && last->zero == zero)
         last->length += len;
     else if (s->n < s->max)
+        /* there are max: NOLINTNEXTLINE(*NullDereference) */
         s->runs[s->n++] = (struct bm_extent){s->offset, len, zero};
     else
         s->full = true;
@@ -87,7 +88,7 @@ static int ask(struct bm_nbd *conn, struct status *s, struct bm_error *err)
     rc = bm_nbd_status(conn, offset, end - offset, on_status, s, err);
     if (rc == 0 && s->offset == before && !s->full)
         return bm_fail(err, EPROTO, "%s gives no extents",
-                       bm_nbd_dial(conn)->name);
+                       bm_nbd_target_of(conn)->name);
     return rc;
 }
 
@@ -101,10 +102,10 @@ int bm_nbd_extents(struct bm_nbd *conn, enum bm_map map, uint64_t offset,
                    struct bm_error *err)
 {
     struct status s = {
-        .context =
-            map == BM_MAP_ZERO ? BM_CONTEXT_ZERO : bm_nbd_dial(conn)->dirty,
+        .context = map == BM_MAP_ZERO ? BM_CONTEXT_ZERO
+                                      : bm_nbd_target_of(conn)->dirty,
         .map = map,
-        .depth = bm_nbd_dial(conn)->depth,
+        .depth = bm_nbd_target_of(conn)->depth,
         .offset = offset,
         .end = offset + len,
         .runs = runs,

@@ -150,7 +150,7 @@ int bm_multi_conn_submit(struct bm_device *dev, unsigned queue,
 {
     struct bm_multi_conn *queues = lanes_of(dev);
     struct bm_nbd *conn = queues->conns[queue];
-    bool unaligned = bm_is_ragged(bm_nbd_facts_of(conn), req);
+    bool unaligned = bm_is_unaligned(bm_nbd_facts_of(conn), req);
     int rc = unaligned ? bm_unaligned_write(conn, &queues->unaligned, req, err)
                        : bm_nbd_submit(conn, req, err);
 

@@ -51,7 +51,8 @@ static void dequeue(struct bm_nbd *conn)
     conn->sent = 0;
 }
 
-static bool is_ragged(const struct bm_nbd *conn, const struct bm_request *req)
+static bool is_unaligned(const struct bm_nbd *conn,
+                         const struct bm_request *req)
 {
     uint32_t block = conn->facts.minimum ? conn->facts.minimum : 1;
 
@@ -65,7 +66,7 @@ void bm_pieces_add(struct bm_nbd *conn, struct bm_request *req)
     req->error = 0;
     if (req->len == 0) {
         bm_pieces_done(conn, req, 0);
-    } else if (req->op != BM_READ && is_ragged(conn, req)) {
+    } else if (req->op != BM_READ && is_unaligned(conn, req)) {
         bm_pieces_done(conn, req, EINVAL);
     } else if (conn->tail) {
         conn->tail->private = req;
@@ -145,7 +146,7 @@ void bm_pieces_replay(struct bm_nbd *conn)
             bm_pieces_send(conn, &conn->pieces[i]);
 }
 
-/* A ragged end of a read, widened to the block it lies in. Those blocks go
+/* A unaligned end of a read, widened to the block it lies in. Those blocks go
  * alone, so that the bulk is never copied. */
 static void widen(const struct bm_nbd *conn, struct bm_piece *piece,
                   uint32_t block)

@@ -9,8 +9,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-bool bm_is_ragged(const struct bm_nbd_facts *facts,
-                  const struct bm_request *req)
+bool bm_is_unaligned(const struct bm_nbd_facts *facts,
+                     const struct bm_request *req)
 {
     uint32_t block = facts->minimum;
 
@@ -29,7 +29,7 @@ static int check_tail(const struct bm_nbd *conn, const struct bm_request *req,
     if (req->offset + req->len <= facts->size - tail)
         return 0;
     bm_fail(err, EINVAL, "cannot write the last %" PRIu32 " bytes of %s", tail,
-            bm_nbd_dial(conn)->name);
+            bm_nbd_target_of(conn)->name);
     bm_cause(err,
              "its size is %" PRIu64 " bytes, but it takes only whole blocks "
              "of %" PRIu32,
@@ -63,7 +63,7 @@ static int change(struct bm_nbd *conn, pthread_mutex_t *mutex, char *block,
     if (rc == 0 && whole.error == 0) {
         if (part->op == BM_ZERO)
             memset(block + skip, 0, part->len);
-        else
+        else /* a write has data: NOLINTNEXTLINE(*NonNullParamChecker) */
             memcpy(block + skip, part->buf, part->len);
         whole.op = BM_WRITE;
         rc = run(conn, &whole, err);

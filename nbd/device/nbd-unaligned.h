@@ -6,7 +6,7 @@
  *
  * Threads: each link is its thread's; the mutex is one for all links of the
  * device, and only one of them changes a block at a time. A write of whole
- * blocks needs no lock: it has no block in common with a ragged one that it
+ * blocks needs no lock: it has no block in common with a unaligned one that it
  * does not overlap.
  */
 #ifndef BM_NBD_DEVICE_NBD_UNALIGNED_H
@@ -17,14 +17,14 @@
 #include <pthread.h>
 
 /* A write, or zeroes, that the server does not take as they are. */
-bool bm_is_ragged(const struct bm_nbd_facts *facts,
-                  const struct bm_request *req);
+bool bm_is_unaligned(const struct bm_nbd_facts *facts,
+                     const struct bm_request *req);
 
 /*
  * Does it before it returns, serving other requests of the link meanwhile. As
  * submit of struct bm_device_ops. -EINVAL with nothing done, and the link as
  * good as before: it reaches into the tail of an export whose own size is
- * ragged, which no whole block covers.
+ * unaligned, which no whole block covers.
  */
 int bm_unaligned_write(struct bm_nbd *conn, pthread_mutex_t *mutex,
                        struct bm_request *req, struct bm_error *err);

@@ -290,7 +290,7 @@ static int open_chain(const struct bm_image_layer *layers, size_t n,
 }
 
 /* What QEMU would only hand through is read by ourselves, which is much
- * faster. But not a ragged file: its guest sees whole sectors. */
+ * faster. But not a unaligned file: its guest sees whole sectors. */
 static bool is_plain(const struct bm_image_layer *layers, size_t n)
 {
     struct stat st;

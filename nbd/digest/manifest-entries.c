@@ -37,9 +37,9 @@ static size_t up_to_page(const struct bm_manifest *m, uint64_t first,
     return n < left ? (size_t)n : left;
 }
 
-static bool is_ragged(const struct bm_manifest *m, uint64_t block)
+static bool is_unaligned(const struct bm_manifest *m, uint64_t block)
 {
-    return m->ragged && block == m->blocks - 1;
+    return m->unaligned && block == m->blocks - 1;
 }
 
 /* --- setting --- */
@@ -49,7 +49,7 @@ static bool is_ragged(const struct bm_manifest *m, uint64_t block)
 static bool is_zero(const struct bm_manifest *m, uint64_t block,
                     const uint8_t *md, bool told)
 {
-    return !is_ragged(m, block) &&
+    return !is_unaligned(m, block) &&
            (told || memcmp(md, m->zero, m->digest->len) == 0);
 }
 
@@ -87,14 +87,14 @@ int bm_manifest_set(struct bm_manifest *m, uint64_t first, size_t n,
 int bm_manifest_set_zero(struct bm_manifest *m, uint64_t first, uint64_t n,
                          struct bm_error *err)
 {
-    bool ragged = n > 0 && is_ragged(m, first + n - 1);
+    bool unaligned = n > 0 && is_unaligned(m, first + n - 1);
     int rc = check_set(m, first, n, err);
 
-    if (rc == 0 && n > ragged)
+    if (rc == 0 && n > unaligned)
         rc = bm_manifest_clear(m, bm_manifest_place(m, first),
-                               (n - ragged) * m->digest->len, err);
-    if (rc == 0 && ragged)
-        rc = bm_manifest_write(m, m->ragged_zero, m->digest->len,
+                               (n - unaligned) * m->digest->len, err);
+    if (rc == 0 && unaligned)
+        rc = bm_manifest_write(m, m->unaligned_zero, m->digest->len,
                                bm_manifest_place(m, m->blocks - 1), err);
     return rc;
 }

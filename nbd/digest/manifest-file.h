@@ -16,12 +16,12 @@ struct bm_manifest {
     char *name; /* for messages */
     const struct bm_digest *digest;
     uint64_t length, blocks;
-    uint32_t ragged; /* bytes of the last block if it is not full, or 0 */
-    bool unnamed;    /* a spool: nobody finds it after a crash */
+    uint32_t unaligned; /* bytes of the last block if it is not full, or 0 */
+    bool unnamed;       /* a spool: nobody finds it after a crash */
     bool finished, partial;
     char hex[BM_DIGEST_HEX];
-    uint8_t zero[BM_DIGEST_MAX];        /* digests: of a full block of zeroes */
-    uint8_t ragged_zero[BM_DIGEST_MAX]; /* of the last block, all zero */
+    uint8_t zero[BM_DIGEST_MAX]; /* digests: of a full block of zeroes */
+    uint8_t unaligned_zero[BM_DIGEST_MAX]; /* of the last block, all zero */
 };
 
 /* The place of an entry in the file. */

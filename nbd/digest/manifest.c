@@ -81,10 +81,10 @@ static int learn_zeroes(struct bm_manifest *m, struct bm_error *err)
 
     if (!hasher)
         return -EIO;
-    m->ragged = (uint32_t)lens[0];
+    m->unaligned = (uint32_t)lens[0];
     memcpy(m->zero, bm_hasher_zero(hasher), m->digest->len);
-    if (m->ragged)
-        rc = bm_hasher_blocks(hasher, 1, blocks, lens, m->ragged_zero, NULL);
+    if (m->unaligned)
+        rc = bm_hasher_blocks(hasher, 1, blocks, lens, m->unaligned_zero, NULL);
     bm_hasher_free(hasher);
     return rc ? bm_fail_errno(err, -rc, "cannot compute %s", m->digest->name)
               : 0;
@@ -148,7 +148,8 @@ int bm_manifest_new(const char *path, const char *near,
         rc = create(m, path, err);
     if (rc == 0)
         rc = bm_manifest_write_header(m, err);
-    if (rc == 0 && m->ragged) /* all zeroes in the file would mean a full one */
+    if (rc == 0 &&
+        m->unaligned) /* all zeroes in the file would mean a full one */
         rc = bm_manifest_set_zero(m, m->blocks - 1, 1, err);
     if (rc == 0)
         *out = BM_STEAL(m);
@@ -186,7 +187,7 @@ int bm_manifest_reopen(const char *path, const struct bm_digest *digest,
     MANIFEST *m = NULL;
     int rc = open_file(path, O_RDWR, &m, err);
 
-    if (rc != 0)
+    if (rc != 0 || !m)
         return rc;
     if (m->digest != digest || m->length != length) {
         bm_fail(err, ESTALE, "cannot go on with the manifest %s", path);
@@ -212,7 +213,9 @@ int bm_manifest_open(const char *path, struct bm_manifest **out,
     bool partial;
     int rc = open_file(path, O_RDONLY, &m, err);
 
-    if (rc == 0 && !m->finished)
+    if (rc != 0 || !m)
+        return rc;
+    if (!m->finished)
         rc = bm_manifest_damaged(m, "it was never finished", err);
     if (rc == 0)
         rc = bm_manifest_root(m, hex, &partial, err);

@@ -62,7 +62,7 @@ uint64_t bm_manifest_blocks(const struct bm_manifest *m);
  * where zero[i], the block is zero. zero may be NULL. */
 int bm_manifest_set(struct bm_manifest *m, uint64_t first, size_t n,
                     const uint8_t *mds, const bool *zero, struct bm_error *err);
-/* n blocks are all zero (the ragged last one too: it gets its digest), or
+/* n blocks are all zero (the unaligned last one too: it gets its digest), or
  * unknown. */
 int bm_manifest_set_zero(struct bm_manifest *m, uint64_t first, uint64_t n,
                          struct bm_error *err);

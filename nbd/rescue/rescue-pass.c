@@ -209,7 +209,8 @@ static int ask(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
     uint64_t offset, length;
     int rc;
 
-    if (!bm_pipe_has_room(run, depth(run, pass)) || bm_now_ms() >= run->save_at)
+    if (!bm_pipe_has_space(run, depth(run, pass)) ||
+        bm_now_ms() >= run->save_at)
         return 0;
     rc = choose(run, pass, &offset, &length, err);
     if (rc <= 0)

@@ -82,7 +82,7 @@ int bm_rescue_pass_run(struct bm_rescue_state *run, struct bm_rescue_pass *pass,
 
 /* How many are being read; whether one more may be. */
 size_t bm_pipe_reading(const struct bm_rescue_state *run);
-bool bm_pipe_has_room(const struct bm_rescue_state *run, size_t depth);
+bool bm_pipe_has_space(const struct bm_rescue_state *run, size_t depth);
 bool bm_pipe_is_idle(const struct bm_rescue_state *run);
 int bm_pipe_read(struct bm_rescue_state *run, uint64_t offset, uint64_t length,
                  struct bm_error *err);

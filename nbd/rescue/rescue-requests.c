@@ -19,7 +19,7 @@ size_t bm_pipe_reading(const struct bm_rescue_state *run)
     return run->next - run->reading;
 }
 
-bool bm_pipe_has_room(const struct bm_rescue_state *run, size_t depth)
+bool bm_pipe_has_space(const struct bm_rescue_state *run, size_t depth)
 {
     return bm_pipe_reading(run) < depth &&
            run->next - run->writing < BM_RESCUE_SLOTS;

@@ -10,7 +10,7 @@
 
 /* The user's wishes about the image, whichever it is. All else describes the
  * old image, also what a later libvirt may bring. */
-static bool is_wish(const xmlChar *name)
+static bool is_decision(const xmlChar *name)
 {
     return !strcmp((const char *)name, "startupPolicy") ||
            !strcmp((const char *)name, "seclabel");
@@ -20,12 +20,12 @@ static void forget_image(xmlNodePtr source)
 {
     for (xmlAttrPtr attr = source->properties, next; attr; attr = next) {
         next = attr->next;
-        if (!is_wish(attr->name))
+        if (!is_decision(attr->name))
             xmlRemoveProp(attr);
     }
     for (xmlNodePtr node = source->children, next; node; node = next) {
         next = node->next;
-        if (node->type == XML_ELEMENT_NODE && is_wish(node->name))
+        if (node->type == XML_ELEMENT_NODE && is_decision(node->name))
             continue;
         bm_xml_remove(node);
     }

@@ -35,7 +35,7 @@ int bm_tree_top(const struct bm_image_tree *tree,
 
 int bm_tree_child(const struct bm_image_tree *tree, int i, int after)
 {
-    for (size_t k = (size_t)(after + 1); k < tree->n; k++)
+    for (size_t k = (size_t)after + 1; k < tree->n; k++)
         if (tree->list[k].below == i)
             return (int)k;
     return -1;

@@ -124,7 +124,8 @@ bool bm_xml_take_stamp_off(xmlNodePtr domain)
 
     for (; node; node = next) {
         next = node->next;
-        if (!node->ns || strcmp((const char *)node->ns->href, BM_STAMP_URI))
+        if (!node->ns ||
+            strcmp((const char *)node->ns->href, BM_STAMP_URI) != 0)
             continue;
         bm_xml_remove(node);
         any = true;

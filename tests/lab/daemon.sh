@@ -225,7 +225,7 @@ lab_environment() {
         environment+=(LIBVIRT_DEFAULT_URI=qemu:///system)
     for name in $(compgen -e); do
         case $name in
-        ASAN_* | UBSAN_* | LSAN_* | BLOCKMIG_* | BM_* | TERM | B | SAN | V)
+        ASAN_* | UBSAN_* | LSAN_* | TSAN_* | BLOCKMIG_* | BM_* | TERM | B | SAN | V)
             environment+=("$name=${!name}")
             ;;
         esac

@@ -62,7 +62,8 @@ Test(compare, roots_of_equal_images)
     expect_roots("a", "a");
 }
 
-/* Islands of data, many ranges, a difference late and a ragged longer side. */
+/* Islands of data, many ranges, a difference late and a unaligned longer side.
+ */
 Test(compare, roots_with_holes)
 {
     how.digests = true;

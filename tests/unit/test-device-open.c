@@ -232,7 +232,7 @@ Test(device_open, a_mounted_host_device_is_busy_for_writers)
 }
 
 /* Zeroes between odd bounds leave what is around them alone. */
-static void zero_ragged(const struct bm_open *how)
+static void zero_unaligned(const struct bm_open *how)
 {
     struct bm_request zero = {.op = BM_ZERO, .len = 700001, .offset = 1001};
     struct bm_error err = BM_ERROR_INIT;
@@ -251,12 +251,12 @@ static void zero_ragged(const struct bm_open *how)
 
 Test(device_open, ragged_zeroes_of_a_host_device)
 {
-    zero_ragged(&(struct bm_open){.format = "raw", .write = true});
+    zero_unaligned(&(struct bm_open){.format = "raw", .write = true});
 }
 
 Test(device_open, ragged_zeroes_of_a_host_device_past_the_cache)
 {
-    zero_ragged(
+    zero_unaligned(
         &(struct bm_open){.format = "raw", .write = true, .direct = true});
 }
 

@@ -338,7 +338,7 @@ Test(device_file, lanes_share_a_sector_past_the_cache)
     free(got);
 }
 
-Test(device_file, zeroes_give_their_room_back)
+Test(device_file, zeroes_give_their_space_back)
 {
     struct bm_request zero = {.op = BM_ZERO, .len = 3 << 20, .offset = 4096};
     struct bm_error err = BM_ERROR_INIT;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(image_memo, .init = fixture_setup, .fini = fixture_teardown);
+TestSuite(info_cache, .init = fixture_setup, .fini = fixture_teardown);
 
 /* That is long after a change. */
 static void settle(const char *path)
@@ -33,7 +33,7 @@ static uint64_t size_of(const char *path)
     return size;
 }
 
-Test(image_memo, what_has_not_changed_is_asked_once)
+Test(info_cache, what_has_not_changed_is_asked_once)
 {
     char *path = strdup(getenv("PATH"));
 
@@ -46,7 +46,7 @@ Test(image_memo, what_has_not_changed_is_asked_once)
     free(path);
 }
 
-Test(image_memo, what_has_changed_is_asked_again)
+Test(info_cache, what_has_changed_is_asked_again)
 {
     sh("qemu-img create -q -f qcow2 disk 2M");
     settle("disk");
@@ -58,7 +58,7 @@ Test(image_memo, what_has_changed_is_asked_again)
 }
 
 /* Another file by the same name, of the same size and age. */
-Test(image_memo, what_was_replaced_is_asked_again)
+Test(info_cache, what_was_replaced_is_asked_again)
 {
     sh("qemu-img create -q -f qcow2 disk 2M; "
        "qemu-img create -q -f qcow2 other 4M; "
@@ -71,7 +71,7 @@ Test(image_memo, what_was_replaced_is_asked_again)
     cr_expect_eq(size_of("disk"), 4 << 20);
 }
 
-Test(image_memo, another_format_is_another_question)
+Test(info_cache, another_format_is_another_question)
 {
     struct bm_error err = BM_ERROR_INIT;
     struct bm_image_info info;
@@ -85,7 +85,7 @@ Test(image_memo, another_format_is_another_question)
 }
 
 /* A second change could have the same time. */
-Test(image_memo, what_has_just_changed_is_not_settled)
+Test(info_cache, what_has_just_changed_is_not_settled)
 {
     bool settled = true;
     struct stat st;
@@ -97,7 +97,7 @@ Test(image_memo, what_has_just_changed_is_not_settled)
     cr_expect_not(settled);
 }
 
-Test(image_memo, only_files_settle)
+Test(info_cache, only_files_settle)
 {
     struct stat st;
 
@@ -107,7 +107,7 @@ Test(image_memo, only_files_settle)
 }
 
 /* More files than there are notes. */
-Test(image_memo, the_oldest_make_room)
+Test(info_cache, the_oldest_make_room)
 {
     struct stat st;
     char name[32], *text;

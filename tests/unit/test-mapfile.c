@@ -4,7 +4,8 @@
 #include "nbd/base/units.h"
 #include "tests/unit/mapfile-fixture.h"
 
-#ifdef __SANITIZE_ADDRESS__ /* its memmove is ten times slower */
+#if defined(__SANITIZE_ADDRESS__) ||                                           \
+    defined(__SANITIZE_THREAD__) /* their memmove is slow */
 static const bool sanitized = true;
 #else
 static const bool sanitized = false;

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Writes to NBD exports: ragged ones where the server takes whole blocks only,
- * and what flushes say once one has failed. And what else such a server must
- * not be asked.
+ * Writes to NBD exports: unaligned ones where the server takes whole blocks
+ * only, and what flushes say once one has failed. And what else such a server
+ * must not be asked.
  */
 #include "tests/unit/nbd-fixture.h"
 
@@ -17,7 +17,7 @@ static const struct bm_open writer = {
 
 #define SIZE (1 << 20)
 #define BLOCK 4096
-/* It refuses what is ragged. */
+/* It refuses what is unaligned. */
 #define POLICY "exec nbdkit -f -U $PWD/s --filter=blocksize-policy "
 #define STRICT                                                                 \
     " blocksize-minimum=4096 blocksize-maximum=64K "                           \
@@ -51,7 +51,7 @@ static void change(unsigned queue, enum bm_op op, uint64_t offset, uint64_t len)
     ok(do_at(queue, op, offset, len), err);
 }
 
-static void change_what_is_ragged(void)
+static void change_what_is_unaligned(void)
 {
     static const uint64_t cases[][2] = {
         {0, 1},
@@ -84,14 +84,14 @@ static void change_what_is_ragged(void)
 Test(device_nbd_write, ragged_changes_nothing_beside)
 {
     serve(POLICY "memory 1M" STRICT);
-    change_what_is_ragged();
+    change_what_is_unaligned();
     cr_expect(dev->can_zero);
 }
 
 Test(device_nbd_write, ragged_where_the_server_cannot_zero)
 {
     serve(POLICY "--filter=nozero memory 1M" STRICT);
-    change_what_is_ragged();
+    change_what_is_unaligned();
 }
 
 Test(device_nbd_write, extents_of_what_is_ragged)

@@ -63,7 +63,7 @@ Test(device_qemu, what_was_written_is_in_the_image)
     sh("qemu-img check -q -f qcow2 disk");
 }
 
-Test(device_qemu, zeroes_give_their_room_back)
+Test(device_qemu, zeroes_give_their_space_back)
 {
     struct bm_device *dev = new_image(1);
 

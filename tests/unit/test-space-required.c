@@ -60,7 +60,7 @@ static void layer(struct bm_chain *chain, const char *name, uint64_t size,
 
 /* A disk of 8 MiB: two source overlays of 1 and 2 MiB on a source that holds
  * `held`. */
-static struct bm_job *fronted(uint64_t held)
+static struct bm_job *overlaid(uint64_t held)
 {
     struct bm_job *job = bm_job_new();
     struct bm_job_disk *disk;
@@ -87,14 +87,14 @@ static void is_about(uint64_t got, uint64_t want)
 
 Test(required, back)
 {
-    struct bm_job *sparse = fronted(MIB), *tight, *full;
+    struct bm_job *sparse = overlaid(MIB), *tight, *full;
 
     is_about(bm_space_required_back(&sparse->disks[0]), 3 * MIB);
     bm_job_free(sparse);
-    tight = fronted(6 * MIB);
+    tight = overlaid(6 * MIB);
     is_about(bm_space_required_back(&tight->disks[0]) + MIB / 4, 2 * MIB);
     bm_job_free(tight);
-    full = fronted(8 * MIB);
+    full = overlaid(8 * MIB);
     cr_assert_eq(bm_space_required_back(&full->disks[0]), 0);
     bm_job_free(full);
 }
@@ -116,7 +116,7 @@ static struct bm_space_need needed(struct bm_job *job, enum bm_state state)
 
 Test(required, by_state)
 {
-    struct bm_job *job = fronted(MIB);
+    struct bm_job *job = overlaid(MIB);
     struct bm_space_need it = needed(job, BM_STATE_COPYING);
 
     cr_assert(it.written);
@@ -138,7 +138,7 @@ Test(required, by_state)
 /* The source is why they are elsewhere: its room stops nothing. */
 Test(required, on_target)
 {
-    struct bm_job *job = fronted(MIB);
+    struct bm_job *job = overlaid(MIB);
     struct bm_space_need it;
 
     bm_job_fill_plan(job)->on_target = true;
