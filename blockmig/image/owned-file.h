@@ -30,7 +30,7 @@ int bm_file_remove_slowly(const char *path, struct bm_error *err);
 /* The folder part of a path. Caller frees; NULL: out of memory. */
 char *bm_file_folder(const char *path);
 /* fdatasync until one takes under 20 ms, three at most, so that the flush
- * QEMU is about to do is short (libvirt.md pitfall 70). It only helps: a
+ * QEMU is about to do is short (docs/pitfalls.md P60). It only helps: a
  * file we may not open is left alone. */
 void bm_file_calm(const char *path);
 

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The names of new images (design.md "File names").
+ * The names of new images.
  */
 #include "blockmig/plan/move-plan-chain.h"
 #include "nbd/base/cleanup.h"

@@ -43,7 +43,7 @@ struct bm_move_options {
 /*
  * Chooses disks (each named one must exist: status BM_EXIT_REFUSED if not;
  * without names all but cdroms, floppies and empty drives), target paths
- * (design.md "File names") and overlay paths. The job's state is planned.
+ * (move-plan-names.c) and overlay paths. The job's state is planned.
  */
 int bm_plan_make(struct bm_connection *conn, struct bm_domain *domain,
                  const struct bm_datastore *store,

@@ -174,7 +174,7 @@ static int check_headers(const struct bm_preflight_context *look,
 }
 
 /* The saved XML must name the same image, or a restart would bring back the
- * old one (pitfall 12). */
+ * old one (docs/pitfalls.md P12). */
 static int check_saved_xml(const struct bm_preflight_context *look,
                            const struct bm_job_disk *plan,
                            const struct bm_disk *disk)

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * The list of checks before a move, each with a verdict and a remedy. It
- * looks and never touches. Rows: libvirt.md section 6, and design.md.
+ * looks and never touches.
  */
 #ifndef BM_PREFLIGHT_PREFLIGHT_H
 #define BM_PREFLIGHT_PREFLIGHT_H

@@ -7,7 +7,7 @@
 #include "nbd/base/units.h"
 
 /* Older ones end the guest when a client of such a view disconnects: their NBD
- * server closes it in the I/O thread (libvirt.md, finding 0.2). */
+ * server closes it in the I/O thread (docs/pitfalls.md P28). */
 #define SAFE_QEMU 9000000ul
 
 static int check_runs(const struct bm_preflight_context *look)

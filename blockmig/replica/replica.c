@@ -11,8 +11,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Of a guest at work. Few requests in flight is what spares it most (lab.md):
- * two queues hurt it more than one that is twice as fast. */
+/* Of a guest at work. Few requests in flight is what spares it most
+ * (docs/pitfalls.md P64): two queues hurt it more than one that is twice as
+ * fast. */
 
 static const char *const endings[] = {"done", "proven", "digests", "rest"};
 

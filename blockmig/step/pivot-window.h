@@ -3,7 +3,7 @@
 /*
  * The switch window: suspend, pivot all disks, freeze the new side, resume.
  * One instant for all disks, so that the old image and the frozen new one
- * can be compared afterwards (design.md section 3, step 5).
+ * can be compared afterwards (docs/internals.md, "The window").
  */
 #ifndef BM_STEP_PIVOT_WINDOW_H
 #define BM_STEP_PIVOT_WINDOW_H

@@ -46,7 +46,7 @@ static bool names(const struct bm_chain *chain, const char *path)
 }
 
 /* libvirt leaves the saved XML alone when its source is spelled otherwise
- * than the live one (pitfall 12). */
+ * than the live one (docs/pitfalls.md P12). */
 static int check_config(struct bm_run *run, size_t i, struct bm_error *err)
 {
     const struct bm_job_disk *plan = &run->job->disks[i];

@@ -18,7 +18,8 @@
 #include <string.h>
 
 /* A pivot of a running guest ends at an instant with nothing dirty; under
- * load that may never come (pitfall 5), then the guest is paused for it. */
+ * load that may never come (docs/pitfalls.md P5), then the guest is paused for
+ * it. */
 #define RUNNING_PIVOT_MS 5000
 
 int bm_switch_unclean(struct bm_run *run, struct bm_error *err)

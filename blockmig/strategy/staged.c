@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The staged move (design.md section 3): freeze, copy the frozen view with our
+ * The staged move (docs/internals.md): freeze, copy the frozen view with our
  * own engine and prove it, again for what the guest wrote meanwhile until that
  * is little; only then does QEMU copy, the last source overlay, and the disks
  * switch.

@@ -107,7 +107,7 @@ static bool reads_as(const char *path, char first)
     return fd >= 0 && read(fd, &c, 1) == 1 && c == first;
 }
 
-/* libvirt.md pitfall 49: the end of one block job takes another's rules. */
+/* docs/pitfalls.md P65: the end of one block job takes another's rules. */
 static int check_apparmor(struct bm_preflight *list)
 {
     if (!reads_as("/sys/module/apparmor/parameters/enabled", 'Y'))

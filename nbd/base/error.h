@@ -15,7 +15,7 @@
 
 #include <stdarg.h>
 
-/* The exit statuses of the command: design.md section 8. */
+/* The exit statuses of the command: docs/blockmig.1, EXIT STATUS. */
 enum bm_exit {
     BM_EXIT_DONE = 0,
     BM_EXIT_FAILED = 1,     /* the guest runs where it ran */

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Sizes, rates and times as people write them, read strictly. Suffixes
- * K, M, G, T are powers of 1024 (design.md section 8). All functions are
+ * K, M, G, T are powers of 1024. All functions are
  * thread-safe and touch *out only on success.
  */
 #ifndef BM_NBD_BASE_UNITS_H

@@ -23,7 +23,7 @@ struct bm_compare_result {
     size_t n_ranges;
     bool truncated;     /* but for those beyond BM_COMPARE_MAX */
     const char *medium; /* the weaker of both: "cache" < "server" < "medium" */
-    /* with digests: the blkhash of each side, SHA-256 (performance.md C1) */
+    /* with digests: the blkhash of each side, SHA-256 (docs/pitfalls.md P80) */
     char root_a[BM_DIGEST_HEX], root_b[BM_DIGEST_HEX];
 };
 #define BM_COMPARE_MAX (1u << 20)

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 256 KiB fits the caches, which beats fewer requests (performance.md, B7);
+/* 256 KiB fits the caches, which beats fewer requests (docs/pitfalls.md P82);
  * a server that prefers more has a reason, up to a point. */
 #define CHUNK (256u << 10)
 #define CHUNK_MAX (4u << 20)

@@ -22,7 +22,7 @@ _Static_assert(BM_HASH_BATCH == LANES, "what callers are told to give");
 #define ZERO_RUN 16384 /* bytes: digests of zeroes that are fed at once */
 
 /* One fetched algorithm and one context, used again for every digest: 90 ns
- * where an implicit fetch each time costs 590 (performance.md D). */
+ * where an implicit fetch each time costs 590 (docs/pitfalls.md P81). */
 struct sum {
     const struct bm_digest *digest;
     EVP_MD *md;

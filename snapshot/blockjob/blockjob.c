@@ -15,7 +15,7 @@
 int bm_copy_flags(bool shallow, bool reuse, bool synchronous, unsigned *flags)
 {
     /* SHALLOW with REUSE_EXT opens the chain late, and write-blocking then
-     * copies clusters from nothing: silent corruption (libvirt.md 0.1). */
+     * copies clusters from nothing: silent corruption (docs/pitfalls.md P1). */
     if (shallow && reuse && synchronous)
         return -EINVAL;
     *flags = VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB;

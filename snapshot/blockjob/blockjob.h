@@ -5,7 +5,8 @@
  * Events are registered before the job starts; READY comes from the event or
  * from <mirror ready='yes'>, never from cur == end; end of a job is always
  * asked for with ASYNC; a job that vanished without a COMPLETED event and
- * without the chain to show for it has failed (pitfalls 4, 21, 22, 25).
+ * without the chain to show for it has failed (docs/pitfalls.md P4, P7, P8,
+ * P10).
  */
 #ifndef BM_SNAPSHOT_BLOCKJOB_BLOCKJOB_H
 #define BM_SNAPSHOT_BLOCKJOB_BLOCKJOB_H
@@ -46,7 +47,7 @@ struct bm_copy_request {
 };
 
 /* The one place that makes blockcopy flags. -EINVAL for a combination that
- * corrupts (pitfall 1) or makes no sense. */
+ * corrupts (docs/pitfalls.md P1) or makes no sense. */
 int bm_copy_flags(bool shallow, bool reuse, bool synchronous, unsigned *flags);
 
 /* Starts; job is filled and watches from before the start. */

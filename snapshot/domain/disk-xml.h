@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Chains written as libvirt's disk XML. Always with explicit formats and an
- * explicit end, so that libvirt never probes (pitfall 15).
+ * explicit end, so that libvirt never probes (docs/pitfalls.md P15).
  */
 #ifndef BM_SNAPSHOT_DOMAIN_DISK_XML_H
 #define BM_SNAPSHOT_DOMAIN_DISK_XML_H

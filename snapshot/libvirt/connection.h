@@ -3,8 +3,8 @@
 /*
  * One libvirt connection: its event thread (one a process), keep-alive, a
  * log of the events that concern us, and reconnecting. Events are lost while
- * a connection is down (pitfall 24): whoever waits for one asks libvirt
- * again after bm_connection_lost said so.
+ * a connection is down (docs/pitfalls.md P52): whoever waits for one asks
+ * libvirt again after bm_connection_lost said so.
  *
  * Threads: all functions may be called from any thread.
  */

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Libvirt calls that can be abandoned. QEMU has hung for good inside a
- * libvirt call (libvirt.md, pitfall 78), so each has a deadline, at which the
+ * libvirt call (docs/pitfalls.md P50), so each has a deadline, at which the
  * caller walks away (nbd/thread/timed-call.h).
  */
 #ifndef BM_SNAPSHOT_LIBVIRT_TIMED_CALL_H

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * libvirt's snapshot metadata of a domain: what it says, and making it say the
- * truth again (libvirt.md pitfalls 42 and 79). A picture of one moment.
+ * truth again (docs/pitfalls.md P21, P22). A picture of one moment.
  */
 #ifndef BM_SNAPSHOT_TREE_METADATA_H
 #define BM_SNAPSHOT_TREE_METADATA_H

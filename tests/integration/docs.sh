@@ -248,10 +248,38 @@ check_links() {
     ok "what the documents link to and name exists"
 }
 
+# --- citations ---
+
+# A comment cites only what is in the tree: documents that exist, and of
+# docs/pitfalls.md numbers that are there. They are unique, in their order, and
+# each names a test (that it exists check_links has seen).
+check_citations() {
+    local file number numbers sorted
+    for file in $(grep -rhoE --include='*.[ch]' --include='*.sh' --include='*.bash' \
+        '[a-z/-]+\.md\b' nbd snapshot blockmig cli tests | sort -u); do
+        [ -e "$file" ] || [ -e "docs/$file" ] ||
+            fail "a comment names $file, which is not there"
+    done
+    numbers=$(sed -n 's/^\*\*\(P[0-9]*\)\..*/\1/p' docs/pitfalls.md)
+    sorted=$(sort -u -V <<<"$numbers")
+    [ "$numbers" = "$sorted" ] ||
+        fail "docs/pitfalls.md: a number stands twice, or out of order"
+    for number in $(grep -rhoE --include='*.[ch]' --include='*.sh' \
+        'pitfalls\.md( P[0-9]+,?)+' nbd snapshot blockmig cli tests |
+        grep -oE 'P[0-9]+' | sort -u); do
+        grep -qx "$number" <<<"$numbers" ||
+            fail "a comment cites $number, which docs/pitfalls.md does not have"
+    done
+    lab_equal 'pitfalls that name no test' "$(awk -v RS= \
+        '/^\*\*P[0-9]/ && !/Tests?:/ { print $1 }' docs/pitfalls.md)" ''
+    ok "$(wc -l <<<"$numbers") pitfalls; the citations are true"
+}
+
 lab_begin
 check_options
 check_points
 check_links
+check_citations
 lab_virsh -q pool-create-as fastpool dir --target "$LAB_DIR/ds2" >/dev/null
 blocks_of_markdown "${documents[@]}" >"$LAB_DIR/blocks"
 blocks_of_manual "$manual" >>"$LAB_DIR/blocks"

@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.bash"
 . "$(dirname "$0")/mover.bash"
 
-# The digest of design.md section 4, by other means: SHA-256 over the SHA-256
+# The digest of docs/pitfalls.md P80, by other means: SHA-256 over the SHA-256
 # of each block of 64 KiB, then the length as LE64.
 digest_of() {
     local file=$1 bytes
@@ -19,7 +19,7 @@ digest_of() {
     } | sha256sum | cut -c 1-64
 }
 
-# The reference agrees with the known answer of performance.md, C1.
+# The reference agrees with the known answer of docs/pitfalls.md P80.
 test_reference() {
     printf hello >"$LAB_DIR/hello"
     lab_equal "digest of hello" "$(digest_of "$LAB_DIR/hello")" \

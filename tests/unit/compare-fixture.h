@@ -75,7 +75,7 @@ static inline void sha256(const void *data, size_t len, uint8_t *md)
     cr_assert_eq(EVP_Digest(data, len, md, NULL, EVP_sha256(), NULL), 1);
 }
 
-/* The digest of a raw file as performance.md C1 words it, the plain way. */
+/* The digest of a raw file as docs/pitfalls.md P80 words it, the plain way. */
 static inline const char *oracle(const char *file)
 {
     static char hex[65];
