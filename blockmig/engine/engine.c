@@ -136,7 +136,7 @@ struct bm_run bm_engine_context(const struct bm_engine *engine)
                            .ops = engine->ops ? engine->ops
                                               : bm_strategy_of(engine->job),
                            .phase_ms = bm_now_ms(),
-                           .abandoned = bm_calls_abandoned()};
+                           .watch.abandoned = bm_calls_abandoned()};
 }
 
 int bm_engine_run(const struct bm_engine *engine, struct bm_error *err)

@@ -60,10 +60,10 @@ int bm_engine_back(struct bm_run *run, enum bm_state state,
 {
     struct bm_error shut = BM_ERROR_INIT;
 
-    if (run->space == BM_SPACE_STOP &&
+    if (run->watch.verdict == BM_SPACE_STOP &&
         !bm_state_traits_of(run->job->state)->past_switch &&
         !run->job->cancel && err->status != BM_EXIT_PROOF)
-        *err = run->space_why;
+        *err = run->watch.why;
     else if (err->code ==
              ECANCELED) /* in one wording, whichever tool stopped */
         bm_fail_errno(err, ECANCELED, "the %s of %s stops",

@@ -31,8 +31,8 @@ bool bm_run_asked_to_cancel(struct bm_run *run)
 
 bool bm_run_cancelled(struct bm_run *run)
 {
-    return bm_run_asked_to_cancel(run) || run->space == BM_SPACE_STOP ||
-           (run->space == BM_SPACE_FORWARD &&
+    return bm_run_asked_to_cancel(run) || run->watch.verdict == BM_SPACE_STOP ||
+           (run->watch.verdict == BM_SPACE_FORWARD &&
             bm_state_traits_of(run->job->state)->past_switch);
 }
 
@@ -51,10 +51,10 @@ void bm_run_keep_reason(struct bm_run *run, const struct bm_error *err)
 
 void bm_run_unlock(struct bm_run *run)
 {
-    for (size_t i = 0; i < run->n_locks; i++)
-        (void)close(run->locks[i]);
-    free(BM_STEAL(run->locks));
-    run->n_locks = 0;
+    for (size_t i = 0; i < run->locked.n; i++)
+        (void)close(run->locked.fds[i]);
+    free(BM_STEAL(run->locked.fds));
+    run->locked.n = 0;
 }
 
 struct bm_disk *bm_run_disk(struct bm_run *run, size_t i)

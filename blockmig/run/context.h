@@ -4,7 +4,7 @@
  * What the steps of one running job share: the job with its journal, the
  * domain as last seen, the guard, and what cli/ wants to hear.
  *
- * Threads: the moving thread only.
+ * Threads: the functions are for the owner of the run (struct bm_run).
  */
 #ifndef BM_RUN_CONTEXT_H
 #define BM_RUN_CONTEXT_H
@@ -25,30 +25,57 @@ enum bm_space_verdict {
     BM_SPACE_FORWARD, /* too little, and there is no way back */
 };
 
+/* Written by space-watch.c alone. */
+struct bm_space_watch {
+    enum bm_space_verdict verdict;
+    struct bm_error why; /* unless it is watched still */
+    int64_t looked_ms;   /* bm_now_ms of the last look; 0: none yet */
+    unsigned abandoned;  /* bm_calls_abandoned before the run began */
+    int pauses;          /* of the guest, for want of space, that we ended */
+};
+
+/* QEMU's locks on the images of a guest that is off (step/switch-off.c). */
+struct bm_image_locks {
+    int *fds; /* owned */
+    size_t n;
+};
+
+/*
+ * Who may touch which field:
+ * - fixed: set before the first step, and only read from then on, by any
+ * thread.
+ * - owner: the thread that has the run. That is the moving thread; while
+ *   bm_background_run goes on (step/replica-run.c) it is the thread of the
+ * work, and the moving thread waits beside it, and touches only fixed fields.
+ * - moving: the moving thread, and never while such work goes on.
+ * A reader that goes on beside the moving thread (merge/layer-reader.c, ahead)
+ * has a state of its own, and touches only fixed fields.
+ */
 struct bm_run {
-    struct bm_connection *conn; /* borrowed */
-    struct bm_job_store *jobs;  /* borrowed */
-    struct bm_job *job;         /* borrowed */
-    struct bm_guard *guard;     /* borrowed */
-    struct bm_pacing *pacing;   /* owned; NULL: there is no pace */
+    /* fixed; all borrowed */
+    struct bm_connection *conn;
+    struct bm_job_store *jobs;
+    struct bm_guard *guard;
     const struct bm_run_hooks *hooks;
     const struct bm_strategy_ops *ops; /* the strategy's (strategy.h) */
-    struct bm_domain *domain;          /* owned; NULL: gone */
-    struct bm_error reason;            /* why we go back; code 0: no reason */
-    int *locks;                        /* owned; what a cold move holds */
-    size_t n_locks;
-    bool stops_elsewhere; /* bm_run_stop_at: not in job->state */
-    enum bm_state stop_at;
-    bool ran;          /* the guest ran in the window, resumed by someone */
-    int retries;       /* of steps that met a change of the world */
+    struct bm_job
+        *job; /* what it points to: owner; job.h says who writes what */
+
+    /* owner */
+    struct bm_pacing *pacing; /* owned; NULL: latency is not controlled */
+    struct bm_domain *domain; /* owned; NULL: gone */
+    struct bm_space_watch watch;
     int64_t phase_ms;  /* bm_now_ms when the state was entered, and later by as
                         * long as it was paused */
     int64_t paused_ms; /* bm_now_ms when the pause began */
-    enum bm_space_verdict space;
-    struct bm_error space_why; /* unless it is watched still */
-    int64_t space_ms;          /* bm_now_ms of the last look; 0: none yet */
-    unsigned abandoned;        /* bm_calls_abandoned before it began */
-    int space_pauses;          /* of the guest, for want of it, that we ended */
+
+    /* moving */
+    struct bm_error reason; /* why we go back; code 0: no reason */
+    struct bm_image_locks locked;
+    bool stops_elsewhere; /* bm_run_stop_at: not in job->state */
+    enum bm_state stop_at;
+    bool ran;    /* the guest ran in the window, resumed by someone */
+    int retries; /* of steps that met a change of the world */
 };
 
 /* Writes the journal; text NULL: no event. */

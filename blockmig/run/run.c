@@ -32,7 +32,7 @@ int bm_run_enter(struct bm_run *run, enum bm_state state, struct bm_error *err)
         return rc;
     }
     run->hooks->event(run->hooks->opaque, run->job, NULL);
-    run->space_ms = 0; /* a quick move has no second */
+    run->watch.looked_ms = 0; /* a quick move has no second */
     bm_run_progress(run, 0, 0);
     bm_failpoint(bm_state_name(state));
     return 0;

@@ -117,13 +117,13 @@ static const char *consequence(struct bm_run *run)
 {
     struct bm_error ignored = BM_ERROR_INIT;
 
-    run->space = BM_SPACE_STOP;
+    run->watch.verdict = BM_SPACE_STOP;
     if (bm_state_traits_of(run->job->state)->past_switch)
         return bm_state_traits_of(run->job->state)->can_undo ? "no more waiting"
                                                              : "going on";
     if (bm_space_way_back(run->job, &ignored) == 0)
         return "going back";
-    run->space = BM_SPACE_FORWARD;
+    run->watch.verdict = BM_SPACE_FORWARD;
     return "going forward, as the source takes no writes";
 }
 
@@ -133,11 +133,11 @@ static void give_way(struct bm_run *run, const struct bm_error *why)
     const char *then;
 
     (void)bm_ballast_remove(run, &ignored);
-    if (run->space != BM_SPACE_WATCHED ||
+    if (run->watch.verdict != BM_SPACE_WATCHED ||
         !bm_state_traits_of(run->job->state)->needs_space)
         return;
     then = consequence(run);
-    run->space_why = *why;
+    run->watch.why = *why;
     (void)bm_run_note(run, &ignored, "%s: the reserve is let go, %s",
                       why->cause, then);
 }
@@ -146,7 +146,7 @@ static void watch(struct bm_run *run)
 {
     struct bm_error why = BM_ERROR_INIT;
 
-    if (run->space == BM_SPACE_WATCHED &&
+    if (run->watch.verdict == BM_SPACE_WATCHED &&
         bm_state_traits_of(run->job->state)->needs_space &&
         (check_overlays(run->job, &why) ||
          bm_space_check(run->job, 0, false, &why)) &&
@@ -218,7 +218,7 @@ static int make_space(struct bm_run *run, const char *path,
     uint64_t available;
     int rc = bm_space_available(path, &available);
 
-    if (!rc && available >= BM_SOME_SPACE && run->space_pauses++ == 0)
+    if (!rc && available >= BM_SOME_SPACE && run->watch.pauses++ == 0)
         return 0;
     if (!rc) {
         no_space(run->job, path, available, err);
@@ -272,10 +272,10 @@ void bm_space_tick(struct bm_run *run)
     int64_t now = bm_now_ms();
 
     /* the pause of the switch is short, and a QEMU that hangs answers not */
-    if (now - run->space_ms < LOOK_MS || run->job->guest.window_paused ||
-        bm_calls_abandoned() > run->abandoned)
+    if (now - run->watch.looked_ms < LOOK_MS || run->job->guest.window_paused ||
+        bm_calls_abandoned() > run->watch.abandoned)
         return;
-    run->space_ms = now;
+    run->watch.looked_ms = now;
     if (answers(run->job, &ignored) != 0)
         return; /* what hangs is for the step to find */
     watch(run);

@@ -20,7 +20,7 @@ static int hold_chain(struct bm_run *run, const struct bm_chain *chain,
 
         if (fd < 0)
             return fd;
-        run->locks[run->n_locks++] = fd;
+        run->locked.fds[run->locked.n++] = fd;
     }
     return 0;
 }
@@ -33,8 +33,8 @@ int bm_off_hold(struct bm_run *run, struct bm_error *err)
     bm_run_unlock(run);
     for (size_t i = 0; i < run->job->n_disks; i++)
         n += run->job->disks[i].source.n;
-    run->locks = calloc(n, sizeof *run->locks);
-    if (!run->locks)
+    run->locked.fds = calloc(n, sizeof *run->locked.fds);
+    if (!run->locked.fds)
         return bm_fail_errno(err, ENOMEM, "cannot lock the images");
     for (size_t i = 0; !rc && i < run->job->n_disks; i++)
         rc = hold_chain(run, &run->job->disks[i].source, err);
@@ -57,8 +57,8 @@ int bm_off_look(struct bm_run *run, bool *again, struct bm_error *err)
             return at;
         at_source += at == BM_AT_SOURCE;
     }
-    *again =
-        at_source == run->job->n_disks && (run->domain->active || !run->locks);
+    *again = at_source == run->job->n_disks &&
+             (run->domain->active || !run->locked.fds);
     if (*again || !run->domain->active)
         return 0;
     bm_fail(err, EBUSY, "cannot switch the disks of %s", run->job->domain);
@@ -77,7 +77,7 @@ static int switch_disk(struct bm_run *run, size_t i, struct bm_error *err)
     if (at != BM_AT_SOURCE)
         return bm_fail(err, ESTALE, "disk %s of %s was changed meanwhile",
                        plan->target, run->job->domain);
-    if (!run->locks)
+    if (!run->locked.fds)
         rc = bm_prove_disk(run, plan, err);
     /* the last moment: as long as the XML names none of the new images */
     if (!rc && i == 0 && bm_run_cancelled(run))

@@ -167,7 +167,7 @@ static int switch_over(struct bm_run *run, struct bm_error *err)
         return rc ? rc : -EAGAIN;
     }
     /* held: no guest has run on the new images */
-    if (!rc && run->locks && run->job->request.proof)
+    if (!rc && run->locked.fds && run->job->request.proof)
         rc = bm_replica_run_each(run, doubt_disk, err);
     return rc ? rc : bm_off_switch(run, err);
 }

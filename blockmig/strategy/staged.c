@@ -218,7 +218,7 @@ static int switch_over(struct bm_run *run, struct bm_error *err)
 
     if (rc)
         return rc;
-    if (run->job->staged.off && run->locks)
+    if (run->job->staged.off && run->locked.fds)
         rc = prove_off(run, err);
     if (run->job->staged.off)
         return rc ? rc : bm_staged_switch_off(run, err);
