@@ -92,7 +92,7 @@ int bm_image_below(const char *path, const char *format, char **out,
     int rc;
 
     *out = NULL;
-    if (format ? strcmp(format, "raw") == 0 : bm_image_names_none(path))
+    if (bm_image_names_none(path, format))
         return 0;
     rc = bm_image_read_info(path, format, &info, err);
     if (rc)

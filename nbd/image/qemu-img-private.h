@@ -24,16 +24,17 @@ int bm_image_info_json(const char *path, const char *format,
 /* What a file is, and how it begins. */
 struct bm_image_look {
     struct stat st;
-    char head[16];
+    char head[80];
     size_t n; /* bytes of head */
 };
 /* Reads so many bytes of it, sizeof head at most. false: it cannot be looked
  * at, or its store does not answer within three seconds. Threads: any. */
 bool bm_image_look_at(const char *path, size_t want, struct bm_image_look *out);
 
-/* By its first bytes: no header that could name a backing file is there. false:
- * there may be one, or nobody can tell. Threads: any. */
-bool bm_image_names_none(const char *path);
+/* By the format that is stated (or NULL), or by its first bytes: no header that
+ * names a backing file is there. false: there may be one, or nobody can tell.
+ * Threads: any. */
+bool bm_image_names_none(const char *path, const char *format);
 
 /*
  * A memo of qemu-img's answers, which lasts as long as the process. Threads:

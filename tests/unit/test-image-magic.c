@@ -51,9 +51,9 @@ Test(image_magic, a_text_may_describe_an_image)
     sh("printf '# Disk DescriptorFile\\nversion=1\\n' >a");
     sh("printf '\\nversion=1\\n' >b");
     sh("printf 'version=1\\n' >c");
-    cr_expect_not(bm_image_names_none(at("a")));
-    cr_expect_not(bm_image_names_none(at("b")));
-    cr_expect_not(bm_image_names_none(at("c")));
+    cr_expect_not(bm_image_names_none(at("a"), NULL));
+    cr_expect_not(bm_image_names_none(at("b"), NULL));
+    cr_expect_not(bm_image_names_none(at("c"), NULL));
 }
 
 Test(image_magic, nobody_is_asked_about_a_raw_disk)
@@ -77,7 +77,34 @@ Test(image_magic, nobody_is_asked_about_a_raw_disk)
 Test(image_magic, what_cannot_be_looked_at_may_name_one)
 {
     sh("mkfifo fifo; mkdir folder");
-    cr_expect_not(bm_image_names_none(at("fifo")));
-    cr_expect_not(bm_image_names_none(at("folder")));
-    cr_expect_not(bm_image_names_none(at("missing")));
+    cr_expect_not(bm_image_names_none(at("fifo"), NULL));
+    cr_expect_not(bm_image_names_none(at("folder"), NULL));
+    cr_expect_not(bm_image_names_none(at("missing"), NULL));
+}
+
+Test(image_magic, nobody_is_asked_about_an_image_that_stands_alone)
+{
+    sh("qemu-img create -q -f qcow2 v3 2M; "
+       "qemu-img create -q -f qcow2 -o compat=0.10 v2 2M; "
+       "qemu-img create -q -f qcow v1 2M");
+    cr_expect(bm_image_names_none(at("v3"), NULL));
+    cr_expect(bm_image_names_none(at("v3"), "qcow2"));
+    cr_expect(bm_image_names_none(at("v2"), "qcow2"));
+    cr_expect(bm_image_names_none(at("v1"), NULL));
+}
+
+Test(image_magic, an_image_with_its_data_elsewhere_is_asked_about)
+{
+    sh("qemu-img create -q -f qcow2 -o data_file=data top 2M");
+    cr_expect_not(bm_image_names_none(at("top"), NULL));
+    cr_expect_not(bm_image_names_none(at("top"), "qcow2"));
+}
+
+/* What is said to be a qcow2 and is none is for qemu-img to judge. */
+Test(image_magic, a_format_that_is_not_there_is_asked_about)
+{
+    sh("qemu-img create -q -f raw raw 2M; printf 'QFI\\373' >short");
+    cr_expect_not(bm_image_names_none(at("raw"), "qcow2"));
+    cr_expect_not(bm_image_names_none(at("short"), "qcow2"));
+    cr_expect_not(bm_image_names_none(at("short"), NULL));
 }
