@@ -1,0 +1,18 @@
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE job ( id TEXT NOT NULL PRIMARY KEY, domain TEXT NOT NULL, state TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, journal TEXT NOT NULL);
+INSERT INTO job VALUES('@JOB@','old','freezing',1796111738576,1796111738689,'{"disks":[{"target":"vda","source_dev":@dev:ds1/old-vda.qcow2@,"source_ino":@ino:ds1/old-vda.qcow2@,"capacity":8388608,"below":0,"shared":null,"create":"cluster_size=65536,compat=1.1,refcount_bits=16,lazy_refcounts=off,extended_l2=off,compression_type=zlib","relative":false,"dest_block":false,"dest_dev":@dev:ds1/old-vda.qcow2@,"dest_ino":@ino:ds2/old-vda.qcow2@,"overlay":"@LAB@/ds2/.blockmig-@JOB@-vda-1.qcow2","back":"@LAB@/ds1/.blockmig-@JOB@-vda-2.qcow2","front_dir":"@LAB@/ds1","fronts":0,"front_seen":0,"bridge":"@LAB@/ds2/.blockmig-@JOB@-vda-3.qcow2","image_ns":0,"below_ns":0,"source_ns":0,"changed_ns":0,"repaired":0,"merge_proven":false,"top_seen":false,"flushed":false,"map":null,"unreadable_bytes":0,"filled_bytes":0,"unproven_bytes":0,"make_sent":true,"copy_sent":false,"proven":false,"proof_bytes":0,"proof_read":0,"proof_different":0,"proof_medium":"","digest_source":"","digest_dest":"","kept":false,"deleted":false,"source":{"layers":[{"type":"file","path":"@LAB@/ds1/old-vda.qcow2","format":"qcow2","index":1,"encrypted":false,"sliced":false,"slice":0,"id":0}],"complete":true},"dest":{"layers":[{"type":"file","path":"@LAB@/ds2/.blockmig-@JOB@-vda-3.qcow2","format":"qcow2","index":0,"encrypted":false,"sliced":false,"slice":0,"id":0},{"type":"file","path":"@LAB@/ds2/old-vda.qcow2","format":"qcow2","index":0,"encrypted":false,"sliced":false,"slice":0,"id":0}],"complete":true},"lower":[]}],"version":3,"id":"@JOB@","uuid":"@UUID@","domain":"old","uri":"qemu+unix:///session?socket=@LAB@/run/libvirt/libvirt-sock","host":"@HOST@","store":"@LAB@/ds2","strategy":"staged","why":"it was asked for","state":"freezing","created_ms":1796111738576,"updated_ms":1796111738689,"ended_ms":0,"proof":true,"source_delete":false,"force":false,"quiesce":false,"drop_checkpoints":false,"bandwidth":0,"guest_latency":0.0,"max_pause_ms":500,"settle_ms":0,"settled_ms":0,"switch_max":262144,"overlay_max":0,"format":"keep","chain":"keep","rescue":false,"fill_from":null,"fronts_sent":1,"fronts_asked":1,"rounds":0,"off":false,"carried":false,"on_target":false,"place_why":"the source takes writes and has room","pivot_asked":false,"top_asked":false,"ballast":true,"room_paused":false,"pauses":0,"pause_ms_total":0.0,"pause_ms_longest":0.0,"copy_ms":0,"prove_ms":0,"total_ms":0,"window_paused":false,"fs_frozen":false,"quiesced":false,"unclean":false,"doubt":false,"from":"planned","was_active":true,"cancel":false,"paused":false,"exit_status":0,"error":null}');
+CREATE TABLE claim ( key TEXT NOT NULL PRIMARY KEY, job TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE, disk TEXT NOT NULL);
+INSERT INTO claim VALUES('@UUID@/vda','@JOB@','vda');
+INSERT INTO claim VALUES('path:@LAB@/ds1/old-vda.qcow2','@JOB@','vda');
+INSERT INTO claim VALUES('file:@dev:ds1/old-vda.qcow2@:@ino:ds1/old-vda.qcow2@','@JOB@','vda');
+INSERT INTO claim VALUES('path:@LAB@/ds2/.blockmig-@JOB@-vda-3.qcow2','@JOB@','vda');
+CREATE TABLE event ( job TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE, time_ms INTEGER NOT NULL, state TEXT NOT NULL, text TEXT NOT NULL);
+INSERT INTO event VALUES('@JOB@',1796111738619,'planned','claimed');
+INSERT INTO event VALUES('@JOB@',1796111738628,'allocating','allocating');
+INSERT INTO event VALUES('@JOB@',1796111738648,'freezing','freezing');
+CREATE INDEX claim_job ON claim (job);
+CREATE INDEX event_job ON event (job);
+COMMIT;
+PRAGMA application_id = 1651337575;
+PRAGMA user_version = 1;

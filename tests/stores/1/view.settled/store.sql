@@ -1,0 +1,18 @@
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE job ( id TEXT NOT NULL PRIMARY KEY, domain TEXT NOT NULL, state TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, journal TEXT NOT NULL);
+INSERT INTO job VALUES('@JOB@','old','settled',1796112097919,1796112097965,'{"disks":[{"target":"vda","source_dev":0,"source_ino":0,"capacity":8388608,"below":0,"shared":null,"create":null,"relative":false,"dest_block":false,"dest_dev":0,"dest_ino":0,"overlay":"@LAB@/ds1/.blockmig-@JOB@-vda-scratch.qcow2","back":null,"front_dir":null,"fronts":0,"front_seen":0,"bridge":null,"image_ns":0,"below_ns":0,"source_ns":0,"changed_ns":0,"repaired":0,"merge_proven":false,"top_seen":false,"flushed":false,"map":null,"unreadable_bytes":0,"filled_bytes":0,"unproven_bytes":0,"make_sent":false,"copy_sent":false,"proven":false,"proof_bytes":0,"proof_read":0,"proof_different":0,"proof_medium":"","digest_source":"","digest_dest":"","kept":false,"deleted":false,"source":{"layers":[{"type":"file","path":"@LAB@/ds1/old-vda.qcow2","format":"qcow2","index":1,"encrypted":false,"sliced":false,"slice":0,"id":0}],"complete":true},"dest":{"layers":[{"type":"file","path":"@LAB@/ds1/old-vda.qcow2","format":"qcow2","index":1,"encrypted":false,"sliced":false,"slice":0,"id":0}],"complete":true},"lower":[]}],"version":3,"id":"@JOB@","uuid":"@UUID@","domain":"old","uri":"qemu+unix:///session?socket=@LAB@/run/libvirt/libvirt-sock","host":"@HOST@","store":"@LAB@/ds1","strategy":"view","why":null,"state":"settled","created_ms":1796112097919,"updated_ms":1796112097965,"ended_ms":0,"proof":false,"source_delete":false,"force":false,"quiesce":false,"drop_checkpoints":false,"bandwidth":0,"guest_latency":0.0,"max_pause_ms":500,"settle_ms":0,"settled_ms":0,"switch_max":0,"overlay_max":0,"format":null,"chain":null,"rescue":false,"fill_from":null,"fronts_sent":0,"fronts_asked":0,"rounds":0,"off":false,"carried":false,"on_target":false,"place_why":null,"pivot_asked":false,"top_asked":false,"ballast":false,"room_paused":false,"pauses":0,"pause_ms_total":0.0,"pause_ms_longest":0.0,"copy_ms":0,"prove_ms":0,"total_ms":0,"window_paused":false,"fs_frozen":false,"quiesced":false,"unclean":false,"doubt":false,"from":"planned","was_active":true,"cancel":false,"paused":false,"exit_status":0,"error":null,"snapshot":{"merges":[],"points":[],"verb":"create","name":"new","description":null,"memory":null,"xml":null,"xml_after":null,"branch":null,"socket":"@LAB@/state/blockmig/@JOB@.view","group":false,"start":false,"proof":"none"}}');
+CREATE TABLE claim ( key TEXT NOT NULL PRIMARY KEY, job TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE, disk TEXT NOT NULL);
+INSERT INTO claim VALUES('@UUID@/vda','@JOB@','vda');
+INSERT INTO claim VALUES('path:@LAB@/ds1/old-vda.qcow2','@JOB@','vda');
+INSERT INTO claim VALUES('file:@dev:ds1/old-vda.qcow2@:@ino:ds1/old-vda.qcow2@','@JOB@','vda');
+CREATE TABLE event ( job TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE, time_ms INTEGER NOT NULL, state TEXT NOT NULL, text TEXT NOT NULL);
+INSERT INTO event VALUES('@JOB@',1796112097924,'planned','claimed');
+INSERT INTO event VALUES('@JOB@',1796112097928,'allocating','allocating');
+INSERT INTO event VALUES('@JOB@',1796112097931,'freezing','freezing');
+INSERT INTO event VALUES('@JOB@',1796112097965,'settled','settled');
+CREATE INDEX claim_job ON claim (job);
+CREATE INDEX event_job ON event (job);
+COMMIT;
+PRAGMA application_id = 1651337575;
+PRAGMA user_version = 1;
