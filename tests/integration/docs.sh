@@ -255,8 +255,9 @@ check_links() {
 # each names a test (that it exists check_links has seen).
 check_citations() {
     local file number numbers sorted
-    for file in $(grep -rhoE --include='*.[ch]' --include='*.sh' --include='*.bash' \
-        '[a-z/-]+\.md\b' nbd snapshot blockmig cli tests | sort -u); do
+    for file in $(grep -rhE --include='*.[ch]' --include='*.sh' \
+        --include='*.bash' '^ *(/?\*|//|#)|/\*' nbd snapshot blockmig cli tests |
+        grep -oE '\b[a-z/-]+\.md\b' | sort -u); do
         [ -e "$file" ] || [ -e "docs/$file" ] ||
             fail "a comment names $file, which is not there"
     done
