@@ -13,8 +13,8 @@
 #include "blockmig/job/job.h"
 
 /* Opens the file (or folder) and reads its first block around the page cache.
- * 0: it has answered, be it with an error. -ETIMEDOUT with BM_EXIT_HELD: not
- * within bm_call_ms. */
+ * 0: the store has answered; an error is an answer too. -ETIMEDOUT with
+ * BM_EXIT_HELD: not within bm_call_ms. */
 int bm_store_is_alive(const char *path, struct bm_error *err);
 /* The same before anything has begun: BM_EXIT_REFUSED. */
 int bm_store_is_alive_early(const char *path, struct bm_error *err);

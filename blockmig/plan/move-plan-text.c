@@ -43,7 +43,7 @@ static void blockcopy_steps(FILE *out, const struct bm_job *job)
         return;
     }
     fprintf(out,
-            "  switch: pause the guest at most %d ms, pivot, put a tiny "
+            "  switch: pause the guest at most %d ms, pivot, put an "
             "overlay on the new image, let it run\n",
             job->limits.max_pause_ms);
     fprintf(out, "  prove: compare every byte of the old image with the "
@@ -82,7 +82,7 @@ static void staged_steps(FILE *out, const struct bm_job *job)
             "than %s and shrinks no more\n",
             bm_format_size(job->limits.switch_max, small, sizeof small));
     fprintf(out,
-            "  switch: pause the guest at most %d ms, pivot, put a tiny "
+            "  switch: pause the guest at most %d ms, pivot, put an "
             "overlay on the new image, let it run\n",
             job->limits.max_pause_ms);
     fprintf(out, "  prove the rest: what both sides wrote since\n");

@@ -23,7 +23,7 @@ static void set_limits(struct bm_run *run, const struct bm_limits *asked)
     if (bm_run_note(run, &err, "set to %s (it was %s)",
                     bm_limits_text(asked, now, sizeof now),
                     bm_limits_text(&before, old, sizeof old))) {
-        /* what is not written down does not hold */
+        /* a limit that is not in the journal is not in force */
         bm_limits_job(&before, job);
         run->hooks->event(run->hooks->opaque, job, err.cause);
         return;
@@ -45,7 +45,7 @@ static bool pause_wanted(struct bm_run *run)
 static void set_pause(struct bm_run *run, bool paused)
 {
     run->job->paused = paused;
-    /* it is a comfort for who looks at the journal: no reason to fail */
+    /* only readers of the journal need this: the run does not fail for it */
     (void)bm_run_note(run, NULL, paused ? "paused" : "goes on");
     if (run->pacing)
         bm_pacing_hold(run->pacing, paused);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * What the user asks of a move while it runs: other limits, a pause. Wherever
- * a move spends time it heeds that, several times a second.
+ * a run spends time it takes them up, several times a second.
  *
  * A pause stops what we do before the switch, and what would follow a settled
  * job; in all other states the work is brought to its end, and a pause that

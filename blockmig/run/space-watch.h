@@ -14,7 +14,8 @@
 
 #include "blockmig/run/run.h"
 
-/* Whatever waits calls it; it looks once a second, and when a state begins. */
+/* Every step that waits calls this. It looks at most once a second, and when a
+ * state begins. */
 void bm_space_tick(struct bm_run *run);
 /* Resumes a guest that is paused for want of room in our overlay, and no
  * other. -ENOSPC with BM_EXIT_HELD: there still is none. */

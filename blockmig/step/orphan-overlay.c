@@ -86,7 +86,7 @@ static int decide(struct bm_run *run, struct suspect *all,
         return held_open(run, open, err);
     if (holds && !off)
         return bm_orphan_without(run, holds, err);
-    /* or we died while we gave them back */
+    /* the same if an earlier run died while it gave them back */
     if (holds ||
         (off && find(run, all, LOOK_NAMED) && find(run, all, LOOK_EMPTY)))
         return bm_orphan_give_back(run, all, which, err);
