@@ -3,6 +3,7 @@
 #include "blockmig/plan/overlay-placement.h"
 
 #include "blockmig/image/owned-file.h"
+#include "blockmig/plan/overlay-rules.h"
 #include "blockmig/datastore/space-required.h"
 #include "nbd/base/cleanup.h"
 #include "nbd/base/units.h"
@@ -94,54 +95,75 @@ static void look_at_target(const struct bm_job *job,
         look_at_folder(job, store->path, true, why, size);
 }
 
-static int place(struct bm_job *job, bool on_target, const char *why,
-                 struct bm_error *err)
+static enum bm_place_asked asked_for(const struct bm_move_options *options)
 {
-    bm_job_fill_plan(job)->on_target = on_target;
-    bm_job_fill_plan(job)->place_why = strdup(why);
+    if (options->overlay_dir)
+        return BM_PLACE_ASKED_FOLDER;
+    if (!strcmp(options->overlay_on, "source"))
+        return BM_PLACE_ASKED_SOURCE;
+    return strcmp(options->overlay_on, "target") ? BM_PLACE_ASKED_AUTO
+                                                 : BM_PLACE_ASKED_TARGET;
+}
+
+static const char *const reasons[BM_PLACE_COUNT] = {
+    [BM_PLACE_IN_FOLDER] = "--overlay-dir names the folder",
+    [BM_PLACE_ON_SOURCE] = "it was asked for",
+    [BM_PLACE_ON_TARGET] = "it was asked for",
+    [BM_PLACE_SOURCE_CAN] = "the source takes writes and has room",
+    [BM_PLACE_SOURCE_STILL] = "the target cannot hold them",
+    [BM_PLACE_TARGET_CAN] = NULL, /* what stands in the way on the source */
+    [BM_PLACE_TARGET_BETTER] = "the source gives errors",
+};
+
+static int set_place(struct bm_job *job, enum bm_place place, const char *why,
+                     struct bm_error *err)
+{
+    bm_job_fill_plan(job)->on_target = bm_place_is_target(place);
+    bm_job_fill_plan(job)->place_why =
+        strdup(reasons[place] ? reasons[place] : why);
     return job->plan.place_why
                ? 0
                : bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
-/* failing: the source gives errors, so the guest shall write elsewhere. A
- * target that has no folder or no room either is no way out. */
-static int place_by_itself(struct bm_job *job, const struct bm_datastore *store,
-                           bool failing, char *obstacle, size_t size,
-                           struct bm_error *err)
+/* The target is looked at only if the source will not do. */
+static enum bm_place choose_by_itself(const struct bm_job *job,
+                                      const struct bm_datastore *store,
+                                      unsigned facts, char *on_source,
+                                      char *on_target, size_t size)
 {
-    char why[512], other[512];
+    enum bm_place place;
 
-    look_at_source(job, obstacle, size);
-    if (!obstacle[0] && !failing)
-        return place(job, false, "the source takes writes and has room", err);
-    look_at_target(job, store, other, sizeof other);
-    if (other[0])
-        return place(job, false, "the target cannot hold them", err);
-    snprintf(why, sizeof why, "%s",
-             obstacle[0] ? obstacle : "the source gives errors");
-    obstacle[0] = '\0';
-    return place(job, true, why, err);
+    look_at_source(job, on_source, size);
+    facts |= on_source[0] ? BM_PLACE_SOURCE_CANNOT : 0;
+    place = bm_place_decide(BM_PLACE_ASKED_AUTO, facts);
+    if (!bm_place_is_target(place))
+        return place;
+    look_at_target(job, store, on_target, size);
+    facts |= on_target[0] ? BM_PLACE_TARGET_CANNOT : 0;
+    return bm_place_decide(BM_PLACE_ASKED_AUTO, facts);
 }
 
 int bm_place_choose(struct bm_job *job, const struct bm_datastore *store,
                     const struct bm_move_options *options, char *obstacle,
                     size_t size, struct bm_error *err)
 {
-    const char *on = options->overlay_on;
+    char on_source[512] = "", on_target[512] = "";
+    enum bm_place_asked asked = asked_for(options);
+    enum bm_place place = bm_place_decide(asked, 0);
 
-    obstacle[0] = '\0';
-    if (options->overlay_dir) {
-        look_at_folder(job, options->overlay_dir, true, obstacle, size);
-        return place(job, false, "--overlay-dir names the folder", err);
-    }
-    if (!strcmp(on, "source")) {
-        look_at_source(job, obstacle, size);
-        return place(job, false, "it was asked for", err);
-    }
-    if (!strcmp(on, "target")) {
-        look_at_target(job, store, obstacle, size);
-        return place(job, true, "it was asked for", err);
-    }
-    return place_by_itself(job, store, options->rescue, obstacle, size, err);
+    if (asked == BM_PLACE_ASKED_FOLDER)
+        look_at_folder(job, options->overlay_dir, true, on_source,
+                       sizeof on_source);
+    else if (asked == BM_PLACE_ASKED_SOURCE)
+        look_at_source(job, on_source, sizeof on_source);
+    else if (asked == BM_PLACE_ASKED_TARGET)
+        look_at_target(job, store, on_target, sizeof on_target);
+    else
+        place = choose_by_itself(job, store,
+                                 options->rescue ? BM_PLACE_SOURCE_FAILS : 0,
+                                 on_source, on_target, sizeof on_source);
+    snprintf(obstacle, size, "%s",
+             bm_place_is_target(place) ? on_target : on_source);
+    return set_place(job, place, on_source, err);
 }

@@ -3,36 +3,113 @@
 #include "blockmig/plan/strategy-select.h"
 
 #include "blockmig/plan/overlay-placement.h"
+#include "blockmig/plan/strategy-rules.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-static int choose(struct bm_job *job, enum bm_strategy strategy,
-                  struct bm_error *err, const char *why, ...)
-    __attribute__((format(printf, 4, 5)));
+/* --- what the choices mean --- */
 
-static int choose(struct bm_job *job, enum bm_strategy strategy,
-                  struct bm_error *err, const char *why, ...)
+/* why NULL: choose() has it. */
+static const struct meaning {
+    enum bm_strategy strategy;
+    const char *why;
+} meanings[BM_CHOICE_COUNT] = {
+    [BM_CHOICE_COLD] = {BM_STRATEGY_COLD, "the domain is shut off"},
+    [BM_CHOICE_PULL] = {BM_STRATEGY_PULL, "it was asked for"},
+    [BM_CHOICE_BLOCKCOPY] = {BM_STRATEGY_BLOCKCOPY, "it was asked for"},
+    [BM_CHOICE_BLOCKCOPY_UNPROVEN] = {BM_STRATEGY_BLOCKCOPY,
+                                      "no proof is asked for"},
+    [BM_CHOICE_BLOCKCOPY_NO_PLACE] = {BM_STRATEGY_BLOCKCOPY, NULL},
+    [BM_CHOICE_BLOCKCOPY_DEVICE] = {BM_STRATEGY_BLOCKCOPY, NULL},
+    [BM_CHOICE_STAGED] = {BM_STRATEGY_STAGED,
+                          "the disks can be frozen under an overlay, copied "
+                          "and proven before the switch"},
+    [BM_CHOICE_STAGED_ASKED] = {BM_STRATEGY_STAGED, "it was asked for"},
+    [BM_CHOICE_STAGED_RESCUE] = {BM_STRATEGY_STAGED,
+                                 "it reads around bad sectors"},
+};
+
+#define RESCUE "--on-read-error rescue"
+
+/* "cannot move WHAT with OPTION"; what NULL: the domain. cause NULL: what
+ * stands in the way of an overlay. */
+static const struct refusal {
+    const char *what, *option, *cause, *remedy;
+} refusals[BM_CHOICE_COUNT] = {
+    [BM_CHOICE_NO_SETTLE_UNPROVEN] = {NULL, "--settle",
+                                      "without a proof there is no way back",
+                                      "leave --settle out"},
+    [BM_CHOICE_NO_SETTLE_OFF] = {NULL, "--settle", "it is shut off",
+                                 "leave --settle out"},
+    [BM_CHOICE_NO_RESCUE_OFF] = {NULL, RESCUE, "it is shut off",
+                                 "start it, or use 'blockmig copy'"},
+    [BM_CHOICE_NO_RESCUE_UNPROVEN] = {NULL, RESCUE,
+                                      "what is rescued is proven, but for what "
+                                      "cannot be read",
+                                      "leave --proof none out"},
+    [BM_CHOICE_NO_RESCUE_STRATEGY] = {NULL, RESCUE,
+                                      "only --strategy staged can",
+                                      "leave --strategy out"},
+    [BM_CHOICE_NO_RESCUE_PLACE] = {NULL, RESCUE, NULL,
+                                   "give a folder for the overlays with "
+                                   "--overlay-dir"},
+    [BM_CHOICE_NO_STAGED_UNPROVEN] = {"by staged", "--proof none",
+                                      "what it writes into the new images it "
+                                      "proves",
+                                      "use --strategy blockcopy, or leave "
+                                      "--proof none out"},
+    [BM_CHOICE_NO_PULL_PROOF] = {"by pull", "--proof full",
+                                 "a disk is pulled while the guest writes to "
+                                 "it, and nothing remains to compare it with",
+                                 "use --strategy staged, or leave --proof full "
+                                 "out"},
+    [BM_CHOICE_NO_PULL_DELETE] = {"by pull", "--source delete",
+                                  "what is pulled is not proven, and a source "
+                                  "is deleted only after a proof",
+                                  "use --strategy staged, or leave --source "
+                                  "delete out"},
+    [BM_CHOICE_NO_PULL_SETTLE] = {"by pull", "--settle",
+                                  "without a proof there is no way back",
+                                  "use --strategy staged, or leave --settle "
+                                  "out"},
+    [BM_CHOICE_NO_PULL_RAW] = {"by pull", "--format raw",
+                               "the new image begins as an overlay, which only "
+                               "a qcow2 can be",
+                               "use --strategy staged, or leave --format raw "
+                               "out"},
+};
+
+/* --- what is known --- */
+
+static enum bm_strategy_asked asked_for(const struct bm_move_options *options)
 {
-    struct bm_job_plan *plan = bm_job_fill_plan(job);
-    va_list ap;
-    int n;
-
-    va_start(ap, why);
-    n = vasprintf(&plan->why, why, ap);
-    va_end(ap);
-    plan->strategy = strategy;
-    plan->on_target &= strategy == BM_STRATEGY_STAGED;
-    if (n >= 0)
-        return 0;
-    plan->why = NULL;
-    return bm_fail_errno(err, ENOMEM, "cannot make a plan");
+    if (!strcmp(options->strategy, "staged"))
+        return BM_ASKED_STAGED;
+    if (!strcmp(options->strategy, "blockcopy"))
+        return BM_ASKED_BLOCKCOPY;
+    return strcmp(options->strategy, "pull") ? BM_ASKED_AUTO : BM_ASKED_PULL;
 }
 
-/* A disk whose image is a device stays on it until the switch: QEMU's own copy
- * needs no overlay elsewhere. */
+static unsigned fact(enum bm_strategy_fact fact, bool holds)
+{
+    return holds ? fact : 0;
+}
+
+static unsigned known_at_once(const struct bm_domain *domain,
+                              const struct bm_move_options *options)
+{
+    return fact(BM_FACT_OFF, !domain->active) |
+           fact(BM_FACT_UNPROVEN, !options->proof) |
+           fact(BM_FACT_PROOF_ASKED, options->proof_asked) |
+           fact(BM_FACT_RESCUE, options->rescue) |
+           fact(BM_FACT_SETTLE, options->settle_ms != 0) |
+           fact(BM_FACT_DELETE, options->source_delete) |
+           fact(BM_FACT_RAW, !strcmp(options->format, "raw"));
+}
+
+/* The first disk whose image is a device; NULL: none is. */
 static const char *on_device(const struct bm_job *job)
 {
     for (size_t i = 0; i < job->n_disks; i++)
@@ -42,143 +119,78 @@ static const char *on_device(const struct bm_job *job)
     return NULL;
 }
 
-static int cannot_rescue(const struct bm_move_options *options,
-                         struct bm_error *err, const char *cause,
-                         const char *remedy)
+static unsigned of_the_folders(const struct bm_job *job,
+                               const struct bm_move_options *options,
+                               const char *obstacle)
 {
-    bm_fail(err, EINVAL, "cannot move %s with --on-read-error rescue",
-            options->domain);
-    bm_cause(err, "%s", cause);
-    bm_remedy(err, "%s", remedy);
+    return fact(BM_FACT_NO_PLACE, obstacle[0] != '\0') |
+           fact(BM_FACT_ON_DEVICE, on_device(job) && !options->overlay_dir &&
+                                       strcmp(options->overlay_on, "target"));
+}
+
+/* --- the choice --- */
+
+static int refuse(enum bm_strategy_choice choice, const char *domain,
+                  const char *obstacle, struct bm_error *err)
+{
+    const struct refusal *r = &refusals[choice];
+
+    bm_fail(err, EINVAL, "cannot move %s with %s", r->what ? r->what : domain,
+            r->option);
+    bm_cause(err, "%s", r->cause ? r->cause : obstacle);
+    bm_remedy(err, "%s", r->remedy);
     return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
 }
 
-/* Only our own engine reads around a bad sector. */
-static int check_rescue(const struct bm_domain *domain,
-                        const struct bm_move_options *options,
-                        struct bm_error *err)
+/* Caller frees. */
+static char *why(enum bm_strategy_choice choice, const struct bm_job *job,
+                 const char *obstacle)
 {
-    if (!domain->active)
-        return cannot_rescue(options, err, "it is shut off",
-                             "start it, or use 'blockmig copy'");
-    if (!options->proof)
-        return cannot_rescue(options, err,
-                             "what is rescued is proven, but for what cannot "
-                             "be read",
-                             "leave --proof none out");
-    if (strcmp(options->strategy, "auto") != 0 &&
-        strcmp(options->strategy, "staged") != 0)
-        return cannot_rescue(options, err, "only --strategy staged can",
-                             "leave --strategy out");
-    return 0;
+    char *text = NULL;
+
+    if (choice == BM_CHOICE_BLOCKCOPY_DEVICE)
+        return asprintf(&text,
+                        "%s stands in no folder that could hold an overlay",
+                        on_device(job)) < 0
+                   ? NULL
+                   : text;
+    return strdup(choice == BM_CHOICE_BLOCKCOPY_NO_PLACE
+                      ? obstacle
+                      : meanings[choice].why);
 }
 
-/* obstacle: to an overlay on the old side; "" for none. */
-static int choose_by_itself(struct bm_job *job,
-                            const struct bm_move_options *options,
-                            const char *obstacle, struct bm_error *err)
+static int choose(struct bm_job *job, enum bm_strategy_choice choice,
+                  const char *obstacle, struct bm_error *err)
 {
-    const char *device = on_device(job);
+    struct bm_job_plan *plan = bm_job_fill_plan(job);
 
-    if (!options->proof)
-        return choose(job, BM_STRATEGY_BLOCKCOPY, err, "no proof is asked for");
-    if (obstacle[0])
-        return choose(job, BM_STRATEGY_BLOCKCOPY, err, "%s", obstacle);
-    if (device && !options->overlay_dir &&
-        strcmp(options->overlay_on, "target") != 0)
-        return choose(job, BM_STRATEGY_BLOCKCOPY, err,
-                      "%s stands in no folder that could hold an overlay",
-                      device);
-    return choose(job, BM_STRATEGY_STAGED, err,
-                  "the disks can be frozen under an overlay, copied and proven "
-                  "before the switch");
+    plan->strategy = meanings[choice].strategy;
+    plan->on_target &= plan->strategy == BM_STRATEGY_STAGED;
+    if (plan->strategy == BM_STRATEGY_PULL)
+        bm_job_fill_request(job)->proof = false;
+    plan->why = why(choice, job, obstacle);
+    return plan->why ? 0 : bm_fail_errno(err, ENOMEM, "cannot make a plan");
 }
 
-static int without_proof(struct bm_error *err)
-{
-    bm_fail(err, EINVAL, "cannot move by staged with --proof none");
-    bm_cause(err, "what it writes into the new images it proves");
-    bm_remedy(err, "use --strategy blockcopy, or leave --proof none out");
-    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
-}
-
-/* Nothing of these can be undone, so there is nothing to wait for. */
-static int nothing_to_settle(const struct bm_move_options *options,
-                             struct bm_error *err)
-{
-    bm_fail(err, EINVAL, "cannot move %s with --settle", options->domain);
-    bm_cause(err, options->proof ? "it is shut off"
-                                 : "without a proof there is no way back");
-    bm_remedy(err, "leave --settle out");
-    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
-}
-
-static int not_by_pull(const char *option, const char *cause,
-                       struct bm_error *err)
-{
-    bm_fail(err, EINVAL, "cannot move by pull with %s", option);
-    bm_cause(err, "%s", cause);
-    bm_remedy(err, "use --strategy staged, or leave %s out", option);
-    return bm_status(err, BM_EXIT_REFUSED), -EINVAL;
-}
-
-/* Never by itself: what can be pulled, blockcopy can copy; and that can be
- * proven, and needs the source no longer than to its switch. */
-static int choose_pull(struct bm_job *job,
-                       const struct bm_move_options *options,
-                       struct bm_error *err)
-{
-    if (options->proof_asked)
-        return not_by_pull("--proof full",
-                           "a disk is pulled while the guest writes to it, and "
-                           "nothing remains to compare it with",
-                           err);
-    if (options->source_delete)
-        return not_by_pull("--source delete",
-                           "what is pulled is not proven, and a source is "
-                           "deleted only after a proof",
-                           err);
-    if (options->settle_ms)
-        return not_by_pull("--settle", "without a proof there is no way back",
-                           err);
-    if (!strcmp(options->format, "raw"))
-        return not_by_pull("--format raw",
-                           "the new image begins as an overlay, which only a "
-                           "qcow2 can be",
-                           err);
-    bm_job_fill_request(job)->proof = false;
-    return choose(job, BM_STRATEGY_PULL, err, "it was asked for");
-}
-
+/* The folders are looked at only if a staged move would use them. */
 int bm_choose_strategy(struct bm_job *job, const struct bm_domain *domain,
                        const struct bm_datastore *store,
                        const struct bm_move_options *options,
                        struct bm_error *err)
 {
-    char obstacle[512];
+    enum bm_strategy_asked asked = asked_for(options);
+    unsigned facts = known_at_once(domain, options);
+    enum bm_strategy_choice choice = bm_strategy_decide(asked, facts);
+    char obstacle[512] = "";
 
-    if (options->settle_ms && (!domain->active || !options->proof))
-        return nothing_to_settle(options, err);
-    if (options->rescue && check_rescue(domain, options, err) != 0)
-        return -err->code;
-    if (!domain->active)
-        return choose(job, BM_STRATEGY_COLD, err, "the domain is shut off");
-    if (!strcmp(options->strategy, "pull"))
-        return choose_pull(job, options, err);
-    if (!strcmp(options->strategy, "blockcopy"))
-        return choose(job, BM_STRATEGY_BLOCKCOPY, err, "it was asked for");
-    if (!strcmp(options->strategy, "staged") && !options->proof)
-        return without_proof(err);
-    if (bm_place_choose(job, store, options, obstacle, sizeof obstacle, err))
-        return -err->code;
-    if (options->rescue && obstacle[0])
-        return cannot_rescue(options, err, obstacle,
-                             "give a folder for the overlays with "
-                             "--overlay-dir");
-    if (options->rescue)
-        return choose(job, BM_STRATEGY_STAGED, err,
-                      "it reads around bad sectors");
-    if (!strcmp(options->strategy, "staged"))
-        return choose(job, BM_STRATEGY_STAGED, err, "it was asked for");
-    return choose_by_itself(job, options, obstacle, err);
+    if (meanings[choice].strategy == BM_STRATEGY_STAGED) {
+        if (bm_place_choose(job, store, options, obstacle, sizeof obstacle,
+                            err))
+            return -err->code;
+        facts |= of_the_folders(job, options, obstacle);
+        choice = bm_strategy_decide(asked, facts);
+    }
+    if (refusals[choice].option)
+        return refuse(choice, options->domain, obstacle, err);
+    return choose(job, choice, obstacle, err);
 }

@@ -1,86 +1,8 @@
 // SPDX-FileCopyrightText: the blockmig authors
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/*
- * Which images of a domain a snapshot command merges. The images are drawn as
- * numbers: each one's number of the one it stands on.
- */
-#include "blockmig/plan/merge-plan-private.h"
-
-#include <criterion/criterion.h>
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-
-#define MAX 8
-
-/* 0 is the base, and the last one is what the disk stands on. */
-static struct bm_tree_image images[MAX];
-static struct bm_image_tree tree = {.list = images};
-static struct bm_restore_point points_list[MAX];
-static struct bm_restore_point_disk point_disks[MAX];
-static struct bm_restore_points points = {points_list, 0};
-static struct bm_disk disk;
-static struct bm_domain domain = {.disks = &disk, .n_disks = 1};
-static bool points_go[MAX], may_go[MAX], dropped[MAX];
-static char paths[MAX][8];
-
-static void draw(size_t n, const int *below)
-{
-    tree.n = n;
-    points.n = 0;
-    memset(images, 0, sizeof images);
-    memset(points_list, 0, sizeof points_list);
-    memset(points_go, 0, sizeof points_go);
-    memset(may_go, 0, sizeof may_go);
-    memset(dropped, 0, sizeof dropped);
-    for (size_t i = 0; i < n; i++) {
-        snprintf(paths[i], sizeof paths[i], "/i%zu", i);
-        images[i].layer.path = paths[i];
-        images[i].layer.format = (char *)"qcow2";
-        images[i].below = below[i];
-        images[i].there = true;
-    }
-    images[n - 1].top = true;
-    disk.target = (char *)"vda";
-    bm_chain_clear(&disk.chain);
-    cr_assert_eq(
-        bm_chain_append(&disk.chain, BM_SOURCE_FILE, paths[n - 1], "qcow2"), 0);
-}
-
-/* A restore point whose state is that image; older than those after it. */
-static void add_point(const char *name, size_t image)
-{
-    struct bm_restore_point *point = &points_list[points.n];
-    struct bm_restore_point_disk *d = &point_disks[points.n++];
-
-    memset(d, 0, sizeof *d);
-    d->external = true;
-    d->target = (char *)"vda";
-    d->image.layers = &images[image].layer;
-    d->image.n = 1;
-    point->name = (char *)name;
-    point->created_s = (int64_t)points.n;
-    point->disks = d;
-    point->n_disks = 1;
-}
-
-static int choose(const struct bm_merge_options *options)
-{
-    struct bm_merging m = {&domain,   &points, &tree,  options,
-                           points_go, may_go,  dropped};
-    struct bm_error err = BM_ERROR_INIT;
-
-    return bm_merging_choose(&m, &err);
-}
-
-/* The uppermost of the run whose base is that image; -1: none. */
-static int run_of(const struct bm_merge_options *options, int base)
-{
-    struct bm_merging m = {&domain,   &points, &tree,  options,
-                           points_go, may_go,  dropped};
-
-    return bm_merging_run(&m, base);
-}
+/* Which images of a domain a snapshot command merges. */
+#include "nbd/base/units.h"
+#include "tests/unit/merge-fixture.h"
 
 static struct bm_merge_options delete_of(const char *name)
 {
@@ -219,16 +141,156 @@ Test(merge_choose, depth_that_cannot_be_had_is_refused)
     cr_assert_eq(choose(&options), -EBUSY);
 }
 
-Test(merge_choose, commit_is_refused_over_a_point_unless_forced)
+/* --- what was asked for --- */
+
+Test(merge_choose, a_point_that_is_not_there_is_refused)
 {
-    struct bm_merge_options options = {
-        .verb = "commit", .disk = "vda", .keep = -1};
+    const struct bm_merge_options options = delete_of("s9");
+
+    draw(2, (const int[]){-1, 0});
+    add_point("s1", 0);
+    cr_expect_eq(choose(&options), -ENOENT);
+    cr_expect_eq(err.status, BM_EXIT_REFUSED);
+    cr_expect_neq(strstr(err.what, "has no snapshot s9"), NULL, "%s", err.what);
+    cr_expect_not(points_go[0]);
+}
+
+Test(merge_choose, a_point_goes_without_its_children)
+{
+    const struct bm_merge_options options = delete_of("s1");
 
     draw(3, (const int[]){-1, 0, 1});
-    add_point("s1", 1);
-    cr_assert_eq(choose(&options), -EBUSY);
-    options.force = true;
+    add_point("s1", 0);
+    add_point("s2", 1);
+    points_list[1].parent = (char *)"s1";
     cr_assert_eq(choose(&options), 0);
-    cr_assert(points_go[0]);
-    cr_assert_eq(run_of(&options, 0), 2);
+    cr_expect(points_go[0]);
+    cr_expect_not(points_go[1]);
+}
+
+Test(merge_choose, children_go_with_it_when_asked_for)
+{
+    struct bm_merge_options options = delete_of("s2");
+
+    draw(4, (const int[]){-1, 0, 1, 2});
+    add_point("s1", 0);
+    add_point("s2", 1);
+    add_point("s3", 2);
+    points_list[1].parent = (char *)"s1";
+    points_list[2].parent = (char *)"s2";
+    options.children = true;
+    cr_assert_eq(choose(&options), 0);
+    cr_expect_not(points_go[0]);
+    cr_expect(points_go[1] && points_go[2]);
+    cr_expect_eq(run_of(&options, 1), 3);
+}
+
+Test(merge_choose, a_deleted_point_merges_no_layer_without_a_name)
+{
+    const struct bm_merge_options options = delete_of("s3");
+
+    draw(4, (const int[]){-1, 0, 1, 2});
+    add_point("s3", 2);
+    cr_assert_eq(choose(&options), 0);
+    cr_expect_eq(run_of(&options, 1), -1);
+    cr_expect_eq(run_of(&options, 2), 3);
+}
+
+Test(merge_choose, consolidate_without_a_name_merges_every_layer_between)
+{
+    const struct bm_merge_options options = {.verb = "consolidate", .keep = -1};
+
+    draw(4, (const int[]){-1, 0, 1, 2});
+    cr_assert_eq(choose(&options), 0);
+    cr_expect_eq(run_of(&options, 1), 3);
+}
+
+Test(merge_choose, points_older_than_that_go)
+{
+    const struct bm_merge_options options = {
+        .verb = "consolidate", .keep = -1, .older_than_ms = 3600000};
+
+    draw(3, (const int[]){-1, 0, 1});
+    add_point("old", 0);
+    add_point("young", 1);
+    points_list[1].created_s = bm_wall_ms() / 1000;
+    cr_assert_eq(choose(&options), 0);
+    cr_expect(points_go[0]);
+    cr_expect_not(points_go[1]);
+}
+
+Test(merge_choose, internal_points_neither_count_nor_go)
+{
+    const struct bm_merge_options options = {
+        .verb = "consolidate", .keep = 1, .older_than_ms = 3600000};
+
+    draw(3, (const int[]){-1, 0, 1});
+    add_point("internal", 0);
+    add_point("young", 1);
+    points_list[0].memory_internal = true;
+    points_list[1].created_s = bm_wall_ms() / 1000;
+    cr_assert_eq(choose(&options), 0);
+    cr_expect_not(points_go[0] || points_go[1]);
+}
+
+Test(merge_choose, keep_none_lets_all_go)
+{
+    const struct bm_merge_options options = {.verb = "consolidate", .keep = 0};
+
+    draw(3, (const int[]){-1, 0, 1});
+    add_point("s1", 0);
+    add_point("s2", 1);
+    cr_assert_eq(choose(&options), 0);
+    cr_expect(points_go[0] && points_go[1]);
+    cr_expect_eq(run_of(&options, 0), 2);
+}
+
+Test(merge_choose, another_disk_is_left_alone)
+{
+    struct bm_merge_options options = {
+        .verb = "consolidate", .keep = -1, .disk = "vdb"};
+
+    draw(3, (const int[]){-1, 0, 1});
+    cr_assert_eq(choose(&options), 0);
+    cr_expect_eq(run_of(&options, 1), -1);
+    options.disk = "vda";
+    cr_assert_eq(choose(&options), 0);
+    cr_expect_eq(run_of(&options, 1), 2);
+}
+
+/* --- depth --- */
+
+Test(merge_choose, a_template_that_may_be_one_is_named_as_the_obstacle)
+{
+    const struct bm_merge_options options = {
+        .verb = "consolidate", .keep = -1, .depth = 1};
+
+    draw(2, (const int[]){-1, 0});
+    cr_expect_eq(choose(&options), -EBUSY);
+    cr_expect_eq(err.status, BM_EXIT_REFUSED);
+    cr_expect_str_eq(err.cause, "2 stay");
+    cr_expect_neq(strstr(err.remedy, "--force"), NULL, "%s", err.remedy);
+}
+
+Test(merge_choose, who_needs_an_image_is_named_as_the_obstacle)
+{
+    const struct bm_merge_options options = {
+        .verb = "consolidate", .keep = -1, .depth = 1, .force = true};
+
+    draw(2, (const int[]){-1, 0});
+    images[0].other = (char *)"domain x";
+    cr_expect_eq(choose(&options), -EBUSY);
+    cr_expect_str_eq(err.cause, "2 stay; /i0 must: domain x");
+    cr_expect_neq(strstr(err.remedy, "flatten"), NULL, "%s", err.remedy);
+}
+
+Test(merge_choose, a_depth_that_is_there_lets_nothing_go)
+{
+    const struct bm_merge_options options = {
+        .verb = "consolidate", .keep = -1, .depth = 2};
+
+    draw(2, (const int[]){-1, 0});
+    add_point("s1", 0);
+    cr_assert_eq(choose(&options), 0);
+    cr_expect_not(points_go[0]);
 }
