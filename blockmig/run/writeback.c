@@ -23,8 +23,8 @@ struct bm_writeback {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
     struct list_context *next; /* owned; NULL: as before */
-    bool over;  /* asked to end */
-    bool ended; /* the thread touches nothing of this any more */
+    bool over;                 /* asked to end */
+    bool ended;                /* the thread touches nothing of this any more */
 };
 
 static void list_free(struct list_context *list)
