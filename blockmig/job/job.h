@@ -2,8 +2,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * A job (one move of one domain's disks, or one merge of their layers) and its
- * journal: everything a later
- * process needs to go on or go back after a kill -9.
+ * journal: everything a later process needs to go on or go back after a kill
+ * -9. Each part names who writes it; what is const the compiler guards. So a
+ * job always lies in memory of its own (bm_job_new), never in a variable.
+ *
+ * Threads: the owner of the run (run/context.h).
  */
 #ifndef BM_JOB_JOB_H
 #define BM_JOB_JOB_H
