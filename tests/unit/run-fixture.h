@@ -10,6 +10,7 @@
 #ifndef TESTS_UNIT_RUN_FIXTURE_H
 #define TESTS_UNIT_RUN_FIXTURE_H
 
+#include "blockmig/job/disk-location.h"
 #include "blockmig/job/job-chain.h"
 #include "blockmig/run/run.h"
 #include "nbd/base/units.h"
@@ -197,6 +198,44 @@ static inline void break_store(void)
                               NULL, NULL, NULL),
                  SQLITE_OK);
     sqlite3_close(db);
+}
+
+/* One more overlay of ours on the old side of disk i, made by qemu-img. */
+static inline void add_source_overlay(size_t i)
+{
+    struct bm_job_disk *disk = &job->disks[i];
+    struct bm_chain chain = {0};
+    char *path = bm_job_source_overlay(job, disk, ++disk->overlays.n_source);
+
+    cr_assert(path);
+    sh("qemu-img create -q -f qcow2 -F %s -b %s %s",
+       disk->source.layers[0].format, disk->source.layers[0].path, path);
+    cr_assert_eq(bm_chain_on_top(path, &disk->source, &chain), 0);
+    bm_chain_clear(&disk->source);
+    disk->source = chain;
+    job->staged.overlays_sent = disk->overlays.n_source;
+    free(path);
+}
+
+/* A file system of so many MiB on ./m; what the disks have on the old side
+ * stands there, or the test is skipped. */
+static inline void move_to_small_store(unsigned mib)
+{
+    char options[32];
+
+    snprintf(options, sizeof options, "size=%uM", mib);
+    need_mount("tmpfs", options);
+    for (size_t i = 0; i < job->n_disks; i++) {
+        struct bm_job_disk *disk = &job->disks[i];
+        char old[16];
+
+        snprintf(old, sizeof old, "m/%s", disk->target);
+        sh("truncate -s %u %s", RUN_SIZE, old);
+        free(disk->source.layers[0].path);
+        disk->source.layers[0].path = strdup(at(old));
+        free(disk->fixed.source_overlay_dir);
+        bm_job_fill_disk(disk)->source_overlay_dir = strdup(at("m"));
+    }
 }
 
 /* --- the domain --- */
