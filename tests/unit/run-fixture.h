@@ -140,6 +140,7 @@ static inline void run_begin(enum bm_strategy strategy, size_t n)
     cr_assert(job->disks && n <= 3);
     for (job->n_disks = 0; job->n_disks < n; job->n_disks++)
         run_add_disk(&job->disks[job->n_disks], targets[job->n_disks]);
+    job->created_ms = bm_wall_ms(); /* the sources are older */
     ok(bm_job_store_claim(store, job, &err), err);
     run = (struct bm_run){.jobs = store,
                           .job = job,
@@ -166,6 +167,20 @@ static inline void run_end(void)
     bm_job_store_close(run.jobs);
     bm_job_free(job);
     file_teardown();
+}
+
+/* The new image of disk i, empty but of its size; made by the job. */
+static inline void make_new_image(size_t i)
+{
+    struct bm_job_disk *disk = &job->disks[i];
+    const char *path = bm_job_new_image(disk)->path;
+    struct stat st;
+
+    sh("truncate -s %u %s", RUN_SIZE, path);
+    cr_assert_eq(stat(path, &st), 0);
+    disk->image.dev = st.st_dev;
+    disk->image.ino = st.st_ino;
+    disk->image.make_sent = true;
 }
 
 /* As another process reads it; the caller frees. */
@@ -338,6 +353,16 @@ static inline void make_host_at_source(bool active)
 
     for (size_t i = 0; i < job->n_disks; i++)
         chains[i] = &job->disks[i].source;
+    make_host(active, chains);
+}
+
+/* They stand on their new images. */
+static inline void make_host_at_dest(bool active)
+{
+    const struct bm_chain *chains[3];
+
+    for (size_t i = 0; i < job->n_disks; i++)
+        chains[i] = &job->disks[i].dest;
     make_host(active, chains);
 }
 

@@ -18,11 +18,11 @@ static inline void server_start(struct bm_process *server, const char *command,
                                 const char *condition)
 {
     const char *argv[] = {"sh", "-c", command, NULL};
-    struct bm_spawn run = {
+    struct bm_spawn how = {
         .argv = argv, .out = -1, .errs = STDERR_FILENO, .listener = -1};
     struct bm_error why = BM_ERROR_INIT;
 
-    ok(bm_spawn_program(&run, server, &why), why);
+    ok(bm_spawn_program(&how, server, &why), why);
     sh("for i in $(seq 500); do %s && exit 0; sleep 0.01; done; exit 1",
        condition);
 }

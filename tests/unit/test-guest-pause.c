@@ -124,6 +124,7 @@ Test(guest_pause, nor_is_what_cannot_be_written_down)
     break_store();
     cr_expect_lt(bm_pause_begin(&run, &pause, &err), 0);
     cr_expect_eq(guest_state(), VIR_DOMAIN_RUNNING);
+    cr_expect_not(job->guest.window_paused);
 }
 
 Test(guest_pause, a_pause_of_a_dead_run_is_taken_up_by_the_guard)
