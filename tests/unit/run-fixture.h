@@ -301,7 +301,7 @@ static inline void print_layers(FILE *out, const struct bm_chain *chain,
     const struct bm_layer *layer = &chain->layers[l];
 
     if (l == chain->n) {
-        fprintf(out, "<backingStore/>");
+        fprintf(out, chain->complete ? "<backingStore/>" : "");
         return;
     }
     fprintf(out,
