@@ -30,7 +30,7 @@ fresh() {
     echo 'int main(void) { return 0; }' >"$tree/cli/main.c"
 }
 
-# The check must fail with that line, and with no other.
+# The check must fail, and that line must be among what it says.
 finds() {
     local want=$1 out status=0
     shift
@@ -61,6 +61,15 @@ fresh
 echo '#include "blockmig/high/high.h"' >>"$tree/nbd/low/low.c"
 finds 'nbd/low/low.c:3: nbd/low may not use blockmig/high (blockmig/high/high.h)'
 
+# the same in angle brackets, and one of no folder
+fresh
+echo '#include <blockmig/high/high.h>' >>"$tree/nbd/low/low.c"
+finds 'nbd/low/low.c:3: nbd/low may not use blockmig/high (blockmig/high/high.h)'
+
+fresh
+echo '#include "low.h"' >>"$tree/nbd/low/low.c"
+finds 'nbd/low/low.c:3: "low.h" names no folder'
+
 fresh
 mkdir "$tree/nbd/new"
 echo 'int new(void);' >"$tree/nbd/new/new.h"
@@ -73,6 +82,11 @@ finds 'tests/layers:1: the list is no order: nbd/low uses itself'
 fresh
 sed -i 's,^nbd/low:,nbd/low: nbd/gone,' "$tree/tests/layers"
 finds 'tests/layers:2: nbd/low may use nbd/gone, which is no folder'
+
+fresh
+printf '%s\n' 'nbd/low:' 'nbd/none:' >>"$tree/tests/layers"
+finds 'tests/layers:5: nbd/low stands twice in the list'
+finds 'tests/layers:6: there is no folder nbd/none'
 
 fresh
 echo 'int secret(void);' >"$tree/nbd/low/low-private.h"
